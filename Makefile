@@ -1,0 +1,36 @@
+# Everything works from a clean clone with Python and make alone: .venv is made by the first target that needs it.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help quickstart test lint type unit bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e . --group dev
+	@touch $@
+
+quickstart: $(STAMP)  ## merge two small LoRAs, fuse them and draw a picture
+	$(BIN)/loramerge run recipes/quickstart.yaml --force
+
+test: lint type unit  ## lint, type-check and test
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## measure against PEFT, both sides in one run
+	$(BIN)/python tests/bench/sdxl_cat.py
+
+clean:  ## remove the environment and what was built
+	rm -rf .venv dist build *.egg-info

@@ -1,0 +1,1 @@
+"""Several LoRAs become one: exact, reproducible, published."""

@@ -1,0 +1,90 @@
+"""The canonical form of a LoRA: what every format is read into and written from.
+
+Names of modules are those of the base's own checkpoint: `down_blocks.0.attentions.0…` in the UNet and
+`text_model.encoder.layers.0…` in CLIP text encoders, whatever the installed transformers calls them in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A low-rank pair; its delta is `scale · up @ down` (Hu et al., LoRA, arXiv:2106.09685).
+
+    Attributes:
+        down: PEFT's `lora_A`, kohya's `lora_down`: r×in, or r×in×kh×kw for a convolution.
+        up: PEFT's `lora_B`, kohya's `lora_up`: out×r, or out×r×1×1 for a convolution.
+        scale: alpha / r, alpha / √r with rsLoRA. Kept apart from the factors, because PEFT's factor-wise
+            combination types depend on where it is applied.
+    """
+
+    down: Tensor
+    up: Tensor
+    scale: float
+
+    @property
+    def rank(self) -> int:
+        """Number of rows of `down`."""
+        return int(self.down.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight that the delta is added to: out×in, or out×in×kh×kw."""
+        return (int(self.up.shape[0]), *map(int, self.down.shape[1:]))
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """(up, down) in float64 as matrices, out×r and r×(in·kh·kw), with the scale applied to `up`."""
+        return self.up.flatten(1).double() * self.scale, self.down.flatten(1).double()
+
+    def delta(self) -> Tensor:
+        """The dense delta in float64, of `shape`. For tests and fusing: merging itself needs no dense delta."""
+        up, down = self.matrices()
+        return (up @ down).reshape(self.shape)
+
+    def norm(self) -> float:
+        """Frobenius norm of the delta, from the factors: √tr(upᵀ·up · down·downᵀ), no dense delta."""
+        up, down = self.matrices()
+        return math.sqrt(max(float(((up.T @ up) * (down @ down.T)).sum()), 0.0))
+
+
+Modules = Mapping[str, LowRank]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One LoRA.
+
+    Attributes:
+        components: For each component of the base (`unet`, `text_encoder`, `text_encoder_2`) its modules by name,
+            sorted. A component without modules is absent.
+        metadata: What the file said of itself (safetensors metadata), unchanged.
+    """
+
+    components: Mapping[str, Modules]
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        ordered = {
+            component: MappingProxyType(dict(sorted(modules.items())))
+            for component, modules in sorted(self.components.items())
+            if modules
+        }
+        object.__setattr__(self, "components", MappingProxyType(ordered))
+
+    def __iter__(self) -> Iterator[tuple[str, str, LowRank]]:
+        """(component, module, pair), sorted by component and module."""
+        for component, modules in self.components.items():
+            for module, pair in modules.items():
+                yield component, module, pair
+
+    def __len__(self) -> int:
+        return sum(map(len, self.components.values()))

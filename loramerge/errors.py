@@ -1,0 +1,70 @@
+"""Every error that a user may see, and the exit code that it means.
+
+A message says what is wrong and where; the hint says what to do. Anything that is not a `LoramergeError` is a defect.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a finished command tells the shell."""
+
+    DONE = 0
+    FAILED = 1
+    CHANGES_PENDING = 2
+    INVALID_RECIPE = 3
+    BAD_SOURCE = 4
+    MISMATCH = 5
+    NOT_VERIFIED = 6
+    NOT_PUBLISHED = 7
+    USAGE = 64
+    INTERRUPTED = 130
+
+
+class LoramergeError(Exception):
+    """The run failed for a reason that the user can act on.
+
+    Args:
+        message: What is wrong, and where.
+        hint: What to do about it; shown on a line of its own.
+    """
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class InvalidRecipeError(LoramergeError):
+    """The recipe can't be read as one: wrong YAML, unknown key, wrong value."""
+
+    exit_code = ExitCode.INVALID_RECIPE
+
+
+class SourceError(LoramergeError):
+    """A base or LoRA is missing, refused, unreadable or not the one that was promised."""
+
+    exit_code = ExitCode.BAD_SOURCE
+
+
+class MismatchError(LoramergeError):
+    """Inputs that are fine by themselves do not fit together: wrong base, ranks, shapes."""
+
+    exit_code = ExitCode.MISMATCH
+
+
+class PublishError(LoramergeError):
+    """The artifact is complete, but a target would not take it."""
+
+    exit_code = ExitCode.NOT_PUBLISHED
+
+
+class UsageError(LoramergeError):
+    """The command line makes no sense."""
+
+    exit_code = ExitCode.USAGE
