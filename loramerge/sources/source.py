@@ -43,4 +43,5 @@ class Located:
 class Fetch(Protocol):
     """Bring files here; read-only for the caller."""
 
-    def __call__(self, names: Iterable[str], /) -> Path: ...
+    def __call__(self, names: Iterable[str], /) -> Path:
+        """Return the folder; raise `SourceError` when a file can't be had."""
