@@ -1,11 +1,35 @@
-"""What every kind of source offers."""
+"""What every kind of source offers, and what they share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
 from typing import Protocol
+
+from loramerge.errors import SourceError
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a recipe says of one source.
+
+    Attributes:
+        reference: Where it is.
+        folder: The recipe's folder, at which relative paths start.
+        revision: Branch, tag or commit.
+        sha256: SHA-256 of the one file that the reference names, 64 lower-case hex digits.
+    """
+
+    reference: str
+    folder: Path
+    revision: str | None = None
+    sha256: str | None = None
 
 
 class Source(Protocol):
@@ -14,6 +38,14 @@ class Source(Protocol):
     @property
     def reference(self) -> str:
         """The reference as the recipe gives it."""
+
+    @classmethod
+    def parse(cls, given: Given, /) -> Source | None:
+        """Read the reference; None when it is of another kind.
+
+        Raises:
+            SourceError: It is of this kind and wrong.
+        """
 
     def locate(self) -> Located:
         """Find out what is there, and at which commit, without fetching any weights.
@@ -44,4 +76,90 @@ class Fetch(Protocol):
     """Bring files here; read-only for the caller."""
 
     def __call__(self, names: Iterable[str], /) -> Path:
-        """Return the folder; raise `SourceError` when a file can't be had."""
+        """Return the folder in which the named files lie; at least one name is needed.
+
+        Raises:
+            SourceError: A file is not among those located, can't be had, or is not the one that was promised.
+        """
+
+
+def shown(reference: str) -> str:
+    """A reference as messages show it: an address without its user, password and query, which may hold a token."""
+    if "://" not in reference:
+        return reference
+    return re.sub(r"(?<=://)[^/]*@", "", re.sub(r"[?#].*", "", reference))
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a '/'-separated name is relative and can't leave the folder that it is relative to."""
+    parts = name.split("/")
+    return bool(name) and not {"", ".", ".."} & set(parts) and not re.search(r"\\|\0|^[A-Za-z]:", name)
+
+
+def files_below(folder: Path, *, _trail: frozenset[Path] = frozenset()) -> Iterator[str]:
+    """Names of all files below a folder, '/'-separated; hidden ones and those with odd names are left out."""
+    here = folder.resolve()
+    if here in _trail:  # a link back up
+        return
+    for path in folder.iterdir():
+        if path.name.startswith(".") or not stays_inside(path.name) or not path.name.isprintable():
+            continue
+        if path.is_dir():
+            yield from (f"{path.name}/{below}" for below in files_below(path, _trail=_trail | {here}))
+        elif path.is_file():
+            yield path.name
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint with the name most like `name`, as a whole or in its last part; empty when none is."""
+    known = tuple(names)
+    by_last_part = {PurePosixPath(each).name: each for each in known}
+    for close in get_close_matches(name, known, n=1):
+        return f"did you mean {close}?"
+    for close in get_close_matches(PurePosixPath(name).name, by_last_part, n=1):
+        return f"did you mean {by_last_part[close]}?"
+    return ""
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def git_blob_of(path: Path) -> str:
+    """The id that git gives to a file's content: SHA-1 over a header and the bytes, 40 hex digits."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def check_sha256(path: Path, expected: str, *, name: str) -> None:
+    """Compare a file with its promised SHA-256.
+
+    Raises:
+        SourceError: They differ; the message calls the file `name` and shows both.
+    """
+    found = sha256_of(path)
+    if found != expected:
+        raise SourceError(
+            f"{name}: the file is not the one that was promised: its sha256 is {found}, expected {expected}",
+            hint="get the right file, or correct `sha256` if the change is intended",
+        )
+
+
+def missing(names: Iterable[str], located: Iterable[str], *, reference: str) -> None:
+    """Refuse names that a source does not have.
+
+    Raises:
+        SourceError: A name is not among those located.
+    """
+    known = dict.fromkeys(located)
+    for name in names:
+        if name not in known:
+            raise SourceError(f"{reference}: there is no file {name}", hint=nearest(name, known))

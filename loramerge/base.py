@@ -1,0 +1,170 @@
+"""The base without its weights: which modules its components have, their shapes, and the architecture to build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from loramerge.errors import MismatchError, SourceError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from loramerge.sources import Located
+
+_PIPELINES = {
+    "StableDiffusionPipeline": ("unet", "text_encoder"),
+    "StableDiffusionImg2ImgPipeline": ("unet", "text_encoder"),
+    "StableDiffusionXLPipeline": ("unet", "text_encoder", "text_encoder_2"),
+    "StableDiffusionXLImg2ImgPipeline": ("unet", "text_encoder", "text_encoder_2"),
+}
+_SUPPORTED = "bases of Stable Diffusion 1.5, 2.x and XL are supported"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of the base that LoRAs can touch.
+
+    Attributes:
+        name: `unet`, `text_encoder` or `text_encoder_2`.
+        config: Its config.json.
+        modules: Shape of the weight (out×in, or out×in×kh×kw) of every linear and convolution layer, by canonical
+            name, in the order in which the architecture defines them.
+        live: The name that each of them has in the built model. transformers 5 builds CLIPTextModel without the
+            `text_model.` that checkpoints and LoRAs have in their keys.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    modules: Mapping[str, tuple[int, ...]]
+    live: Mapping[str, str]
+
+    def build(self) -> nn.Module:
+        """The architecture on the meta device: names and shapes, no memory."""
+        return _build(self.name, self.config)
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a recipe's base turned out to be.
+
+    Attributes:
+        reference: As the recipe gives it.
+        family: `sd15`, `sd2` or `sdxl`.
+        components: By name.
+    """
+
+    reference: str
+    family: str
+    components: Mapping[str, Component]
+
+
+def canonical(component: str, module: str) -> str:
+    """Name of a module in the base's own checkpoint, from its name in memory or in a file."""
+    if component == "unet" or module.startswith(("text_model.", "text_projection")):
+        return module
+    return f"text_model.{module}"
+
+
+def config_files(located: Located) -> tuple[str, ...]:
+    """The files that say what a base is: all that adapter outputs need of it.
+
+    Raises:
+        SourceError: It is no diffusers pipeline.
+    """
+    if "model_index.json" not in located.files:
+        seen = ", ".join(located.files[:4]) or "nothing"
+        raise SourceError(
+            f"{located.reference} is not a diffusers pipeline: it has no model_index.json (found {seen})",
+            hint="give the folder or repository that DiffusionPipeline.from_pretrained takes",
+        )
+    wanted = ("unet/config.json", "text_encoder/config.json", "text_encoder_2/config.json")
+    return ("model_index.json", *(name for name in wanted if name in located.files))
+
+
+def read_base(reference: str, folder: Path) -> Base:
+    """Read a diffusers pipeline's configs; no weight is opened.
+
+    Args:
+        reference: As the recipe gives it, for messages.
+        folder: Where `config_files` lie.
+
+    Raises:
+        SourceError: A config is missing or damaged.
+        MismatchError: A pipeline of another family.
+    """
+    index = _read_json(folder / "model_index.json", f"{reference}/model_index.json")
+    kind = str(index.get("_class_name"))
+    if kind not in _PIPELINES:
+        raise MismatchError(f"{reference} is a {kind}; {_SUPPORTED}", hint="choose a base of one of these families")
+    configs = {
+        name: _read_json(folder / name / "config.json", f"{reference}/{name}/config.json")
+        for name in _PIPELINES[kind]
+        if index.get(name, [None])[0] is not None
+    }
+    if "unet" not in configs:
+        raise SourceError(f"{reference} has no UNet; {_SUPPORTED}")
+    return from_configs(reference, configs)
+
+
+def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Base:
+    """The base that these component configs describe."""
+    from torch import nn
+
+    components = {}
+    for name, config in configs.items():
+        try:
+            model = _build(name, config)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            path = PurePosixPath(reference.removeprefix("hf://")) / name / "config.json"
+            raise SourceError(f"{path} describes no model that can be built: {error}") from None
+        layers = {
+            canonical(name, live): (live, tuple(layer.weight.shape))
+            for live, layer in model.named_modules()
+            if isinstance(layer, nn.Linear | nn.Conv2d)
+        }
+        components[name] = Component(
+            name,
+            config,
+            modules={module: shape for module, (_, shape) in layers.items()},
+            live={module: live for module, (live, _) in layers.items()},
+        )
+    return Base(reference, _family(configs["unet"]), components)
+
+
+def _family(unet: Mapping[str, Any]) -> str:
+    if unet.get("addition_embed_type") == "text_time":
+        return "sdxl"
+    return "sd2" if unet.get("use_linear_projection") else "sd15"
+
+
+def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
+    import torch
+
+    with torch.device("meta"):
+        if name == "unet":
+            from diffusers import UNet2DConditionModel
+
+            model: nn.Module = UNet2DConditionModel.from_config(dict(config))
+        else:
+            from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+            projected = "CLIPTextModelWithProjection" in (config.get("architectures") or ())
+            text_config = CLIPTextConfig.from_dict(dict(config))
+            model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(text_config)
+    return model.eval()
+
+
+def _read_json(path: Path, shown: str) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SourceError(f"{shown} can't be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise SourceError(f"{shown} is not JSON: {error}", hint="fetch it again") from None
+    if not isinstance(value, dict):
+        raise SourceError(f"{shown} should be a JSON object, it is a {type(value).__name__}")
+    return value

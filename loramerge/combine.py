@@ -1,0 +1,145 @@
+"""Stage: several LoRAs become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from loramerge.adapter import Adapter
+from loramerge.engines.peft import Part, merge_component
+from loramerge.errors import LoramergeError, MismatchError
+from loramerge.progress import Progress, Silent
+from loramerge.requirements import check_different, check_parts
+from loramerge.weighing import Weighing, weighing
+
+if TYPE_CHECKING:
+    from loramerge.adapter import LowRank
+    from loramerge.base import Base
+    from loramerge.methods import Method
+
+
+@dataclass(frozen=True)
+class WeightedAdapter:
+    """A LoRA and how much of it goes in.
+
+    Attributes:
+        name: For messages.
+        adapter: It fits the base.
+        weight: A number, or diffusers' mapping by component and block.
+    """
+
+    name: str
+    adapter: Adapter
+    weight: float | Mapping[str, Any] = 1.0
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A merge.
+
+    Attributes:
+        adapter: The merged LoRA.
+        notes: What the reader of the result should know, in words.
+        device: Where it was computed, `cpu` or `cuda`.
+    """
+
+    adapter: Adapter
+    notes: tuple[str, ...]
+    device: str
+
+
+def combine(
+    loras: Sequence[WeightedAdapter],
+    base: Base,
+    method: Method,
+    *,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Combined:
+    """Merge LoRAs as PEFT's `add_weighted_adapter` does, component by component, in float32.
+
+    A LoRA, or a module of one, that weighs 0 takes no part: in TIES it would still count in the average.
+
+    Args:
+        loras: In the order that random types draw in.
+        base: What they were fitted to.
+        method: The combination type with its parameters.
+        device: `auto`, `cpu` or `cuda`.
+        progress: Told of every component and LoRA.
+
+    Raises:
+        MismatchError: The type can't take these LoRAs.
+        LoramergeError: There is no such device, or the result is not finite.
+    """
+    progress = progress or Silent()
+    chosen = chosen_device(device)
+    if getattr(method, "svd_driver", None) and chosen == "cpu":
+        raise MismatchError("svd_driver chooses cuSOLVER's method and needs CUDA", hint="drop svd_driver on the CPU")
+    check_different([lora.name for lora in loras], [lora.adapter for lora in loras], method)
+    weighings = {lora.name: weighing(lora.name, lora.weight, base) for lora in loras}
+    by_component = {
+        component: {
+            lora.name: part for lora in loras if (part := _part(component, lora, weighings[lora.name])) is not None
+        }
+        for component in base.components
+    }
+    by_component = {component: parts for component, parts in by_component.items() if parts}
+    if not by_component:
+        raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
+    for component, parts in by_component.items():
+        check_parts(component, list(parts), list(parts.values()), base, method)
+    progress.start("merge", sum(len(parts) + 1 for parts in by_component.values()))
+    merged: dict[str, dict[str, LowRank]] = {}
+    for component, parts in by_component.items():
+        merged[component] = merge_component(
+            base.components[component],
+            list(parts.values()),
+            method,
+            seed=getattr(method, "seed", 0),
+            device=chosen,
+            advance=progress.advance,
+        )
+    _check_finite(merged, method)
+    return Combined(Adapter(merged), tuple(_notes(loras, by_component)), chosen)
+
+
+def chosen_device(device: str) -> str:
+    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        LoramergeError: CUDA was asked for and there is none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise LoramergeError("there is no CUDA device here", hint="use --device cpu, or auto")
+    return "cuda" if device == "cuda" or (device == "auto" and available) else "cpu"
+
+
+def _part(component: str, lora: WeightedAdapter, weigh: Weighing) -> Part | None:
+    modules = lora.adapter.components.get(component, {})
+    weights = {module: weigh(component, module) for module in modules}
+    kept = {module: pair for module, pair in modules.items() if weights[module] != 0}
+    return Part(kept, {module: weights[module] for module in kept}) if kept else None
+
+
+def _notes(loras: Sequence[WeightedAdapter], by_component: Mapping[str, Mapping[str, Part]]) -> list[str]:
+    notes = []
+    for lora in loras:
+        used = sum(len(parts[lora.name].modules) for parts in by_component.values() if lora.name in parts)
+        if used < len(lora.adapter):
+            left = len(lora.adapter) - used
+            notes.append(f"LoRA {lora.name}: {left} of {len(lora.adapter)} modules weigh 0 and take no part")
+    return notes
+
+
+def _check_finite(merged: Mapping[str, Mapping[str, LowRank]], method: Method) -> None:
+    for component, modules in merged.items():
+        for module, pair in modules.items():
+            if not (pair.down.isfinite().all() and pair.up.isfinite().all()):
+                raise LoramergeError(
+                    f"`{method.combination_type}` gave NaN or infinite values in {component}.{module}",
+                    hint="the weights are too large for float32",
+                )

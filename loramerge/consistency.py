@@ -1,0 +1,107 @@
+"""What must fit together across the keys of a recipe.
+
+These checks read plain data, so that a recipe with other mistakes gets all of them in one report.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from loramerge import sources
+from loramerge.errors import SourceError
+from loramerge.problems import KeyPath, did_you_mean, either
+
+RESERVED = frozenset({"README.md", "recipe.yaml", "recipe.lock.yaml", "provenance.json", "report.json"})
+_ANY_SHA256 = "0" * 64
+
+
+def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Find what does not fit together.
+
+    Args:
+        data: A recipe as plain data; whatever has the wrong shape is passed over.
+
+    Yields:
+        The key and what is wrong with it.
+    """
+    if isinstance(base := data.get("base"), dict):
+        yield from _base(base)
+    loras = dict(_mappings(data, "loras"))
+    for index, lora in loras.items():
+        yield from ((("loras", index, *key), message) for key, message in _source(lora))
+    yield from _twice("loras", {index: lora.get("name") for index, lora in loras.items()}, what="LoRA", key="name")
+    folders = {index: _folder(output) for index, output in _mappings(data, "outputs")}
+    yield from _twice("outputs", folders, what="output", key="name")
+    for index, name in folders.items():
+        if isinstance(name, str) and name.casefold() in {each.casefold() for each in RESERVED}:
+            yield ("outputs", index, "name"), f"{name!r} is a file of every artifact; give the output another name"
+    yield from _published(data, list(dict.fromkeys(name for name in folders.values() if isinstance(name, str))))
+
+
+def _folder(output: Mapping[str, Any]) -> object:
+    """The folder of an output in the artifact: its name, or else its format, or else its kind."""
+    return output.get("name") or output.get("format") or output.get("kind")
+
+
+def _mappings(data: Mapping[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    if isinstance(items := data.get(key), (list, tuple)):
+        yield from ((index, item) for index, item in enumerate(items) if isinstance(item, dict))
+
+
+def _twice(where: str, names: Mapping[int, object], *, what: str, key: str) -> Iterator[tuple[KeyPath, str]]:
+    first: dict[str, tuple[int, str]] = {}
+    for index, name in names.items():
+        if not isinstance(name, str):
+            continue
+        earlier, same = first.setdefault(name.casefold(), (index, name))
+        if earlier != index:
+            case = "" if same == name else f" (as {same!r}: some file systems do not tell them apart)"
+            message = f"{name!r} is the name of {what} {earlier} already{case}; give each {what} a name of its own"
+            yield (where, index, key), message
+
+
+def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[KeyPath, str]]:
+    for index, target in _mappings(data, "publish"):
+        names = target.get("outputs")
+        for place, name in enumerate(names if isinstance(names, (list, tuple)) else ()):
+            if isinstance(name, str) and folders and name not in folders:
+                message = f"there is no output {name!r}; expected {either(map(repr, folders))}"
+                yield ("publish", index, "outputs", place), message + did_you_mean(name, folders)
+
+
+def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    for key, message in _source(base):
+        if key == ("sha256",):
+            yield (
+                ("base", "source"),
+                "a base is a folder or a repository, not one file; expected hf://owner/name or a path",
+            )
+        else:
+            yield ("base", *key), message
+
+
+def _source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Check a reference, then whether its kind goes with the revision and the SHA-256 given."""
+    reference, revision, sha256 = (entry.get(key) for key in ("source", "revision", "sha256"))
+    if not isinstance(reference, str):
+        return
+    bare = _refusal(reference)
+    needs_sha256 = bare is not None and _refusal(reference, sha256=_ANY_SHA256) is None
+    if bare is not None and not needs_sha256:
+        yield ("source",), bare
+        return
+    enough = _ANY_SHA256 if needs_sha256 else None
+    if isinstance(revision, str) and (refusal := _refusal(reference, revision=revision, sha256=enough)):
+        yield ("revision",), refusal
+    if needs_sha256 and sha256 is None:
+        yield ("sha256",), bare or ""
+    elif isinstance(sha256, str) and (refusal := _refusal(reference, sha256=_ANY_SHA256)):
+        yield ("sha256",), refusal
+
+
+def _refusal(reference: str, *, revision: str | None = None, sha256: str | None = None) -> str | None:
+    try:
+        sources.parse(reference, folder=Path(), revision=revision, sha256=sha256)
+    except SourceError as error:
+        return "; ".join(filter(None, (error.message, error.hint)))
+    return None

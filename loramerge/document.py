@@ -1,0 +1,46 @@
+"""Plain data that remembers where each key and value came from."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from loramerge.problems import KeyPath, Origin, Problem
+
+
+@dataclass
+class Document:
+    """Plain data (dict, list, str, int, float, bool, None) and where it came from.
+
+    Attributes:
+        data: What the text says.
+        keys: Origin of each key.
+        values: Origin of each value.
+        texts: Each scalar as it was written.
+        problems: Mistakes that leave the rest readable.
+        unread: Values that could not be read; `data` has None there.
+    """
+
+    data: Any = None
+    keys: dict[KeyPath, Origin] = field(default_factory=dict)
+    values: dict[KeyPath, Origin] = field(default_factory=dict)
+    texts: dict[KeyPath, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    unread: set[KeyPath] = field(default_factory=set)
+
+    def origin(self, key: KeyPath, *, of_key: bool = False) -> Origin:
+        """Where a value (or its key) stands; for what is absent, where the nearest thing around it does."""
+        if of_key and key in self.keys:
+            return self.keys[key]
+        while key not in self.values:
+            key = key[:-1]
+        return self.values[key]
+
+    def replaced(self, key: KeyPath, given: "Document", *, origin: Origin) -> None:
+        """Take note that `data` has another document's data at a key, and that all of it has one origin."""
+        inside = len(key)
+        for known in (self.keys, self.values, self.texts):
+            for old in [each for each in known if each[:inside] == key]:
+                del known[old]
+        self.unread = {each for each in self.unread if each[:inside] != key} | {(*key, *each) for each in given.unread}
+        self.keys[key] = self.values[key] = origin
+        self.texts |= {(*key, *each): text for each, text in given.texts.items()}
+        self.problems += [Problem(origin, (*key, *each.key), each.message) for each in given.problems]

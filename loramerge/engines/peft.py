@@ -1,0 +1,169 @@
+"""PEFT's own merge: a PeftModel with one adapter per LoRA, and `add_weighted_adapter`.
+
+The base's weights play no part in it, so the model is built without them: every parameter is one zero, expanded to
+its shape with stride 0. Results are those of the same call on the real base.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from loramerge.adapter import LowRank, Modules
+from loramerge.upstream import quiet
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from loramerge.base import Component
+    from loramerge.methods import Method
+
+_MERGED = "merged"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One LoRA's share in a component.
+
+    Attributes:
+        modules: Its pairs; those that weigh nothing are absent.
+        weights: The weight of each of them.
+    """
+
+    modules: Modules
+    weights: Mapping[str, float]
+
+
+def merge_component(
+    component: Component,
+    parts: Sequence[Part],
+    method: Method,
+    *,
+    seed: int,
+    device: str,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, LowRank]:
+    """Merge the LoRAs of one component.
+
+    Modules are visited in the order in which the architecture defines them, as PEFT does; the generator is seeded
+    right before the call and restored after it.
+
+    Args:
+        component: The base's component.
+        parts: The LoRAs, two or more unless the method is `linear` or `cat`; at least one module each.
+        method: The combination type with its parameters.
+        seed: Of torch's global generator, which DARE draws from.
+        device: `cpu` or `cuda`.
+        advance: Called after each LoRA and after the merge.
+
+    Returns:
+        The merged pair of every module that any LoRA touches, float32 on the CPU.
+    """
+    import torch
+
+    with quiet():
+        model = _peft_model(component, parts, device, advance)
+    names = [_adapter_name(position) for position in range(len(parts))]
+    with _seeded(seed, device), quiet(), warnings.catch_warnings():
+        # A density of 1 prunes nothing, and PEFT warns that it does not.
+        warnings.filterwarnings("ignore", message="The density 1.0 is greater than or equal to 1")
+        shared = [_shared_weight(part) for part in parts]
+        model.base_model.add_weighted_adapter(
+            names, [1.0 if weight is None else weight for weight in shared], _MERGED, **method.peft_arguments()
+        )
+    advance()
+    merged = {}
+    for module in sorted({module for part in parts for module in part.modules}):
+        layer = model.base_model.model.get_submodule(component.live[module])
+        down, up = layer.lora_A[_MERGED].weight.detach(), layer.lora_B[_MERGED].weight.detach()
+        if method.exact:
+            # `cat` allocates for all LoRAs everywhere: rows beyond those that touch this module are zeros.
+            used = sum(part.modules[module].rank for part in parts if module in part.modules)
+            down, up = down[:used], up[:, :used]
+        merged[module] = LowRank(
+            down.to("cpu", torch.float32), up.to("cpu", torch.float32), float(layer.scaling[_MERGED])
+        )
+    return merged
+
+
+def _peft_model(component: Component, parts: Sequence[Part], device: str, advance: Callable[[], None]) -> Any:
+    from peft import get_peft_model
+
+    model: Any = None
+    for position, part in enumerate(parts):
+        name = _adapter_name(position)
+        if model is None:
+            base = _weightless(component.build(), device)
+            model = get_peft_model(base, _config(component, part), adapter_name=name, low_cpu_mem_usage=True)
+        else:
+            model.add_adapter(name, _config(component, part), low_cpu_mem_usage=True)
+        _load(model, component, part, name, device)
+        advance()
+    return model
+
+
+def _load(model: Any, component: Component, part: Part, name: str, device: str) -> None:
+    import torch
+
+    shared = _shared_weight(part)
+    for module, pair in part.modules.items():
+        layer = model.base_model.model.get_submodule(component.live[module])
+        for half, tensor in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
+            half[name].weight = torch.nn.Parameter(tensor.to(device, torch.float32), requires_grad=False)
+        # A weight of its own per module goes where PEFT multiplies it with the weight anyway.
+        layer.scaling[name] = pair.scale * (part.weights[module] if shared is None else 1.0)
+
+
+def _shared_weight(part: Part) -> float | None:
+    weights = set(part.weights.values())
+    return weights.pop() if len(weights) == 1 else None
+
+
+def _config(component: Component, part: Part) -> Any:
+    from peft import LoraConfig
+
+    ranks: dict[int, list[str]] = {}
+    for module, pair in part.modules.items():
+        ranks.setdefault(pair.rank, []).append(component.live[module])
+    most = max(ranks)
+    # Exact names: PEFT matches a list by the ends of names, and hits modules that the LoRA does not have.
+    return LoraConfig(
+        r=most,
+        lora_alpha=most,
+        target_modules=_any_of([component.live[module] for module in part.modules]),
+        rank_pattern={f"^(?:{_any_of(live)})": rank for rank, live in ranks.items() if rank != most},
+    )
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return "|".join(map(re.escape, sorted(names)))
+
+
+def _adapter_name(position: int) -> str:
+    # Names of recipes may hold dots or be `keys`: torch would take them for its own.
+    return f"lora_{position}"
+
+
+def _weightless(model: nn.Module, device: str) -> nn.Module:
+    import torch
+
+    zero = torch.zeros((), dtype=torch.float32, device=device)
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, torch.nn.Parameter(zero.expand(parameter.shape), requires_grad=False))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.zeros((), dtype=buffer.dtype, device=device).expand(buffer.shape))
+    return model
+
+
+@contextmanager
+def _seeded(seed: int, device: str) -> Iterator[None]:
+    import torch
+
+    with torch.random.fork_rng(devices=[torch.device(device)] if device.startswith("cuda") else []):
+        torch.manual_seed(seed)
+        yield

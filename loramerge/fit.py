@@ -1,0 +1,93 @@
+"""Whether a LoRA fits the base: every module exists there, with the right shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from loramerge.errors import MismatchError
+from loramerge.families import TITLES, guess
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter, LowRank
+    from loramerge.base import Base
+
+_SHOWN = 3
+_KERNEL_1X1 = (1, 1)
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A pair that has no place in the base."""
+
+    component: str
+    module: str
+    pair: LowRank
+    expected: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        what = f"{self.component}.{self.module} is {_by(self.pair.shape)}"
+        return f"{what}, the base has {_by(self.expected)}" if self.expected else f"{what}, the base has no such module"
+
+
+def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter, tuple[Misfit, ...]]:
+    """The adapter with every pair in the shape of the module that it belongs to.
+
+    A 1×1 convolution and a linear layer are the same map, so a pair that is written as the other is taken over.
+
+    Args:
+        name: The LoRA's, for messages.
+        adapter: As read.
+        base: What it is to be merged for.
+        skip: Leave out what does not fit instead of raising.
+
+    Returns:
+        The adapter, and what was left out.
+
+    Raises:
+        MismatchError: Modules or shapes that the base does not have, or nothing left.
+    """
+    fitting: dict[str, dict[str, LowRank]] = {}
+    misfits = []
+    for component, module, pair in adapter:
+        expected = base.components[component].modules.get(module) if component in base.components else None
+        shaped = _shaped(pair, expected) if expected else None
+        if shaped is None:
+            misfits.append(Misfit(component, module, pair, expected))
+        else:
+            fitting.setdefault(component, {})[module] = shaped
+    if misfits and not (skip and fitting):
+        raise _mismatch(name, adapter, misfits, base)
+    return replace(adapter, components=fitting), tuple(misfits)
+
+
+def _shaped(pair: LowRank, expected: tuple[int, ...]) -> LowRank | None:
+    if pair.shape == expected:
+        return pair
+    if pair.shape == (*expected, *_KERNEL_1X1):
+        return replace(pair, down=pair.down.flatten(1), up=pair.up.flatten(1))
+    if expected == (*pair.shape, *_KERNEL_1X1):
+        return replace(pair, down=pair.down[:, :, None, None], up=pair.up[:, :, None, None])
+    return None
+
+
+def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base) -> MismatchError:
+    # What differs in shape says more than what is absent: it is shown first.
+    first = sorted(misfits, key=lambda misfit: misfit.expected is None)[:_SHOWN]
+    shown = "; ".join(map(str, first))
+    more = f"; and {len(misfits) - len(first)} more" if len(misfits) > len(first) else ""
+    family = guess((module, tuple(pair.down.shape)) for _, module, pair in adapter)
+    if family is not None and family != base.family:
+        suspicion = f" It looks like a LoRA for {TITLES[family]}, the base is {TITLES[base.family]}."
+        hint = "choose the base that the LoRA was trained on"
+    else:
+        suspicion = ""
+        hint = "choose the base that the LoRA was trained on, or leave these modules out with `unmatched: skip`"
+    return MismatchError(
+        f"LoRA {name}: {len(misfits)} of {len(adapter)} modules do not fit {base.reference}: {shown}{more}.{suspicion}",
+        hint=hint,
+    )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

@@ -1,0 +1,15 @@
+"""File formats of LoRAs. One file per format; `FORMATS` lists their outputs, and `Format` is any of them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from loramerge.formats.diffusers import DiffusersOutput
+from loramerge.formats.kohya import KohyaOutput
+from loramerge.formats.output import AdapterOutput
+from loramerge.formats.peft import PeftOutput
+
+__all__ = ["FORMATS", "AdapterOutput", "DiffusersOutput", "Format", "KohyaOutput", "PeftOutput"]
+
+FORMATS: tuple[type[AdapterOutput], ...] = (PeftOutput, DiffusersOutput, KohyaOutput)
+Format = Annotated[PeftOutput | DiffusersOutput | KohyaOutput, Field(discriminator="format")]

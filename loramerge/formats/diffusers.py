@@ -1,0 +1,151 @@
+"""diffusers' format: one file, `<component>.<module>.lora_A.weight`, and every older spelling of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from loramerge.adapter import LowRank
+from loramerge.base import canonical
+from loramerge.errors import SourceError
+from loramerge.formats.output import AdapterOutput, Components, Labels, rounded
+from loramerge.formats.pairing import Place, Role, ScaleRule, alpha_over_rank, assemble
+from loramerge.formats.peft_config import Scaling, settings_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.adapter import Adapter
+    from loramerge.base import Base
+    from loramerge.formats.lora_file import LoraFile
+
+_COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+_UNET_PARTS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding")
+_METADATA = "lora_adapter_metadata"
+_ENDINGS: tuple[tuple[str, Role], ...] = (
+    (".lora_A.weight", "down"),
+    (".lora_B.weight", "up"),
+    (".lora.down.weight", "down"),
+    (".lora.up.weight", "up"),
+    (".lora_linear_layer.down.weight", "down"),
+    (".lora_linear_layer.up.weight", "up"),
+    ("_lora.down.weight", "down"),
+    ("_lora.up.weight", "up"),
+    (".alpha", "alpha"),
+)
+_ATTENTION = re.compile(r"^(?P<layer>.+?)(?:\.processor)?\.to_(?P<which>[qkv]|out)(?:_lora)?$")
+
+
+class DiffusersOutput(AdapterOutput):
+    """`pytorch_lora_weights.safetensors`, as `load_lora_weights` takes it."""
+
+    default_folder: ClassVar[str] = "diffusers"
+
+    format: Literal["diffusers"]
+
+    @staticmethod
+    def recognises(key: str) -> bool:
+        """`unet.….lora_A.weight`, `….processor.to_k_lora.down.weight` and the like."""
+        return _place(key) is not None
+
+    @staticmethod
+    def read(file: LoraFile, base: Base) -> Components:
+        """The scale is 1 unless the file has `.alpha` tensors, or PEFT's settings in its metadata."""
+        del base
+        keys = file.tensors.keys
+        return assemble(file.reference, file.tensors, ((key, _place(key)) for key in keys), _scale_rule(file))
+
+    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
+        """Write the file. The scale is folded into `up`: readers that know no alpha get the same delta."""
+        from loramerge import tensors
+
+        folded = {
+            component: {name: LowRank(pair.down, pair.up * pair.scale, 1.0) for name, pair in modules.items()}
+            for component, modules in adapter.components.items()
+        }
+        flat: dict[str, Tensor] = {}
+        settings: dict[str, Any] = {}
+        for component, modules in folded.items():
+            for module, pair in modules.items():
+                key = f"{component}.{module}"
+                flat[f"{key}.lora_A.weight"], flat[f"{key}.lora_B.weight"] = rounded(pair, self.dtype, module)
+            described = settings_for(modules, base.components[component].modules, _without_text_model)
+            settings |= {f"{component}.{key}": value for key, value in described.items()}
+        metadata = {"format": "pt", "name": labels.name, _METADATA: json.dumps(settings, indent=2, sort_keys=True)}
+        if labels.description:
+            metadata["description"] = labels.description
+        if labels.trigger_phrases:
+            metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
+        tensors.write(folder / "pytorch_lora_weights.safetensors", flat, metadata)
+
+
+def _scale_rule(file: LoraFile) -> ScaleRule:
+    reference, scalings = file.reference, _scalings(file.reference, file.tensors.metadata)
+
+    def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+        if component not in scalings:
+            return alpha_over_rank(component, module, rank, alpha)
+        if alpha is not None:
+            raise SourceError(f"{reference}: {component}.{module} has an alpha in the metadata and one of its own")
+        scaling = scalings[component]
+        if scaling.rank(module) != rank:
+            raise SourceError(
+                f"{reference}: {component}.{module} has rank {rank}, the metadata says {scaling.rank(module)}"
+            )
+        return scaling.scale(module)
+
+    return scale_of
+
+
+def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]:
+    if _METADATA not in metadata:
+        return {}
+    try:
+        settings: dict[str, Any] = json.loads(metadata[_METADATA])
+        items: Iterable[tuple[str, Any]] = sorted(settings.items())
+    except (ValueError, AttributeError) as error:
+        raise SourceError(f"{reference}: its metadata {_METADATA} is not a JSON object: {error}") from None
+    by_component: dict[str, dict[str, Any]] = {}
+    for key, value in items:
+        component, _, name = key.partition(".")
+        if component not in _COMPONENTS:  # unet.save_lora_adapter() names no component
+            component, name = "unet", key
+        by_component.setdefault(component, {})[name] = value
+    return {
+        component: Scaling(f"{reference} ({component})", config)
+        for component, config in by_component.items()
+        if config.get("r") is not None
+    }
+
+
+def _place(key: str) -> Place | None:
+    ending = next(((ending, role) for ending, role in _ENDINGS if key.endswith(ending)), None)
+    if ending is None:
+        return None
+    stem, role = key.removesuffix(ending[0]), ending[1]
+    if ending[0].startswith("_lora"):
+        stem += "_lora"
+    component, _, module = stem.partition(".")
+    if component in _UNET_PARTS:
+        component, module = "unet", stem
+    if component not in _COMPONENTS or not module:
+        return None
+    return Place(component, _module(component, module.removesuffix(".lora")), role)
+
+
+def _module(component: str, name: str) -> str:
+    attention = _ATTENTION.match(name)
+    if attention is None:
+        return canonical(component, name)
+    layer, which = attention["layer"], attention["which"]
+    if component == "unet":
+        return f"{layer}.to_out.0" if which == "out" else f"{layer}.to_{which}"
+    return canonical(component, f"{layer}.{which}_proj")
+
+
+def _without_text_model(module: str) -> str:
+    # PEFT matches the ends of names, so this hits the module with and without transformers' `text_model.` in front.
+    return module.removeprefix("text_model.")

@@ -1,0 +1,158 @@
+"""kohya's format: one file, flat names, `.alpha` per module; what A1111, Forge and ComfyUI read.
+
+Names after sd-scripts (networks/lora.py): `lora_unet_`, `lora_te_` (SD 1.5 and 2), `lora_te1_`/`lora_te2_` (SDXL).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from loramerge.errors import SourceError
+from loramerge.formats.output import AdapterOutput, Components, Labels, rounded
+from loramerge.formats.pairing import Place, Role, alpha_over_rank, assemble
+from loramerge.formats.sgm import sgm_name
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+    from loramerge.base import Base
+    from loramerge.formats.lora_file import LoraFile
+
+_PREFIXES = {
+    "lora_unet_": "unet",
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+}
+_SUFFIXES: dict[str, Role] = {".lora_down.weight": "down", ".lora_up.weight": "up", ".alpha": "alpha"}
+_BASE_VERSION = {"sd15": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
+_ARCHITECTURE = {
+    "sd15": "stable-diffusion-v1/lora",
+    "sd2": "stable-diffusion-v2-512/lora",
+    "sdxl": "stable-diffusion-xl-v1-base/lora",
+}
+_RESOLUTION = {"sd15": "512x512", "sd2": "512x512", "sdxl": "1024x1024"}
+
+
+class KohyaOutput(AdapterOutput):
+    """The names that A1111 and ComfyUI read, in one file called after the recipe."""
+
+    default_folder: ClassVar[str] = "kohya"
+
+    format: Literal["kohya"]
+
+    @staticmethod
+    def recognises(key: str) -> bool:
+        """`lora_unet_….lora_down.weight` and the like."""
+        return key.startswith(tuple(_PREFIXES)) and key.endswith(tuple(_SUFFIXES))
+
+    @staticmethod
+    def read(file: LoraFile, base: Base) -> Components:
+        """Flat names are looked up among the base's modules, under diffusers' names and under sgm's."""
+        modules = {_flat(component, name): (component, name) for component, name in _every_module(base)}
+        modules |= {_flat("unet", name): ("unet", module) for name, module in _sgm_modules(base)}
+        return assemble(file.reference, file.tensors, _places(file.tensors.keys, modules), alpha_over_rank)
+
+    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
+        """Write `<recipe>.safetensors`. A module that sgm has no name for keeps diffusers' own."""
+        import torch
+
+        from loramerge import tensors
+
+        flat, ranks, alphas = {}, set(), set()
+        for component, module, pair in adapter:
+            key = _prefix(component, base.family) + _file_name(component, module, base).replace(".", "_")
+            flat[f"{key}.lora_down.weight"], flat[f"{key}.lora_up.weight"] = rounded(pair, self.dtype, module)
+            alpha = pair.scale * pair.rank
+            flat[f"{key}.alpha"] = torch.tensor(alpha, dtype=torch.float32)
+            ranks.add(pair.rank)
+            alphas.add(alpha)
+        metadata = {
+            "format": "pt",
+            "modelspec.architecture": _ARCHITECTURE[base.family],
+            "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+            "modelspec.resolution": _RESOLUTION[base.family],
+            "modelspec.sai_model_spec": "1.0.0",
+            "modelspec.title": labels.name,
+            "modelspec.merged_from": ", ".join(labels.inputs),
+            "ss_base_model_version": _BASE_VERSION[base.family],
+            "ss_network_alpha": _single(alphas),
+            "ss_network_dim": _single(ranks),
+            "ss_network_module": "networks.lora",
+            "ss_output_name": labels.name,
+        }
+        if base.family == "sd2":
+            metadata["ss_v2"] = "True"
+        if labels.description:
+            metadata["modelspec.description"] = labels.description
+        if labels.trigger_phrases:
+            metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
+        if labels.tag_frequency:
+            metadata["ss_tag_frequency"] = json.dumps(labels.tag_frequency, sort_keys=True, ensure_ascii=False)
+        tensors.write(folder / f"{labels.name}.safetensors", flat, metadata)
+
+
+def trigger_phrases(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """What the model specification of a file says to put into the prompt."""
+    phrase = metadata.get("modelspec.trigger_phrase", "").strip()
+    return (phrase,) if phrase else ()
+
+
+def tag_frequency(reference: str, metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Kohya's training tags: data set → tag → count.
+
+    Raises:
+        SourceError: They are there, but not in that form.
+    """
+    try:
+        found = json.loads(metadata.get("ss_tag_frequency") or "{}")
+        return {str(name): {str(tag): int(count) for tag, count in tags.items()} for name, tags in found.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SourceError(f"{reference}: its metadata ss_tag_frequency can't be read: {error}") from None
+
+
+def _places(
+    keys: Iterable[str], modules: Mapping[tuple[str, str], tuple[str, str]]
+) -> Iterable[tuple[str, Place | None]]:
+    for key in keys:
+        prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), None)
+        suffix = next((suffix for suffix in _SUFFIXES if key.endswith(suffix)), None)
+        if prefix is None or suffix is None:
+            yield key, None
+            continue
+        component, flat = _PREFIXES[prefix], key.removeprefix(prefix).removesuffix(suffix)
+        yield key, Place(*modules.get((component, flat), (component, flat)), _SUFFIXES[suffix])
+
+
+def _flat(component: str, module: str) -> tuple[str, str]:
+    return component, module.replace(".", "_")
+
+
+def _every_module(base: Base) -> Iterable[tuple[str, str]]:
+    return ((component.name, module) for component in base.components.values() for module in component.modules)
+
+
+def _sgm_modules(base: Base) -> Iterable[tuple[str, str]]:
+    unet = base.components["unet"]
+    named = ((sgm_name(module, unet.config), module) for module in unet.modules)
+    return ((sgm, module) for sgm, module in named if sgm is not None)
+
+
+def _prefix(component: str, family: str) -> str:
+    if component == "unet":
+        return "lora_unet_"
+    if component == "text_encoder_2":
+        return "lora_te2_"
+    return "lora_te1_" if family == "sdxl" else "lora_te_"
+
+
+def _file_name(component: str, module: str, base: Base) -> str:
+    if component == "unet" and base.family == "sdxl":
+        return sgm_name(module, base.components["unet"].config) or module
+    return module
+
+
+def _single(values: set[Any]) -> str:
+    return str(values.pop()) if len(values) == 1 else "Dynamic"

@@ -1,0 +1,27 @@
+"""A LoRA's file as it lies on disk, before anybody knows its format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loramerge.tensors import TensorFile
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """One open safetensors file and what lies beside it.
+
+    Attributes:
+        reference: What messages call it.
+        tensors: The open file.
+        config: The adapter_config.json in the same folder, if there is one.
+        component: The component that the folder is named after, if it is.
+    """
+
+    reference: str
+    tensors: TensorFile
+    config: Mapping[str, Any] | None = None
+    component: str | None = None

@@ -1,0 +1,96 @@
+"""What the outputs of kind `adapter` have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from loramerge.errors import LoramergeError
+from loramerge.fields import Dtype, Name, StrictModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.adapter import Adapter, LowRank
+    from loramerge.base import Base
+    from loramerge.formats.lora_file import LoraFile
+
+Components = dict[str, dict[str, "LowRank"]]
+"""Pairs by component and module."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a file says of itself besides its tensors.
+
+    Attributes:
+        name: The recipe's name.
+        description: The recipe's description.
+        inputs: Name → source of every LoRA that went in.
+        trigger_phrases: Of the inputs, in their order, each once.
+        tag_frequency: Of the inputs: kohya's training tags, data set → tag → count.
+    """
+
+    name: str
+    description: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    trigger_phrases: tuple[str, ...] = ()
+    tag_frequency: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class AdapterOutput(StrictModel):
+    """The merged LoRA in one file format."""
+
+    default_folder: ClassVar[str]
+
+    kind: Literal["adapter"]
+    name: Name | None = Field(default=None, description="Its folder in the artifact; the format by default.")
+    dtype: Dtype = "float32"
+
+    @property
+    def folder(self) -> str:
+        """Name of the output's folder in the artifact."""
+        return self.name or self.default_folder
+
+    @staticmethod
+    @abstractmethod
+    def recognises(key: str) -> bool:
+        """Whether the key of a tensor is spelled as this format does."""
+
+    @staticmethod
+    @abstractmethod
+    def read(file: LoraFile, base: Base) -> Components:
+        """Pairs by component and module, under canonical names.
+
+        A module that the base does not have keeps the name it has in the file: the one who checks the adapter
+        against the base names it.
+
+        Raises:
+            SourceError: Unknown keys, unpaired or damaged tensors, settings that are no plain LoRA.
+        """
+
+    @abstractmethod
+    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
+        """Write the adapter's files into `folder`, which exists and is empty."""
+
+
+def rounded(pair: LowRank, dtype: str, module: str) -> tuple[Tensor, Tensor]:
+    """(down, up) in the number format of the file.
+
+    Raises:
+        LoramergeError: A value is too large for it.
+    """
+    import torch
+
+    target = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
+    down, up = (tensor.to(target).contiguous() for tensor in (pair.down, pair.up))
+    if not (down.isfinite().all() and up.isfinite().all()):
+        raise LoramergeError(
+            f"{module} has values that {dtype} can't hold", hint="write this output with dtype: bfloat16 or float32"
+        )
+    return down, up

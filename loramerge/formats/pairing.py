@@ -1,0 +1,124 @@
+"""From the tensors of a LoRA file to its pairs: every tensor is used, and each pair is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from loramerge.adapter import LowRank
+from loramerge.errors import SourceError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.tensors import TensorFile
+
+Role = Literal["down", "up", "alpha"]
+ScaleRule = Callable[[str, str, int, "float | None"], float]
+"""(component, module, rank, alpha from the file or None) → scale."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor of a file belongs: its component, its module by canonical name, and its role there."""
+
+    component: str
+    module: str
+    role: Role
+
+
+def alpha_over_rank(component: str, module: str, rank: int, alpha: float | None) -> float:
+    """The rule of files that carry their own alpha: alpha / rank, and 1 where a module has no alpha.
+
+    kohya's sd-scripts (networks/lora.py) take a missing alpha for the module's rank.
+    """
+    del component, module
+    return 1.0 if alpha is None else alpha / rank
+
+
+def assemble(
+    reference: str, file: TensorFile, places: Iterable[tuple[str, Place | None]], scale_of: ScaleRule
+) -> dict[str, dict[str, LowRank]]:
+    """Pairs by component and module, in float32.
+
+    Args:
+        reference: For messages.
+        file: The open file.
+        places: For every key its place; None where the format does not know the key.
+        scale_of: How the scale follows from rank and alpha.
+
+    Raises:
+        SourceError: Unknown keys, unpaired or doubled tensors, ranks that differ within a pair, NaN or infinity.
+    """
+    slots: dict[tuple[str, str], dict[Role, str]] = {}
+    unknown = []
+    for key, place in places:
+        if place is None:
+            unknown.append(key)
+            continue
+        slot = slots.setdefault((place.component, place.module), {})
+        if place.role in slot:
+            raise SourceError(f"{reference}: {key} and {slot[place.role]} are the same tensor under two names")
+        slot[place.role] = key
+    if unknown:
+        raise SourceError(
+            f"{reference} has {len(unknown)} keys that no part of a LoRA explains: {some(unknown)}",
+            hint="nothing is dropped silently: convert the file with the tool that made it",
+        )
+    components: dict[str, dict[str, LowRank]] = {}
+    for (component, module), slot in slots.items():
+        components.setdefault(component, {})[module] = _pair(reference, file, (component, module), slot, scale_of)
+    return components
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first few of many names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def _pair(
+    reference: str,
+    file: TensorFile,
+    where: tuple[str, str],
+    slot: Mapping[Role, str],
+    scale_of: ScaleRule,
+) -> LowRank:
+    missing = [role for role in ("down", "up") if role not in slot]
+    if missing:
+        key = next(iter(slot.values()))
+        raise SourceError(
+            f"{reference}: {key} has no {missing[0]} half: the pair is incomplete", hint="fetch the file again"
+        )
+    down, up = (_float32(reference, file, slot[role]) for role in ("down", "up"))
+    if down.ndim not in (2, 4) or up.ndim not in (2, 4) or up.shape[1] != down.shape[0]:
+        raise SourceError(
+            f"{reference}: {slot['down']} {list(down.shape)} and {slot['up']} {list(up.shape)} are no pair: "
+            "down should be rank×in, up out×rank"
+        )
+    if up.ndim == 4 and tuple(up.shape[2:]) != (1, 1):  # noqa: PLR2004  # out×r×1×1
+        raise SourceError(f"{reference}: {slot['up']} {list(up.shape)} should have a 1×1 kernel")
+    alpha = None
+    if "alpha" in slot:
+        tensor = _float32(reference, file, slot["alpha"])
+        if tensor.numel() != 1 or float(tensor) == 0:
+            raise SourceError(
+                f"{reference}: {slot['alpha']} should be one number other than 0",
+                hint="tools disagree about what an alpha of 0 means",
+            )
+        alpha = float(tensor)
+    return LowRank(down, up, scale_of(*where, int(down.shape[0]), alpha))
+
+
+def _float32(reference: str, file: TensorFile, key: str) -> Tensor:
+    tensor = file.tensor(key)
+    if not tensor.is_floating_point():
+        raise SourceError(f"{reference}: {key} holds {tensor.dtype}, expected floating-point numbers")
+    tensor = tensor.float()
+    if not tensor.isfinite().all():
+        raise SourceError(
+            f"{reference}: {key} holds NaN or infinite values", hint="the training diverged; use another checkpoint"
+        )
+    return tensor

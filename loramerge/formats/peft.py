@@ -1,0 +1,120 @@
+"""PEFT's format: a folder with adapter_config.json and adapter_model.safetensors, one for each component."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from loramerge.base import canonical
+from loramerge.errors import LoramergeError, SourceError
+from loramerge.formats.output import AdapterOutput, Components, Labels, rounded
+from loramerge.formats.pairing import Place, Role, assemble
+from loramerge.formats.peft_config import Scaling, settings_for
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter, Modules
+    from loramerge.base import Base
+    from loramerge.formats.lora_file import LoraFile
+    from loramerge.tensors import TensorFile
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+_SUFFIXES: dict[str, Role] = {".lora_A.weight": "down", ".lora_B.weight": "up"}
+
+
+class PeftOutput(AdapterOutput):
+    """One folder per component, as `PeftModel.from_pretrained(model, …, subfolder=…)` takes it."""
+
+    default_folder: ClassVar[str] = "peft"
+
+    format: Literal["peft"]
+
+    @staticmethod
+    def recognises(key: str) -> bool:
+        """`base_model.model.….lora_A.weight` and the like."""
+        return key.startswith(_PREFIX) and key.endswith(tuple(_SUFFIXES))
+
+    @staticmethod
+    def read(file: LoraFile, base: Base) -> Components:
+        """Alpha and rank come from adapter_config.json; the component from the folder's name or from what fits."""
+        reference = file.reference
+        if file.config is None:
+            raise SourceError(
+                f"{reference} is a PEFT adapter without its {CONFIG}, so its alpha is unknown",
+                hint="name the folder that holds both files instead of the file",
+            )
+        scaling = Scaling(f"{reference} ({CONFIG})", file.config)
+        names = {key: _stem(key) for key in file.tensors.keys}
+        component = file.component or _component(file.tensors, names, base)
+
+        def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+            del component, alpha
+            if scaling.rank(module) != rank:
+                raise SourceError(f"{reference}: {module} has rank {rank}, {CONFIG} says {scaling.rank(module)}")
+            return scaling.scale(module)
+
+        return assemble(reference, file.tensors, _places(names, component), scale_of)
+
+    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
+        """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`."""
+        del labels
+        for component, modules in adapter.components.items():
+            write_folder(modules, component, base, self.dtype, folder / component)
+
+
+def write_folder(modules: Modules, component: str, base: Base, dtype: str, folder: Path) -> None:
+    """One component's pairs as a PEFT adapter.
+
+    Modules bear the names that they have in memory under the installed transformers: PEFT matches keys exactly.
+    """
+    from peft import LoraConfig
+
+    from loramerge import tensors
+
+    part = base.components[component]
+    settings = settings_for(modules, part.modules, lambda module: part.live[module])
+    repository = base.reference.removeprefix("hf://") if base.reference.startswith("hf://") else None
+    config = LoraConfig(base_model_name_or_path=repository, inference_mode=True, **settings).to_dict()
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    flat = {}
+    for module, pair in modules.items():
+        key = f"{_PREFIX}{part.live[module]}"
+        flat[f"{key}.lora_A.weight"], flat[f"{key}.lora_B.weight"] = rounded(pair, dtype, module)
+    try:
+        folder.mkdir(parents=True)
+        (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
+    tensors.write(folder / WEIGHTS, flat, {"format": "pt"})
+
+
+def _places(names: Mapping[str, tuple[str, Role] | None], component: str) -> Iterable[tuple[str, Place | None]]:
+    for key, named in names.items():
+        yield key, named and Place(component, canonical(component, named[0]), named[1])
+
+
+def _stem(key: str) -> tuple[str, Role] | None:
+    ending = next((ending for ending in _SUFFIXES if key.endswith(ending)), None)
+    if ending is None or not key.startswith(_PREFIX):
+        return None
+    return key.removeprefix(_PREFIX).removesuffix(ending), _SUFFIXES[ending]
+
+
+def _component(file: TensorFile, names: Mapping[str, tuple[str, Role] | None], base: Base) -> str:
+    """The component whose modules fit best, by name and by width: SDXL's text encoders differ in width alone."""
+
+    def fit(component: str) -> int:
+        shapes = base.components[component].modules
+        hits = 0
+        for key, named in names.items():
+            if named is None:
+                continue
+            shape = shapes.get(canonical(component, named[0]))
+            if shape is not None:
+                side = 1 if named[1] == "down" else 0
+                hits += 2 if file.shape(key)[side] == shape[side] else 1
+        return hits
+
+    return max(base.components, key=fit)

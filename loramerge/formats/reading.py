@@ -1,0 +1,141 @@
+"""From the files of a source to an adapter: which files, which format, which pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from loramerge.adapter import Adapter
+from loramerge.errors import SourceError
+from loramerge.formats import FORMATS
+from loramerge.formats.lora_file import LoraFile
+from loramerge.formats.pairing import some
+from loramerge.formats.peft import CONFIG, WEIGHTS
+from loramerge.formats.refusals import refuse_keys
+from loramerge.tensors import opened
+
+if TYPE_CHECKING:
+    from loramerge.base import Base
+    from loramerge.formats.output import AdapterOutput
+
+_COMPONENT_FOLDERS = ("unet", "text_encoder", "text_encoder_2")
+_DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def lora_files(reference: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Which files of a source make up its LoRA.
+
+    Args:
+        reference: For messages.
+        names: All files of the source, relative to it.
+
+    Raises:
+        SourceError: None, or several to choose from.
+    """
+    if len(names) == 1 and names[0].endswith(".safetensors"):
+        return tuple(names)
+    folders = [folder for folder in ("", *_COMPONENT_FOLDERS) if f"{_inside(folder)}{CONFIG}" in names]
+    if folders:
+        wanted = [f"{_inside(folder)}{file}" for folder in folders for file in (CONFIG, WEIGHTS)]
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            raise SourceError(f"{reference} has {CONFIG} but no {missing[0]}", hint="only safetensors is read")
+        return tuple(wanted)
+    top = [name for name in names if "/" not in name and name.endswith(".safetensors")]
+    if _DIFFUSERS_FILE in top or len(top) == 1:
+        return (_DIFFUSERS_FILE if _DIFFUSERS_FILE in top else top[0],)
+    if top:
+        raise SourceError(
+            f"{reference} holds {len(top)} safetensors files: {some(top, 6)}",
+            hint=f"name the one to use: source: {reference}/{top[0]}",
+        )
+    pickles = [name for name in names if name.endswith(_PICKLES)]
+    if pickles:
+        raise SourceError(
+            f"{reference} holds pickles only ({some(pickles)}): a pickle can run code when it is opened",
+            hint="only safetensors is read; ask its author for a safetensors file",
+        )
+    raise SourceError(f"{reference} holds no LoRA: no {CONFIG} and no safetensors file (found {some(names) or 'none'})")
+
+
+def read_lora(reference: str, folder: Path, names: Sequence[str], base: Base) -> tuple[str, Adapter]:
+    """Read a LoRA whatever its format; exactly one format must explain every tensor.
+
+    Args:
+        reference: For messages.
+        folder: Where the files lie.
+        names: What `lora_files` chose.
+        base: Knows the modules that flat names stand for.
+
+    Returns:
+        The format's name and the adapter, its pairs in float32.
+
+    Raises:
+        SourceError: No or two formats match, or the one that matches can't read it.
+    """
+    components: dict[str, dict[str, Any]] = {}
+    metadata: dict[str, str] = {}
+    formats: set[type[AdapterOutput]] = set()
+    with ExitStack() as stack:
+        for name in names:
+            if name.endswith(".safetensors"):
+                file = LoraFile(
+                    reference=_shown(reference, name),
+                    tensors=stack.enter_context(opened(folder / name, _shown(reference, name))),
+                    config=_config(reference, folder, name, names),
+                    component=_component_folder(name),
+                )
+                found = _format_of(file)
+                formats.add(found)
+                for component, modules in found.read(file, base).items():
+                    components.setdefault(component, {}).update(modules)
+                metadata |= file.tensors.metadata
+    adapter = Adapter(components, metadata)
+    return "+".join(sorted(found.default_folder for found in formats)), adapter
+
+
+def _format_of(file: LoraFile) -> type[AdapterOutput]:
+    keys = file.tensors.keys
+    refuse_keys(file.reference, keys)
+    counts = {found: sum(map(found.recognises, keys)) for found in FORMATS}
+    matching = {found: count for found, count in counts.items() if count}
+    if len(matching) == 1:
+        return next(iter(matching))
+    known = ", ".join(found.default_folder for found in FORMATS)
+    if not matching:
+        raise SourceError(
+            f"{file.reference} has none of the key names that {known} LoRAs have; it has {some(keys) or 'no tensors'}",
+            hint="convert it with the tool that made it; `loramerge inspect` shows what a file holds",
+        )
+    seen = " and ".join(f"{count} keys of {found.default_folder}" for found, count in matching.items())
+    raise SourceError(f"{file.reference} mixes formats: {seen}", hint="use the file as its trainer wrote it")
+
+
+def _config(reference: str, folder: Path, name: str, names: Sequence[str]) -> dict[str, Any] | None:
+    beside = str(PurePosixPath(name).with_name(CONFIG))
+    if beside not in names:
+        return None
+    try:
+        config = json.loads((folder / beside).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{_shown(reference, beside)} can't be read as JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise SourceError(f"{_shown(reference, beside)} should be a JSON object")
+    return config
+
+
+def _component_folder(name: str) -> str | None:
+    parent = PurePosixPath(name).parent.name
+    return parent if parent in _COMPONENT_FOLDERS else None
+
+
+def _inside(folder: str) -> str:
+    return f"{folder}/" if folder else ""
+
+
+def _shown(reference: str, name: str) -> str:
+    return reference if reference.endswith(name) else f"{reference}/{name}"

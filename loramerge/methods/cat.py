@@ -1,0 +1,17 @@
+"""`cat`: the factors side by side. Exact, and its rank is the sum of the ranks."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from loramerge.methods.method import Method
+
+
+class Cat(Method):
+    """Concatenates the factors."""
+
+    combination_type: Literal["cat"] = Field(
+        description="The factors side by side: exactly the weighted sum; its rank is the sum of the ranks."
+    )
+
+    exact: ClassVar[bool] = True

@@ -1,0 +1,17 @@
+"""`linear`: the weighted sum of each factor."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from loramerge.methods.method import Method
+
+
+class Linear(Method):
+    """Adds the `down` factors and the `up` factors, which does not add the deltas."""
+
+    combination_type: Literal["linear"] = Field(
+        description="Each factor summed by itself; needs equal ranks, and is far from the sum of the deltas."
+    )
+
+    factor_wise: ClassVar[bool] = True

@@ -1,0 +1,17 @@
+"""`svd`: the weighted sum of the deltas, cut to a rank."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from loramerge.methods.method import Method, SvdParameters
+
+
+class Svd(Method, SvdParameters):
+    """Adds the deltas and keeps the largest singular values (Eckart-Young)."""
+
+    combination_type: Literal["svd"] = Field(
+        description="The weighted sum of the deltas, cut to svd_rank; exact when that is the sum of the ranks."
+    )
+
+    decomposes: ClassVar[bool] = True

@@ -1,0 +1,79 @@
+"""Mistakes in a recipe: each says where it is and what it is, and all of them are reported together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from loramerge.errors import InvalidRecipeError
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where something stands.
+
+    Attributes:
+        line: Counted from 1; 0 for the whole of it.
+        column: Counted from 1, in characters.
+        name: A file, or a `--set`.
+    """
+
+    line: int
+    column: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}:{self.column}" if self.line else self.name
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake.
+
+    Attributes:
+        origin: Where it stands.
+        key: Where in the recipe; empty for the whole of it.
+        message: What is wrong, what was expected, what to do.
+    """
+
+    origin: Origin
+    key: KeyPath
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (str(self.origin), dotted(self.key), self.message)))
+
+
+class RecipeProblemsError(InvalidRecipeError):
+    """A recipe with one or more mistakes.
+
+    Args:
+        problems: All of them; they are shown in the order of the file, each once.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(dict.fromkeys(problems), key=_position))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def _position(problem: Problem) -> tuple[int, int]:
+    return problem.origin.line, problem.origin.column
+
+
+def dotted(key: KeyPath) -> str:
+    """The key as `--set` takes it: `loras.0.weight`."""
+    return ".".join(map(str, key))
+
+
+def did_you_mean(word: object, words: Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the word most like the given one; empty when none is."""
+    known = {each.lower(): each for each in words}
+    close = get_close_matches(word.lower(), known, n=1, cutoff=0.5) if isinstance(word, str) else []
+    return f"; did you mean {known[close[0]]!r}?" if close else ""
+
+
+def either(words: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,186 @@
+"""The recipe: one YAML file that says what is merged, how, and what becomes of it."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from typing_extensions import Self
+
+from loramerge import yaml_document
+from loramerge.consistency import inconsistencies
+from loramerge.document import Document
+from loramerge.explain import Mistake, mistakes
+from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text
+from loramerge.methods import Merge
+from loramerge.outputs import Output
+from loramerge.overrides import Override
+from loramerge.problems import Origin, Problem, RecipeProblemsError
+from loramerge.targets import Target
+from loramerge.weights import Weight
+
+MAX_BYTES = 256 * 1024
+
+Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
+
+
+class Base(StrictModel):
+    """The model that the LoRAs were trained on."""
+
+    source: Text = Field(description="A diffusers pipeline: hf://owner/name, or a path that starts at the recipe.")
+    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
+    variant: Text | None = Field(None, description="Variant of the weight files, such as fp16.")
+
+
+class Lora(StrictModel):
+    """One LoRA to merge."""
+
+    name: Name = Field(description="What reports, and the folder in the output `inputs`, call it.")
+    source: Text = Field(
+        description="hf://owner/name, hf://owner/name/file, a path that starts at the recipe, or https://… with sha256."
+    )
+    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
+    sha256: Sha256 | None = Field(None, description="SHA-256 of the file; required for https://.")
+    rank: Rank | None = Field(None, description="The rank that the file must have.")
+    weight: Weight = Field(1.0, description="A number, or numbers by component and block, as set_adapters takes them.")
+    unmatched: Literal["error", "skip"] = Field(
+        "error", description="What to do with modules that the base does not have."
+    )
+
+
+class Preview(StrictModel):
+    """Pictures that show what the merged LoRA does."""
+
+    prompts: Listed[Text] = Field(min_length=1, description="One picture for each prompt and seed.")
+    negative_prompt: str = Field("", description="What the pictures should not show.")
+    seeds: Listed[Seed] = Field((0,), min_length=1, description="Seeds of the first noise.")
+    steps: int = Field(30, ge=1, le=1000, description="Denoising steps.")
+    guidance_scale: float = Field(5.0, ge=0, le=1000, description="How closely the pictures follow the prompt.")
+    width: Pixels | None = Field(None, description="Width in pixels, a multiple of 8; the base's own if absent.")
+    height: Pixels | None = Field(None, description="Height in pixels, a multiple of 8; the base's own if absent.")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Where a recipe was read; it takes no part in comparing recipes."""
+
+    folder: Path | None = field(default=None, compare=False)
+    text: str = field(default="", compare=False)
+
+
+class Recipe(StrictModel):
+    """What is merged, how, and what becomes of it."""
+
+    version: Literal[1] = Field(description="Version of this format.")
+    name: Name = Field(description="What the artifact, and files in it, are called.")
+    description: str = Field("", description="For the model card.")
+    base: Base = Field(description="The model that the LoRAs were trained on.")
+    loras: Listed[Lora] = Field(min_length=1, description="The LoRAs to merge.")
+    merge: Merge = Field(description="How they become one.")
+    outputs: Listed[Output] = Field(min_length=1, description="What the artifact holds, beside its papers.")
+    publish: Listed[Target] = Field((), description="Where the artifact goes.")
+    preview: Preview | None = Field(None, description="Pictures for the model card.")
+
+    _reading: _Reading = PrivateAttr(default_factory=_Reading)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths in the recipe start."""
+        return self._reading.folder or Path.cwd()
+
+    @property
+    def text(self) -> str:
+        """The recipe as YAML: the file as it was read, or the equivalent of what did not come from one file alone."""
+        return self._reading.text or yaml_document.dump(self.model_dump(mode="json", exclude_unset=True))
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        details = [
+            InitErrorDetails(type=PydanticCustomError("inconsistent", "{what}", {"what": what}), loc=key, input=None)
+            for key, what in inconsistencies(self.model_dump(mode="json"))
+        ]
+        if details:
+            raise ValidationError.from_exception_data(type(self).__name__, details)
+        return self
+
+
+def read(path: Path | str, *, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a file.
+
+    Args:
+        path: The file; `-` reads standard input, and relative paths then start at the current folder.
+        overrides: `KEY=VALUE` as `--set` takes them.
+
+    Raises:
+        RecipeProblemsError: The file is missing, unreadable or no valid recipe; `problems` has every mistake.
+        UsageError: An override is not of the form `KEY=VALUE`.
+    """
+    name = "<stdin>" if path == "-" else str(path)
+    whole = Origin(0, 0, name)
+    try:
+        content = sys.stdin.buffer.read(MAX_BYTES + 1) if path == "-" else _beginning(Path(path))
+        if len(content) > MAX_BYTES:
+            raise RecipeProblemsError([Problem(whole, (), f"larger than {MAX_BYTES // 1024} KiB; a recipe is smaller")])
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 text (byte {error.start + 1}); save it as UTF-8"
+        raise RecipeProblemsError([Problem(whole, (), message)]) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeProblemsError([Problem(whole, (), f"can't read the recipe: {reason}")]) from error
+    folder = Path.cwd() if path == "-" else Path(path).absolute().parent
+    return parse(text, origin=name, folder=folder, overrides=overrides)
+
+
+def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from text.
+
+    Args:
+        text: YAML.
+        origin: What to call the text in problems.
+        folder: Where relative paths in the recipe start.
+        overrides: `KEY=VALUE` as `--set` takes them; a later one wins.
+
+    Raises:
+        RecipeProblemsError: It is no valid recipe; `problems` has every mistake.
+        UsageError: An override is not of the form `KEY=VALUE`.
+    """
+    settings = [Override.parse(each) for each in overrides]
+    document = yaml_document.load(text, origin=origin)
+    if not isinstance(document.data, dict):
+        found = "empty" if document.data is None else "no mapping"
+        raise RecipeProblemsError([Problem(document.origin(()), (), f"{found}; expected a recipe: `version: 1`, …")])
+    for setting in settings:
+        setting.apply(document)
+    try:
+        recipe = Recipe.model_validate(document.data)
+    except ValidationError as error:
+        document.problems += _problems(error, document)
+    if document.problems:
+        raise RecipeProblemsError(document.problems)
+    recipe._reading = _Reading(folder, yaml_document.dump(document.data) if settings else text)  # noqa: SLF001  its own
+    return recipe
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
+    """All mistakes; those of values that could not even be read are known already."""
+    found = [*mistakes(error, _schema(), document.texts.get)]
+    found += [Mistake(key, message) for key, message in inconsistencies(document.data)]
+    for mistake in found:
+        if not any(mistake.key[: len(unread)] == unread for unread in document.unread):
+            origin = document.origin(mistake.key, of_key=mistake.of_key)
+            yield Problem(origin, mistake.key, mistake.message)
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return Recipe.model_json_schema()

@@ -1,0 +1,115 @@
+"""What a combination type needs of its LoRAs; what PEFT gets wrong without a word is refused before it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from loramerge.errors import MismatchError
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter, Modules
+    from loramerge.base import Base
+    from loramerge.engines.peft import Part
+    from loramerge.methods import Method
+
+_FULL_DELTA = "use `cat`, which is exact at any mix of ranks, or `svd`"
+
+
+def check_rank(name: str, adapter: Adapter, rank: int | None) -> None:
+    """Compare a LoRA with the rank that its recipe promises.
+
+    Raises:
+        MismatchError: Any pair has another one.
+    """
+    if rank is None:
+        return
+    others = [(component, module, pair.rank) for component, module, pair in adapter if pair.rank != rank]
+    if others:
+        component, module, found = others[0]
+        raise MismatchError(
+            f"LoRA {name} should have rank {rank}; {len(others)} of {len(adapter)} modules differ, "
+            f"first {component}.{module} with {found}",
+            hint="use the file that the recipe means, or drop `rank`",
+        )
+
+
+def check_different(names: Sequence[str], adapters: Sequence[Adapter], method: Method) -> None:
+    """Refuse the same LoRA given twice where that is no weighted sum.
+
+    Raises:
+        MismatchError: Factor-wise types multiply the weights of equal LoRAs with each other.
+    """
+    if not method.factor_wise:
+        return
+    for (first, one), (second, other) in combinations(zip(names, adapters, strict=True), 2):
+        if _equal(one, other):
+            raise MismatchError(
+                f"LoRAs {first} and {second} are equal, and `{method.combination_type}` would apply them more than "
+                "twice as strongly as their weights say",
+                hint="give one of them with the sum of the weights, or use `cat`",
+            )
+
+
+def check_parts(component: str, names: Sequence[str], parts: Sequence[Part], base: Base, method: Method) -> None:
+    """Check the LoRAs of one component against the combination type.
+
+    Args:
+        component: Its name.
+        names: Of the LoRAs, in the order of `parts`.
+        parts: What each of them has there.
+        base: Has the shapes.
+        method: With its parameters.
+
+    Raises:
+        MismatchError: Unequal ranks for a factor-wise type; one LoRA for a type that needs several; a rank that a
+            module can't hold.
+    """
+    if len(parts) == 1 and method.combination_type not in ("cat", "linear"):
+        raise MismatchError(
+            f"`{method.combination_type}` merges two or more LoRAs; in {component} only {names[0]} has any weight, and "
+            "PEFT would ignore the parameters of the type",
+            hint="use `cat`, which gives a single LoRA times its weight",
+        )
+    if method.factor_wise:
+        _check_equal_ranks(component, names, parts, method)
+    if method.decomposes:
+        _check_convolutions(component, [part.modules for part in parts], base, method)
+
+
+def _check_equal_ranks(component: str, names: Sequence[str], parts: Sequence[Part], method: Method) -> None:
+    for module in sorted({module for part in parts for module in part.modules}):
+        ranks = {
+            name: part.modules[module].rank for name, part in zip(names, parts, strict=True) if module in part.modules
+        }
+        if len(set(ranks.values())) > 1:
+            seen = " and ".join(f"{rank} ({name})" for name, rank in ranks.items())
+            raise MismatchError(
+                f"`{method.combination_type}` needs equal ranks; in {component}.{module} these have {seen}",
+                hint=_FULL_DELTA,
+            )
+
+
+def _check_convolutions(component: str, modules: Sequence[Modules], base: Base, method: Method) -> None:
+    rank = getattr(method, "svd_rank", None) or max(pair.rank for part in modules for pair in part.values())
+    for module in sorted({module for part in modules for module in part}):
+        shape = base.components[component].modules[module]
+        largest = min(shape[0], math.prod(shape[1:]))
+        if len(shape) > 2 and rank > largest:  # noqa: PLR2004  # a convolution: PEFT's reshape fails there
+            raise MismatchError(
+                f"`{method.combination_type}` can't give {component}.{module} ({'×'.join(map(str, shape))}) "
+                f"rank {rank}: it can hold {largest}",
+                hint=f"set svd_rank to {largest} or less, or use `cat`",
+            )
+
+
+def _equal(one: Adapter, other: Adapter) -> bool:
+    import torch
+
+    here, there = list(one), list(other)
+    return [entry[:2] for entry in here] == [entry[:2] for entry in there] and all(
+        a.scale == b.scale and torch.equal(a.down, b.down) and torch.equal(a.up, b.up)
+        for (_, _, a), (_, _, b) in zip(here, there, strict=True)
+    )

@@ -1,0 +1,42 @@
+"""The JSON Schema of recipes: for editors, and for checking recipes without loramerge."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from loramerge.recipe import Recipe
+
+FILE = "recipe.schema.json"
+
+
+class _Generator(GenerateJsonSchema):
+    """Leaves out the titles that pydantic derives from names: they repeat the keys."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  pydantic's signature
+        return False
+
+
+def schema() -> dict[str, Any]:
+    """The schema of a recipe, draft 2020-12."""
+    generated = Recipe.model_json_schema(schema_generator=_Generator)
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "loramerge recipe",
+        "description": "What is merged, how, and what becomes of it.",
+    }
+    return {**head, **{key: value for key, value in generated.items() if key not in head}}
+
+
+def text() -> str:
+    """The schema as a file holds it."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path) -> Path:
+    """Write the schema into a folder, which is made if need be; return the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / FILE
+    file.write_text(text(), encoding="utf-8", newline="\n")
+    return file

@@ -1,0 +1,212 @@
+"""A repository on a Hugging Face Hub, or a file or folder in one; read at one commit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from loramerge.errors import SourceError
+from loramerge.sources.hub_errors import explained
+from loramerge.sources.source import (
+    Given,
+    Located,
+    check_sha256,
+    files_below,
+    git_blob_of,
+    missing,
+    nearest,
+    sha256_of,
+    stays_inside,
+)
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NAME = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)\w(?:[\w.-]{0,94}\w)?", re.ASCII)  # as huggingface_hub validates it
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """`hf://owner/name[/path/in/repo]`.
+
+    Attributes:
+        reference: As the recipe gives it.
+        repo: `owner/name`.
+        path: A file or folder in the repository; empty for all of it.
+        revision: Branch, tag or commit; None for the default branch.
+        sha256: What the one file must have.
+    """
+
+    reference: str
+    repo: str
+    path: str = ""
+    revision: str | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def parse(cls, given: Given, /) -> HubSource | None:
+        """Take `hf://…`.
+
+        Raises:
+            SourceError: Owner, name, path or revision can't be right.
+        """
+        reference = given.reference
+        if not reference.startswith("hf:"):
+            return None
+        owner, name, path = [*reference.removeprefix("hf://").split("/", 2), "", ""][:3]
+        if "@" in owner + name:
+            raise SourceError(f"{reference}: '@' can't be part of it", hint="give the revision as `revision:`")
+        if not reference.startswith("hf://") or not _NAME.fullmatch(owner) or not _NAME.fullmatch(name):
+            raise SourceError(f"{reference} names no repository", hint="write hf://owner/name or hf://owner/name/file")
+        if path and not stays_inside(path):
+            raise SourceError(
+                f"{reference}: {path!r} is no path in a repository",
+                hint="separate the parts by single '/', without '.', '..', ':' and '\\'",
+            )
+        if given.revision is not None and (
+            not given.revision.isprintable() or re.search(r"^$|\s|\.\.", given.revision)
+        ):
+            raise SourceError(f"{reference}: {given.revision!r} is no branch, tag or commit")
+        if given.sha256 is not None and not path:
+            raise SourceError(
+                f"{reference}: it is a repository, and `sha256` is for one file",
+                hint="name the file, or pin the repository by a commit in `revision`",
+            )
+        return cls(reference, f"{owner}/{name}", path, given.revision, given.sha256)
+
+    def locate(self) -> Located:
+        """Resolve the revision to a commit and list the files at it.
+
+        Offline (`HF_HUB_OFFLINE=1`) a commit is answered from huggingface_hub's cache, as far as it was downloaded.
+
+        Raises:
+            SourceError: Repository, revision or file is missing, gated or unreachable.
+        """
+        commit, listing = self._cached() if _offline() else self._listed()
+        leaving = next((name for name in listing if not stays_inside(name)), None)
+        if leaving is not None:
+            raise SourceError(
+                f"{self.reference}: the repository has {leaving!r}, a file name that leaves its folder",
+                hint="do not use this repository",
+            )
+        folder, promises = self._below(listing)
+        if self.path in listing:
+            self._check_file(listing[self.path])
+        elif self.sha256 is not None:
+            raise SourceError(f"{self.reference}: it is a folder, and `sha256` is for one file", hint="name the file")
+        return Located(self.reference, commit, tuple(sorted(promises)), partial(self._fetch, commit, folder, promises))
+
+    def _listed(self) -> tuple[str, dict[str, _Promise]]:
+        from huggingface_hub import HfApi, constants
+
+        with explained(self.reference, self.repo, self.revision):
+            api, patience = HfApi(), constants.HF_HUB_DOWNLOAD_TIMEOUT
+            info = api.model_info(self.repo, revision=self.revision, files_metadata=True, timeout=patience)
+            if info.gated:
+                api.auth_check(self.repo)
+        if info.sha is None or not _COMMIT.fullmatch(info.sha):
+            raise SourceError(f"{self.reference}: the Hub did not say which commit this is", hint="check HF_ENDPOINT")
+        return info.sha, {
+            file.rfilename: _Promise(file.size, None, file.lfs.sha256)
+            if file.lfs
+            else _Promise(file.size, file.blob_id, None)
+            for file in info.siblings or ()
+        }
+
+    def _cached(self) -> tuple[str, dict[str, _Promise]]:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        if self.revision is None or not _COMMIT.fullmatch(self.revision):
+            moving = self.revision or "the default branch"
+            raise SourceError(
+                f"{self.reference}: offline, and {moving} can mean another commit by now",
+                hint="unset HF_HUB_OFFLINE, or give a 40-digit commit as `revision`",
+            )
+        try:
+            snapshot = snapshot_download(self.repo, revision=self.revision, local_files_only=True, allow_patterns=[])
+        except LocalEntryNotFoundError as error:
+            raise SourceError(
+                f"{self.reference}: offline, and nothing of commit {self.revision} is in the cache",
+                hint="run it once without HF_HUB_OFFLINE",
+            ) from error
+        return self.revision, dict.fromkeys(files_below(Path(snapshot)), _Promise())
+
+    def _below(self, listing: Mapping[str, _Promise]) -> tuple[str, dict[str, _Promise]]:
+        """The folder in the repository, with a '/' at its end, and what lies below it that is not hidden."""
+        folder = self.path[: self.path.rfind("/") + 1] if self.path in listing else self.path and f"{self.path}/"
+        found = {
+            name.removeprefix(folder): promise
+            for name, promise in listing.items()
+            if (name == self.path or (self.path not in listing and name.startswith(folder)))
+        }
+        visible = {name: promise for name, promise in found.items() if not re.search(r"(^|/)\.", name)}
+        if not visible:
+            folders = {str(parent) for name in listing for parent in Path(name).parents} - {"."}
+            raise SourceError(
+                f"{self.reference}: the repository {self.repo} has no file or folder {self.path}"
+                if self.path
+                else f"{self.reference}: the repository {self.repo} has no files",
+                hint=nearest(self.path, [*listing, *folders]),
+            )
+        return folder, visible
+
+    def _check_file(self, promise: _Promise) -> None:
+        if promise.size == 0:
+            raise SourceError(f"{self.reference}: the file is empty", hint="ask its author for the right one")
+        if self.sha256 is not None and promise.sha256 is not None and promise.sha256 != self.sha256:
+            raise SourceError(
+                f"{self.reference}: the file is not the one that was promised: "
+                f"its sha256 is {promise.sha256}, expected {self.sha256}",
+                hint="pin the right commit in `revision`, or correct `sha256` if the change is intended",
+            )
+
+    def _fetch(self, commit: str, folder: str, promises: Mapping[str, _Promise], names: Iterable[str], /) -> Path:
+        wanted = tuple(names)
+        if not wanted:
+            raise ValueError("no names to fetch")
+        missing(wanted, promises, reference=self.reference)
+        for name in wanted:
+            file = self._download(commit, folder + name, promises[name])
+            if self.sha256 not in {None, promises[name].sha256}:
+                check_sha256(file, self.sha256, name=self.reference)
+        return file.parents[name.count("/")]
+
+    def _download(self, commit: str, name: str, promise: _Promise) -> Path:
+        """A file at a commit, compared with its listing even when the cache had it: the client checks sizes only."""
+        from huggingface_hub import hf_hub_download
+
+        with explained(self.reference, self.repo, commit):
+            file = Path(hf_hub_download(self.repo, name, revision=commit))
+            if promise.broken_by(file):
+                file = Path(hf_hub_download(self.repo, name, revision=commit, force_download=True))
+        if wrong := promise.broken_by(file):
+            raise SourceError(f"{self.reference}: {name} is not what the Hub lists: {wrong}", hint="try again later")
+        return file
+
+
+@dataclass(frozen=True)
+class _Promise:
+    """What the listing says of a file; all None when there is no listing."""
+
+    size: int | None = None
+    blob: str | None = None
+    sha256: str | None = None
+
+    def broken_by(self, file: Path) -> str:
+        """What is wrong with the file; empty when it is as promised."""
+        found: object
+        if self.size is not None and (found := file.stat().st_size) != self.size:
+            return f"{found} bytes, expected {self.size}"
+        if self.sha256 is not None and (found := sha256_of(file)) != self.sha256:
+            return f"its sha256 is {found}, expected {self.sha256}"
+        if self.blob is not None and (found := git_blob_of(file)) != self.blob:
+            return f"its git id is {found}, expected {self.blob}"
+        return ""
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE

@@ -1,0 +1,108 @@
+"""A file or folder on this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from loramerge.errors import SourceError
+from loramerge.sources.source import Given, Located, check_sha256, files_below, missing, nearest
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_HUB_NAME = re.compile(r"[\w-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class PathSource:
+    """A file or folder.
+
+    Attributes:
+        reference: As the recipe gives it.
+        path: Absolute unless the recipe's own folder was given relative; not looked up.
+        sha256: What the file must have; folders have none.
+    """
+
+    reference: str
+    path: Path
+    sha256: str | None = None
+
+    @classmethod
+    def parse(cls, given: Given, /) -> PathSource | None:
+        """Take whatever has no scheme.
+
+        Raises:
+            SourceError: A revision was given, or the home folder is unknown.
+        """
+        if _SCHEME.match(given.reference):
+            return None
+        if given.revision is not None:
+            raise SourceError(
+                f"{given.reference}: a path has no revision", hint="remove `revision`, or write hf://owner/name"
+            )
+        try:
+            path = Path(given.reference).expanduser()
+        except RuntimeError as error:
+            raise SourceError(f"{given.reference}: there is no such home folder") from error
+        return cls(given.reference, given.folder / path, given.sha256)
+
+    def locate(self) -> Located:
+        """List the files.
+
+        Raises:
+            SourceError: It is missing, empty or unreadable.
+        """
+        try:
+            if self.path.is_dir():
+                folder, files = self.path, tuple(sorted(files_below(self.path)))
+                self._check_folder(files)
+            else:
+                folder, files = self.path.parent, (self.path.name,)
+                self._check_file()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return Located(self.reference, None, files, partial(self._fetch, folder, files))
+
+    def _check_folder(self, files: tuple[str, ...]) -> None:
+        if not files:
+            raise SourceError(f"{self.reference}: the folder {self.path} is empty")
+        if self.sha256 is not None:
+            raise SourceError(
+                f"{self.reference}: it is a folder, and `sha256` is for one file",
+                hint=f"name the file, such as {self.reference.rstrip('/')}/{files[0]}, or remove `sha256`",
+            )
+
+    def _check_file(self) -> None:
+        if not self.path.exists():
+            raise SourceError(f"{self.reference}: there is no file or folder {self.path}", hint=self._hint())
+        if not self.path.is_file():
+            raise SourceError(f"{self.reference}: {self.path} is neither a file nor a folder")
+        if self.path.stat().st_size == 0:
+            raise SourceError(f"{self.reference}: the file {self.path} is empty", hint="get the file again")
+
+    def _hint(self) -> str:
+        parent = self.path.parent
+        if parent.is_dir() and (close := nearest(self.path.name, (path.name for path in parent.iterdir()))):
+            return close
+        return f"a repository on the Hub is hf://{self.reference}" if _HUB_NAME.fullmatch(self.reference) else ""
+
+    def _fetch(self, folder: Path, files: tuple[str, ...], names: Iterable[str], /) -> Path:
+        wanted = tuple(names)
+        missing(wanted, files, reference=self.reference)
+        try:
+            for name in wanted:
+                with (folder / name).open("rb"):
+                    pass
+                if self.sha256 is not None:
+                    check_sha256(folder / name, self.sha256, name=self.reference)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return folder
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        return SourceError(
+            f"{self.reference}: can't read {error.filename or self.path}: {error.strerror or error}",
+            hint="check its permissions",
+        )

@@ -1,0 +1,67 @@
+"""How strongly a LoRA counts: one number, or diffusers' mapping by component and block."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Discriminator, Field, Tag
+
+from loramerge.fields import Listed, Scale, StrictModel, in_words
+
+
+def _json_type(value: object) -> str | None:
+    """JSON Schema's word for the types that a weight can have; it tells the members of the unions below apart."""
+    match value:
+        case bool():
+            return None
+        case int() | float():
+            return "number"
+        case dict() | BaseModel():
+            return "object"
+        case list() | tuple():
+            return "array"
+    return None
+
+
+_Number = Annotated[Scale, Tag("number")]
+BlockName = Annotated[
+    str, Field(pattern=r"^block_(?:0|[1-9][0-9]?)$", json_schema_extra=in_words("block_0, block_1, …"))
+]
+BlockWeight = Annotated[
+    _Number | Annotated[Listed[Scale], Field(min_length=1), Tag("array")],
+    Discriminator(_json_type),
+    Field(description="For the whole block, or for each of its transformers in turn."),
+]
+SideWeight = Annotated[
+    _Number
+    | Annotated[
+        dict[BlockName, BlockWeight],
+        Field(min_length=1, json_schema_extra={"additionalProperties": False}),
+        Tag("object"),
+    ],
+    Discriminator(_json_type),
+]
+
+
+class UNetWeights(StrictModel):
+    """Weights by block, as diffusers' `set_adapters` takes them; what is not named counts 1."""
+
+    down: SideWeight = Field(1.0, description="Down blocks: one number, or one for each block by name.")
+    mid: Scale = Field(1.0, description="Mid block.")
+    up: SideWeight = Field(1.0, description="Up blocks: one number, or one for each block by name.")
+
+
+UNetWeight = Annotated[_Number | Annotated[UNetWeights, Tag("object")], Discriminator(_json_type)]
+
+
+class ComponentWeights(StrictModel):
+    """Weights by component, as diffusers' `set_adapters` takes them; what is not named counts 1."""
+
+    unet: UNetWeight = Field(1.0, description="UNet: one number, or a mapping of `down`, `mid` and `up`.")
+    text_encoder: Scale = Field(1.0, description="First text encoder.")
+    text_encoder_2: Scale = Field(1.0, description="Second text encoder.")
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The mapping as it was written: what was left out stays out, as not every base has two text encoders."""
+        return self.model_dump(exclude_unset=True)
+
+
+Weight = Annotated[_Number | Annotated[ComponentWeights, Tag("object")], Discriminator(_json_type)]

@@ -1,0 +1,277 @@
+"""Every form met in the wild is read to the same deltas; whatever we write is read back by us, diffusers and PEFT."""
+
+import copy
+import json
+
+import foreign
+import pytest
+import tiny
+import torch
+import truth
+from canonical import adapter_of, base_of, deltas_of, files_of, read
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from loramerge.errors import SourceError
+from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
+from loramerge.formats.output import Labels
+
+ATTENTION_FORMS = ("to_k_lora", "processor", "bare_processor")
+TOLERANCE = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
+LABELS = Labels(
+    "two-become-one",
+    "A test.",
+    inputs={"a": "a.safetensors", "b": "b.safetensors"},
+    trigger_phrases=("sks dog", "by Feng"),
+    tag_frequency={"10_dog": {"dog": 3}},
+)
+
+
+def random_pairs(family, *, alpha=2.0, **options):
+    return foreign.random_lora(
+        tiny.FAMILIES[family](), rank=4, alpha=alpha, seed=1, **{"conv_rank": 3, "conv_alpha": 1.5} | options
+    )
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
+@pytest.mark.parametrize("form", foreign.FORMS)
+@pytest.mark.parametrize("adapter_metadata", [False, True])
+def test_every_diffusers_form_is_read_right(form, family, adapter_metadata, tmp_path):
+    options = {"modules": foreign.ATTENTION} if form in ATTENTION_FORMS else {}
+    components = {"components": ("unet",)} if form.startswith("bare_") else {}
+    pairs = random_pairs(family, **options, **components)
+    path = foreign.write_diffusers(pairs, tmp_path / "x.safetensors", form=form, adapter_metadata=adapter_metadata)
+    assert truth.relative_error(deltas_of(read(path, base_of(family))), foreign.deltas(pairs)) <= 1e-6
+
+
+@pytest.mark.parametrize("alpha", [True, False, "some"])
+@pytest.mark.parametrize("names", ["sgm", "diffusers"])
+@pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
+def test_every_kohya_form_is_read_right(family, names, alpha, tmp_path):
+    pairs = random_pairs(family)
+    config = tiny.FAMILIES[family]().unet.config if names == "sgm" else None
+    prefixes = ("lora_te1_", "lora_te2_") if family == "sdxl" else ("lora_te_",)
+    path = tmp_path / "x.safetensors"
+    foreign.write_kohya(pairs, path, unet_config=config, alpha=alpha, text_prefixes=prefixes)
+    assert truth.relative_error(deltas_of(read(path, base_of(family))), foreign.deltas(pairs)) <= 1e-6
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize("text_model_prefix", [False, True])
+@pytest.mark.parametrize("component", ["unet", "text_encoder", "text_encoder_2"])
+def test_a_peft_folder_is_read_right_whatever_it_is_called(component, text_model_prefix, rslora, tmp_path):
+    pairs = random_pairs("sdxl")[component]
+    folder = foreign.write_peft(pairs, tmp_path / "mine", rslora=rslora, text_model_prefix=text_model_prefix)
+    got = deltas_of(read(folder, base_of("sdxl")))
+    assert truth.relative_error(got, foreign.deltas({component: pairs})) <= 1e-6
+
+
+def test_a_folder_of_peft_folders_is_one_lora(tmp_path):
+    pairs = random_pairs("sdxl")
+    for component, modules in pairs.items():
+        foreign.write_peft(modules, tmp_path / component)
+    assert truth.relative_error(deltas_of(read(tmp_path, base_of("sdxl"))), foreign.deltas(pairs)) <= 1e-6
+
+
+def test_a_1x1_convolution_may_be_written_as_a_linear_layer(tmp_path):
+    from loramerge.fit import fit
+
+    pairs = random_pairs("sd15", modules=r"attentions\.0\.proj_in$")
+    flat = {"unet": {name: (down.flatten(1), up.flatten(1), a) for name, (down, up, a) in pairs["unet"].items()}}
+    path = foreign.write_diffusers(flat, tmp_path / "x.safetensors", form="lora")
+    fitted, left_out = fit("x", read(path, base_of("sd15")), base_of("sd15"), skip=False)
+    assert not left_out
+    assert truth.relative_error(deltas_of(fitted), foreign.deltas(pairs)) <= 1e-6
+
+
+def write(output, adapter, base, folder):
+    folder.mkdir()
+    output.write(adapter, base, LABELS, folder)
+    return folder
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
+def test_what_is_written_as_diffusers_means_the_same_to_us_and_to_diffusers(family, dtype, tmp_path):
+    pairs, base = random_pairs(family), base_of(family)
+    folder = write(
+        DiffusersOutput(kind="adapter", format="diffusers", dtype=dtype), adapter_of(pairs), base, tmp_path / "x"
+    )
+    want = foreign.deltas(pairs)
+    assert files_of(folder) == ["pytorch_lora_weights.safetensors"]
+    assert truth.relative_error(deltas_of(read(folder, base)), want) <= TOLERANCE[dtype]
+    pipeline = tiny.FAMILIES[family]()
+    pipeline.load_lora_weights(folder, adapter_name="x")
+    assert truth.relative_error(truth.pipeline_deltas(pipeline, "x"), want) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
+def test_what_is_written_as_kohya_means_the_same_to_us_and_to_diffusers(family, dtype, tmp_path):
+    pairs, base = random_pairs(family), base_of(family)
+    folder = write(KohyaOutput(kind="adapter", format="kohya", dtype=dtype), adapter_of(pairs), base, tmp_path / "x")
+    want = foreign.deltas(pairs)
+    assert files_of(folder) == ["two-become-one.safetensors"]
+    assert truth.relative_error(deltas_of(read(folder, base)), want) <= TOLERANCE[dtype]
+    pipeline = tiny.FAMILIES[family]()
+    pipeline.load_lora_weights(folder, weight_name="two-become-one.safetensors", adapter_name="x")
+    assert truth.relative_error(truth.pipeline_deltas(pipeline, "x"), want) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
+def test_what_is_written_as_peft_means_the_same_to_us_and_to_peft(family, dtype, tmp_path):
+    from peft import PeftModel
+
+    pairs, base, pipeline = random_pairs(family), base_of(family), tiny.FAMILIES[family]()
+    folder = write(PeftOutput(kind="adapter", format="peft", dtype=dtype), adapter_of(pairs), base, tmp_path / "x")
+    want = foreign.deltas(pairs)
+    assert truth.relative_error(deltas_of(read(folder, base)), want) <= TOLERANCE[dtype]
+    for component in pairs:
+        model = PeftModel.from_pretrained(
+            copy.deepcopy(getattr(pipeline, component)), str(folder), subfolder=component, adapter_name="x"
+        )
+        got = truth.adapter_deltas(model, "x", component)
+        assert truth.relative_error(got, want[component]) <= TOLERANCE[dtype]
+
+
+def test_kohya_files_carry_what_a1111_and_comfyui_look_for(tmp_path):
+    pairs, base = random_pairs("sdxl"), base_of("sdxl")
+    folder = write(KohyaOutput(kind="adapter", format="kohya"), adapter_of(pairs), base, tmp_path / "x")
+    with safe_open(folder / "two-become-one.safetensors", "pt") as file:
+        metadata, keys = file.metadata(), set(file.keys())
+    assert metadata["ss_base_model_version"] == "sdxl_base_v1-0"
+    assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
+    assert metadata["modelspec.trigger_phrase"] == "sks dog, by Feng"
+    assert json.loads(metadata["ss_tag_frequency"]) == {"10_dog": {"dog": 3}}
+    assert "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight" in keys
+    assert "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.alpha" in keys
+    assert "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight" in keys
+
+
+@pytest.mark.parametrize("output", [
+    PeftOutput(kind="adapter", format="peft"),
+    DiffusersOutput(kind="adapter", format="diffusers"),
+    KohyaOutput(kind="adapter", format="kohya"),
+])  # fmt: skip
+def test_the_same_adapter_gives_the_same_bytes_readable_by_all(output, tmp_path):
+    pairs, base = random_pairs("sdxl"), base_of("sdxl")
+    first, second = (write(output, adapter_of(pairs), base, tmp_path / name) for name in "ab")
+    assert files_of(first) == files_of(second)
+    for name in files_of(first):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+        assert (first / name).stat().st_mode & 0o444 == 0o444
+
+
+def test_values_that_float16_can_not_hold_are_an_error(tmp_path):
+    from loramerge.errors import LoramergeError
+
+    pairs = random_pairs("sd15", modules=r"attn1\.to_q$")
+    for component in pairs.values():
+        for name, (down, up, alpha) in component.items():
+            component[name] = (down, up * 1e7, alpha)
+    output = KohyaOutput(kind="adapter", format="kohya", dtype="float16")
+    with pytest.raises(LoramergeError, match="float16 can't hold"):
+        write(output, adapter_of(pairs), base_of("sd15"), tmp_path / "x")
+
+
+KOHYA = "lora_unet_down_blocks_0_attentions_0_proj_in"
+DIFFUSERS = "unet.down_blocks.0.attentions.0.proj_in"
+DOWN, UP = torch.ones(2, 8, 1, 1), torch.ones(8, 2, 1, 1)
+WHOLE = {f"{DIFFUSERS}.lora_A.weight": DOWN, f"{DIFFUSERS}.lora_B.weight": UP}
+BAD_FILES = {
+    "DoRA of PEFT": ({**WHOLE, f"{DIFFUSERS}.lora_magnitude_vector": torch.ones(8)}, "holds DoRA"),
+    "DoRA of kohya": ({f"{KOHYA}.dora_scale": torch.ones(8)}, "holds DoRA"),
+    "LoHa": ({f"{KOHYA}.hada_w1_a": DOWN}, "holds LoHa"),
+    "LoKr": ({f"{KOHYA}.lokr_w1": DOWN}, "holds LoKr"),
+    "Tucker": ({f"{KOHYA}.lora_mid.weight": DOWN}, "Tucker"),
+    "lora_bias": ({**WHOLE, f"{DIFFUSERS}.lora_B.bias": torch.ones(8)}, "lora_bias"),
+    "another family": ({"transformer.blocks.0.lora_A.weight": DOWN}, "another model family"),
+    "checkpoint": ({"model.diffusion_model.out.2.weight": DOWN}, "a whole checkpoint"),
+    "unknown key": ({**WHOLE, "unet.surprise": DOWN}, "1 keys that no part of a LoRA explains: unet.surprise"),
+    "unpaired": ({f"{DIFFUSERS}.lora_A.weight": DOWN}, "has no up half"),
+    "lone alpha": ({f"{KOHYA}.alpha": torch.tensor(1.0)}, "has no down half"),
+    "no pair": ({**WHOLE, f"{DIFFUSERS}.lora_B.weight": torch.ones(8, 3, 1, 1)}, "are no pair"),
+    "NaN": ({**WHOLE, f"{DIFFUSERS}.lora_B.weight": UP * float("nan")}, "NaN or infinite"),
+    "infinite": ({**WHOLE, f"{DIFFUSERS}.lora_A.weight": DOWN * float("inf")}, "NaN or infinite"),
+    "integers": ({**WHOLE, f"{DIFFUSERS}.lora_A.weight": DOWN.int()}, "expected floating-point"),
+    "two formats": ({**WHOLE, f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}, "mixes formats"),
+    "doubled": ({**WHOLE, f"{DIFFUSERS}.lora.down.weight": DOWN}, "the same tensor under two names"),
+    "no LoRA": ({"weight": DOWN}, "none of the key names"),
+    "no tensors": ({}, "it has no tensors"),
+    "alpha of zero": ({f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP,
+                       f"{KOHYA}.alpha": torch.tensor(0.0)}, "one number other than 0"),
+    "PEFT without config": ({f"base_model.model.{DIFFUSERS}.lora_A.weight": DOWN}, "without its adapter_config.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_what_is_no_plain_lora_is_refused_by_name(case, tmp_path):
+    tensors, message = BAD_FILES[case]
+    save_file({key: tensor.clone() for key, tensor in tensors.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(SourceError) as error:
+        read(tmp_path / "x.safetensors", base_of("sd15"))
+    assert message in error.value.message
+    assert "x.safetensors" in error.value.message
+
+
+BAD_CONFIGS = {
+    "DoRA": ({"use_dora": True}, "sets use_dora to True"),
+    "lora_bias": ({"lora_bias": True}, "sets lora_bias"),
+    "bias": ({"bias": "all"}, 'bias="all"'),
+    "modules_to_save": ({"modules_to_save": ["conv_in"]}, "sets modules_to_save"),
+    "pissa": ({"init_lora_weights": "pissa"}, "initialised with pissa"),
+    "transposed": ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+    "another method": ({"peft_type": "LOHA"}, "peft_type LOHA"),
+    "unknown setting": ({"use_magic": 3}, "sets use_magic to 3"),
+    "wrong rank": ({"r": 5}, "has rank 4, adapter_config.json says 5"),
+    "alpha of zero": ({"lora_alpha": 0}, "lora_alpha should be a positive number"),
+    "rank as text": ({"r": "4"}, "r should be a positive number"),
+    "bad pattern": ({"rank_pattern": {"(": 4}}, "bad pattern"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONFIGS)
+def test_a_peft_config_that_is_no_plain_lora_is_refused_by_name(case, tmp_path):
+    config, message = BAD_CONFIGS[case]
+    pairs = random_pairs("sd15", components=("unet",), modules=r"attn1\.to_q$")["unet"]
+    foreign.write_peft(pairs, tmp_path, **config)
+    with pytest.raises(SourceError) as error:
+        read(tmp_path, base_of("sd15"))
+    assert message in error.value.message
+
+
+def test_pefts_own_defaults_are_all_known(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(tiny.sd15().unet, LoraConfig(r=4, target_modules=["to_q"], use_rslora=True), "x")
+    model.save_pretrained(tmp_path)
+    adapter = read(tmp_path / "x", base_of("sd15"))
+    assert {pair.rank for _, _, pair in adapter} == {4}
+    assert {round(pair.scale, 6) for _, _, pair in adapter} == {4.0}
+
+
+def test_a_folder_of_several_files_asks_for_one(tmp_path):
+    for name in ("a", "b"):
+        save_file(WHOLE, tmp_path / f"{name}.safetensors")
+    with pytest.raises(SourceError, match="2 safetensors files") as error:
+        read(tmp_path, base_of("sd15"))
+    assert error.value.hint.endswith("/a.safetensors")
+
+
+def test_a_folder_of_pickles_is_refused(tmp_path):
+    (tmp_path / "pytorch_lora_weights.bin").write_bytes(b"\x80\x02")
+    with pytest.raises(SourceError, match="pickles only"):
+        read(tmp_path, base_of("sd15"))
+
+
+def test_written_tensors_are_what_torch_loads(tmp_path):
+    from loramerge import tensors
+
+    values = {"b": torch.randn(3, 5, dtype=torch.bfloat16), "a": torch.randn(2, 2, 1, 1), "c": torch.tensor(2.0)}
+    tensors.write(tmp_path / "x.safetensors", values, {"z": "1", "a": "é"})
+    loaded = load_file(tmp_path / "x.safetensors")
+    assert loaded.keys() == values.keys()
+    assert all(torch.equal(loaded[key], values[key]) for key in values)
+    with safe_open(tmp_path / "x.safetensors", "pt") as file:
+        assert file.metadata() == {"z": "1", "a": "é"}

@@ -1,0 +1,110 @@
+"""What can go wrong on the way, on purpose. A fault changes an answer, or how it is sent."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from hub.http import Answer
+
+
+class Fault(Protocol):
+    """One thing that goes wrong."""
+
+    def spoil(self, answer: Answer, /) -> Answer:
+        """The answer that is sent instead."""
+
+    def body_sent(self, body: bytes) -> bytes:
+        """The part of the body that leaves the server; the headers still promise all of it."""
+
+    @property
+    def resets(self) -> bool:
+        """Whether the connection ends with a reset instead of an orderly close, when not all was sent."""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    def spoil(self, answer: Answer) -> Answer:
+        return answer
+
+    def body_sent(self, body: bytes) -> bytes:
+        return body
+
+    @property
+    def resets(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Status(_Fault):
+    """Another status."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def spoil(self, _answer: Answer) -> Answer:
+        return Answer.json({"error": "injected"}, {"X-Error-Message": "injected", **self.headers}, status=self.status)
+
+
+@dataclass(frozen=True)
+class Slow(_Fault):
+    """Nothing for a while."""
+
+    seconds: float
+
+    def spoil(self, answer: Answer) -> Answer:
+        time.sleep(self.seconds)
+        return answer
+
+
+@dataclass(frozen=True)
+class WrongBytes(_Fault):
+    """As many bytes as promised, with one bit of each flipped."""
+
+    def spoil(self, answer: Answer) -> Answer:
+        return replace(answer, body=bytes(byte ^ 1 for byte in answer.body))
+
+
+@dataclass(frozen=True)
+class NotAHub(_Fault):
+    """A page, as a captive portal sends it."""
+
+    def spoil(self, _answer: Answer) -> Answer:
+        return Answer(200, b"<html>welcome</html>", {"Content-Type": "text/html"})
+
+
+@dataclass(frozen=True)
+class Truncated(_Fault):
+    """Half of the body, then an orderly close."""
+
+    def body_sent(self, body: bytes) -> bytes:
+        return body[: len(body) // 2]
+
+
+@dataclass(frozen=True)
+class Reset(Truncated):
+    """Half of the body, then a connection reset."""
+
+    @property
+    def resets(self) -> bool:
+        return True
+
+
+@dataclass
+class Injection:
+    """A fault that waits for the next calls of a method to a path."""
+
+    method: str
+    pattern: str
+    fault: Fault
+    times: int
+
+    def strikes(self, method: str, path: str) -> bool:
+        """Whether this call is hit; counts it if so."""
+        if self.times <= 0 or method != self.method or not re.search(self.pattern, path):
+            return False
+        self.times -= 1
+        return True

@@ -1,0 +1,172 @@
+import foreign
+import pytest
+import reference
+import tiny
+import torch
+import truth
+from canonical import adapter_of, base_of, deltas_of
+from pydantic import TypeAdapter
+
+from loramerge.combine import WeightedAdapter, combine
+from loramerge.errors import MismatchError
+from loramerge.methods import METHODS, Merge
+
+PARAMETERS = {
+    "cat": {},
+    "svd": {"svd_rank": 5},
+    "linear": {},
+    "ties": {"density": 0.6, "majority_sign_method": "frequency"},
+    "ties_svd": {"density": 0.6},
+    "dare_linear": {"density": 0.7, "seed": 3},
+    "dare_ties": {"density": 0.7, "seed": 3},
+    "dare_linear_svd": {"density": 0.7, "seed": 3, "svd_rank": 4},
+    "dare_ties_svd": {"density": 0.7, "seed": 3},
+    "magnitude_prune": {"density": 0.4},
+    "magnitude_prune_svd": {"density": 0.4, "svd_clamp": 0.99},
+}
+COMPONENTS = {"sd15": ("unet", "text_encoder"), "sdxl": ("unet", "text_encoder", "text_encoder_2")}
+WEIGHTS = (0.7, -0.8)
+
+
+def method(combination_type, **parameters):
+    return TypeAdapter(Merge).validate_python({"combination_type": combination_type, **parameters})
+
+
+def loras(pipeline, *, ranks=(4, 4), conv_ranks=(3, 3), **options):
+    return [
+        foreign.random_lora(pipeline, rank=rank, alpha=2.0 + seed, conv_rank=conv, conv_alpha=1.0, seed=seed, **options)
+        for seed, (rank, conv) in enumerate(zip(ranks, conv_ranks, strict=True))
+    ]
+
+
+def weighted(pairs, weights=WEIGHTS):
+    names = [f"lora{number}" for number in range(len(pairs))]
+    return [
+        WeightedAdapter(name, adapter_of(lora), weight)
+        for name, lora, weight in zip(names, pairs, weights, strict=True)
+    ]
+
+
+def test_every_type_has_parameters_here():
+    assert set(PARAMETERS) == {cls.model_fields["combination_type"].annotation.__args__[0] for cls in METHODS}
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+@pytest.mark.parametrize("combination_type", PARAMETERS)
+def test_every_type_gives_what_peft_gives_on_the_real_base(combination_type, family):
+    pipeline = tiny.FAMILIES[family]()
+    pairs = loras(pipeline)
+    chosen = method(combination_type, **PARAMETERS[combination_type])
+    merged = combine(weighted(pairs), base_of(family), chosen).adapter
+    for component in COMPONENTS[family]:
+        expected = reference.peft_merge(
+            getattr(pipeline, component),
+            [lora[component] for lora in pairs],
+            WEIGHTS,
+            seed=getattr(chosen, "seed", 0),
+            **chosen.peft_arguments(),
+        )
+        want = {name: scale * foreign.deltas({"": {"": (down, up, down.shape[0])}})[""][""]
+                for name, (down, up, scale) in expected.items()}  # fmt: skip
+        assert truth.relative_error(deltas_of(merged)[component], want) <= 1e-6
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+@pytest.mark.parametrize("combination_type", ["cat", "svd"])
+def test_cat_and_full_rank_svd_are_the_weighted_sum(combination_type, family):
+    pairs = loras(tiny.FAMILIES[family](), ranks=(4, 2), conv_ranks=(3, 1))
+    parameters = {"svd_rank": 6} if combination_type == "svd" else {}
+    merged = combine(weighted(pairs), base_of(family), method(combination_type, **parameters)).adapter
+    want = truth.weighted_sum([(foreign.deltas(lora), weight) for lora, weight in zip(pairs, WEIGHTS, strict=True)])
+    assert truth.relative_error(deltas_of(merged), want) <= 1e-6
+
+
+def test_a_module_that_only_one_lora_touches_is_merged_from_that_one():
+    pipeline = tiny.sd15()
+    pairs = [
+        foreign.random_lora(pipeline, rank=4, alpha=4, seed=0, components=("unet",), modules=r"attn1\.to_q"),
+        foreign.random_lora(pipeline, rank=3, alpha=3, seed=1, components=("unet",), modules=r"attn[12]\.to_(q|k)"),
+    ]
+    merged = combine(weighted(pairs), base_of("sd15"), method("cat")).adapter
+    ranks = {module.rpartition(".attn")[2]: pair.rank for _, module, pair in merged}
+    assert ranks == {"1.to_q": 7, "1.to_k": 3, "2.to_q": 3, "2.to_k": 3}
+    want = truth.weighted_sum([(foreign.deltas(lora), weight) for lora, weight in zip(pairs, WEIGHTS, strict=True)])
+    assert truth.relative_error(deltas_of(merged), want) <= 1e-6
+
+
+@pytest.mark.parametrize("combination_type", ["ties", "ties_svd", "cat", "linear"])
+def test_a_lora_of_weight_zero_takes_no_part(combination_type):
+    pairs = loras(tiny.sd15(), ranks=(4, 4, 4), conv_ranks=(3, 3, 3), components=("unet",))
+    chosen = method(combination_type, **PARAMETERS[combination_type])
+    with_zero = combine(weighted(pairs, (0.5, 0.0, 0.7)), base_of("sd15"), chosen)
+    without = combine(weighted([pairs[0], pairs[2]], (0.5, 0.7)), base_of("sd15"), chosen)
+    assert truth.relative_error(deltas_of(with_zero.adapter), deltas_of(without.adapter)) == 0
+    assert "LoRA lora1" in with_zero.notes[0]
+    assert "take no part" in with_zero.notes[0]
+
+
+def test_one_lora_by_cat_is_that_lora_times_its_weight():
+    pairs = loras(tiny.sdxl())[:1]
+    merged = combine(weighted(pairs, (0.3,)), base_of("sdxl"), method("cat")).adapter
+    assert truth.relative_error(deltas_of(merged), truth.weighted_sum([(foreign.deltas(pairs[0]), 0.3)])) <= 1e-6
+
+
+def test_the_generator_of_the_caller_is_left_alone():
+    pairs = loras(tiny.sd15(), components=("unet",))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    combine(weighted(pairs), base_of("sd15"), method("dare_linear", density=0.5, seed=9))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("density", [1.0])
+def test_a_density_of_one_prunes_nothing_and_warns_of_nothing(density):
+    pairs = loras(tiny.sd15(), components=("unet",))
+    pruned = combine(weighted(pairs), base_of("sd15"), method("magnitude_prune", density=density)).adapter
+    linear = combine(weighted(pairs), base_of("sd15"), method("linear")).adapter
+    assert truth.relative_error(deltas_of(pruned), deltas_of(linear)) <= 1e-6
+
+
+REFUSED = {
+    "unequal ranks": ({"ranks": (4, 6)}, "linear", {}, WEIGHTS, "needs equal ranks; in unet."),
+    "one lora": ({"ranks": (4,), "conv_ranks": (3,)}, "svd", {}, (1.0,), "`svd` merges two or more LoRAs"),
+    "only zeros": ({}, "cat", {}, (0.0, 0.0), "every LoRA weighs 0"),
+    "one left": ({}, "ties", {"density": 0.5}, (1.0, 0.0), "only lora0 has any weight"),
+    "cuSOLVER on the CPU": ({}, "svd", {"svd_driver": "gesvd"}, WEIGHTS, "svd_driver"),
+    "a rank that a convolution can't hold": ({}, "svd", {"svd_rank": 500}, WEIGHTS, "rank 500: it can hold"),
+    "an unknown block": ({}, "cat", {}, (1.0, {"unet": {"down": {"block_7": 1.0}}}), "no attention there"),
+    "an unknown component": ({}, "cat", {}, (1.0, {"text_encoder_2": 1.0}), "the base has unet, text_encoder"),
+    "too many weights": ({}, "cat", {}, (1.0, {"unet": {"down": {"block_0": [1, 2, 3]}}}), "3 weights; there are 2"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_peft_gets_wrong_is_refused(case):
+    options, combination_type, parameters, weights, message = REFUSED[case]
+    pairs = loras(tiny.sd15(), **options)
+    with pytest.raises(MismatchError) as error:
+        combine(weighted(pairs, weights), base_of("sd15"), method(combination_type, **parameters), device="cpu")
+    assert message in error.value.message
+    assert error.value.exit_code == 5
+
+
+def test_equal_loras_are_refused_where_they_would_multiply():
+    pairs = loras(tiny.sd15(), components=("unet",))[:1] * 2
+    with pytest.raises(MismatchError, match="lora0 and lora1 are equal"):
+        combine(weighted(pairs), base_of("sd15"), method("linear"))
+    merged = combine(weighted(pairs, (0.5, 0.25)), base_of("sd15"), method("cat")).adapter
+    assert truth.relative_error(deltas_of(merged), truth.weighted_sum([(foreign.deltas(pairs[0]), 0.75)])) <= 1e-6
+
+
+def test_weights_by_block_are_what_diffusers_makes_of_them(tmp_path):
+    pipeline = tiny.sdxl()
+    pairs = foreign.random_lora(pipeline, rank=2, alpha=2, seed=0, conv_rank=2)
+    path = foreign.write_diffusers(pairs, tmp_path / "lora.safetensors")
+    weight = {
+        "unet": {"down": 0.3, "mid": 0.5, "up": {"block_0": 0.6, "block_1": [0.4, 0.8, 1.1]}},
+        "text_encoder": 0.2,
+    }
+    pipeline.load_lora_weights(path, adapter_name="x")
+    pipeline.set_adapters("x", weight)
+    merged = combine([WeightedAdapter("x", adapter_of(pairs), weight)], base_of("sdxl"), method("cat")).adapter
+    assert truth.relative_error(deltas_of(merged), truth.pipeline_deltas(pipeline, "x")) <= 1e-6

@@ -1,0 +1,263 @@
+"""The wording of every mistake that a recipe can have."""
+
+from __future__ import annotations
+
+import pytest
+from sample_recipe import TEXT, parsed, report, small, without_origin
+
+SHA256 = "a" * 64
+
+
+def problems(**changes) -> list[str]:
+    return without_origin(report(small(**changes)))
+
+
+def lora(**changes) -> list[dict[str, object]]:
+    return [{"name": "a", "source": "a.safetensors"} | changes]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nme": 1}, "nme: unknown key; did you mean 'name'?"),
+        (
+            {"merge": {"combination_type": "cat", "zzzzzz": 1}},
+            "merge.zzzzzz: unknown key; expected `combination_type` or `engine`",
+        ),
+        (
+            {"merge": {"combination_type": "cat", "svd_rank": 4}},
+            "merge.svd_rank: `svd_rank` is not a parameter of `cat`; it is one of `dare_linear_svd`, `dare_ties_svd`, "
+            "`magnitude_prune_svd`, `svd`, `ties_svd`",
+        ),
+        (
+            {"merge": {"combination_type": "ties", "density": 1, "seed": 0}},
+            "merge.seed: `seed` is not a parameter of `ties`; it is one of `dare_linear`, `dare_linear_svd`, "
+            "`dare_ties`, `dare_ties_svd`",
+        ),
+        ({"merge": {"combination_type": "svd", "svd_rnk": 4}}, "merge.svd_rnk: unknown key; did you mean 'svd_rank'?"),
+        ({"merge": {"combination_type": "dare"}}, "did you mean 'dare_ties'?"),
+        ({"merge": {}}, "merge.combination_type: missing; expected 'cat', 'dare_linear', "),
+        ({"merge": "cat"}, "merge: found the text 'cat'; expected a mapping with `combination_type`"),
+        ({"merge": None}, "merge: found nothing; expected a mapping with `combination_type`"),
+        ({"merge": {"combination_type": ["cat"]}}, "merge.combination_type: found a list; expected 'cat', "),
+        ({"merge": {"combination_type": "cat", "engine": "pft"}}, "expected 'peft'; did you mean 'peft'?"),
+        (
+            {"merge": {"combination_type": "ties"}},
+            "merge.density: missing; expected a number above 0 and at most 1",
+        ),
+        (
+            {"merge": {"combination_type": "ties", "density": 0}},
+            "merge.density: found the number 0; expected a number above 0 and at most 1",
+        ),
+        ({"merge": {"combination_type": "ties", "density": 1.5}}, "merge.density: found the number 1.5; expected a"),
+        ({"merge": {"combination_type": "svd", "svd_rank": 0}}, "expected a whole number from 1 to 65536"),
+        ({"merge": {"combination_type": "svd", "svd_rank": 4.0}}, "found the number 4.0; expected a whole number"),
+        ({"merge": {"combination_type": "svd", "svd_rank": "4"}}, "found the text '4'; expected a whole number"),
+        ({"merge": {"combination_type": "svd", "svd_clamp": 0}}, "expected a number above 0 and at most 1"),
+        ({"merge": {"combination_type": "svd", "svd_full_matrices": 1}}, "found the number 1; expected true or false"),
+        (
+            {"merge": {"combination_type": "svd", "svd_driver": "gesv"}},
+            "expected 'gesvd', 'gesvdj' or 'gesvda'; did you mean 'gesvd'?",
+        ),
+        ({"version": 2}, "version: found the number 2; expected 1"),
+        ({"version": "1"}, "version: found the text '1'; expected 1"),
+        ({"version": True}, "version: found true; expected 1"),
+        ({"name": ""}, "name: found empty text; expected a name of at most 96 letters, digits, '.', '_' and '-' that"),
+        ({"name": "a/b"}, "name: found the text 'a/b'; expected a name of"),
+        ({"name": "x" * 97}, f"name: found the text '{'x' * 59}…'; expected a name of"),
+        ({"name": 12}, "quote it, as in '12'"),
+        ({"description": None}, "description: found nothing; expected text"),
+        ({"description": ["x"]}, "description: found a list; expected text"),
+        ({"base": {}}, "base.source: missing; expected text that is not empty"),
+        ({"base": []}, "base: found an empty list; expected a mapping of `source`, `revision`, `variant`"),
+        ({"base": {"source": "x", "revision": ""}}, "base.revision: found empty text; expected text that is not empty"),
+        ({"loras": []}, "loras: found an empty list; expected a list that is not empty"),
+        ({"loras": {}}, "loras: found an empty mapping; expected a list that is not empty"),
+        ({"loras": ["a.safetensors"]}, "loras.0: found the text 'a.safetensors'; expected a mapping of `name`, "),
+        ({"loras": lora(rank=0)}, "loras.0.rank: found the number 0; expected a whole number from 1 to 65536"),
+        ({"loras": lora(rank=True)}, "loras.0.rank: found true; expected a whole number from 1 to 65536"),
+        ({"loras": lora(weight=True)}, "loras.0.weight: found true; expected a number from -1000000 to 1000000 or a"),
+        ({"loras": lora(weight=[1])}, "loras.0.weight: found a list; expected a number"),
+        ({"loras": lora(weight=float("inf"))}, "loras.0.weight: found the number .inf; expected a number"),
+        ({"loras": lora(weight={"down": 1})}, "loras.0.weight.down: unknown key; expected `unet`, `text_encoder` or"),
+        ({"loras": lora(weight={"unet": {"dwn": 1}})}, "loras.0.weight.unet.dwn: unknown key; did you mean 'down'?"),
+        (
+            {"loras": lora(weight={"unet": {"down": {"blok_1": 1}}})},
+            "loras.0.weight.unet.down.blok_1: unknown key; expected block_0, block_1, …",
+        ),
+        (
+            {"loras": lora(weight={"unet": {"down": {"block_1": "x"}}})},
+            "loras.0.weight.unet.down.block_1: found the text 'x'; expected a number",
+        ),
+        (
+            {"loras": lora(weight={"unet": {"down": {"block_1": [1, "x"]}}})},
+            "loras.0.weight.unet.down.block_1.1: found the text 'x'; expected a number",
+        ),
+        ({"loras": lora(weight={"unet": {"up": {}}})}, "loras.0.weight.unet.up: found an empty mapping; expected a"),
+        ({"loras": lora(weight={"text_encoder": {}})}, "text_encoder: found an empty mapping; expected a number"),
+        ({"loras": lora(sha256="ABC")}, "expected the SHA-256 of the file: 64 digits from 0-9 and a-f"),
+        ({"loras": lora(unmatched="skp")}, "expected 'error' or 'skip'; did you mean 'skip'?"),
+        ({"outputs": []}, "outputs: found an empty list; expected a list that is not empty"),
+        ({"outputs": [{}]}, "outputs.0.kind: missing; expected 'adapter', 'inputs' or 'pipeline'"),
+        ({"outputs": [{"kind": "pipelin"}]}, "outputs.0.kind: found the text 'pipelin'; expected 'adapter', 'inputs'"),
+        ({"outputs": [{"kind": None}]}, "outputs.0.kind: found nothing; expected 'adapter', 'inputs' or 'pipeline'"),
+        ({"outputs": [{"kind": "adapter"}]}, "outputs.0.format: missing; expected 'diffusers', 'kohya' or 'peft'"),
+        (
+            {"outputs": [{"kind": "adapter", "format": "kohia"}]},
+            "outputs.0.format: found the text 'kohia'; expected 'diffusers', 'kohya' or 'peft'; did you mean 'kohya'?",
+        ),
+        (
+            {"outputs": [{"kind": "pipeline", "format": "peft"}]},
+            "outputs.0.format: `format` is not a parameter of `pipeline`; it is one of `diffusers`, `kohya`, `peft`",
+        ),
+        (
+            {"outputs": [{"kind": "adapter", "format": "peft", "lora_scale": 1}]},
+            "outputs.0.lora_scale: `lora_scale` is not a parameter of `peft`; it is one of `pipeline`",
+        ),
+        ({"outputs": [{"kind": "pipeline", "dtype": "fp16"}]}, "did you mean 'float16'?"),
+        ({"outputs": [{"kind": "pipeline", "max_shard_size": "5 GB"}]}, "expected a size such as 500MB or 5GB"),
+        ({"publish": [{"kind": "foldr", "path": "x"}]}, "publish.0.kind: found the text 'foldr'; expected "),
+        ({"publish": [{"kind": "folder"}]}, "publish.0.path: missing; expected text that is not empty"),
+        ({"preview": {"prompts": []}}, "preview.prompts: found an empty list; expected a list that is not empty"),
+        ({"preview": {"prompts": [""]}}, "preview.prompts.0: found empty text; expected text that is not empty"),
+        (
+            {"preview": {"prompts": ["x"], "steps": 0}},
+            "preview.steps: found the number 0; expected a whole number from",
+        ),
+        (
+            {"preview": {"prompts": ["x"], "width": 1001}},
+            "preview.width: found the number 1001; expected a whole number from 8 to 8192 and a multiple of 8",
+        ),
+        ({"preview": {"prompts": ["x"], "seeds": 3}}, "preview.seeds: found the number 3; expected a list"),
+    ],
+)
+def test_one_mistake(changes, message):
+    (only,) = problems(**changes)
+    assert message in only
+
+
+def test_a_missing_key_is_reported_where_it_would_be():
+    assert report(TEXT.replace("    source: loras/ikea.safetensors\n", "")) == [
+        "r.yaml:6:5: loras.0.source: missing; expected text that is not empty"
+    ]
+
+
+def test_an_unknown_key_is_reported_at_the_key():
+    (line,) = report(TEXT.replace("weight", "wieght"))
+    assert line == "r.yaml:8:5: loras.0.wieght: unknown key; did you mean 'weight'?"
+
+
+@pytest.mark.parametrize("revision", ["1234567", "0123456", "12e4567", "1e99999"])
+def test_a_revision_that_reads_as_a_number_must_be_quoted(revision):
+    (line,) = report(TEXT.replace("base-1.0\n", f"base-1.0\n  revision: {revision}\n"))
+    assert line == (
+        f"r.yaml:5:13: base.revision: found the number {revision}; expected text that is not empty: "
+        f"quote it, as in '{revision}'"
+    )
+
+
+@pytest.mark.parametrize("name", ["2024-01-01", "on", "no", "1_0"])
+def test_text_that_only_yaml_1_1_reads_as_something_else_is_text(name):
+    assert parsed(TEXT.replace("name: ikea-feng", f"name: {name}")).name == name
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("http://example.org/x.safetensors", "http://example.org/x.safetensors: sources of this kind are not read"),
+        ("s3://bucket/x.safetensors", "sources of this kind are not read"),
+        ("hf://owner", "hf://owner names no repository"),
+        ("hf://owner/name/../x", "'../x' is no path in a repository"),
+        ("hf://owner/name/a/../../x", "is no path in a repository"),
+        (" ", "is no source: it is empty"),
+        ("x.bin", "x.bin is refused: a pickle can run code when it is opened; only safetensors is read"),
+        ("hf://owner/name/x.ckpt", "a pickle can run code"),
+        ("x.PT", "a pickle can run code"),
+        ("x.pth", "a pickle can run code"),
+        ("x.pkl", "a pickle can run code"),
+    ],
+)
+def test_sources_that_are_none(source, message):
+    (only,) = problems(loras=lora(source=source))
+    assert only.startswith("loras.0.source: ")
+    assert message in only
+    (only,) = problems(base={"source": source})
+    assert only.startswith("base.source: ")
+
+
+def test_an_empty_source():
+    assert problems(base={"source": ""})[0].startswith("base.source: found empty text; expected text")
+
+
+def test_https_needs_a_sha256():
+    (only,) = problems(loras=lora(source="https://example.org/x.safetensors"))
+    assert only.startswith("loras.0.sha256: https://example.org/x.safetensors: `sha256` is required")
+    assert parsed(small(loras=lora(source="https://example.org/x.safetensors", sha256=SHA256)))
+
+
+def test_a_base_is_no_single_file():
+    (only,) = problems(base={"source": "https://example.org/x.safetensors"})
+    assert only == "base.source: a base is a folder or a repository, not one file; write hf://owner/name or a path"
+
+
+def test_a_sha256_is_for_one_file():
+    assert parsed(small(loras=lora(sha256=SHA256)))
+    assert parsed(small(loras=lora(source="hf://a/b/c.safetensors", sha256=SHA256)))
+    (only,) = problems(loras=lora(source="hf://a/b", sha256=SHA256))
+    assert only.startswith("loras.0.sha256: hf://a/b: it is a repository, and `sha256` is for one file")
+
+
+def test_only_repositories_have_revisions():
+    (only,) = problems(loras=lora(revision="main"))
+    assert only.startswith("loras.0.revision: a.safetensors: a path has no revision")
+    (only,) = problems(loras=lora(source="https://x.org/x.safetensors", sha256=SHA256, revision="main"))
+    assert only.startswith("loras.0.revision: https://x.org/x.safetensors: an https source has no revision")
+
+
+def test_names_of_loras_are_unique_on_every_file_system():
+    assert problems(loras=lora() + lora()) == [
+        "loras.1.name: 'a' is the name of LoRA 0 already; give each LoRA a name of its own"
+    ]
+    assert problems(loras=lora() + lora(name="A")) == [
+        "loras.1.name: 'A' is the name of LoRA 0 already (as 'a': some file systems do not tell them apart); "
+        "give each LoRA a name of its own"
+    ]
+
+
+def test_folders_of_outputs_are_unique():
+    peft = {"kind": "adapter", "format": "peft"}
+    assert problems(outputs=[peft, peft]) == [
+        "outputs.1.name: 'peft' is the name of output 0 already; give each output a name of its own"
+    ]
+    assert problems(outputs=[peft, {"kind": "inputs", "name": "peft"}])[0].startswith("outputs.1.name: 'peft' is the")
+    assert parsed(small(outputs=[peft, peft | {"name": "half"}]))
+
+
+def test_outputs_do_not_take_the_place_of_an_artifacts_own_files():
+    assert problems(outputs=[{"kind": "inputs", "name": "readme.md"}]) == [
+        "outputs.0.name: 'readme.md' is a file of every artifact; give the output another name"
+    ]
+
+
+def test_only_outputs_are_published():
+    outputs = [{"kind": "adapter", "format": "kohya"}, {"kind": "pipeline", "name": "fused"}]
+    publish = [{"kind": "folder", "path": "x", "outputs": ["kohya", "kohia", "fused", "pipeline"]}]
+    assert problems(outputs=outputs, publish=publish) == [
+        "publish.0.outputs.1: there is no output 'kohia'; expected 'kohya' or 'fused'; did you mean 'kohya'?",
+        "publish.0.outputs.3: there is no output 'pipeline'; expected 'kohya' or 'fused'",
+    ]
+
+
+def test_a_value_that_could_not_be_read_is_reported_once():
+    assert report(TEXT.replace("name: ikea-feng", "name: !!python/name:os.system")) == [
+        "r.yaml:2:7: name: the tag !!python/name:os.system is not read; remove it"
+    ]
+
+
+def test_a_mistake_behind_an_alias_is_reported_where_it_stands():
+    text = TEXT.replace("  - name: ikea\n", "  - <<: &more {rnk: 3}\n    name: ikea\n")
+    text = text.replace("  - name: feng\n", "  - <<: *more\n    name: feng\n")
+    assert report(text) == [
+        "r.yaml:6:16: loras.0.rnk: unknown key; did you mean 'rank'?",
+        "r.yaml:6:16: loras.1.rnk: unknown key; did you mean 'rank'?",
+    ]
