@@ -74,7 +74,7 @@ def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         if key == ("sha256",):
             yield (
                 ("base", "source"),
-                "a base is a folder or a repository, not one file; expected hf://owner/name or a path",
+                "a base is a folder or a repository, not one file; write hf://owner/name or a path",
             )
         else:
             yield ("base", *key), message
@@ -83,7 +83,7 @@ def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
 def _source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """Check a reference, then whether its kind goes with the revision and the SHA-256 given."""
     reference, revision, sha256 = (entry.get(key) for key in ("source", "revision", "sha256"))
-    if not isinstance(reference, str):
+    if not isinstance(reference, str) or not reference:
         return
     bare = _refusal(reference)
     needs_sha256 = bare is not None and _refusal(reference, sha256=_ANY_SHA256) is None
@@ -91,7 +91,7 @@ def _source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         yield ("source",), bare
         return
     enough = _ANY_SHA256 if needs_sha256 else None
-    if isinstance(revision, str) and (refusal := _refusal(reference, revision=revision, sha256=enough)):
+    if revision and isinstance(revision, str) and (refusal := _refusal(reference, revision=revision, sha256=enough)):
         yield ("revision",), refusal
     if needs_sha256 and sha256 is None:
         yield ("sha256",), bare or ""

@@ -40,7 +40,9 @@ class Document:
         for known in (self.keys, self.values, self.texts):
             for old in [each for each in known if each[:inside] == key]:
                 del known[old]
-        self.unread = {each for each in self.unread if each[:inside] != key} | {(*key, *each) for each in given.unread}
+        mended = {each for each in self.unread if each[:inside] == key}
+        self.problems = [each for each in self.problems if each.key not in mended]
+        self.unread = (self.unread - mended) | {(*key, *each) for each in given.unread}
         self.keys[key] = self.values[key] = origin
         self.texts |= {(*key, *each): text for each, text in given.texts.items()}
         self.problems += [Problem(origin, (*key, *each.key), each.message) for each in given.problems]

@@ -38,7 +38,7 @@ class Override:
     @property
     def origin(self) -> Origin:
         """What problems call it."""
-        return Origin(0, 0, f"--set {'.'.join(self.segments)}={self.value}")
+        return Origin(0, 0, " ".join(f"--set {'.'.join(self.segments)}={self.value}".split()))
 
     def apply(self, document: Document) -> None:
         """Put the value into a document; what is wrong with it joins the document's problems."""
@@ -58,6 +58,7 @@ class Override:
                 break
             if isinstance(holder, dict) and holder.get(step) is None:
                 holder[step] = {}
+                document.replaced(path, Document(), origin=self.origin)
             holder = holder[step]
         holder[step] = given.data
         document.replaced(path, given, origin=self.origin)

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
@@ -64,6 +64,13 @@ class Preview(StrictModel):
     height: Pixels | None = Field(None, description="Height in pixels, a multiple of 8; the base's own if absent.")
 
 
+def _no_truth(version: object) -> object:
+    """Python, and so pydantic, takes true for 1."""
+    if isinstance(version, bool):
+        raise PydanticCustomError("no_number", "a truth value is no number")
+    return version
+
+
 @dataclass(frozen=True)
 class _Reading:
     """Where a recipe was read; it takes no part in comparing recipes."""
@@ -75,7 +82,7 @@ class _Reading:
 class Recipe(StrictModel):
     """What is merged, how, and what becomes of it."""
 
-    version: Literal[1] = Field(description="Version of this format.")
+    version: Annotated[Literal[1], BeforeValidator(_no_truth)] = Field(description="Version of this format.")
     name: Name = Field(description="What the artifact, and files in it, are called.")
     description: str = Field("", description="For the model card.")
     base: Base = Field(description="The model that the LoRAs were trained on.")

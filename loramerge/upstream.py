@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +9,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence deprecations and log lines of torch, PEFT, diffusers and transformers inside a `with`.
+    """Silence deprecations, log lines and progress bars of diffusers, transformers and PEFT inside a `with`.
 
-    They address whoever calls these libraries. What concerns the merge is checked and said here instead. Only
-    libraries that are already imported are touched.
+    They address whoever calls these libraries. What concerns the merge is checked and said by us instead.
     """
-    loggers = [
-        sys.modules[name] for name in ("diffusers.utils.logging", "transformers.utils.logging") if name in sys.modules
-    ]
-    levels = [logger.get_verbosity() for logger in loggers]
-    bars = [logger.is_progress_bar_enabled() for logger in loggers]
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    loggers = (diffusers_logging, transformers_logging)
+    before = [(logger, logger.get_verbosity(), logger.is_progress_bar_enabled()) for logger in loggers]
     for logger in loggers:
         logger.set_verbosity_error()
         logger.disable_progress_bar()
@@ -29,7 +27,7 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        for logger, level, bar in zip(loggers, levels, bars, strict=True):
+        for logger, level, bar in before:
             logger.set_verbosity(level)
             if bar:
                 logger.enable_progress_bar()

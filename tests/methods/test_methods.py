@@ -1,0 +1,154 @@
+"""The methods' parameters and facts, compared with the installed PEFT."""
+
+from __future__ import annotations
+
+import inspect
+from typing import get_args
+
+import pytest
+import torch
+from peft import LoraConfig, LoraModel, get_peft_model
+from peft.utils import merge_utils
+from pydantic import ValidationError
+
+from loramerge.methods import METHODS
+
+SVD = {"svd_rank", "svd_clamp", "svd_full_matrices", "svd_driver"}
+SIGNATURE = inspect.signature(LoraModel.add_weighted_adapter).parameters
+
+
+def name_of(method):
+    return get_args(method.model_fields["combination_type"].annotation)[0]
+
+
+by_method = pytest.mark.parametrize("method", METHODS, ids=name_of)
+
+
+def made(method, **parameters):
+    needed = {"density": 0.5} if "density" in method.model_fields else {}
+    return method(combination_type=name_of(method), **needed, **parameters)
+
+
+def on_weights(method):
+    """PEFT's function that combines tensors for a type, or None for `cat`, which has none."""
+    return {"cat": None, "svd": merge_utils.task_arithmetic, "linear": merge_utils.task_arithmetic}.get(
+        name_of(method), getattr(merge_utils, name_of(method).removesuffix("_svd"), None)
+    )
+
+
+def merged(method, ranks=(2, 3), seed=0):
+    """The delta that PEFT makes of two adapters of given ranks at 0.5 and -2, their weighted sum, and the new rank."""
+    torch.manual_seed(1)
+    model = get_peft_model(torch.nn.Sequential(torch.nn.Linear(6, 5)), config(ranks[0]), "one")
+    model.add_adapter("two", config(ranks[1]))
+    layer = model.base_model.model[0]
+    total = 0.5 * layer.get_delta_weight("one") - 2 * layer.get_delta_weight("two")
+    torch.manual_seed(seed)
+    model.base_model.add_weighted_adapter(["one", "two"], [0.5, -2.0], "merged", **made(method).peft_arguments())
+    return layer.get_delta_weight("merged"), total, layer.r["merged"]
+
+
+def config(rank):
+    return LoraConfig(r=rank, target_modules=["0"], init_lora_weights=False)
+
+
+def test_the_eleven_types_are_pefts():
+    assert len(METHODS) == 11
+    assert {*map(name_of, METHODS)} == {*get_args(annotation("combination_type"))}
+
+
+def annotation(parameter):
+    return inspect.get_annotations(LoraModel.add_weighted_adapter, eval_str=True)[parameter]
+
+
+@by_method
+def test_each_type_has_exactly_the_parameters_that_it_uses(method):
+    function = on_weights(method)
+    expected = set(inspect.signature(function).parameters) - {"task_tensors", "weights"} if function else set()
+    expected |= SVD if name_of(method).endswith("svd") else set()
+    assert set(made(method).peft_arguments()) == {"combination_type"} | expected
+    assert set(method.model_fields) - set(made(method).peft_arguments()) == {"engine"} | (
+        {"seed"} if method.random else set()
+    )
+
+
+@by_method
+def test_every_parameter_is_an_argument_of_pefts(method):
+    assert set(made(method).peft_arguments()) <= set(SIGNATURE)
+
+
+@by_method
+def test_defaults_are_pefts_but_for_the_full_decomposition(method):
+    for key, value in made(method).peft_arguments().items():
+        if key not in {"combination_type", "density"}:
+            assert value == (False if key == "svd_full_matrices" else SIGNATURE[key].default)
+
+
+def test_the_full_decomposition_gives_the_same():
+    torch.manual_seed(0)
+    delta = torch.randn(5, 6)
+    full, reduced = (torch.linalg.svd(delta, full_matrices=each) for each in (True, False))
+    torch.testing.assert_close(full.U[:, :3], reduced.U[:, :3])
+    torch.testing.assert_close(full.S[:3], reduced.S[:3])
+    torch.testing.assert_close(full.Vh[:3], reduced.Vh[:3])
+
+
+@by_method
+def test_factor_wise_types_need_equal_ranks(method):
+    if method.factor_wise:
+        with pytest.raises(ValueError, match="All adapters must have the same r value"):
+            merged(method)
+    else:
+        merged(method)
+
+
+@by_method
+def test_exact_types_give_the_weighted_sum(method):
+    delta, total, _ = merged(method, ranks=(2, 2))
+    assert torch.allclose(delta, total, atol=1e-6) == method.exact
+
+
+@by_method
+def test_random_types_depend_on_the_seed(method):
+    deltas = [merged(method, ranks=(2, 2), seed=seed)[0] for seed in range(3)]
+    assert all(torch.equal(deltas[0], each) for each in deltas) != method.random
+
+
+@by_method
+def test_decomposing_types_keep_the_largest_rank(method):
+    ranks = (2, 2) if method.factor_wise else (2, 3)
+    assert method.decomposes == (name_of(method).endswith("svd"))
+    assert merged(method, ranks)[2] == (5 if method.exact else max(ranks))
+
+
+@by_method
+def test_sign_election_goes_with_its_parameter(method):
+    assert method.sign_elected == ("majority_sign_method" in method.model_fields)
+
+
+@by_method
+def test_a_method_takes_no_other_parameter(method):
+    every = {"density": 0.5, "seed": 0, "majority_sign_method": "total"} | dict.fromkeys(SVD)
+    every["svd_full_matrices"] = True
+    for key, value in every.items():
+        given = {"combination_type": name_of(method), "density": 0.5} if "density" in method.model_fields else {}
+        given |= {"combination_type": name_of(method), key: value}
+        if key in method.model_fields:
+            assert method.model_validate(given)
+        else:
+            with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+                method.model_validate(given)
+
+
+@pytest.mark.parametrize("method", [each for each in METHODS if "density" in each.model_fields], ids=name_of)
+def test_density_is_above_0_and_at_most_1(method):
+    assert method.model_validate({"combination_type": name_of(method), "density": 1})
+    for density in (0, -0.1, 1.1, float("nan"), True, "0.5", None):
+        with pytest.raises(ValidationError):
+            method.model_validate({"combination_type": name_of(method), "density": density})
+
+
+@pytest.mark.parametrize("driver", [None, "gesvd", "gesvdj", "gesvda"])
+def test_drivers_are_those_that_torch_knows(driver):
+    svd = next(method for method in METHODS if name_of(method) == "svd")
+    assert made(svd, svd_driver=driver).peft_arguments()["svd_driver"] == driver
