@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
+import json
 import os
 import shutil
 import sys
@@ -13,11 +13,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
 
+REPORT = "report.json"
 _PARTIAL = ".partial"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+
+def check_place(place: Path, recipe: str, *, force: bool) -> None:
+    """Refuse to replace anything but an earlier artifact of the same recipe.
+
+    Args:
+        place: Where the artifact is to go.
+        recipe: The recipe's name.
+        force: Replace whatever is there.
+
+    Raises:
+        LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it.
+    """
+    if force or not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        return
+    hint = "choose another folder with --out, or replace it with --force"
+    if not place.is_dir():
+        raise LoramergeError(f"{place} is a file", hint=hint)
+    try:
+        report = json.loads((place / REPORT).read_text(encoding="utf-8"))
+        name, files = report["recipe"]["name"], set(report["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise LoramergeError(f"{place} exists and is no artifact of loramerge", hint=hint) from None
+    if name != recipe:
+        raise LoramergeError(f"{place} is an artifact of the recipe {name}, not of {recipe}", hint=hint)
+    foreign = sorted(set(files_of(place)) - files - {REPORT})
+    if foreign:
+        raise LoramergeError(f"{place} holds files that are not the artifact's: {', '.join(foreign[:5])}", hint=hint)
 
 
 @contextmanager
@@ -46,18 +76,6 @@ def replacing(place: Path) -> Iterator[Path]:
             raise LoramergeError(f"{place} can't be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def sha256_of_files(folder: Path) -> dict[str, dict[str, str | int]]:
-    """Size and SHA-256 of every file below a folder, by '/'-separated name, sorted."""
-    found: dict[str, dict[str, str | int]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        found[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": digest.hexdigest()}
-    return found
 
 
 def _put(staging: Path, place: Path) -> None:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.base import Base, read_base
+from loramerge.base import Base, config_files, read_base
+from loramerge.digest import sha256_of
+from loramerge.errors import MismatchError
+from loramerge.families import architecture, guess
 from loramerge.fit import fit
-from loramerge.formats.reading import read_lora
+from loramerge.formats.reading import lora_files, read_lora
 from loramerge.progress import Progress, Silent
 from loramerge.requirements import check_rank
-from loramerge.sources import sha256_of
+from loramerge.sources import parse
+from loramerge.tensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -58,12 +62,16 @@ class Loaded:
     Attributes:
         base: Without its weights.
         base_folder: Where the base's files lie; with weights only if an output needs them.
+        variant: Variant of the base's weight files, where they have it.
+        revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
     """
 
     base: Base
     base_folder: Path
+    variant: str | None
+    revision: str | None
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
 
@@ -86,7 +94,14 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
         loras.append(lora)
         notes.extend(said)
         progress.advance()
-    return Loaded(base, folder, tuple(loras), tuple(notes))
+    return Loaded(
+        base=base,
+        base_folder=folder,
+        variant=resolved.variant,
+        revision=resolved.base.revision,
+        loras=tuple(loras),
+        notes=tuple(notes),
+    )
 
 
 def plain_weight(weight: Weight) -> float | dict[str, Any]:
@@ -117,3 +132,54 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
         adapter=fitted,
     )
     return loaded, notes
+
+
+def load_base(reference: str, *, revision: str | None = None, folder: Path | None = None) -> Base:
+    """Read a base's configs, without its weights.
+
+    Args:
+        reference: `hf://owner/name`, or the folder of a diffusers pipeline.
+        revision: Of a Hub repository.
+        folder: Where a relative path starts; the current one by default.
+
+    Raises:
+        SourceError: It can't be had, or is no pipeline.
+        MismatchError: It is of another family.
+    """
+    located = parse(reference, folder=folder or Path.cwd(), revision=revision).locate()
+    return read_base(located.reference, located.fetch(config_files(located)))
+
+
+def load_adapter(
+    reference: str, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
+) -> Adapter:
+    """Read a LoRA in any format.
+
+    Args:
+        reference: `hf://owner/name[/file]`, a file or a folder.
+        base: What it was trained on; it is fitted to it. Without one the family is guessed from the LoRA itself.
+        revision: Of a Hub repository.
+        folder: Where a relative path starts; the current one by default.
+
+    Raises:
+        SourceError: It can't be had or read.
+        MismatchError: It does not fit the base, or no family is recognised.
+    """
+    located = parse(reference, folder=folder or Path.cwd(), revision=revision).locate()
+    names = lora_files(located.reference, located.files)
+    place = located.fetch(names)
+    known = base or architecture(_family(located.reference, place, names))
+    _, adapter = read_lora(located.reference, place, names, known)
+    return fit(located.reference, adapter, known, skip=False)[0]
+
+
+def _family(reference: str, folder: Path, names: tuple[str, ...]) -> str:
+    shapes: list[tuple[str, tuple[int, ...]]] = []
+    for name in names:
+        if name.endswith(".safetensors"):
+            with opened(folder / name, reference) as file:
+                shapes += [(key, file.shape(key)) for key in file.keys]
+    family = guess(shapes)
+    if family is None:
+        raise MismatchError(f"{reference} does not tell which model it was trained on", hint="give its base")
+    return family

@@ -9,7 +9,7 @@ from loramerge import sources
 from loramerge.base import config_files
 from loramerge.formats.reading import lora_files
 from loramerge.outputs import PipelineOutput
-from loramerge.pipeline_files import pipeline_files
+from loramerge.pipeline_files import has_variant, pipeline_files
 from loramerge.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -34,12 +34,14 @@ class Resolved:
         base: Where the base is.
         base_configs: Its files that say what it is.
         base_files: All of its files that a fused pipeline needs; empty where no output is one.
+        variant: Of the base's weight files, where any of them has it.
         loras: In the recipe's order.
     """
 
     base: Located
     base_configs: tuple[str, ...]
     base_files: tuple[str, ...]
+    variant: str | None
     loras: tuple[ResolvedLora, ...]
 
 
@@ -62,4 +64,5 @@ def resolve(recipe: Recipe, *, progress: Progress | None = None) -> Resolved:
         located = source.locate()
         loras.append(ResolvedLora(lora, located, lora_files(located.reference, located.files)))
         progress.advance()
-    return Resolved(base, configs, files, tuple(loras))
+    variant = recipe.base.variant if has_variant(files, recipe.base.variant) else None
+    return Resolved(base, configs, files, variant, tuple(loras))

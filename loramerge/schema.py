@@ -26,7 +26,18 @@ def schema() -> dict[str, Any]:
         "title": "loramerge recipe",
         "description": "What is merged, how, and what becomes of it.",
     }
+    generated["$defs"] = {name: _explained(definition) for name, definition in generated["$defs"].items()}
     return {**head, **{key: value for key, value in generated.items() if key not in head}}
+
+
+def _explained(definition: dict[str, Any]) -> dict[str, Any]:
+    """Shortens a class's docstring to its first paragraph, which also explains the key that names the class."""
+    summary = " ".join(definition["description"].partition("\n\n")[0].split())
+    properties = {
+        key: {"description": summary, **value} if "const" in value else value
+        for key, value in definition["properties"].items()
+    }
+    return {**definition, "description": summary, "properties": properties}
 
 
 def text() -> str:

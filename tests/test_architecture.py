@@ -118,7 +118,7 @@ def test_heavy_libraries_are_imported_where_they_are_used(path):
 
 
 def test_importing_everything_loads_nothing_heavy():
-    modules = [f"loramerge.{NAMES[path][:-3].replace('/', '.').removesuffix('.__init__')}" for path in FILES]
+    modules = [f"loramerge.{NAMES[path][:-3]}".replace("/", ".").removesuffix(".__init__") for path in FILES]
     modules = [each for each in modules if not each.endswith("__main__")]
     code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print({HEAVY} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,10 +6,10 @@ from pydantic import Field
 
 from loramerge.formats.diffusers import DiffusersOutput
 from loramerge.formats.kohya import KohyaOutput
-from loramerge.formats.output import AdapterOutput
+from loramerge.formats.output import AdapterOutput, Labels
 from loramerge.formats.peft import PeftOutput
 
-__all__ = ["FORMATS", "AdapterOutput", "DiffusersOutput", "Format", "KohyaOutput", "PeftOutput"]
+__all__ = ["FORMATS", "AdapterOutput", "DiffusersOutput", "Format", "KohyaOutput", "Labels", "PeftOutput"]
 
 FORMATS: tuple[type[AdapterOutput], ...] = (PeftOutput, DiffusersOutput, KohyaOutput)
 Format = Annotated[PeftOutput | DiffusersOutput | KohyaOutput, Field(discriminator="format")]

@@ -9,9 +9,9 @@ from loramerge.errors import SourceError
 from loramerge.sources.https import HttpsSource
 from loramerge.sources.hub import HubSource
 from loramerge.sources.path import PathSource
-from loramerge.sources.source import PICKLES, Fetch, Given, Located, Source, sha256_of, shown
+from loramerge.sources.source import PICKLES, Fetch, Given, Located, Source, shown
 
-__all__ = ["SOURCES", "Fetch", "HttpsSource", "HubSource", "Located", "PathSource", "Source", "parse", "sha256_of"]
+__all__ = ["SOURCES", "Fetch", "HttpsSource", "HubSource", "Located", "PathSource", "Source", "parse"]
 
 SOURCES: tuple[type[Source], ...] = (HubSource, HttpsSource, PathSource)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from loramerge.digest import sha256_of
 from loramerge.errors import SourceError
 from loramerge.sources.hub_errors import explained
 from loramerge.sources.source import (
@@ -18,7 +19,6 @@ from loramerge.sources.source import (
     git_blob_of,
     missing,
     nearest,
-    sha256_of,
     stays_inside,
 )
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from loramerge.digest import sha256_of
 from loramerge.errors import SourceError
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -119,15 +120,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
     for close in get_close_matches(PurePosixPath(name).name, by_last_part, n=1):
         return f"did you mean {by_last_part[close]}?"
     return ""
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def git_blob_of(path: Path) -> str:

@@ -1,15 +1,148 @@
-"""A folder on this machine, such as `~/ComfyUI/models/loras`."""
+"""A folder on this machine, such as `~/ComfyUI/models/loras`, which may hold files of others."""
 
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from loramerge.artifact import replacing
+from loramerge.digest import files_of, sha256_of
+from loramerge.errors import LoramergeError, PublishError
 from loramerge.fields import Listed, Name, StrictModel
+from loramerge.targets.target import Receipt
+
+_RECEIPTS = ".loramerge"
 
 
 class FolderTarget(StrictModel):
-    """Copies the outputs into a folder."""
+    """Copies the outputs into a folder.
+
+    What was put there is remembered in `.loramerge/<recipe>.json`: a file that is not in that list, or was changed
+    since, is never overwritten without force.
+    """
 
     kind: Literal["folder"] = Field(description="A folder on this machine.")
     path: str = Field(min_length=1, description="Where; relative paths start at the recipe's own folder.")
     outputs: Listed[Name] | None = Field(None, description="Folders of the outputs to publish; all if absent.")
+
+    def publish(self, recipe: str, files: Mapping[str, Path], origin: Path, *, force: bool) -> Receipt:
+        """Put files into the folder.
+
+        A folder that is new, or holds nothing but this recipe's files, is replaced in one step; in a folder with
+        files of others every top-level entry is.
+
+        Args:
+            recipe: The recipe's name.
+            files: Name in the target → where the file is now.
+            origin: Where a relative path starts.
+            force: Overwrite files of others.
+
+        Raises:
+            PublishError: Files of others are in the way, or the folder can't be written.
+        """
+        place = origin / Path(self.path).expanduser()
+        try:
+            wanted = {name: sha256_of(path) for name, path in files.items()}
+            earlier = _receipt(place, recipe)
+            present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{_RECEIPTS}/")}
+            if wanted == earlier and _unchanged(wanted, present) == set(wanted):
+                return Receipt(str(place), changed=False)
+            if not force:
+                _refuse_foreign(place, wanted, earlier, present)
+            if set(present) <= set(earlier) and set(_receipts(place)) <= {f"{recipe}.json"}:
+                with replacing(place) as staging:
+                    _copy(files, staging)
+                    _write_receipt(staging, recipe, wanted)
+            else:
+                _replace_entries(place, files)
+                for name in _unchanged(earlier, present) - set(files):
+                    (place / name).unlink(missing_ok=True)
+                _write_receipt(place, recipe, wanted)
+        except OSError as error:
+            raise PublishError(f"publishing to {place} failed: {error.strerror or error}") from None
+        except PublishError:
+            raise
+        except LoramergeError as error:
+            raise PublishError(f"publishing to {place} failed: {error.message}", hint=error.hint) from None
+        return Receipt(str(place), changed=True)
+
+
+def _unchanged(known: Mapping[str, str], present: Mapping[str, Path]) -> set[str]:
+    return {name for name, digest in known.items() if name in present and sha256_of(present[name]) == digest}
+
+
+def _refuse_foreign(
+    place: Path, wanted: Mapping[str, str], earlier: Mapping[str, str], present: Mapping[str, Path]
+) -> None:
+    """Nothing may vanish but what this recipe put there: neither files of the same name nor others in our folders."""
+    folders = {name.partition("/")[0] for name in wanted if "/" in name}
+    touched = {name for name in present if name in wanted or name.partition("/")[0] in folders}
+    in_the_way = sorted(touched - _unchanged(earlier, present) - _unchanged(wanted, present))
+    if in_the_way:
+        raise PublishError(
+            f"{place} holds {', '.join(in_the_way[:5])}, which this recipe did not put there, or which was changed "
+            "since",
+            hint="move it away, or overwrite it with --force",
+        )
+
+
+def _replace_entries(place: Path, files: Mapping[str, Path]) -> None:
+    entries: dict[str, dict[str, Path]] = {}
+    for name, path in files.items():
+        top, _, rest = name.partition("/")
+        entries.setdefault(top, {})[rest] = path
+    for top, inside in sorted(entries.items()):
+        if "" in inside:
+            _replace_file(inside[""], place / top)
+        else:
+            with replacing(place / top) as staging:
+                _copy(inside, staging)
+
+
+def _replace_file(source: Path, place: Path) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".partial", dir=place.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as target, source.open("rb") as content:
+            shutil.copyfileobj(content, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+        shutil.copymode(source, temporary)
+        Path(temporary).replace(place)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _copy(files: Mapping[str, Path], folder: Path) -> None:
+    for name, source in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _receipts(place: Path) -> Iterable[str]:
+    return (path.name for path in (place / _RECEIPTS).glob("*"))
+
+
+def _receipt(place: Path, recipe: str) -> dict[str, str]:
+    """Name → sha256 of what this recipe put there the last time."""
+    try:
+        files = json.loads((place / _RECEIPTS / f"{recipe}.json").read_text(encoding="utf-8"))["files"]
+        return {str(name): str(digest) for name, digest in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _write_receipt(place: Path, recipe: str, wanted: Mapping[str, str]) -> None:
+    folder = place / _RECEIPTS
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"recipe": recipe, "files": dict(sorted(wanted.items()))}, indent=2) + "\n"
+    temporary = folder / f".{recipe}.partial"
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(folder / f"{recipe}.json")

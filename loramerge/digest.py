@@ -1,0 +1,21 @@
+"""SHA-256 of files, read in pieces."""
+
+import hashlib
+from pathlib import Path
+
+_PIECE = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Every file below a folder by its '/'-separated name, sorted; empty where there is no such folder."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return dict(sorted(found.items()))

@@ -1,0 +1,126 @@
+"""What a merge did, in numbers: report.json, and the sentences that go with it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from loramerge.fidelity import ModuleFidelity, total
+
+if TYPE_CHECKING:
+    from loramerge.combine import Combined
+    from loramerge.fidelity import Fidelity
+    from loramerge.load import Loaded, LoadedLora
+    from loramerge.methods import Method
+    from loramerge.recipe import Recipe
+
+POOR = 0.1
+"""Relative error from which on a merge no longer looks like the LoRAs stacked."""
+_LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors", "numpy")
+
+
+def report(
+    recipe: Recipe, loaded: Loaded, combined: Combined, fidelity: Fidelity, warnings: Sequence[str]
+) -> dict[str, Any]:
+    """The report as plain data, the same for the same merge on the same machine."""
+    return {
+        "version": 1,
+        "recipe": {"name": recipe.name, "sha256": hashlib.sha256(recipe.text.encode()).hexdigest()},
+        "merge": recipe.merge.model_dump(mode="json"),
+        "base": {
+            "source": recipe.base.source,
+            "revision": loaded.revision,
+            "family": loaded.base.family,
+        },
+        "loras": [_lora(lora) for lora in loaded.loras],
+        "fidelity": {
+            component: {
+                "error": total(modules),
+                "modules": {module: _module(entry) for module, entry in modules.items()},
+            }
+            for component, modules in fidelity.items()
+        },
+        "notes": list(warnings),
+        "environment": environment(combined.device),
+    }
+
+
+def environment(device: str) -> dict[str, str]:
+    """Versions of what computed the merge."""
+    return {
+        "device": device,
+        "loramerge": version("loramerge"),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in _LIBRARIES},
+    }
+
+
+def summary(fidelity: Fidelity) -> dict[str, float | None]:
+    """Relative error of every component."""
+    return {component: total(modules) for component, modules in fidelity.items()}
+
+
+def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
+    """A sentence with the alternative, where the merge is far from the weighted sum of the LoRAs."""
+    errors = {component: error for component, error in summary(fidelity).items() if error is not None and error > POOR}
+    if not errors:
+        return []
+    shown = ", ".join(f"{component} {error:.2f}" for component, error in errors.items())
+    rank = max(sum(entry.ranks.values()) for modules in fidelity.values() for entry in modules.values())
+    if method.factor_wise:
+        why = f"`{method.combination_type}` combines up and down factors apart from each other"
+    elif method.combination_type == "svd":
+        why = "the rank of the result is too small for all LoRAs together"
+    else:
+        why = f"`{method.combination_type}` drops values by design, and cuts the result to a rank"
+    sentence = (
+        f"the merge is far from the weighted sum of the LoRAs (relative error {shown}; 0 is exact, 1 is as far as "
+        f"nothing at all): {why}. `cat` is exact, with rank {rank}; so is `svd` with svd_rank: {rank}"
+    )
+    return [sentence]
+
+
+def worst(fidelity: Fidelity, most: int = 5) -> list[tuple[str, float]]:
+    """The modules with the largest relative error, worst first."""
+    rows = [
+        (f"{component}.{module}", entry.error)
+        for component, modules in fidelity.items()
+        for module, entry in modules.items()
+        if entry.error is not None
+    ]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))[:most]
+
+
+def ranks(modules: Mapping[str, ModuleFidelity]) -> dict[int, int]:
+    """Rank → number of modules, of a merged component."""
+    return dict(sorted(Counter(entry.rank for entry in modules.values()).items()))
+
+
+def _lora(lora: LoadedLora) -> dict[str, Any]:
+    return {
+        "name": lora.name,
+        "source": lora.reference,
+        "revision": lora.revision,
+        "format": lora.format,
+        "weight": lora.weight,
+        "files": [asdict(file) for file in lora.files],
+        "ranks": {str(rank): count for rank, count in sorted(Counter(pair.rank for *_, pair in lora.adapter).items())},
+        "modules": {component: len(modules) for component, modules in lora.adapter.components.items()},
+    }
+
+
+def _module(entry: ModuleFidelity) -> dict[str, Any]:
+    return {
+        "ranks": dict(entry.ranks),
+        "norms": dict(entry.norms),
+        "rank": entry.rank,
+        "norm": entry.norm,
+        "target_norm": entry.target,
+        "error": entry.error,
+    }

@@ -1,0 +1,84 @@
+"""A recipe from beginning to end: the stages in their order, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramerge.artifact import check_place, replacing
+from loramerge.combine import WeightedAdapter, combine
+from loramerge.fidelity import measure
+from loramerge.load import load
+from loramerge.publish import publish
+from loramerge.report import poor_fidelity, report, summary
+from loramerge.resolve import resolve
+from loramerge.weighing import weighing
+from loramerge.write import write
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+    from loramerge.progress import Progress
+    from loramerge.recipe import Recipe
+    from loramerge.targets.target import Receipt
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left behind.
+
+    Attributes:
+        artifact: The artifact's folder.
+        merged: The merged LoRA.
+        fidelity: Relative error by component: ‖merged - Σ wᵢΔᵢ‖ / ‖Σ wᵢΔᵢ‖.
+        warnings: What the user should know, in words.
+        receipts: One for each target.
+        report: report.json.
+    """
+
+    artifact: Path
+    merged: Adapter
+    fidelity: Mapping[str, float | None]
+    warnings: tuple[str, ...]
+    receipts: tuple[Receipt, ...]
+    report: Mapping[str, Any]
+
+
+def run(
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    device: str = "auto",
+    force: bool = False,
+    publishing: bool = True,
+    progress: Progress | None = None,
+) -> Result:
+    """Merge, write and publish what a recipe says.
+
+    Args:
+        recipe: As `read_recipe` returns it.
+        out: The artifact's folder; `dist/<name>` below the current folder by default.
+        device: `auto`, `cpu` or `cuda`.
+        force: Replace whatever is at `out` and in the targets.
+        publishing: False leaves the targets alone.
+        progress: Told of every step.
+
+    Raises:
+        LoramergeError: With the exit code of what went wrong. Unless that was publishing, nothing is written.
+    """
+    place = (out or Path("dist") / recipe.name).absolute()
+    check_place(place, recipe.name, force=force)
+    with replacing(place) as folder:
+        loaded = load(resolve(recipe, progress=progress), progress=progress)
+        loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
+        combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
+        fidelity = measure(
+            combined.adapter,
+            {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loras},
+        )
+        warnings = (*loaded.notes, *combined.notes, *poor_fidelity(recipe.merge, fidelity))
+        facts = report(recipe, loaded, combined, fidelity, warnings)
+        write(folder, recipe, loaded, combined.adapter, facts, device=combined.device, progress=progress)
+    receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
+    return Result(place, combined.adapter, summary(fidelity), warnings, receipts, facts)

@@ -1,0 +1,122 @@
+"""Stage: the artifact, complete in its folder or not there at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from loramerge.artifact import REPORT
+from loramerge.digest import files_of, sha256_of
+from loramerge.errors import LoramergeError
+from loramerge.formats import AdapterOutput, Labels
+from loramerge.formats.kohya import tag_frequency, trigger_phrases
+from loramerge.formats.peft import write_folder
+from loramerge.fuse import fuse
+from loramerge.outputs import InputsOutput, PipelineOutput
+from loramerge.preview import render
+from loramerge.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+    from loramerge.load import Loaded
+    from loramerge.recipe import Recipe
+
+RECIPE = "recipe.yaml"
+PREVIEW = "preview"
+
+
+def write(
+    folder: Path,
+    recipe: Recipe,
+    loaded: Loaded,
+    merged: Adapter,
+    report: Mapping[str, Any],
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> None:
+    """Write every output of the recipe, its preview, the recipe itself and the report.
+
+    Args:
+        folder: Empty; whoever made it puts it in its place when all is written.
+        recipe: Names the outputs.
+        loaded: The inputs, and the base's files where an output needs them.
+        merged: The merged LoRA.
+        report: Becomes report.json, with size and sha256 of every other file.
+        device: Where previews are drawn.
+        progress: Told of every output.
+
+    Raises:
+        LoramergeError: Something can't be written or does not fit its dtype.
+    """
+    progress = progress or Silent()
+    progress.start("write", len(recipe.outputs))
+    for output in recipe.outputs:
+        place = folder / output.folder
+        _make(place)
+        if isinstance(output, AdapterOutput):
+            output.write(merged, loaded.base, _labels(recipe, loaded), place)
+        elif isinstance(output, PipelineOutput):
+            fuse(loaded.base_folder, loaded.variant, loaded.base, merged, output, place)
+        else:
+            _write_inputs(output, loaded, place)
+        progress.advance()
+    if recipe.preview is not None:
+        _draw(folder, recipe, loaded, merged, device, progress)
+    try:
+        (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
+        files = {
+            name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files_of(folder).items()
+        }
+        complete = {**report, "files": files}
+        text = json.dumps(complete, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
+
+
+def _write_inputs(output: InputsOutput, loaded: Loaded, place: Path) -> None:
+    """The UNet's part lies in the LoRA's own folder, as `subfolder=` finds it; text encoders lie in folders below."""
+    for lora in loaded.loras:
+        for component, modules in lora.adapter.components.items():
+            folder = place / lora.name if component == "unet" else place / lora.name / component
+            write_folder(modules, component, loaded.base, output.dtype, folder)
+
+
+def _draw(folder: Path, recipe: Recipe, loaded: Loaded, merged: Adapter, device: str, progress: Progress) -> None:
+    assert recipe.preview is not None  # noqa: S101  # for the type checker
+    _make(folder / PREVIEW)
+    fused = next((output for output in recipe.outputs if isinstance(output, PipelineOutput)), None)
+    with TemporaryDirectory(prefix="loramerge-") as temporary:
+        if fused is None:
+            output = PipelineOutput(kind="pipeline")
+            fuse(loaded.base_folder, loaded.variant, loaded.base, merged, output, Path(temporary))
+        source = folder / fused.folder if fused else Path(temporary)
+        variant = loaded.variant
+        render(loaded.base_folder, source, recipe.preview, folder / PREVIEW, device, progress, variant=variant)
+
+
+def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
+    phrases: dict[str, None] = {}
+    tags: dict[str, dict[str, int]] = {}
+    for lora in loaded.loras:
+        phrases |= dict.fromkeys(trigger_phrases(lora.adapter.metadata))
+        for name, counts in tag_frequency(lora.reference, lora.adapter.metadata).items():
+            tags.setdefault(name, {}).update(counts)
+    return Labels(
+        name=recipe.name,
+        description=recipe.description,
+        inputs={lora.name: lora.reference for lora in loaded.loras},
+        trigger_phrases=tuple(phrases),
+        tag_frequency=tags,
+    )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
