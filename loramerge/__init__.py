@@ -6,13 +6,17 @@
 The same in steps: `load_base`, `load_adapter`, `combine`. Everything raises `LoramergeError` or a kind of it.
 """
 
-from loramerge.adapter import Adapter, LowRank
-from loramerge.combine import Combined, WeightedAdapter, combine
-from loramerge.errors import LoramergeError
-from loramerge.load import load_adapter, load_base
-from loramerge.recipe import Recipe
-from loramerge.recipe import read as read_recipe
-from loramerge.run import Result, run
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter, LowRank
+    from loramerge.errors import LoramergeError
+    from loramerge.recipe import Recipe
+    from loramerge.recipe import read as read_recipe
+    from loramerge.stages.combine import Combined, WeightedAdapter, combine
+    from loramerge.stages.load import load_adapter, load_base
+    from loramerge.stages.run import Result, run
 
 __all__ = [
     "Adapter",
@@ -28,3 +32,26 @@ __all__ = [
     "read_recipe",
     "run",
 ]
+
+# Imported when first asked for: `loramerge validate` must not wait for what only `run` needs.
+_HOMES = {
+    "Adapter": ("loramerge.adapter", "Adapter"),
+    "Combined": ("loramerge.stages.combine", "Combined"),
+    "LoramergeError": ("loramerge.errors", "LoramergeError"),
+    "LowRank": ("loramerge.adapter", "LowRank"),
+    "Recipe": ("loramerge.recipe", "Recipe"),
+    "Result": ("loramerge.stages.run", "Result"),
+    "WeightedAdapter": ("loramerge.stages.combine", "WeightedAdapter"),
+    "combine": ("loramerge.stages.combine", "combine"),
+    "load_adapter": ("loramerge.stages.load", "load_adapter"),
+    "load_base": ("loramerge.stages.load", "load_base"),
+    "read_recipe": ("loramerge.recipe", "read"),
+    "run": ("loramerge.stages.run", "run"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'loramerge' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

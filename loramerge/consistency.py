@@ -11,7 +11,7 @@ from loramerge import sources
 from loramerge.errors import SourceError
 from loramerge.problems import KeyPath, did_you_mean, either
 
-RESERVED = frozenset({"README.md", "recipe.yaml", "recipe.lock.yaml", "provenance.json", "report.json"})
+RESERVED = frozenset({"README.md", "recipe.yaml", "recipe.lock.yaml", "provenance.json", "report.json", "preview"})
 _ANY_SHA256 = "0" * 64
 
 
@@ -34,7 +34,10 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     yield from _twice("outputs", folders, what="output", key="name")
     for index, name in folders.items():
         if isinstance(name, str) and name.casefold() in {each.casefold() for each in RESERVED}:
-            yield ("outputs", index, "name"), f"{name!r} is a file of every artifact; give the output another name"
+            yield (
+                ("outputs", index, "name"),
+                f"{name!r} is a part of every artifact; choose another name",
+            )
     yield from _published(data, list(dict.fromkeys(name for name in folders.values() if isinstance(name, str))))
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from loramerge.fidelity import ModuleFidelity, total
 
 if TYPE_CHECKING:
-    from loramerge.combine import Combined
     from loramerge.fidelity import Fidelity
-    from loramerge.load import Loaded, LoadedLora
     from loramerge.methods import Method
     from loramerge.recipe import Recipe
+    from loramerge.stages.combine import Combined
+    from loramerge.stages.load import Loaded, LoadedLora
 
 POOR = 0.1
 """Relative error from which on a merge no longer looks like the LoRAs stacked."""

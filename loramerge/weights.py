@@ -1,6 +1,6 @@
 """How strongly a LoRA counts: one number, or diffusers' mapping by component and block."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
@@ -58,10 +58,6 @@ class ComponentWeights(StrictModel):
     unet: UNetWeight = Field(1.0, description="UNet: one number, or a mapping of `down`, `mid` and `up`.")
     text_encoder: Scale = Field(1.0, description="First text encoder.")
     text_encoder_2: Scale = Field(1.0, description="Second text encoder.")
-
-    def as_mapping(self) -> dict[str, Any]:
-        """The mapping as it was written: what was left out stays out, as not every base has two text encoders."""
-        return self.model_dump(exclude_unset=True)
 
 
 Weight = Annotated[_Number | Annotated[ComponentWeights, Tag("object")], Discriminator(_json_type)]

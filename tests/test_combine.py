@@ -7,7 +7,7 @@ import truth
 from canonical import adapter_of, base_of, deltas_of
 from pydantic import TypeAdapter
 
-from loramerge.combine import WeightedAdapter, combine
+from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.errors import MismatchError
 from loramerge.methods import METHODS, Merge
 

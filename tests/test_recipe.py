@@ -68,7 +68,7 @@ def test_a_whole_recipe():
     assert [lora.name for lora in recipe.loras] == ["ikea", "feng"]
     assert recipe.loras[0].weight == 0.7
     assert isinstance(recipe.loras[1].weight, ComponentWeights)
-    assert recipe.loras[1].weight.as_mapping() == {
+    assert recipe.loras[1].weight.model_dump(exclude_unset=True) == {
         "unet": {"down": {"block_1": 0.3, "block_2": (0.1, 0.2)}, "mid": 1.0, "up": 0.5},
         "text_encoder": 0.5,
     }

@@ -231,9 +231,9 @@ def test_folders_of_outputs_are_unique():
     assert parsed(small(outputs=[peft, peft | {"name": "half"}]))
 
 
-def test_outputs_do_not_take_the_place_of_an_artifacts_own_files():
+def test_outputs_do_not_take_the_place_of_what_every_artifact_has():
     assert problems(outputs=[{"kind": "inputs", "name": "readme.md"}]) == [
-        "outputs.0.name: 'readme.md' is a file of every artifact; give the output another name"
+        "outputs.0.name: 'readme.md' is a part of every artifact; choose another name"
     ]
 
 

@@ -19,7 +19,7 @@ from loramerge.tensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.resolve import Resolved, ResolvedLora
+    from loramerge.stages.resolve import Resolved, ResolvedLora
     from loramerge.weights import Weight
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import check_place, replacing
-from loramerge.combine import WeightedAdapter, combine
 from loramerge.fidelity import measure
-from loramerge.load import load
-from loramerge.publish import publish
 from loramerge.report import poor_fidelity, report, summary
-from loramerge.resolve import resolve
+from loramerge.stages.combine import WeightedAdapter, combine
+from loramerge.stages.load import load
+from loramerge.stages.publish import publish
+from loramerge.stages.resolve import resolve
+from loramerge.stages.write import write
 from loramerge.weighing import weighing
-from loramerge.write import write
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

@@ -14,15 +14,15 @@ from loramerge.errors import LoramergeError
 from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import write_folder
-from loramerge.fuse import fuse
 from loramerge.outputs import InputsOutput, PipelineOutput
 from loramerge.preview import render
 from loramerge.progress import Progress, Silent
+from loramerge.stages.fuse import fuse
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.load import Loaded
     from loramerge.recipe import Recipe
+    from loramerge.stages.load import Loaded
 
 RECIPE = "recipe.yaml"
 PREVIEW = "preview"
