@@ -17,14 +17,13 @@ from loramerge.methods import METHODS
 
 PACKAGE = Path(__file__).parents[1] / "loramerge"
 PLUGINS = ("engines", "formats", "methods", "sources", "targets")
-STAGES = ("resolve", "load", "combine", "fuse", "write", "publish")
-ABOVE_RECIPES = {"lock", *STAGES, "provenance", "report", "preview", "card", "run", "cli"}
+ABOVE_RECIPES = {"lock", "stages", "provenance", "report", "preview", "card", "cli"}
 HEAVY = {"torch", "diffusers", "peft", "transformers", "huggingface_hub", "accelerate", "safetensors", "numpy", "PIL"}
 
 # One door per heavy library. torch is everywhere, but only inside functions.
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
-    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "fuse.py", "preview.py", "upstream.py"},
+    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "stages/fuse.py", "preview.py", "upstream.py"},
     "huggingface_hub": {"sources/hub.py", "sources/hub_errors.py", "targets/hub.py", "card.py"},
 }
 # What the classes that a kind of plug-in consists of are called.
