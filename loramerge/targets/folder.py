@@ -30,7 +30,9 @@ class FolderTarget(StrictModel):
 
     kind: Literal["folder"] = Field(description="A folder on this machine.")
     path: str = Field(min_length=1, description="Where; relative paths start at the recipe's own folder.")
-    outputs: Listed[Name] | None = Field(None, description="Folders of the outputs to publish; all if absent.")
+    outputs: Listed[Name] | None = Field(
+        None, min_length=1, description="Folders of the outputs to publish; all if absent."
+    )
 
     def publish(self, recipe: str, files: Mapping[str, Path], origin: Path, *, force: bool) -> Receipt:
         """Put files into the folder.
@@ -48,6 +50,8 @@ class FolderTarget(StrictModel):
             PublishError: Files of others are in the way, or the folder can't be written.
         """
         place = origin / Path(self.path).expanduser()
+        if place.exists() and not place.is_dir():
+            raise PublishError(f"{place} is a file, not a folder", hint="correct `path` in the recipe")
         try:
             wanted = {name: sha256_of(path) for name, path in files.items()}
             earlier = _receipt(place, recipe)

@@ -1,0 +1,28 @@
+"""The command line: parse, call, print. One file per command; `commands.NAMES` lists them."""
+
+import os
+import sys
+import warnings
+
+
+def main() -> None:
+    """Run `loramerge` in a process of its own, and end the process with the command's exit code."""
+    _prepare(sys.argv[1:])
+    from loramerge.cli.commands import commands
+
+    commands.main(prog_name="loramerge")
+
+
+def _prepare(arguments: list[str]) -> None:
+    """Set up what has to be set before a library is imported that looks at it; the user's own settings win."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plug-ins takes 15 ms
+    if "--json" in arguments or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not {"-v", "--verbose"} & set(arguments):
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks a character shows its code instead
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,30 @@
+"""`loramerge completion`."""
+
+import click
+
+from loramerge.cli import options
+from loramerge.errors import LoramergeError
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(_SHELLS))
+@options.verbose
+@click.pass_context
+def command(context: click.Context, shell: str, verbose: bool) -> None:
+    """Print the script that completes loramerge's commands and options in a shell.
+
+    \b
+    Examples:
+      loramerge completion bash >> ~/.bashrc
+      loramerge completion zsh >> ~/.zshrc
+      loramerge completion fish > ~/.config/fish/completions/loramerge.fish
+    """  # noqa: D301  \b is Click's mark for lines that stay as they are
+    del verbose
+    from click.shell_completion import get_completion_class
+
+    script = get_completion_class(shell)
+    if script is None:
+        raise LoramergeError(f"Click knows no completion for {shell}")
+    click.echo(script(context.find_root().command, {}, "loramerge", "_LORAMERGE_COMPLETE").source())

@@ -1,0 +1,81 @@
+"""What the command line says: results on standard output, everything else on standard error."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+def result(text: str = "") -> None:
+    """Print a line, or several, of what the user asked for."""
+    _print(clean(text))
+
+
+def document(data: Any) -> None:
+    """Print the one JSON document of a command under `--json`."""
+    _print(json.dumps(data, indent=2, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """Say in passing what may be of interest."""
+    _print(clean(text), err=True)
+
+
+def warning(text: str) -> None:
+    """Say what the user should know before using the result."""
+    _print(f"{click.style('warning:', fg='yellow', bold=True)} {clean(text)}", err=True)
+
+
+def error(message: str, hint: str = "") -> None:
+    """Say what went wrong, a line for each mistake, and what to do about it."""
+    for line in clean(message).splitlines():
+        _print(f"{click.style('error:', fg='red', bold=True)} {line}", err=True)
+    if hint:
+        _print(f"{click.style('hint:', fg='cyan', bold=True)} {clean(hint)}", err=True)
+
+
+def clean(text: str) -> str:
+    """The text without what would steer a terminal: names and metadata come from files of strangers."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in text
+    )
+
+
+def excerpt(text: str, most: int = 100) -> str:
+    """The text on one line, cut off where it gets long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 module`, `2 modules`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def size(count: int) -> str:
+    """A number of bytes, in the decimal units of file managers."""
+    if count < 1000:  # noqa: PLR2004  where units change
+        return f"{count} B"
+    value = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.95 or unit == "TB":  # noqa: PLR2004  what would be shown as 1000.0
+            return f"{value:.1f} {unit}"
+    raise AssertionError(unit)
+
+
+def table(rows: Mapping[str, str], indent: str = "  ") -> str:
+    """Labels in one column, texts in the next."""
+    width = max(map(len, rows))
+    return "\n".join(f"{indent}{label:<{width}}  {text}".rstrip() for label, text in rows.items())
+
+
+def colour() -> bool | None:
+    """False under NO_COLOR (https://no-color.org), else None: colours on a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def _print(text: str, *, err: bool = False) -> None:
+    click.echo(text, err=err, color=colour())

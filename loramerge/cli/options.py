@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def as_json(command: Command) -> Command:
+    """`--json`: the argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document; errors, too.")(command)
+
+
+def verbose(command: Command) -> Command:
+    """`-v`: the argument `verbose`."""
+    return click.option("-v", "--verbose", is_flag=True, help="Say more, and where an error came from.")(command)
+
+
+def overrides(command: Command) -> Command:
+    """`--set`: the argument `overrides`."""
+    return click.option(
+        "--set",
+        "overrides",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Change a value of the recipe, such as loras.0.weight=0.5. May be given several times.",
+    )(command)

@@ -1,0 +1,83 @@
+"""From what the command line names to recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.cli import console
+from loramerge.errors import InvalidRecipeError, UsageError
+
+if TYPE_CHECKING:
+    from loramerge.recipe import Recipe
+
+_ENDINGS = (".yaml", ".yml")
+_LOCK = (".lock.yaml", ".lock.yml")
+_KEYS = ("version", "base", "loras", "merge")
+
+
+def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
+    """The recipes that files, folders and `-` stand for, each once.
+
+    A folder stands for the recipes that lie directly in it; of its other YAML files a note is made, locks aside.
+
+    Raises:
+        UsageError: A folder has no recipe.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        if path == "-" or not Path(path).is_dir():
+            found[path] = None
+            continue
+        files = [str(file) for file in sorted(Path(path).iterdir()) if _is_yaml(file)]
+        recipes = [file for file in files if _looks_like_a_recipe(file)]
+        for file in sorted(set(files) - set(recipes)):
+            console.note(f"{file}: no recipe, passed over")
+        if not recipes:
+            raise UsageError(f"{path} holds no recipe", hint="`loramerge init` writes one")
+        found |= dict.fromkeys(recipes)
+    return tuple(found)
+
+
+def read_all(paths: Sequence[str], overrides: Sequence[str]) -> tuple[tuple[str, Recipe], ...]:
+    """Read recipes, all of them before anything is done with the first.
+
+    Raises:
+        InvalidRecipeError: With the mistakes of every recipe.
+        UsageError: Two recipes have the same name, so that one artifact would replace the other.
+    """
+    from loramerge import read_recipe
+
+    recipes, mistakes = [], []
+    for path in paths:
+        try:
+            recipes.append((path, read_recipe(path, overrides=overrides)))
+        except InvalidRecipeError as error:
+            mistakes.append(error.message)
+    if mistakes:
+        raise InvalidRecipeError("\n".join(mistakes))
+    names: dict[str, str] = {}
+    for path, recipe in recipes:
+        earlier = names.setdefault(recipe.name, path)
+        if earlier != path:
+            raise UsageError(
+                f"{earlier} and {path} are both called {recipe.name}: the second would replace the first's artifact",
+                hint="run them one by one with --out, or rename one",
+            )
+    return tuple(recipes)
+
+
+def _is_yaml(file: Path) -> bool:
+    return file.is_file() and file.name.endswith(_ENDINGS) and not file.name.endswith(_LOCK) and file.name[0] != "."
+
+
+def _looks_like_a_recipe(file: str) -> bool:
+    """Whether it has two of a recipe's keys. A file that can't even be read counts: reading it says what is wrong."""
+    from loramerge import yaml_document
+
+    try:
+        data = yaml_document.load(Path(file).read_text(encoding="utf-8"), origin=file).data
+    except (OSError, ValueError, InvalidRecipeError):
+        return True
+    return isinstance(data, dict) and len(data.keys() & set(_KEYS)) > 1

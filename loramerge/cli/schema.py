@@ -1,0 +1,52 @@
+"""`loramerge schema`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from loramerge.cli import console, options
+from loramerge.errors import LoramergeError
+
+_FOLDER = "schemas"
+
+
+@click.command()
+@click.option("--write", "folder", metavar="DIR", help="Write recipe.schema.json into a folder.")
+@click.option("--check", is_flag=True, help=f"Write nothing; fail if the file in DIR ({_FOLDER}) differs.")
+@options.verbose
+def command(folder: str | None, check: bool, verbose: bool) -> None:
+    """Print the JSON Schema of recipes.
+
+    Editors complete and check a recipe whose first line names it:
+    # yaml-language-server: $schema=schemas/recipe.schema.json
+
+    \b
+    Examples:
+      loramerge schema > recipe.schema.json
+      loramerge schema --write schemas
+      loramerge schema --check
+    """  # noqa: D301  \b is Click's mark for lines that stay as they are
+    del verbose
+    from loramerge import schema
+
+    if check:
+        _check(Path(folder or _FOLDER) / schema.FILE, schema.text())
+    elif folder is not None:
+        console.note(f"wrote {schema.write(Path(folder))}")
+    else:
+        click.echo(schema.text(), nl=False)
+
+
+def _check(file: Path, expected: str) -> None:
+    try:
+        found = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        found = ""
+    if found != expected:
+        raise LoramergeError(
+            f"{file} is not the schema of this version" if found else f"there is no {file}",
+            hint=f"loramerge schema --write {file.parent}",
+        )
+    console.result(f"{file}: ok")

@@ -1,0 +1,96 @@
+import pytest
+
+from loramerge.digest import files_of
+from loramerge.errors import PublishError
+from loramerge.targets import FolderTarget
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "artifact"
+    (folder / "peft").mkdir(parents=True)
+    for name, text in {"mine.safetensors": "1", "peft/config.json": "2", "peft/model.safetensors": "3"}.items():
+        (folder / name).write_text(text)
+    return files_of(folder)
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "target"
+
+
+def put(files, place, *, force=False, recipe="mine"):
+    return FolderTarget(kind="folder", path=place.name).publish(recipe, files, place.parent, force=force)
+
+
+def seen(place):
+    return {name: path.read_text() for name, path in files_of(place).items() if not name.startswith(".loramerge/")}
+
+
+def test_a_new_folder_holds_the_files(files, place):
+    assert put(files, place).changed
+    assert seen(place) == {"mine.safetensors": "1", "peft/config.json": "2", "peft/model.safetensors": "3"}
+
+
+def test_publishing_again_writes_nothing(files, place):
+    put(files, place)
+    before = {name: path.stat().st_mtime_ns for name, path in files_of(place).items()}
+    assert not put(files, place).changed
+    assert before == {name: path.stat().st_mtime_ns for name, path in files_of(place).items()}
+
+
+def test_what_is_no_longer_published_goes_away(files, place):
+    put(files, place)
+    assert put({"mine.safetensors": files["mine.safetensors"]}, place).changed
+    assert seen(place) == {"mine.safetensors": "1"}
+
+
+def test_a_folder_with_files_of_others_keeps_them(files, place):
+    place.mkdir()
+    (place / "theirs.safetensors").write_text("theirs")
+    put(files, place)
+    put({"mine.safetensors": files["peft/config.json"]}, place)
+    assert seen(place) == {"mine.safetensors": "2", "theirs.safetensors": "theirs"}
+
+
+def test_two_recipes_share_a_folder(files, place):
+    put({"a": files["mine.safetensors"]}, place, recipe="one")
+    put({"b": files["peft/config.json"]}, place, recipe="two")
+    put({"a": files["peft/model.safetensors"]}, place, recipe="one")
+    assert seen(place) == {"a": "3", "b": "2"}
+
+
+def test_a_file_of_others_under_the_same_name_is_never_overwritten_without_force(files, place):
+    place.mkdir()
+    (place / "mine.safetensors").write_text("theirs")
+    with pytest.raises(PublishError, match=r"holds mine.safetensors, which this recipe did not put there") as error:
+        put(files, place)
+    assert "--force" in error.value.hint
+    assert seen(place) == {"mine.safetensors": "theirs"}
+    assert put(files, place, force=True).changed
+    assert seen(place)["mine.safetensors"] == "1"
+
+
+def test_a_file_changed_by_hand_is_not_overwritten_without_force(files, place):
+    put(files, place)
+    (place / "peft" / "config.json").write_text("edited")
+    changed = {**files, "peft/config.json": files["mine.safetensors"]}
+    with pytest.raises(PublishError, match="was changed since"):
+        put(changed, place)
+    assert seen(place)["peft/config.json"] == "edited"
+
+
+def test_a_file_of_others_inside_our_own_folder_is_not_lost(files, place):
+    place.mkdir()
+    (place / "theirs").write_text("")
+    put(files, place)
+    (place / "peft" / "notes.txt").write_text("theirs")
+    with pytest.raises(PublishError, match=r"peft/notes.txt"):
+        put({**files, "mine.safetensors": files["peft/config.json"]}, place)
+
+
+def test_a_path_that_can_not_be_written_is_a_publishing_error(files, place):
+    place.write_text("a file")
+    with pytest.raises(PublishError) as error:
+        put(files, place)
+    assert error.value.exit_code == 7

@@ -1,0 +1,83 @@
+import json
+import os
+
+import pytest
+
+from loramerge import artifact
+from loramerge.artifact import check_place, replacing
+from loramerge.digest import files_of
+from loramerge.errors import LoramergeError
+
+
+def make(place, recipe="mine", **files):
+    place.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (place / name).write_text(text)
+    report = {"recipe": {"name": recipe}, "files": {name: {} for name in files}}
+    (place / "report.json").write_text(json.dumps(report))
+    return place
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path):
+    with replacing(tmp_path / "a" / "b") as staging:
+        (staging / "x").write_text("1")
+        assert not (tmp_path / "a" / "b").exists()
+    assert list(files_of(tmp_path)) == ["a/b/x"]
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_folder_is_replaced_whole(atomic, tmp_path, monkeypatch):
+    if not atomic:
+        monkeypatch.setattr(artifact, "_exchange", lambda *_: False)
+    make(tmp_path / "x", old="1")
+    with replacing(tmp_path / "x") as staging:
+        (staging / "new").write_text("2")
+    assert list(files_of(tmp_path)) == ["x/new"]
+    assert os.listdir(tmp_path) == ["x"]  # noqa: PTH208  # hidden ones too
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    make(tmp_path / "x", old="1")
+
+    def fail():
+        with replacing(tmp_path / "x") as staging:
+            (staging / "new").write_text("2")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(files_of(tmp_path)) == ["x/old", "x/report.json"]
+
+
+def test_a_place_that_can_not_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LoramergeError, match="can't be written"), replacing(tmp_path / "file" / "x"):
+        pass
+
+
+def test_an_earlier_artifact_of_the_same_recipe_may_be_replaced(tmp_path):
+    check_place(make(tmp_path / "x", a="1"), "mine", force=False)
+    check_place(tmp_path / "absent", "mine", force=False)
+    (tmp_path / "empty").mkdir()
+    check_place(tmp_path / "empty", "mine", force=False)
+
+
+def test_nothing_else_is_replaced_without_force(tmp_path):
+    other = make(tmp_path / "other", recipe="theirs", a="1")
+    grown = make(tmp_path / "grown", a="1")
+    (grown / "notes.txt").write_text("mine")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "x").write_text("")
+    file = tmp_path / "file"
+    file.write_text("")
+    for place, words in (
+        (other, "an artifact of the recipe theirs"),
+        (grown, "not the artifact's: notes.txt"),
+        (plain, "no artifact of loramerge"),
+        (file, "is a file"),
+    ):
+        with pytest.raises(LoramergeError, match=words) as error:
+            check_place(place, "mine", force=False)
+        assert "--force" in error.value.hint
+        check_place(place, "mine", force=True)

@@ -1,0 +1,127 @@
+"""LoRAs that strangers trained, on the published architecture of Stable Diffusion 1.5."""
+
+import json
+from itertools import combinations
+
+import pytest
+import shared_data
+import torch
+import truth
+from canonical import deltas_of
+from diffusers import UNet2DConditionModel
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from safetensors.torch import load_file, save_file
+
+from loramerge import LoramergeError, load_adapter, load_base, read_recipe, run
+
+NAMES = ("pokemon", "rick-and-morty", "portrait")
+WEIGHTS = (0.5, 0.8, 0.6)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_base(str(shared_data.model("stable-diffusion-v1-5")))
+
+
+def adapters(base):
+    return {name: load_adapter(str(shared_data.lora(f"sd15-{name}.safetensors")), base) for name in NAMES}
+
+
+def recipe(tmp_path, merge="{combination_type: cat}"):
+    loras = "".join(
+        f"\n  - {{name: {name}, source: {shared_data.lora(f'sd15-{name}.safetensors')}, rank: 4, weight: {weight}}}"
+        for name, weight in zip(NAMES, WEIGHTS, strict=True)
+    )
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"""
+version: 1
+name: three-styles
+base: {{source: {shared_data.model("stable-diffusion-v1-5")}}}
+loras: {loras}
+merge: {merge}
+outputs: [{{kind: adapter, format: peft}}, {{kind: adapter, format: diffusers}}, {{kind: adapter, format: kohya}}]
+""")
+    return read_recipe(path)
+
+
+def raw_deltas(name):
+    """The file's deltas without our reader: these three have no alpha, so each is up @ down."""
+    tensors = load_file(shared_data.lora(f"sd15-{name}.safetensors"))
+    found = {}
+    for key, down in tensors.items():
+        if ".down." not in key:
+            continue
+        module = key.removeprefix("unet.").removesuffix(".down.weight").removesuffix("_lora").removesuffix(".lora")
+        module = module.replace(".processor", "")
+        module = f"{module}.0" if module.endswith(".to_out") else module
+        found[module] = tensors[key.replace(".down.", ".up.")].double() @ down.double()
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_is_read_to_its_delta(name, base):
+    adapter = adapters(base)[name]
+    assert len(adapter) == 128
+    assert truth.relative_error(deltas_of(adapter), {"unet": raw_deltas(name)}) <= 1e-6
+
+
+def test_three_merge_onto_the_real_architecture_and_reload_in_diffusers(tmp_path):
+    result = run(recipe(tmp_path), out=tmp_path / "out")
+    want = truth.weighted_sum(
+        [({"unet": raw_deltas(name)}, weight) for name, weight in zip(NAMES, WEIGHTS, strict=True)]
+    )
+    assert truth.relative_error(deltas_of(result.merged), want) <= 1e-6
+    assert result.fidelity["unet"] <= 1e-6
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(
+            UNet2DConditionModel.load_config(shared_data.model("stable-diffusion-v1-5"), subfolder="unet")
+        )
+    unet.to_empty(device="cpu")
+    for number, output in enumerate(("diffusers", "kohya")):
+        weights = next((result.artifact / output).glob("*.safetensors"))
+        state, alphas, metadata = StableDiffusionLoraLoaderMixin.lora_state_dict(
+            weights, unet_config=unet.config, return_lora_metadata=True
+        )
+        StableDiffusionLoraLoaderMixin.load_lora_into_unet(
+            state, network_alphas=alphas, unet=unet, adapter_name=f"a{number}", metadata=metadata
+        )
+        assert truth.relative_error(truth.adapter_deltas(unet, f"a{number}"), want["unet"]) <= 1e-6
+
+
+@pytest.mark.parametrize("pair", list(combinations(NAMES, 2)))
+def test_linear_on_strangers_loras_says_how_far_off_it_is(pair, base, tmp_path):
+    chosen = recipe(tmp_path, merge="{combination_type: linear}")
+    loras = tuple(lora for lora in chosen.loras if lora.name in pair)
+    result = run(chosen.model_copy(update={"loras": loras}), out=tmp_path / "out")
+    assert 0.9 < result.fidelity["unet"] < 1.1
+    assert any("far from the weighted sum" in warning and "`cat` is exact, with rank 8" in warning
+               for warning in result.warnings)  # fmt: skip
+    report = json.loads((result.artifact / "report.json").read_text())
+    assert report["fidelity"]["unet"]["error"] == pytest.approx(result.fidelity["unet"])
+
+
+def test_the_mangled_file_is_refused_with_the_keys_that_match_nothing(base):
+    path = shared_data.lora("sd15-portrait-mangled-kohya.safetensors")
+    with pytest.raises(LoramergeError) as error:
+        load_adapter(str(path), base)
+    assert "lora_unet_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_k" in error.value.message
+    assert error.value.exit_code == 4
+
+
+def test_a_lora_for_another_family_is_named_with_shapes_and_family(base, tmp_path):
+    sd2 = load_file(shared_data.lora("sd15-portrait.safetensors"))
+    for key, tensor in sd2.items():
+        if "attn2" in key and ("to_k" in key or "to_v" in key) and ".down." in key:
+            sd2[key] = torch.zeros(tensor.shape[0], 1024)
+    save_file(sd2, tmp_path / "sd2.safetensors")
+    with pytest.raises(LoramergeError) as error:
+        load_adapter(str(tmp_path / "sd2.safetensors"), base)
+    assert "32 of 128 modules do not fit" in error.value.message
+    assert "is 320×1024, the base has 320×768" in error.value.message
+    assert "a LoRA for Stable Diffusion 2.x, the base is Stable Diffusion 1.5" in error.value.message
+    assert error.value.exit_code == 5
+
+
+def test_a_family_is_guessed_without_a_base():
+    adapter = load_adapter(str(shared_data.lora("sd15-portrait.safetensors")))
+    assert len(adapter) == 128
