@@ -8,7 +8,7 @@ told from zero to about 1e-8.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,24 +74,40 @@ def total(fidelity: Mapping[str, ModuleFidelity]) -> float | None:
 
 
 def _module(merged: LowRank, inputs: Mapping[str, tuple[LowRank, float]]) -> ModuleFidelity:
-    import torch
-
-    pairs = [(merged, 1.0), *((pair, -weight) for pair, weight in inputs.values())]
-    matrices = [pair.matrices() for pair, _ in pairs]
-    up = torch.cat([up * weight for (up, _), (_, weight) in zip(matrices, pairs, strict=True)], dim=1)
-    down = torch.cat([down for _, down in matrices])
-    products = (up.T @ up) * (down @ down.T)
-    ends = torch.tensor([pair.rank for pair, _ in pairs]).cumsum(0).tolist()
-    spans = [slice(end - pair.rank, end) for end, (pair, _) in zip(ends, pairs, strict=True)]
-    inside = slice(ends[0], None)
+    pairs = [merged, *(pair for pair, _ in inputs.values())]
+    factors = [merged.scale, *(-weight * pair.scale for pair, weight in inputs.values())]
+    products, spans = _products(pairs, factors)
+    everything, summed = slice(None), slice(spans[0].stop, None)
     return ModuleFidelity(
         ranks={name: pair.rank for name, (pair, _) in inputs.items()},
         norms={name: _norm(products, span) for name, span in zip(inputs, spans[1:], strict=True)},
         rank=merged.rank,
         norm=_norm(products, spans[0]),
-        target=_norm(products, inside),
-        difference=_norm(products, slice(None)),
+        target=_norm(products, summed),
+        difference=_norm(products, everything),
     )
+
+
+def _products(pairs: Sequence[LowRank], factors: Sequence[float]) -> tuple[Tensor, list[slice]]:
+    """UᵀU ∘ DDᵀ in float64 for the stacked pairs, each times its factor, and where each pair lies in it.
+
+    The sum over the square of some pairs is the squared norm of the sum of their deltas.
+    """
+    import torch
+
+    rank, shape = sum(pair.rank for pair in pairs), pairs[0].shape
+    up = torch.empty(shape[0], rank, dtype=torch.float64)
+    down = torch.empty(rank, math.prod(shape[1:]), dtype=torch.float64)
+    column = torch.empty(rank, dtype=torch.float64)
+    spans, start = [], 0
+    for pair, factor in zip(pairs, factors, strict=True):
+        span = slice(start, start + pair.rank)
+        up[:, span] = pair.up.flatten(1)
+        down[span] = pair.down.flatten(1)
+        column[span] = factor
+        spans.append(span)
+        start = span.stop
+    return (up.T @ up) * (down @ down.T) * torch.outer(column, column), spans
 
 
 def _norm(products: Tensor, span: slice) -> float:
