@@ -83,7 +83,7 @@ def write_folder(modules: Modules, component: str, base: Base, dtype: str, folde
         key = f"{_PREFIX}{part.live[module]}"
         flat[f"{key}.lora_A.weight"], flat[f"{key}.lora_B.weight"] = rounded(pair, dtype, module)
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None

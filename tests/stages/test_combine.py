@@ -7,9 +7,9 @@ import truth
 from canonical import adapter_of, base_of, deltas_of
 from pydantic import TypeAdapter
 
-from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.errors import MismatchError
 from loramerge.methods import METHODS, Merge
+from loramerge.stages.combine import WeightedAdapter, combine
 
 PARAMETERS = {
     "cat": {},

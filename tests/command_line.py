@@ -1,0 +1,77 @@
+"""The command line under test: in this process, or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from loramerge.cli.commands import commands
+from loramerge.yaml_document import dump
+
+ROOT = Path(__file__).parents[1]
+QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
+MODELS = ROOT / "recipes" / "quickstart"
+PROGRAM = Path(sys.executable).with_name("loramerge")
+
+
+def invoke(*arguments: object, stdin: str | None = None) -> Result:
+    """Run a command in this process."""
+    result = CliRunner().invoke(commands, [str(each) for each in arguments], prog_name="loramerge", input=stdin)
+    assert "Traceback" not in result.output
+    return result
+
+
+def process(
+    *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed program."""
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        text=True,
+        check=False,
+        timeout=300,
+        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
+    )
+
+
+def write_recipe(folder: Path, *, name: str = "small", base: object, loras: Mapping[str, Any], **more: Any) -> Path:
+    """A recipe in `folder`, called after itself.
+
+    Args:
+        folder: Where to.
+        name: Of the recipe.
+        base: Its source.
+        loras: Name → source, or → all keys but the name.
+        more: Other keys, or other values.
+    """
+    entries = [
+        {"name": each, **(given if isinstance(given, dict) else {"source": str(given)})}
+        for each, given in loras.items()
+    ]
+    recipe = {
+        "version": 1,
+        "name": name,
+        "base": {"source": str(base)},
+        "loras": entries,
+        "merge": {"combination_type": "cat"},
+        "outputs": [{"kind": "adapter", "format": "diffusers"}],
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(dump(recipe | more), encoding="utf-8")
+    return path
+
+
+def listing(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder: name → content, or None for a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }

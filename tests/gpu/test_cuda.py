@@ -1,0 +1,48 @@
+"""The same merges on CUDA; skipped where there is none."""
+
+import foreign
+import pytest
+import tiny
+import torch
+import truth
+from canonical import adapter_of, base_of, deltas_of
+from pydantic import TypeAdapter
+
+from loramerge import WeightedAdapter, combine
+from loramerge.methods import Merge
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+
+@pytest.mark.parametrize(
+    ("combination_type", "parameters"),
+    [
+        ("cat", {}),
+        ("svd", {}),
+        ("linear", {}),
+        ("ties", {"density": 0.5}),
+        ("ties_svd", {"density": 0.5}),
+        ("magnitude_prune", {"density": 0.5}),
+        ("magnitude_prune_svd", {"density": 0.5}),
+    ],
+)
+def test_what_draws_no_numbers_is_the_same_as_on_the_cpu(combination_type, parameters):
+    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=seed, conv_rank=3) for seed in range(2)]
+    loras = [WeightedAdapter(str(number), adapter_of(lora), 0.5) for number, lora in enumerate(pairs)]
+    method = TypeAdapter(Merge).validate_python({"combination_type": combination_type, **parameters})
+    cpu, cuda = (combine(loras, base_of("sdxl"), method, device=device) for device in ("cpu", "cuda"))
+    assert cuda.device == "cuda"
+    assert all(pair.down.device.type == "cpu" for _, _, pair in cuda.adapter)
+    assert truth.relative_error(deltas_of(cuda.adapter), deltas_of(cpu.adapter)) <= 1e-5
+
+
+@pytest.mark.parametrize("combination_type", ["dare_linear", "dare_ties", "dare_linear_svd", "dare_ties_svd"])
+def test_what_draws_numbers_draws_the_same_ones_again(combination_type):
+    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=seed) for seed in range(2)]
+    loras = [WeightedAdapter(str(number), adapter_of(lora), 0.5) for number, lora in enumerate(pairs)]
+    method = TypeAdapter(Merge).validate_python({"combination_type": combination_type, "density": 0.5, "seed": 1})
+    once, again = (combine(loras, base_of("sdxl"), method, device="cuda") for _ in range(2))
+    assert truth.relative_error(deltas_of(once.adapter), deltas_of(again.adapter)) == 0

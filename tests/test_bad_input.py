@@ -1,0 +1,288 @@
+"""Every kind of bad input: what is said, the exit code, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+
+import foreign
+import pytest
+import tiny
+import torch
+from command_line import invoke, listing, write_recipe
+from hub.faults import Status
+from safetensors.torch import load_file, save_file
+
+from loramerge.errors import ExitCode
+
+BASE = tiny.folder("sd15")
+HUB_LORA = "hf://ostris/ikea-lora/ikea.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with two good LoRAs in it."""
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("ink", 1), ("glow", 2)):
+        foreign.write_diffusers(lora("sd15", seed=seed), tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+def lora(family, *, rank=4, seed=1):
+    return foreign.random_lora(
+        tiny.FAMILIES[family](), rank=rank, alpha=2.0, seed=seed, components=["unet"], modules=r"attn2\.to_[kv]"
+    )
+
+
+def refused(folder, recipe, code, *options):
+    """What standard error says of a recipe that can't be run, as one text."""
+    before = listing(folder)
+    result = invoke("run", recipe.relative_to(folder), *options)
+    assert result.exit_code == code, result.output
+    assert listing(folder) == before
+    assert result.stdout == ""
+    said = [line for line in result.stderr.splitlines() if not line.endswith(" …")]
+    assert all(line.startswith(("error: ", "hint: ")) for line in said)
+    return "\n".join(said)
+
+
+def with_text(folder, change):
+    """A good recipe after a change to its text."""
+    path = write_recipe(folder, base=BASE, loras={"ink": "ink.safetensors"})
+    path.write_text(change(path.read_text()))
+    return path
+
+
+def with_lora(folder, source, **lora):
+    return write_recipe(folder, base=BASE, loras={"ink": {"source": str(source), **lora}})
+
+
+def test_the_recipe_is_good_before_anything_is_changed(folder):
+    path = write_recipe(folder, base=BASE, loras={"ink": "ink.safetensors", "glow": "glow.safetensors"})
+    assert invoke("run", path).exit_code == ExitCode.DONE
+    assert (folder / "dist/small/report.json").exists()
+
+
+# recipes
+
+
+def test_an_unknown_key(folder):
+    path = with_text(folder, lambda text: text.replace("weight", "wieght") + "colour: red\n")
+    said = refused(folder, path, ExitCode.INVALID_RECIPE)
+    assert "error: small.yaml:12:1: colour: unknown key" in said
+
+
+def test_several_mistakes_are_several_lines(folder):
+    path = with_text(folder, lambda text: text.replace("source: ink", "sorce: ink").replace("cat", "kat"))
+    said = refused(folder, path, ExitCode.INVALID_RECIPE)
+    assert "error: small.yaml:7:3: loras.0.sorce: unknown key" in said
+    assert "did you mean 'source'" in said
+    assert "error: small.yaml:9:21: merge.combination_type: found 'kat'" in said
+
+
+def test_a_duplicate_key(folder):
+    path = with_text(folder, lambda text: f"{text}name: other\n")
+    assert "error: small.yaml:13:1: name: this key is given twice, first at 2:1" in refused(
+        folder, path, ExitCode.INVALID_RECIPE
+    )
+
+
+def test_a_wrong_type(folder):
+    path = with_lora(folder, "ink.safetensors", weight="strong")
+    said = refused(folder, path, ExitCode.INVALID_RECIPE)
+    assert "loras.0.weight: found 'strong'; expected a number" in said
+
+
+def test_an_alias_bomb(folder):
+    levels = "".join(f"  l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]\n" for level in range(1, 30))
+    path = with_text(folder, lambda text: f"description:\n  l0: &l0 [lol]\n{levels}{text}")
+    assert "more than 10000 values once aliases are expanded" in refused(folder, path, ExitCode.INVALID_RECIPE)
+
+
+# files
+
+
+def test_a_missing_file(folder):
+    said = refused(folder, with_lora(folder, "inc.safetensors"), ExitCode.BAD_SOURCE)
+    assert "error: inc.safetensors: there is no file or folder" in said
+    assert "hint: did you mean ink.safetensors?" in said
+
+
+def test_a_wrong_sha256(folder):
+    said = refused(folder, with_lora(folder, "ink.safetensors", sha256="0" * 64), ExitCode.BAD_SOURCE)
+    assert "error: ink.safetensors: the file is not the one that was promised: its sha256 is" in said
+    assert f"expected {'0' * 64}" in said
+
+
+def test_a_truncated_file(folder):
+    file = folder / "ink.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    said = refused(folder, with_lora(folder, file.name), ExitCode.BAD_SOURCE)
+    assert "error: ink.safetensors is not a sound safetensors file" in said
+    assert "hint: fetch the file again" in said
+
+
+def test_a_header_of_2_to_the_63_bytes(folder):
+    (folder / "ink.safetensors").write_bytes(struct.pack("<Q", 2**63) + b"{}")
+    said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.BAD_SOURCE)
+    assert "error: ink.safetensors is not a sound safetensors file" in said
+
+
+@pytest.mark.parametrize("name", ["lora.bin", "lora.pt", "lora.ckpt"])
+def test_a_pickle_by_name(folder, name):
+    (folder / name).write_bytes(b"anything")
+    said = refused(folder, with_lora(folder, name), ExitCode.INVALID_RECIPE)
+    assert f"{name} is refused: a pickle can run code when it is opened; only safetensors is read" in said
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_that_is_called_safetensors(folder, protocol):
+    (folder / "ink.safetensors").write_bytes(pickle.dumps({"lora": 1}, protocol=protocol))
+    said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.BAD_SOURCE)
+    assert "error: ink.safetensors holds a pickle, whatever its name says" in said
+
+
+def test_a_torch_checkpoint_that_is_called_safetensors(folder):
+    torch.save({"lora": torch.zeros(2)}, folder / "ink.safetensors")
+    said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.BAD_SOURCE)
+    assert "error: ink.safetensors holds a pickle, whatever its name says" in said
+
+
+def test_an_empty_file(folder):
+    (folder / "ink.safetensors").write_bytes(b"")
+    said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.BAD_SOURCE)
+    assert "error: ink.safetensors: the file" in said
+    assert "is empty" in said
+
+
+def test_values_that_are_no_numbers(folder):
+    file = folder / "ink.safetensors"
+    tensors = load_file(file)
+    key = sorted(tensors)[0]
+    tensors[key][0, 0] = float("nan")
+    save_file(tensors, file)
+    said = refused(folder, with_lora(folder, file.name), ExitCode.BAD_SOURCE)
+    assert f"error: ink.safetensors: {key} holds NaN or infinite values" in said
+
+
+# what does not fit together
+
+
+def test_a_wrong_base(folder):
+    foreign.write_diffusers(lora("sd2"), folder / "ink.safetensors")
+    said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.MISMATCH)
+    assert "error: LoRA ink: " in said
+    assert "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k is 16×40, the base has 16×32" in said
+    assert "hint: choose the base that the LoRA was trained on" in said
+
+
+def test_a_wrong_base_of_real_width(folder):
+    shapes = {"lora_A": (4, 1024), "lora_B": (320, 4)}
+    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    save_file({f"{module}.{half}.weight": torch.ones(shape) for half, shape in shapes.items()}, "ink.safetensors")
+    said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.MISMATCH)
+    assert f"{module} is 320×1024, the base has 16×32" in said
+    assert "It looks like a LoRA for Stable Diffusion 2.x, the base is Stable Diffusion 1.5." in said
+
+
+def test_another_rank_than_was_promised(folder):
+    said = refused(folder, with_lora(folder, "ink.safetensors", rank=8), ExitCode.MISMATCH)
+    assert "error: LoRA ink should have rank 8; " in said
+    assert "with 4" in said
+
+
+def test_unequal_ranks_for_linear(folder):
+    foreign.write_diffusers(lora("sd15", rank=8, seed=2), folder / "glow.safetensors")
+    loras = {"ink": "ink.safetensors", "glow": "glow.safetensors"}
+    path = write_recipe(folder, base=BASE, loras=loras, merge={"combination_type": "linear"})
+    said = refused(folder, path, ExitCode.MISMATCH)
+    assert "error: `linear` needs equal ranks; " in said
+    assert "these have 4 (ink) and 8 (glow)" in said
+    assert "hint: use `cat`" in said
+
+
+# where it goes
+
+
+def test_an_output_that_can_not_be_written(folder):
+    path = with_lora(folder, "ink.safetensors")
+    said = refused(folder, path, ExitCode.FAILED, "--out", "/proc/nowhere/small")
+    assert "error: /proc/nowhere/small can't be written: " in said
+    assert "hint: choose another folder with --out" in said
+
+
+def test_a_file_where_the_output_should_go(folder):
+    (folder / "dist").write_text("mine")
+    said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.FAILED)
+    assert "can't be written: " in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(folder):
+    (folder / "dist").mkdir(mode=0o555)
+    assert "can't be written: Permission denied" in refused(
+        folder, with_lora(folder, "ink.safetensors"), ExitCode.FAILED
+    )
+
+
+def test_a_folder_of_somebody_else(folder):
+    (folder / "dist/small").mkdir(parents=True)
+    (folder / "dist/small/thesis.txt").write_text("mine")
+    said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.FAILED)
+    assert "exists and is no artifact of loramerge" in said
+    assert "--force" in said
+
+
+# the Hub
+
+
+def test_a_token_that_the_hub_does_not_accept(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_made_up")
+    hub.repository("ostris/ikea-lora", {"ikea.safetensors": b"x"})
+    said = refused(folder, with_lora(folder, HUB_LORA), ExitCode.BAD_SOURCE)
+    assert f"error: {HUB_LORA}: the Hub does not accept the token" in said
+    assert "hf_made_up" not in said
+
+
+def test_a_repository_that_the_hub_forbids(hub, folder):
+    hub.repository("ostris/ikea-lora", {"ikea.safetensors": b"x"})
+    hub.inject("GET", "^/api/models/", Status(403))
+    said = refused(folder, with_lora(folder, HUB_LORA), ExitCode.BAD_SOURCE)
+    assert f"error: {HUB_LORA}: the Hub forbids reading ostris/ikea-lora" in said
+
+
+def test_a_repository_that_does_not_exist(hub, folder):
+    said = refused(folder, with_lora(folder, HUB_LORA), ExitCode.BAD_SOURCE)
+    assert f"error: {HUB_LORA}: ostris/ikea-lora does not exist or is private" in said
+
+
+def test_a_file_that_the_repository_does_not_have(hub, folder):
+    hub.repository("ostris/ikea-lora", {"ikea-v2.safetensors": b"x"})
+    said = refused(folder, with_lora(folder, HUB_LORA), ExitCode.BAD_SOURCE)
+    assert "has no file or folder ikea.safetensors" in said
+    assert "hint: did you mean ikea-v2.safetensors?" in said
+
+
+def test_a_gated_repository(hub, folder):
+    hub.repository("ostris/ikea-lora", {"ikea.safetensors": b"x"}, gated=True)
+    said = refused(folder, with_lora(folder, HUB_LORA), ExitCode.BAD_SOURCE)
+    assert f"error: {HUB_LORA}: ostris/ikea-lora is gated" in said
+    assert f"hint: accept its conditions at {hub.url}/ostris/ikea-lora" in said
+
+
+def test_a_hub_that_is_down(hub, folder):
+    hub.stop()
+    said = refused(folder, with_lora(folder, HUB_LORA), ExitCode.BAD_SOURCE)
+    assert f"error: {HUB_LORA}: can't reach the Hub at {hub.url}" in said
+
+
+def test_a_file_name_that_leaves_its_folder(hub, folder):
+    hub.repository("ostris/ikea-lora", {"../evil.safetensors": b"x", "ikea.safetensors": b"x"})
+    said = refused(folder, with_lora(folder, HUB_LORA), ExitCode.BAD_SOURCE)
+    assert "'../evil.safetensors', a file name that leaves its folder" in said
+
+
+def test_a_reference_that_leaves_its_repository(folder):
+    path = with_lora(folder, "hf://ostris/ikea-lora/../../evil.safetensors")
+    assert "is no path in a repository" in refused(folder, path, ExitCode.INVALID_RECIPE)

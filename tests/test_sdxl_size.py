@@ -1,0 +1,22 @@
+"""The published SDXL at full size: names and shapes, no weights."""
+
+import shared_data
+
+from loramerge import load_base
+from loramerge.families import architecture
+from loramerge.formats.sgm import sgm_name
+
+
+def test_the_built_in_architectures_are_the_published_ones():
+    for folder, family in (("stable-diffusion-v1-5", "sd15"), ("stable-diffusion-xl-base-1.0", "sdxl")):
+        published, built_in = load_base(str(shared_data.model(folder))), architecture(family)
+        assert published.family == built_in.family == family
+        for name, component in published.components.items():
+            assert component.modules == built_in.components[name].modules
+
+
+def test_every_unet_module_has_its_own_name_in_sgm():
+    unet = architecture("sdxl").components["unet"]
+    names = [sgm_name(module, unet.config) for module in unet.modules]
+    assert None not in names
+    assert len(set(names)) == len(names) == 794
