@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help quickstart test lint type unit bench clean
+.PHONY: help quickstart test lint type unit bench pictures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -30,7 +30,11 @@ unit: $(STAMP)
 	$(BIN)/python -m pytest
 
 bench: $(STAMP)  ## measure against PEFT, both sides in one run
+	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/sdxl_cat.py
+
+pictures: quickstart  ## make the README's pictures again
+	cp dist/quickstart/preview/preview.png .github/pictures/quickstart.png
 
 clean:  ## remove the environment and what was built
 	rm -rf .venv dist build *.egg-info
