@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loramerge.digest import files_of
@@ -59,6 +59,7 @@ def replacing(place: Path) -> Iterator[Path]:
     Raises:
         LoramergeError: Nothing can be written there.
     """
+    made = [parent for parent in place.parents if not parent.exists()]
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=_PARTIAL, dir=place.parent))
@@ -76,6 +77,9 @@ def replacing(place: Path) -> Iterator[Path]:
             raise LoramergeError(f"{place} can't be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):  # it holds the folder now
+                parent.rmdir()
 
 
 def _put(staging: Path, place: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import MismatchError, SourceError
+from loramerge.upstream import quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +22,17 @@ _PIPELINES = {
     "StableDiffusionXLPipeline": ("unet", "text_encoder", "text_encoder_2"),
     "StableDiffusionXLImg2ImgPipeline": ("unet", "text_encoder", "text_encoder_2"),
 }
+# What diffusers and transformers raise on configs that nobody meant.
+_UNBUILDABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 _SUPPORTED = "bases of Stable Diffusion 1.5, 2.x and XL are supported"
 
 
@@ -118,7 +130,7 @@ def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Ba
     for name, config in configs.items():
         try:
             model = _build(name, config)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        except _UNBUILDABLE as error:
             path = PurePosixPath(reference.removeprefix("hf://")) / name / "config.json"
             raise SourceError(f"{path} describes no model that can be built: {error}") from None
         layers = {
@@ -144,7 +156,7 @@ def _family(unet: Mapping[str, Any]) -> str:
 def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
     import torch
 
-    with torch.device("meta"):
+    with quiet(), torch.device("meta"):
         if name == "unet":
             from diffusers import UNet2DConditionModel
 

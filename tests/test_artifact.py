@@ -49,6 +49,16 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert list(files_of(tmp_path)) == ["x/old", "x/report.json"]
 
 
+def test_a_failure_leaves_no_empty_folders(tmp_path):
+    def fail():
+        with replacing(tmp_path / "a" / "b" / "c"):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_that_can_not_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LoramergeError, match="can't be written"), replacing(tmp_path / "file" / "x"):

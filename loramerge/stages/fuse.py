@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.formats.pairing import some
 from loramerge.tensors import opened
 from loramerge.upstream import quiet
 
@@ -46,6 +47,7 @@ def fuse(
         pipeline = _load(base_folder, variant, base.reference)
         for component, modules in adapter.components.items():
             model = getattr(pipeline, component)
+            _check_complete(model, base_folder / component, variant, f"{base.reference}/{component}")
             for module, pair in modules.items():
                 layer = model.get_submodule(base.components[component].live[module])
                 _add(layer, pair, output, f"{component}.{module}")
@@ -58,8 +60,21 @@ def fuse(
             raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
 
 
+def _check_complete(model: nn.Module, folder: Path, variant: str | None, shown: str) -> None:
+    """Transformers fills weights that a file lacks with random numbers, and only warns."""
+    stored = set()
+    for path in _weight_files(folder, variant):
+        with opened(path, f"{shown}/{path.name}") as file:
+            stored |= {key.removeprefix("text_model.") for key in file.keys}
+    wanted = {name.removeprefix("text_model.") for name, _ in model.named_parameters()}
+    missing = sorted(wanted - stored)
+    if missing:
+        raise SourceError(f"{shown} lacks {some(missing)}", hint="fetch the base again, or choose another revision")
+
+
 def _load(folder: Path, variant: str | None, reference: str) -> Any:
     from diffusers import DiffusionPipeline
+    from safetensors import SafetensorError
 
     stored = {path.name: _stored_dtype(path, variant) for path in sorted(folder.iterdir()) if path.is_dir()}
     dtypes = {name: _dtype(dtype) for name, dtype in stored.items() if dtype is not None}
@@ -71,7 +86,7 @@ def _load(folder: Path, variant: str | None, reference: str) -> Any:
             use_safetensors=True,
             local_files_only=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (AttributeError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise SourceError(
             f"{reference} can't be loaded as a pipeline: {str(error).splitlines()[0]}",
             hint="check that DiffusionPipeline.from_pretrained loads it",
@@ -80,13 +95,17 @@ def _load(folder: Path, variant: str | None, reference: str) -> Any:
 
 def _stored_dtype(component: Path, variant: str | None) -> str | None:
     """The number format of a component's weights; None where it has none."""
-    files = sorted(component.glob("*.safetensors"))
-    chosen = [file for file in files if variant is not None and f".{variant}" in file.name] or files
-    if not chosen:
+    files = _weight_files(component, variant)
+    if not files:
         return None
-    with opened(chosen[0]) as file:
+    with opened(files[0]) as file:
         formats = {file.dtype(key) for key in file.keys} & set(_STORED)
     return _STORED["F32" if "F32" in formats else min(formats, default="F32")]
+
+
+def _weight_files(component: Path, variant: str | None) -> list[Path]:
+    files = sorted(component.glob("*.safetensors"))
+    return [file for file in files if variant is not None and f".{variant}" in file.name] or files
 
 
 def _add(layer: nn.Module, pair: LowRank, output: PipelineOutput, module: str) -> None:

@@ -56,6 +56,17 @@ def test_every_kohya_form_is_read_right(family, names, alpha, tmp_path):
     assert truth.relative_error(deltas_of(read(path, base_of(family))), foreign.deltas(pairs)) <= 1e-6
 
 
+@pytest.mark.parametrize("names", ["sgm", "diffusers"])
+@pytest.mark.parametrize(
+    "modules", [r"add_embedding|time_embedding|conv_in|conv_out", r"self_attn\.q_proj", r"text_projection|mlp"]
+)
+def test_what_diffusers_drops_from_kohya_files_is_read_right(modules, names, tmp_path):
+    pairs = random_pairs("sdxl", modules=modules)
+    config = tiny.sdxl().unet.config if names == "sgm" else None
+    path = foreign.write_kohya(pairs, tmp_path / "x.safetensors", unet_config=config)
+    assert truth.relative_error(deltas_of(read(path, base_of("sdxl"))), foreign.deltas(pairs)) <= 1e-6
+
+
 @pytest.mark.parametrize("rslora", [False, True])
 @pytest.mark.parametrize("text_model_prefix", [False, True])
 @pytest.mark.parametrize("component", ["unet", "text_encoder", "text_encoder_2"])

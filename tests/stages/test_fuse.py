@@ -118,3 +118,13 @@ def test_a_base_whose_weights_do_not_fit_its_config_is_an_error(tmp_path):
     save_file({"x": torch.zeros(1)}, base / "vae" / "diffusion_pytorch_model.safetensors")
     with pytest.raises(SourceError, match="can't be loaded as a pipeline"):
         fused("sdxl", adapter_of(pairs_of("sdxl")), tmp_path, base_folder=base)
+
+
+def test_a_text_encoder_that_lacks_weights_is_refused_instead_of_filled_at_random(tmp_path):
+    base = tiny.save(tiny.sdxl(), tmp_path / "base")
+    file = base / "text_encoder" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["text_model.encoder.layers.0.mlp.fc1.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(SourceError, match=r"lacks encoder.layers.0.mlp.fc1.weight"):
+        fused("sdxl", adapter_of(pairs_of("sdxl")), tmp_path, base_folder=base)

@@ -214,3 +214,13 @@ def test_a_base_with_pickled_weights_only_is_refused_where_weights_are_needed(tm
     path = write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}", outputs="[{kind: pipeline}]")
     with pytest.raises(SourceError, match="a pickle can run code"):
         run(read_recipe(path, overrides=[f"base.source={bare}"]), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["keys", "pop", "forward", "a.b", "training", "merged", "lora_0"])
+def test_a_lora_may_have_any_name(name, tmp_path):
+    pairs = [pairs_of("sd15", seed, components=("unet",), modules=r"attn1") for seed in range(2)]
+    sources = [foreign.write_diffusers(lora, tmp_path / f"{n}.safetensors") for n, lora in enumerate(pairs)]
+    path = write_recipe(tmp_path, "sd15", sources, "{combination_type: cat}")
+    merged = run(read_recipe(path, overrides=[f"loras.0.name={name}"]), out=tmp_path / "out").merged
+    want = truth.weighted_sum([(foreign.deltas(lora), weight) for lora, weight in zip(pairs, WEIGHTS, strict=True)])
+    assert truth.relative_error(deltas_of(merged), want) <= 1e-6
