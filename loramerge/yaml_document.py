@@ -106,6 +106,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  PyYAML's signature
         return True
 
+    def text(self, data: str) -> yaml.ScalarNode:
+        # Unescaped, YAML 1.1 takes these for line breaks and folds them into spaces.
+        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        return self.represent_scalar(f"{_TAG}str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.text)
 
 for _name, (_pattern, _first) in _CORE.items():
     for _class in (_Loader, _Dumper):

@@ -1,6 +1,16 @@
 """What all tests share."""
 
-import hub.environment
+import os
+
+# The tensors of tests are tiny: a second thread costs more than it gives, and there is a worker for each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import hub.environment  # before anything that imports huggingface_hub
 from hub.fixture import hub
+from hypothesis import settings
+
+settings.register_profile("here", deadline=None)  # machines are shared and noisy
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 __all__ = ["hub"]

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loramerge.problems import Origin, RecipeProblemsError
@@ -203,6 +203,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN)
+@example({"\x85": "\u2028a\u2029"})
 def test_what_is_dumped_loads_as_it_was_by_yaml_1_1_and_1_2(data):
     text = dump(data)
     assert load(text, origin="r").data == data

@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from pathlib import Path
 
 
 def main() -> None:
@@ -23,6 +24,9 @@ def _prepare(arguments: list[str]) -> None:
         os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  open until the end
+        stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a character shows its code instead
             stream.reconfigure(errors="backslashreplace")

@@ -1,8 +1,8 @@
 """Where every error ends: it becomes lines for people, or one JSON document, and an exit code."""
 
+import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,37 +20,47 @@ def exit_code_of(command: Callable[[], Any], arguments: Sequence[str]) -> int:
         arguments: The command line's, which may be what is wrong.
     """
     try:
-        code = command()
-        sys.stdout.flush()  # a closed pipe or a full disk shows here at the latest
-    except (click.Abort, KeyboardInterrupt):
-        return _failed("interrupted", "", ExitCode.INTERRUPTED, arguments)
-    except BrokenPipeError:
+        try:
+            code = command()
+            sys.stdout.flush()  # a closed pipe or a full disk shows here at the latest
+        except BrokenPipeError:
+            raise
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  what is not expected is reported as a defect
+            code = _report(error, arguments)
+            sys.stdout.flush()
+    except OSError:  # nobody reads what is said, neither results nor errors
         _abandon_output()
         return ExitCode.FAILED
-    except click.ClickException as error:
-        return _failed(error.format_message(), _usage(error), ExitCode.USAGE, arguments)
-    except LoramergeError as error:
-        _show_traceback(arguments)
-        return _failed(error.message, error.hint, error.exit_code, arguments)
-    except OSError as error:
-        _show_traceback(arguments)
-        return _failed(_in_words(error), "", ExitCode.FAILED, arguments)
-    except MemoryError:
-        return _failed("there is not enough memory", "", ExitCode.FAILED, arguments)
-    except Exception as error:  # noqa: BLE001  whatever else comes up is a defect, and the user is told so
-        return _defect(error, arguments)
     return int(code or ExitCode.DONE)
 
 
-def _failed(message: str, hint: str, code: ExitCode, arguments: Sequence[str]) -> int:
-    try:
-        if "--json" in arguments:
-            console.document({"error": {"message": message, "hint": hint, "exit_code": int(code)}})
-        else:
-            console.error(message, hint)
-        sys.stdout.flush()
-    except OSError:
-        _abandon_output()
+def _report(error: BaseException, arguments: Sequence[str]) -> ExitCode:
+    verbose = bool({"-v", "--verbose"} & set(arguments))
+    hint, code = "", ExitCode.FAILED
+    match error:
+        case click.Abort() | KeyboardInterrupt():
+            message, code = "interrupted", ExitCode.INTERRUPTED
+        case click.ClickException():
+            message, hint, code = error.format_message(), _usage(error), ExitCode.USAGE
+        case LoramergeError():
+            message, hint, code = error.message, error.hint, error.exit_code
+        case OSError():
+            message = _in_words(error)
+        case MemoryError():
+            message = "there is not enough memory"
+        case _ if type(error).__name__ == "OutOfMemoryError":  # torch's; to import torch for its name would be dear
+            message, hint = "there is not enough memory on the CUDA device", "use --device cpu"
+        case _:
+            message = f"this is a defect of loramerge: {_named(error)}"
+            hint = "report it, with the lines above" if verbose else "run it again with -v to see where, and report it"
+            if verbose:
+                import traceback
+
+                traceback.print_exception(error)
+    if "--json" in arguments:
+        console.document({"error": {"message": message, "hint": hint, "exit_code": int(code)}})
+    else:
+        console.error(message, hint)
     return code
 
 
@@ -60,33 +70,19 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _in_words(error: OSError) -> str:
-    reason = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {reason}" if error.filename else f"the system refused an operation: {reason}"
+    reason = error.strerror or _named(error)
+    return f"{error.filename}: {reason}" if error.filename else f"the system refuses: {reason}"
 
 
-def _defect(error: Exception, arguments: Sequence[str]) -> int:
-    what = f"{type(error).__name__}: {console.excerpt(str(error), 200)}" if str(error) else type(error).__name__
-    if type(error).__name__ == "OutOfMemoryError":  # torch's; importing torch to name it would be dear
-        return _failed(
-            "there is not enough memory on the CUDA device", "use --device cpu", ExitCode.FAILED, arguments
-        )
-    shown = _show_traceback(arguments)
-    hint = "please report it, with the lines above" if shown else "run it again with -v to see where, and report it"
-    return _failed(f"this is a defect of loramerge: {what}", hint, ExitCode.FAILED, arguments)
-
-
-def _show_traceback(arguments: Sequence[str]) -> bool:
-    if not {"-v", "--verbose"} & set(arguments):
-        return False
-    traceback.print_exc()
-    return True
+def _named(error: BaseException) -> str:
+    said = console.excerpt(str(error), 200)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _abandon_output() -> None:
-    """Nobody reads it any more; without this the interpreter would complain when it flushes at its end."""
-    sink = os.open(os.devnull, os.O_WRONLY)
+    """Send what is still unwritten to nowhere, or the interpreter would complain about it when it ends."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError):
             stream.flush()
-        except OSError:
-            os.dup2(sink, stream.fileno())
+            continue
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

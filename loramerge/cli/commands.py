@@ -9,12 +9,29 @@ from typing import Any, NoReturn
 
 import click
 
-from loramerge.cli import console
+from loramerge.cli import console, options
 from loramerge.cli.boundary import exit_code_of
 from loramerge.errors import ExitCode
 from loramerge.problems import did_you_mean
 
 NAMES = ("run", "validate", "inspect", "init", "schema", "completion")
+
+
+_EXIT_CODES = """
+
+\b
+Exit codes:
+  0    done
+  1    the run failed
+  2    changes are pending
+  3    the recipe is invalid
+  4    a source is missing, refused or changed
+  5    the inputs do not fit together: wrong base, ranks, shapes
+  6    verification failed
+  7    publishing failed
+  64   wrong usage
+  130  interrupted
+"""
 
 
 class Commands(click.Group):
@@ -58,18 +75,12 @@ class Commands(click.Group):
     cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
-    Exit codes:
-      0    done
-      1    the run failed
-      2    changes are pending
-      3    the recipe is invalid
-      4    a source is missing, refused or changed
-      5    the inputs do not fit together: wrong base, ranks, shapes
-      6    verification failed
-      7    publishing failed
-      64   wrong usage
-      130  interrupted""",
+    epilog=options.examples(
+        "loramerge init ink.safetensors glow.safetensors --base hf://owner/model -o ink-glow.yaml",
+        "loramerge run ink-glow.yaml",
+        "loramerge inspect ink.safetensors",
+    )
+    + _EXIT_CODES,
 )
 @click.version_option(package_name="loramerge", prog_name="loramerge", message="%(prog)s %(version)s")
 @click.pass_context
@@ -77,13 +88,7 @@ def commands(context: click.Context) -> None:
     """Several LoRAs become one: exact, reproducible, published.
 
     One YAML recipe says what to merge; one command merges it, proves what it did, and publishes it.
-
-    \b
-    Examples:
-      loramerge init ink.safetensors glow.safetensors --base hf://owner/model -o ink-glow.yaml
-      loramerge run ink-glow.yaml
-      loramerge inspect ink.safetensors
-    """  # noqa: D301  \b is Click's mark for lines that stay as they are
+    """
     if context.invoked_subcommand is None:
         console.note(context.get_help())
         context.exit(ExitCode.USAGE)

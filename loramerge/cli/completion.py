@@ -8,19 +8,18 @@ from loramerge.errors import LoramergeError
 _SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command()
+@click.command(
+    epilog=options.examples(
+        "loramerge completion bash >> ~/.bashrc",
+        "loramerge completion zsh >> ~/.zshrc",
+        "loramerge completion fish > ~/.config/fish/completions/loramerge.fish",
+    )
+)
 @click.argument("shell", type=click.Choice(_SHELLS))
 @options.verbose
 @click.pass_context
 def command(context: click.Context, shell: str, verbose: bool) -> None:
-    """Print the script that completes loramerge's commands and options in a shell.
-
-    \b
-    Examples:
-      loramerge completion bash >> ~/.bashrc
-      loramerge completion zsh >> ~/.zshrc
-      loramerge completion fish > ~/.config/fish/completions/loramerge.fish
-    """  # noqa: D301  \b is Click's mark for lines that stay as they are
+    """Print the script that completes loramerge's commands and options in a shell."""
     del verbose
     from click.shell_completion import get_completion_class
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -66,10 +66,11 @@ def size(count: int) -> str:
     raise AssertionError(unit)
 
 
-def table(rows: Mapping[str, str], indent: str = "  ") -> str:
-    """Labels in one column, texts in the next."""
-    width = max(map(len, rows))
-    return "\n".join(f"{indent}{label:<{width}}  {text}".rstrip() for label, text in rows.items())
+def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
+    """Rows of texts, their columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (indent + "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def colour() -> bool | None:

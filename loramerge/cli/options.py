@@ -8,6 +8,12 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help."""
+    # The backspace is Click's mark for lines that stay as they are.
+    return "\n  ".join(("\b\nExamples:", *lines))
+
+
 def as_json(command: Command) -> Command:
     """`--json`: the argument `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document; errors, too.")(command)
@@ -15,7 +21,7 @@ def as_json(command: Command) -> Command:
 
 def verbose(command: Command) -> Command:
     """`-v`: the argument `verbose`."""
-    return click.option("-v", "--verbose", is_flag=True, help="Say more, and where an error came from.")(command)
+    return click.option("-v", "--verbose", is_flag=True, help="Say more; show where a defect lies.")(command)
 
 
 def overrides(command: Command) -> Command:

@@ -53,7 +53,7 @@ def read_all(paths: Sequence[str], overrides: Sequence[str]) -> tuple[tuple[str,
     for path in paths:
         try:
             recipes.append((path, read_recipe(path, overrides=overrides)))
-        except InvalidRecipeError as error:
+        except InvalidRecipeError as error:  # noqa: PERF203  every recipe's mistakes are wanted
             mistakes.append(error.message)
     if mistakes:
         raise InvalidRecipeError("\n".join(mistakes))

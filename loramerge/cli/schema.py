@@ -12,22 +12,22 @@ from loramerge.errors import LoramergeError
 _FOLDER = "schemas"
 
 
-@click.command()
+@click.command(
+    epilog=options.examples(
+        "loramerge schema > recipe.schema.json",
+        "loramerge schema --write schemas",
+        "loramerge schema --check",
+    )
+)
 @click.option("--write", "folder", metavar="DIR", help="Write recipe.schema.json into a folder.")
 @click.option("--check", is_flag=True, help=f"Write nothing; fail if the file in DIR ({_FOLDER}) differs.")
 @options.verbose
 def command(folder: str | None, check: bool, verbose: bool) -> None:
     """Print the JSON Schema of recipes.
 
-    Editors complete and check a recipe whose first line names it:
-    # yaml-language-server: $schema=schemas/recipe.schema.json
-
-    \b
-    Examples:
-      loramerge schema > recipe.schema.json
-      loramerge schema --write schemas
-      loramerge schema --check
-    """  # noqa: D301  \b is Click's mark for lines that stay as they are
+    Editors with a YAML language server complete and check a recipe that begins with
+    `# yaml-language-server: $schema=` and the file's place.
+    """
     del verbose
     from loramerge import schema
 

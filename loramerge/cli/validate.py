@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from loramerge.problems import Problem
 
 
-@click.command()
+@click.command(
+    epilog=options.examples(
+        "loramerge validate recipes",
+        "loramerge validate ink-glow.yaml --set merge.combination_type=ties --set merge.density=0.5",
+        "loramerge validate recipes --json | jq -r '.[].message'",
+    )
+)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @options.overrides
 @options.as_json
@@ -24,13 +30,7 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, v
 
     PATH is a recipe, a folder of recipes, or - for standard input. Nothing is looked up or downloaded. Exits with 3
     when any recipe is invalid.
-
-    \b
-    Examples:
-      loramerge validate recipes
-      loramerge validate ink-glow.yaml --set merge.combination_type=ties --set merge.density=0.5
-      loramerge validate recipes --json | jq -r '.[].message'
-    """  # noqa: D301  \b is Click's mark for lines that stay as they are
+    """
     del verbose
     from loramerge import read_recipe
     from loramerge.problems import RecipeProblemsError
@@ -39,7 +39,7 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, v
     for path in recipe_files(paths):
         try:
             read_recipe(path, overrides=overrides)
-        except RecipeProblemsError as error:
+        except RecipeProblemsError as error:  # noqa: PERF203  every recipe's mistakes are wanted
             problems += error.problems
             if not as_json:
                 console.error(error.message)

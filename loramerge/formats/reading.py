@@ -109,7 +109,7 @@ def _format_of(file: LoraFile) -> type[AdapterOutput]:
     if not matching:
         raise SourceError(
             f"{file.reference} has none of the key names that {known} LoRAs have; it has {some(keys) or 'no tensors'}",
-            hint="convert it with the tool that made it; `loramerge inspect` shows what a file holds",
+            hint="convert it with the tool that made it",
         )
     seen = " and ".join(f"{count} keys of {found.default_folder}" for found, count in matching.items())
     raise SourceError(f"{file.reference} mixes formats: {seen}", hint="use the file as its trainer wrote it")

@@ -1,0 +1,97 @@
+"""`loramerge init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from loramerge.cli import console, options
+from loramerge.errors import LoramergeError, UsageError
+from loramerge.initial import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
+
+
+@click.command(
+    epilog=options.examples(
+        "loramerge init ink.safetensors glow.safetensors --base hf://owner/model",
+        "loramerge init hf://owner/ink hf://owner/glow --base models/sdxl --name ink-glow --type ties",
+        "loramerge init a.safetensors b.safetensors --base models/sd15 -o - | loramerge run -",
+    )
+)
+@click.argument("loras", metavar="LORA...", nargs=-1, required=True)
+@click.option("--base", metavar="REF", required=True, help="What they were trained on: a folder or hf://owner/name.")
+@click.option("--name", metavar="NAME", help="Name of the recipe; those of the LoRAs, joined, if absent.")
+@click.option(
+    "--type",
+    "combination_type",
+    metavar="TYPE",
+    type=click.Choice(COMBINATION_TYPES),
+    default="cat",
+    show_default=True,
+    help=f"How they become one: {', '.join(COMBINATION_TYPES)}.",
+)
+@click.option("-o", "--output", metavar="FILE", help="Where the recipe goes; NAME.yaml if absent, - prints it.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@options.verbose
+def command(
+    loras: tuple[str, ...],
+    base: str,
+    name: str | None,
+    combination_type: str,
+    output: str | None,
+    force: bool,
+    verbose: bool,
+) -> None:
+    """Write a recipe for LoRAs and a base.
+
+    LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base, so that what is
+    written can be run.
+    """
+    del verbose
+    names = names_for(loras)
+    title = name or "-".join(names)[:96].rstrip("._-")
+    file = None if output == "-" else Path(output or f"{title}.yaml")
+    if file is not None and file.exists() and not force:
+        raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
+    folder = file.parent if file else Path()
+    text = recipe_text(
+        title,
+        source_from(base, folder),
+        [
+            InitialLora(each, source_from(lora, folder), rank)
+            for each, lora, rank in zip(names, loras, _ranks(loras, base), strict=True)
+        ],
+        combination_type,
+        run_line=f"loramerge run {file.as_posix() if file else '-'}",
+    )
+    _check(text, folder)
+    if file is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with file.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise LoramergeError(f"{file} can't be written: {error.strerror or error}") from error
+    console.note(f"wrote {file}; next: loramerge run {file}")
+
+
+def _check(text: str, folder: Path) -> None:
+    """What is written is always a recipe; only a name can be none."""
+    from loramerge.problems import RecipeProblemsError, dotted
+    from loramerge.recipe import parse
+
+    try:
+        parse(text, origin="", folder=folder)
+    except RecipeProblemsError as error:
+        wrong = "\n".join(f"{dotted(problem.key)}: {problem.message}" for problem in error.problems)
+        raise UsageError(wrong, hint="choose another --name") from error
+
+
+def _ranks(loras: tuple[str, ...], base: str) -> list[int | None]:
+    """The rank of each LoRA, None where its modules differ; whatever can't be had, read or merged is an error."""
+    from loramerge import load_adapter, load_base
+
+    known = load_base(base)
+    ranks = [{pair.rank for *_, pair in load_adapter(lora, known)} for lora in loras]
+    return [next(iter(found)) if len(found) == 1 else None for found in ranks]

@@ -1,0 +1,142 @@
+"""`loramerge inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from loramerge.cli import console, options
+
+if TYPE_CHECKING:
+    from loramerge.facts import Group, InspectedModule, Inspection
+
+_LARGEST = 5
+_TAGS = 8
+_HIGHLIGHTS = (
+    "modelspec.title",
+    "modelspec.author",
+    "modelspec.license",
+    "modelspec.architecture",
+    "ss_output_name",
+    "ss_base_model_version",
+    "ss_sd_model_name",
+    "ss_network_module",
+    "ss_network_dim",
+    "ss_network_alpha",
+    "ss_num_train_images",
+    "ss_num_epochs",
+)
+
+
+@click.command(
+    epilog=options.examples(
+        "loramerge inspect ink.safetensors",
+        "loramerge inspect hf://owner/lora --revision v1.0 --base hf://owner/model",
+        "loramerge inspect a.safetensors b.safetensors --json | jq -r '.[].family'",
+    )
+)
+@click.argument("loras", metavar="LORA...", nargs=-1, required=True)
+@click.option("--base", metavar="REF", help="A folder or hf://owner/name; every module is compared with it.")
+@click.option("--revision", metavar="NAME", help="Branch, tag or commit of LORA, where it is on the Hub.")
+@options.as_json
+@options.verbose
+def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_json: bool, verbose: bool) -> None:
+    """Show what a LoRA is: family, format, modules, ranks, alphas, norms, metadata.
+
+    LORA is a file, a folder, or hf://owner/name[/file]. With -v every module is listed.
+    """
+    from loramerge.inspection import inspect
+    from loramerge.stages.load import load_base
+
+    known = load_base(base) if base else None
+    found = []
+    for lora in loras:
+        inspection = inspect(lora, known, revision=revision)
+        found.append(inspection.as_data())
+        if not as_json:
+            console.result("\n".join(_lines(inspection, verbose=verbose)))
+            if inspection.misfit:
+                console.warning(inspection.misfit)
+    if as_json:
+        console.document(found)
+
+
+def _lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:
+    from loramerge.families import TITLES
+
+    whole = inspection.whole
+    family = TITLES[inspection.family] if inspection.family else "not told by its shapes; --base compares it with one"
+    rows = [("family", family), ("format", inspection.format)]
+    if inspection.revision:
+        rows.append(("revision", inspection.revision))
+    for file in inspection.files:
+        dtypes = "".join(f", {count} × {dtype}" for dtype, count in file.dtypes.items())
+        rows.append(("file", f"{file.name}, {console.size(file.size)}{dtypes}"))
+    by_component = ", ".join(f"{group.name} {len(group.modules)}" for group in inspection.components)
+    rows += [
+        ("modules", f"{len(whole.modules)}: {by_component}"),
+        ("rank", _distribution(whole.count(lambda module: module.rank))),
+        ("alpha", _distribution(whole.count(lambda module: module.alpha))),
+        ("scale", _distribution(whole.count(lambda module: module.scale))),
+        ("norm", f"{whole.norm:.4g}"),
+    ]
+    yield inspection.reference
+    yield console.table(rows)
+    yield ""
+    yield console.table([("block", "modules", "rank", "norm"), *map(_block, inspection.blocks)])
+    yield ""
+    shown = inspection.modules if verbose else inspection.largest(_LARGEST)
+    heading = "module" if verbose else "largest modules"
+    yield console.table([(heading, "shape", "rank", "scale", "norm"), *map(_module, shown)])
+    if inspection.metadata:
+        yield ""
+        yield from _metadata(inspection.metadata, verbose=verbose)
+
+
+def _distribution(counts: Mapping[float, int]) -> str:
+    if len(counts) == 1:
+        return f"{next(iter(counts)):g}"
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_LARGEST]
+    more = f" and {len(counts) - len(common)} more values" if len(counts) > len(common) else ""
+    return ", ".join(f"{value:g} ({console.counted(count, 'module')})" for value, count in common) + more
+
+
+def _block(group: Group) -> tuple[str, ...]:
+    ranks = sorted(group.count(lambda module: module.rank))
+    shown = f"{ranks[0]:g}" if len(ranks) == 1 else f"{ranks[0]:g}-{ranks[-1]:g}"
+    return group.name, str(len(group.modules)), shown, f"{group.norm:.4g}"
+
+
+def _module(module: InspectedModule) -> tuple[str, ...]:
+    shape = "×".join(map(str, module.shape))
+    return f"{module.component}.{module.name}", shape, str(module.rank), f"{module.scale:g}", f"{module.norm:.4g}"
+
+
+def _metadata(metadata: Mapping[str, str], *, verbose: bool) -> Iterator[str]:
+    from loramerge.formats.kohya import trigger_phrases
+
+    chosen = [key for key in (metadata if verbose else _HIGHLIGHTS) if key in metadata]
+    rows = [("trigger phrase", phrase) for phrase in trigger_phrases(metadata)]
+    rows += [("tags", tags)] if (tags := _most_common_tags(metadata)) else []
+    rows += [(key, metadata[key]) for key in chosen]
+    if others := sorted(metadata.keys() - set(chosen)):
+        rows.append(("others", ", ".join(others)))
+    yield "  metadata"
+    yield console.table([(key, console.excerpt(value)) for key, value in rows], indent="    ")
+
+
+def _most_common_tags(metadata: Mapping[str, str]) -> str:
+    from loramerge.errors import SourceError
+    from loramerge.formats.kohya import tag_frequency
+
+    try:
+        counts = tag_frequency("", metadata)
+    except SourceError:
+        return ""
+    totals: dict[str, int] = {}
+    for tags in counts.values():
+        for tag, count in tags.items():
+            totals[tag.strip()] = totals.get(tag.strip(), 0) + count
+    return ", ".join(sorted(totals, key=lambda tag: -totals[tag])[:_TAGS])

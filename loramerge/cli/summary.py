@@ -1,0 +1,103 @@
+"""What a run did, in a few lines and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramerge.cli import console
+
+if TYPE_CHECKING:
+    from loramerge import Recipe, Result
+
+_EXACT = 1e-6
+"""Relative error up to which a float32 merge is told from the weighted sum by rounding alone."""
+_WORST = 5
+
+
+def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str, Any]:
+    """The run as plain data.
+
+    Args:
+        path: As the command line names the recipe.
+        recipe: What was run.
+        result: What came of it.
+        seconds: How long it took.
+    """
+    preview = result.artifact / "preview" / "preview.png"
+    return {
+        "recipe": path,
+        "name": recipe.name,
+        "artifact": str(result.artifact),
+        "report": str(result.artifact / "report.json"),
+        "preview": str(preview) if preview.exists() else None,
+        "outputs": {output.folder: _files_in(result, output.folder) for output in recipe.outputs},
+        "fidelity": dict(result.fidelity),
+        "warnings": list(result.warnings),
+        "published": [{"place": receipt.place, "changed": receipt.changed} for receipt in result.receipts],
+        "seconds": round(seconds, 1),
+    }
+
+
+def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: bool) -> str:
+    """The run in a few lines; with the worst modules if `verbose`."""
+    rows = [
+        ("merged", ", ".join(_lora(lora) for lora in result.report["loras"])),
+        ("type", _method(result.report["merge"])),
+        ("fidelity", ", ".join(f"{component} {_error(error)}" for component, error in result.fidelity.items())),
+        ("artifact", near(result.artifact)),
+    ]
+    for name, output in facts["outputs"].items():
+        rows.append((f"  {name}", f"{console.counted(output['files'], 'file')}, {console.size(output['size'])}"))
+    if facts["preview"]:
+        rows.append(("preview", near(Path(facts["preview"]))))
+    rows += [
+        ("published", f"{near(Path(receipt.place))}{'' if receipt.changed else ' (there already)'}")
+        for receipt in result.receipts
+    ]
+    rows.append(("time", f"{facts['seconds']:.1f} s"))
+    lines = [recipe.name, console.table(rows)]
+    if verbose:
+        lines.append("  worst modules")
+        lines += [f"    {name}  {_error(error)}" for name, error in _worst(result.report)]
+    return "\n".join(lines)
+
+
+def near(path: Path) -> str:
+    """A path as seen from the current folder, where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _files_in(result: Result, folder: str) -> dict[str, int]:
+    sizes = [file.stat().st_size for file in (result.artifact / folder).rglob("*") if file.is_file()]
+    return {"files": len(sizes), "size": sum(sizes)}
+
+
+def _lora(lora: Mapping[str, Any]) -> str:
+    weight = lora["weight"]
+    shown = f"{weight:g}" if isinstance(weight, int | float) else "weights by block"
+    return f"{lora['name']} × {shown} (rank {', '.join(lora['ranks'])}; {lora['format']})"
+
+
+def _method(method: Mapping[str, Any]) -> str:
+    parameters = {key: value for key, value in method.items() if key not in {"combination_type", "engine"}}
+    given = ", ".join(f"{key} {value}" for key, value in parameters.items() if value not in (None, False))
+    return f"{method['combination_type']} ({given})" if given else str(method["combination_type"])
+
+
+def _error(error: float | None) -> str:
+    if error is None:
+        return "nothing to compare with"
+    return f"{error:.1e} (exact)" if error <= _EXACT else f"{error:.2g}"
+
+
+def _worst(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    rows = [
+        (f"{component}.{module}", entry["error"])
+        for component, part in report["fidelity"].items()
+        for module, entry in part["modules"].items()
+        if entry["error"] is not None
+    ]
+    yield from sorted(rows, key=lambda row: (-row[1], row[0]))[:_WORST]

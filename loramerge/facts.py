@@ -1,0 +1,167 @@
+"""What is known of a LoRA, as data: family, format, modules, ranks, scales, norms, number formats, metadata."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# Names are told by their beginning whatever their spelling: diffusers', sgm's or kohya's flat one.
+_BLOCK = re.compile(r"(?:down_blocks|up_blocks|input_blocks|output_blocks)[._]\d+|mid_block|middle_block")
+_LAYER = re.compile(r"encoder[._](layers)[._](\d+)")
+
+
+@dataclass(frozen=True)
+class InspectedFile:
+    """One file of a LoRA.
+
+    Attributes:
+        name: Within its source.
+        size: In bytes.
+        sha256: Of its content.
+        dtypes: Number format as safetensors spells it (`F16`) → number of tensors.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    dtypes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class InspectedModule:
+    """One module that a LoRA touches.
+
+    Attributes:
+        component: `unet`, `text_encoder` or `text_encoder_2`.
+        name: In the base; as the file has it where no base knows it.
+        shape: Of the weight that the delta is added to.
+        rank: Of the pair.
+        scale: What `up @ down` is multiplied by; alpha / rank in most files.
+        norm: Frobenius norm of the delta.
+    """
+
+    component: str
+    name: str
+    shape: tuple[int, ...]
+    rank: int
+    scale: float
+    norm: float
+
+    @property
+    def alpha(self) -> float:
+        """Scale times rank: kohya's alpha."""
+        return self.scale * self.rank
+
+    @property
+    def block(self) -> str:
+        """`unet.down_blocks.1`, `text_encoder.layers.0`."""
+        found = _BLOCK.search(self.name) if self.component == "unet" else _LAYER.search(self.name)
+        if found is None:
+            return f"{self.component}.{self.name.partition('.')[0]}"
+        return f"{self.component}.{'.'.join(found.groups()) or re.sub('_(?=[0-9])', '.', found[0])}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules that belong together."""
+
+    name: str
+    modules: tuple[InspectedModule, ...]
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm of all deltas together."""
+        return math.hypot(*(module.norm for module in self.modules))
+
+    def count(self, of: Callable[[InspectedModule], float]) -> dict[float, int]:
+        """Value → number of modules that have it, sorted by value."""
+        return dict(sorted(Counter(map(of, self.modules)).items()))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One LoRA.
+
+    Attributes:
+        reference: As it was given.
+        revision: The commit, where the source has commits.
+        format: `peft`, `diffusers` or `kohya`.
+        family: `sd15`, `sd2` or `sdxl`; None when it is told by nothing.
+        files: What was read.
+        modules: All of them, sorted by component and name.
+        metadata: What the file says of itself.
+        misfit: Why it does not fit the family that it seems to be of; empty when it does.
+    """
+
+    reference: str
+    revision: str | None
+    format: str
+    family: str | None
+    files: tuple[InspectedFile, ...]
+    modules: tuple[InspectedModule, ...]
+    metadata: Mapping[str, str]
+    misfit: str
+
+    @property
+    def whole(self) -> Group:
+        """All modules."""
+        return Group("all", self.modules)
+
+    @property
+    def components(self) -> tuple[Group, ...]:
+        """Modules by component."""
+        return tuple(self._groups(lambda module: module.component))
+
+    @property
+    def blocks(self) -> tuple[Group, ...]:
+        """Modules by block, in the order in which a base has them."""
+        return tuple(sorted(self._groups(lambda module: module.block), key=lambda group: _in_order(group.name)))
+
+    def largest(self, most: int) -> tuple[InspectedModule, ...]:
+        """The modules with the largest deltas, largest first."""
+        return tuple(sorted(self.modules, key=lambda module: -module.norm)[:most])
+
+    def as_data(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        return {
+            "reference": self.reference,
+            "revision": self.revision,
+            "family": self.family,
+            "format": self.format,
+            "files": [asdict(file) for file in self.files],
+            "norm": self.whole.norm,
+            "ranks": _keys_as_text(self.whole.count(lambda module: module.rank)),
+            "alphas": _keys_as_text(self.whole.count(lambda module: module.alpha)),
+            "scales": _keys_as_text(self.whole.count(lambda module: module.scale)),
+            "components": {group.name: _summed(group) for group in self.components},
+            "blocks": {group.name: _summed(group) for group in self.blocks},
+            "modules": [{**asdict(module), "alpha": module.alpha} for module in self.modules],
+            "metadata": dict(self.metadata),
+            "misfit": self.misfit or None,
+        }
+
+    def _groups(self, key: Callable[[InspectedModule], str]) -> Iterator[Group]:
+        found: dict[str, list[InspectedModule]] = {}
+        for module in self.modules:
+            found.setdefault(key(module), []).append(module)
+        yield from (Group(name, tuple(modules)) for name, modules in found.items())
+
+
+def _summed(group: Group) -> dict[str, Any]:
+    ranks = _keys_as_text(group.count(lambda module: module.rank))
+    return {"modules": len(group.modules), "ranks": ranks, "norm": group.norm}
+
+
+def _keys_as_text(counts: Mapping[float, int]) -> dict[str, int]:
+    return {f"{value:g}": count for value, count in counts.items()}
+
+
+def _in_order(block: str) -> tuple[int, str, int]:
+    """Sorts `unet.down_blocks.2` before `unet.mid_block` before `unet.up_blocks.0`, and 2 before 10."""
+    component, _, rest = block.partition(".")
+    name, _, number = rest.rpartition(".") if rest[-1:].isdigit() else (rest, "", "-1")
+    return ("unet", "text_encoder", "text_encoder_2").index(component), name, int(number)

@@ -1,0 +1,141 @@
+"""A first recipe, for LoRAs that lie somewhere and a base."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loramerge import yaml_document
+from loramerge.errors import InvalidRecipeError
+
+COMBINATION_TYPES = (
+    "cat",
+    "svd",
+    "linear",
+    "ties",
+    "ties_svd",
+    "dare_linear",
+    "dare_ties",
+    "dare_linear_svd",
+    "dare_ties_svd",
+    "magnitude_prune",
+    "magnitude_prune_svd",
+)
+"""Here by name, so that the command line can offer them without loading their models."""
+
+_NAME_LENGTH = 40
+_ANY_NAME = "lora"
+_GENERIC = ("pytorch_lora_weights", "adapter_model", "model", "lora", "unet", "text_encoder", "text_encoder_2")
+_WHY = {
+    "cat": "exact, whatever the ranks: the result has their sum",
+    "svd": "cut to the largest rank; svd_rank sets another, and the sum of the ranks is exact",
+    "linear": "combines up and down apart from each other: not the weighted sum; needs equal ranks",
+}
+
+
+@dataclass(frozen=True)
+class InitialLora:
+    """A LoRA of the recipe.
+
+    Attributes:
+        name: What the recipe calls it.
+        source: As the recipe is to give it.
+        rank: What all of its modules have; None where they differ.
+    """
+
+    name: str
+    source: str
+    rank: int | None
+
+
+def names_for(references: Sequence[str]) -> tuple[str, ...]:
+    """A name for each LoRA, after its file, its folder or its repository; no two are the same.
+
+    Args:
+        references: `hf://owner/name[/file]`, `https://…` or paths.
+    """
+    names: list[str] = []
+    for reference in references:
+        name = _name(reference)
+        taken = {each.casefold() for each in names}
+        numbered = (f"{name}-{number}" for number in range(2, len(references) + 2))
+        names.append(name if name.casefold() not in taken else next(n for n in numbered if n.casefold() not in taken))
+    return tuple(names)
+
+
+def source_from(reference: str, folder: Path) -> str:
+    """The reference as a recipe in `folder` has to give it: paths start there, not at the current folder."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", reference) or reference.startswith("~"):
+        return reference
+    try:
+        return Path(os.path.relpath(reference, folder)).as_posix()
+    except ValueError:  # another drive
+        return str(Path(reference).absolute())
+
+
+def recipe_text(name: str, base: str, loras: Sequence[InitialLora], combination_type: str, *, run_line: str) -> str:
+    """The recipe as YAML with comments.
+
+    Args:
+        name: What the artifact is to be called.
+        base: Its source, as the recipe is to give it.
+        loras: In the order in which they are merged.
+        combination_type: One of `COMBINATION_TYPES`.
+        run_line: The command that runs the recipe.
+    """
+    return "\n".join(_lines(name, base, loras, combination_type, run_line)) + "\n"
+
+
+def _lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_line: str) -> Iterator[str]:
+    yield f"# {run_line}"
+    yield "version: 1"
+    yield f"name: {_scalar(name)}"
+    yield from ("", "base:", f"  source: {_scalar(base)}", "", "loras:")
+    for lora in loras:
+        yield f"  - name: {_scalar(lora.name)}"
+        yield f"    source: {_scalar(lora.source)}"
+        if lora.rank is not None:
+            yield f"    rank: {lora.rank}"
+        yield "    weight: 1.0"
+    yield from ("", "merge:")
+    yield f"  combination_type: {kind}" + (f"  # {_WHY[kind]}" if kind in _WHY else "")
+    yield from (f"  {key}: {value}" for key, value in _parameters(kind).items())
+    yield from ("", "outputs:", "  - kind: adapter", "    format: peft  # PeftModel.from_pretrained")
+    yield from ("  - kind: adapter", "    format: kohya  # ComfyUI, A1111", "    dtype: float16")
+    yield from ("  # - kind: pipeline  # the base with the merge fused in", "  #   dtype: float16")
+    yield from ("", "# publish:", "#   - kind: folder", "#     path: ~/ComfyUI/models/loras", "#     outputs: [kohya]")
+
+
+def _parameters(combination_type: str) -> Mapping[str, float]:
+    """What the type needs, and what is better said than left to its default."""
+    parameters: dict[str, float] = {}
+    if combination_type.startswith(("ties", "dare", "magnitude_prune")):
+        parameters["density"] = 0.5
+    if combination_type.startswith("dare"):
+        parameters["seed"] = 0
+    return parameters
+
+
+def _name(reference: str) -> str:
+    parts = [part for part in re.split(r"[/\\]", re.sub(r"[?#].*|^[a-z]+:", "", reference)) if part.strip(".")]
+    parts[-1:] = [re.sub(r"\.safetensors$", "", part) for part in parts[-1:]]
+    telling = [part for part in parts if part.casefold() not in _GENERIC] or parts or [_ANY_NAME]
+    letters = re.sub(r"[^A-Za-z0-9._-]+", "-", telling[-1])[:_NAME_LENGTH]
+    return letters.strip("._-") or _ANY_NAME
+
+
+def _scalar(text: str) -> str:
+    """The text as YAML: plain where that means the same, else in double quotes."""
+    try:
+        plain = yaml_document.load(f"key: {text}", origin="")
+    except InvalidRecipeError:
+        return _quoted(text)
+    return text if plain.data == {"key": text} and not plain.problems else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    special = {'"': '\\"', "\\": "\\\\"}
+    return '"' + "".join(special.get(c, c if c.isprintable() else f"\\U{ord(c):08x}") for c in text) + '"'

@@ -1,0 +1,95 @@
+"""Finding out what a LoRA is, with its base or without."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.digest import sha256_of
+from loramerge.errors import MismatchError
+from loramerge.facts import InspectedFile, InspectedModule, Inspection
+from loramerge.families import TITLES, architecture, guess
+from loramerge.fit import fit
+from loramerge.formats.reading import lora_files, read_lora
+from loramerge.sources import parse
+from loramerge.tensors import opened
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+    from loramerge.base import Base
+
+
+def inspect(
+    reference: str, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
+) -> Inspection:
+    """Find out what a LoRA is.
+
+    Args:
+        reference: `hf://owner/name[/file]`, a file or a folder.
+        base: What it should fit. Without one the family is told from the LoRA, and a misfit is no error.
+        revision: Of a Hub repository.
+        folder: Where a relative path starts; the current one by default.
+
+    Raises:
+        SourceError: It can't be had or read.
+        MismatchError: It does not fit the base that was given.
+    """
+    located = parse(reference, folder=folder or Path.cwd(), revision=revision).locate()
+    names = lora_files(located.reference, located.files)
+    place = located.fetch(names)
+    shapes = []
+    files = []
+    for name in names:
+        dtypes: Counter[str] = Counter()
+        if name.endswith(".safetensors"):
+            with opened(place / name, reference) as file:
+                dtypes.update(map(file.dtype, file.keys))
+                shapes += [(key, file.shape(key)) for key in file.keys]
+        path = place / name
+        files.append(InspectedFile(name, path.stat().st_size, sha256_of(path), dict(sorted(dtypes.items()))))
+    family = base.family if base else guess(shapes)
+    known = base or (architecture(family) if family else None)
+    found, adapter = _read(reference, place, names, known)
+    return Inspection(
+        reference=reference,
+        revision=located.revision,
+        format=found,
+        family=family,
+        files=tuple(files),
+        modules=tuple(
+            InspectedModule(component, name, pair.shape, pair.rank, pair.scale, pair.norm())
+            for component, name, pair in adapter
+        ),
+        metadata=dict(sorted(adapter.metadata.items())),
+        misfit=_misfit(reference, adapter, known, strict=base is not None),
+    )
+
+
+def _read(reference: str, folder: Path, names: tuple[str, ...], known: Base | None) -> tuple[str, Adapter]:
+    """Read with a known base, or with that of the families' bases which knows most of the modules by name."""
+    if known is not None:
+        return read_lora(reference, folder, names, known)
+    bases = [architecture(family) for family in TITLES]
+    readings = [(base, *read_lora(reference, folder, names, base)) for base in bases]
+    _, found, adapter = max(readings, key=lambda reading: _known(reading[2], reading[0]))
+    return found, adapter
+
+
+def _known(adapter: Adapter, base: Base) -> int:
+    return sum(
+        component in base.components and module in base.components[component].modules
+        for component, module, _ in adapter
+    )
+
+
+def _misfit(reference: str, adapter: Adapter, base: Base | None, *, strict: bool) -> str:
+    if base is None:
+        return ""
+    try:
+        fit(reference, adapter, base, skip=False)
+    except MismatchError as error:
+        if strict:
+            raise
+        return error.message
+    return ""

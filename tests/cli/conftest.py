@@ -1,0 +1,33 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+from command_line import MODELS, QUICKSTART, process
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory):
+    """The quickstart recipe, run once by the installed program."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    done = process("run", QUICKSTART, "--set", "preview.steps=1", "--device", "cpu", "-v", cwd=folder)
+    artifact = folder / "dist" / "quickstart"
+    return SimpleNamespace(done=done, folder=folder, artifact=artifact)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder: an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def models():
+    """The base and the LoRAs of the quickstart."""
+    return SimpleNamespace(base=MODELS / "base", ink=MODELS / "ink.safetensors", glow=MODELS / "glow.safetensors")
+
+
+@pytest.fixture
+def parsed():
+    """The one JSON document that a command printed."""
+    return lambda result: json.loads(result.stdout)

@@ -1,0 +1,88 @@
+"""What the commands say of themselves, and that the README says the same."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import click
+import pytest
+from command_line import ROOT, invoke
+
+from loramerge.cli.commands import NAMES, commands
+from loramerge.cli.reference import inserted, reference
+from loramerge.errors import ExitCode
+
+ROOT_CONTEXT = click.Context(commands, info_name="loramerge")
+by_name = pytest.mark.parametrize("name", NAMES)
+
+
+def command(name):
+    return commands.get_command(ROOT_CONTEXT, name)
+
+
+def examples(text):
+    """Command lines under `Examples:`, those of a pipe one by one."""
+    lines = text.partition("Examples:")[2].strip().split("\n\n")[0].splitlines()
+    return [part.strip() for line in lines for part in re.split(r" \| |>>? \S+", line) if part.strip()]
+
+
+@by_name
+def test_a_command_has_help_with_an_example(name):
+    result = invoke(name, "--help")
+    assert result.exit_code == ExitCode.DONE
+    assert any(example.startswith(f"loramerge {name}") for example in examples(result.stdout))
+    assert command(name).get_short_help_str(100).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "example", [each for name in ("", *NAMES) for each in examples(invoke(*name.split(), "--help").stdout)]
+)
+def test_an_example_can_be_typed(example):
+    program, *arguments = shlex.split(example)
+    if program == "loramerge":
+        command(arguments[0]).make_context(arguments[0], arguments[1:], parent=ROOT_CONTEXT)
+    else:
+        assert program == "jq"
+
+
+@by_name
+def test_every_option_is_explained(name):
+    for parameter in command(name).params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help
+            assert parameter.help.endswith(".")
+
+
+def test_the_help_lists_every_exit_code():
+    listed = dict(re.findall(r"^ +(\d+)  +(\S.*)$", invoke("--help").stdout, re.MULTILINE))
+    assert {int(code) for code in listed} == set(ExitCode)
+
+
+def test_the_readme_has_the_reference():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert inserted(readme) == readme, "write it anew: python -m loramerge.cli.reference"
+
+
+def test_the_reference_has_every_command():
+    assert re.findall(r"^### loramerge (.*)$", reference(), re.MULTILINE) == list(NAMES)
+
+
+def test_a_readme_without_a_reference_gets_one():
+    assert inserted("# Title\n").startswith("# Title\n\n<!-- commands -->\n```text\nUsage: loramerge")
+    assert inserted(inserted("# Title\n")) == inserted("# Title\n")
+
+
+def test_no_text_tells_of_the_machine():
+    assert not re.search(r"/(work|home|root|usr|tmp)\b", reference())
+
+
+def test_the_version():
+    assert re.fullmatch(r"loramerge \d+\.\d+\.\d+\S*\n", invoke("--version").stdout)
+
+
+def test_nothing_at_all_shows_the_help():
+    result = invoke()
+    assert result.exit_code == ExitCode.USAGE
+    assert "Commands:" in result.stderr
+    assert result.stdout == ""

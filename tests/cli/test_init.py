@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from command_line import invoke
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loramerge import recipe, yaml_document
+from loramerge.errors import ExitCode
+from loramerge.initial import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
+from loramerge.methods import METHODS
+
+
+def test_the_combination_types_are_those_that_there_are():
+    there = [get_args(method.model_fields["combination_type"].annotation)[0] for method in METHODS]
+    assert sorted(COMBINATION_TYPES) == sorted(there)
+
+
+@pytest.mark.parametrize("combination_type", COMBINATION_TYPES)
+def test_every_type_makes_a_recipe(combination_type):
+    loras = [InitialLora("ink", "ink.safetensors", 4), InitialLora("glow", "hf://owner/glow", None)]
+    text = recipe_text("both", "hf://owner/model", loras, combination_type, run_line="loramerge run both.yaml")
+    read = recipe.parse(text, origin="both.yaml", folder=Path())
+    assert read.merge.combination_type == combination_type
+    assert [(lora.name, lora.source, lora.rank) for lora in read.loras] == [
+        (lora.name, lora.source, lora.rank) for lora in loras
+    ]
+    assert text.startswith("# loramerge run both.yaml\n")
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_whatever_a_source_is_called_comes_back(base, source):
+    text = recipe_text("x", base, [InitialLora("ink", source, None)], "cat", run_line="")
+    if not re.search(r"[\ud800-\udfff]", base + source):
+        data = yaml_document.load(text, origin="x").data
+        assert (data["base"]["source"], data["loras"][0]["source"]) == (base, source)
+
+
+@pytest.mark.parametrize(
+    ("references", "names"),
+    [
+        (["ink.safetensors", "loras/glow_v1.5.safetensors"], ("ink", "glow_v1.5")),
+        (["hf://owner/ink-lora", "hf://owner/glow/feng v2.safetensors"], ("ink-lora", "feng-v2")),
+        (["a/x.safetensors", "b/x.safetensors", "c/X.safetensors"], ("x", "x-2", "X-3")),
+        (["hf://owner/ink/pytorch_lora_weights.safetensors", "peft/ink/unet/"], ("ink", "ink-2")),
+        (["https://example.org/files/fox.safetensors?download=true"], ("fox",)),
+        (["..", "ÄÖ.safetensors", "-"], ("lora", "lora-2", "lora-3")),
+    ],
+)
+def test_names_after_files(references, names):
+    assert names_for(references) == names
+
+
+@given(st.lists(st.text(), min_size=1, max_size=6))
+def test_names_are_always_names_and_never_the_same(references):
+    names = names_for(references)
+    assert len({name.casefold() for name in names}) == len(references)
+    assert all(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", name) for name in names)
+
+
+def test_sources_start_at_the_recipe(here):
+    assert source_from("loras/ink.safetensors", Path("recipes")) == "../loras/ink.safetensors"
+    assert source_from(str(here / "ink.safetensors"), Path()) == "ink.safetensors"
+    for elsewhere in ("hf://owner/ink", "https://example.org/x.safetensors", "~/ink.safetensors"):
+        assert source_from(elsewhere, Path("recipes")) == elsewhere
+
+
+def test_a_recipe_for_two_loras(here, models):
+    result = invoke("init", models.ink, models.glow, "--base", models.base)
+    assert (result.exit_code, result.stdout) == (ExitCode.DONE, "")
+    assert result.stderr == "wrote ink-glow.yaml; next: loramerge run ink-glow.yaml\n"
+    read = recipe.read("ink-glow.yaml")
+    assert read.name == "ink-glow"
+    assert [(lora.name, lora.rank, lora.weight) for lora in read.loras] == [("ink", 4, 1.0), ("glow", 8, 1.0)]
+    assert (here / read.loras[0].source).resolve() == models.ink
+    assert not os.path.isabs(read.base.source)  # noqa: PTH117  a text, not a path
+    assert invoke("validate", "ink-glow.yaml").exit_code == ExitCode.DONE
+
+
+def test_printed_instead(here, models):
+    result = invoke("init", models.ink, "--base", models.base, "-o", "-", "--type", "svd")
+    assert recipe.parse(result.stdout, origin="-", folder=here).merge.combination_type == "svd"
+    assert list(here.iterdir()) == []
+
+
+def test_a_recipe_elsewhere_under_another_name(here, models):
+    (here / "recipes").mkdir()
+    shutil.copy(models.ink, here / "ink.safetensors")
+    arguments = ("init", "ink.safetensors", "--base", models.base, "--name", "drawn", "-o", "recipes/x.yaml")
+    assert invoke(*arguments).exit_code == ExitCode.DONE
+    read = recipe.read("recipes/x.yaml")
+    assert (read.name, read.loras[0].source) == ("drawn", "../ink.safetensors")
+    assert read.text.startswith("# loramerge run recipes/x.yaml\n")
+
+
+def test_nothing_is_overwritten(here, models):
+    (here / "ink.yaml").write_text("mine")
+    result = invoke("init", models.ink, "--base", models.base)
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.splitlines()[0] == "error: ink.yaml exists"
+    assert (here / "ink.yaml").read_text() == "mine"
+    assert invoke("init", models.ink, "--base", models.base, "--force").exit_code == ExitCode.DONE
+    assert recipe.read("ink.yaml").name == "ink"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere.safetensors"], ExitCode.BAD_SOURCE, "there is no file or folder"),
+        (["{ink}", "--base", "nowhere"], ExitCode.BAD_SOURCE, "there is no file or folder"),
+        (["{ink}", "--name", "not a name"], ExitCode.USAGE, "name: "),
+        (["{ink}", "-o", "nowhere/x.yaml"], ExitCode.FAILED, "nowhere/x.yaml can't be written: "),
+        (["{ink}", "--type", "cut"], ExitCode.USAGE, "Invalid value for '--type'"),
+        ([], ExitCode.USAGE, "Missing argument 'LORA...'"),
+    ],
+)
+def test_what_can_not_be_made(here, models, arguments, code, message):
+    given_arguments = [argument.format(ink=models.ink) for argument in arguments]
+    base = [] if "--base" in arguments else ["--base", models.base]
+    result = invoke("init", *given_arguments, *base)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert list(here.iterdir()) == []

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import math
+
+import foreign
+import pytest
+import tiny
+import torch
+from canonical import adapter_of, base_of
+from command_line import invoke
+from safetensors.torch import save_file
+
+from loramerge.errors import ExitCode, SourceError
+from loramerge.inspection import inspect
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return foreign.random_lora(tiny.sdxl(), rank=4, alpha=2.0, seed=1, conv_rank=2, conv_alpha=1.0)
+
+
+@pytest.fixture(params=["peft", "diffusers", "kohya"])
+def written(request, pairs, tmp_path):
+    """The LoRA in each format: what to inspect, and the format's name."""
+    if request.param == "diffusers":
+        return foreign.write_diffusers(pairs, tmp_path / "x.safetensors", adapter_metadata=True), request.param
+    if request.param == "kohya":
+        return foreign.write_kohya(pairs, tmp_path / "x.safetensors"), request.param
+    for component, modules in pairs.items():
+        foreign.write_peft(modules, tmp_path / component)
+    return tmp_path, request.param
+
+
+@pytest.mark.parametrize("with_base", [True, False])
+def test_every_format_with_and_without_its_base(written, pairs, with_base):
+    path, form = written
+    found = inspect(str(path), base_of("sdxl") if with_base else None)
+    expected = {(component, name): pair for component, name, pair in adapter_of(pairs)}
+    assert found.format == form
+    assert found.family == ("sdxl" if with_base else None)
+    assert {(module.component, module.name) for module in found.modules} == set(expected)
+    for module in found.modules:
+        pair = expected[module.component, module.name]
+        assert (module.rank, module.shape) == (pair.rank, pair.shape)
+        assert module.scale == pytest.approx(pair.scale)
+        assert module.alpha == pytest.approx(pair.scale * pair.rank)
+        assert module.norm == pytest.approx(float(torch.linalg.vector_norm(pair.delta())))
+    assert found.whole.norm == pytest.approx(math.hypot(*(pair.norm() for pair in expected.values())))
+    assert found.whole.count(lambda module: module.rank).keys() == {2, 4}
+    assert sum(len(block.modules) for block in found.blocks) == len(expected)
+
+
+def test_blocks_in_their_order(pairs, tmp_path):
+    found = inspect(str(foreign.write_diffusers(pairs, tmp_path / "x.safetensors")))
+    assert [block.name for block in found.blocks] == [
+        *(f"unet.down_blocks.{number}" for number in range(3)),
+        "unet.mid_block",
+        *(f"unet.up_blocks.{number}" for number in range(3)),
+        *(f"{encoder}.layers.{number}" for encoder in ("text_encoder", "text_encoder_2") for number in range(2)),
+    ]
+    assert [module.norm for module in found.largest(3)] == sorted((m.norm for m in found.modules), reverse=True)[:3]
+
+
+def test_the_summary(models):
+    result = invoke("inspect", models.ink)
+    assert result.exit_code == ExitCode.DONE
+    assert result.stderr == ""
+    assert result.stdout.splitlines()[0] == str(models.ink)
+    said = " ".join(result.stdout.split())
+    for expected in (
+        "format kohya",
+        "file ink.safetensors, 73.6 kB, 312 × F16",
+        "modules 104: text_encoder 8, text_encoder_2 8, unet 88",
+        "rank 4 alpha 2 scale 0.5 norm 47",
+        "unet.down_blocks.1 16 4 19",
+        "trigger phrase ink drawing",
+        "ss_network_dim 4",
+        "others modelspec.sai_model_spec, modelspec.trigger_phrase",
+    ):
+        assert expected in said
+    assert said.count("unet.up_blocks.1.attentions") <= 5
+
+
+def test_every_module(models):
+    result = invoke("inspect", models.ink, "-v")
+    assert sum(line.startswith("  unet.") and "×" in line for line in result.stdout.splitlines()) == 88
+
+
+def test_as_json(models, parsed):
+    ink, glow = parsed(invoke("inspect", models.ink, models.glow, "--json"))
+    assert (ink["format"], glow["format"]) == ("kohya", "diffusers")
+    assert ink["ranks"] == {"4": 104}
+    assert ink["files"][0]["dtypes"] == {"F16": 312}
+    assert ink["components"]["unet"]["modules"] == 88
+    assert len(ink["modules"]) == 104
+    assert ink["metadata"]["modelspec.trigger_phrase"] == "ink drawing"
+
+
+def test_a_base_tells_the_family(models):
+    assert "Stable Diffusion XL" in invoke("inspect", models.ink, "--base", models.base).stdout
+
+
+def test_a_base_that_does_not_fit(models):
+    result = invoke("inspect", models.ink, "--base", tiny.folder("sd15"))
+    assert result.exit_code == ExitCode.MISMATCH
+    assert "modules do not fit" in result.stderr
+
+
+def test_the_family_by_its_real_widths(here):
+    module = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+    save_file(
+        {f"{module}.lora_A.weight": torch.ones(4, 2048), f"{module}.lora_B.weight": torch.ones(640, 4)}, "x.safetensors"
+    )
+    result = invoke("inspect", "x.safetensors")
+    assert "Stable Diffusion XL" in result.stdout
+    assert result.stderr == ""
+
+
+def test_a_misfit_without_a_base_is_a_warning(here):
+    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    save_file(
+        {f"{module}.lora_A.weight": torch.ones(4, 2048), f"{module}.lora_B.weight": torch.ones(640, 4)}, "x.safetensors"
+    )
+    result = invoke("inspect", "x.safetensors")
+    assert result.exit_code == ExitCode.DONE
+    assert "warning: LoRA x.safetensors: 1 of 1 modules do not fit Stable Diffusion XL" in result.stderr
+
+
+def test_what_can_not_be_merged_is_refused_here_too(here):
+    save_file({"x.hada_w1_a": torch.ones(2, 2)}, "x.safetensors")
+    result = invoke("inspect", "x.safetensors")
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert result.stderr.startswith("error: x.safetensors holds LoHa")
+
+
+def test_metadata_of_strangers(here, pairs):
+    metadata = {
+        "ss_tag_frequency": '{"10_ink": {"ink": 9, "fox ": 20}, "5_more": {"fox": 1}}',
+        "modelspec.title": "\x1b[2J" + "long " * 100,
+    }
+    foreign.write_kohya(pairs, here / "x.safetensors", metadata=metadata)
+    said = invoke("inspect", "x.safetensors").stdout
+    assert "\x1b" not in said
+    assert "tags             fox, ink" in said
+    assert max(map(len, said.splitlines())) < 140
+    foreign.write_kohya(pairs, here / "x.safetensors", metadata={"ss_tag_frequency": "nonsense"})
+    assert invoke("inspect", "x.safetensors").exit_code == ExitCode.DONE
+
+
+def test_a_repository_on_the_hub(hub, models, parsed):
+    repository = hub.repository("owner/ink", {"ink.safetensors": models.ink.read_bytes()})
+    (found,) = parsed(invoke("inspect", "hf://owner/ink", "--revision", "main", "--json"))
+    assert found["revision"] == repository.head
+    assert f"revision  {repository.head}" in invoke("inspect", "hf://owner/ink").stdout
+    with pytest.raises(SourceError, match="has no revision v9"):
+        inspect("hf://owner/ink", revision="v9")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import threading
+
+from command_line import process
+
+from loramerge.cli.progress import Lines, shown
+from loramerge.progress import Silent
+
+
+def test_a_line_for_each_task_with_anything_to_do(capsys):
+    lines = Lines("small")
+    lines.start("merge", 3)
+    lines.advance()
+    lines.start("publish", 0)
+    assert capsys.readouterr().err == "small: merge …\n"
+
+
+def test_nothing_beside_json():
+    with shown("small", as_json=True) as watcher:
+        assert isinstance(watcher, Silent)
+
+
+def test_lines_without_a_terminal():
+    with shown("small", as_json=False) as watcher:
+        assert isinstance(watcher, Lines)
+
+
+def test_bars_on_a_terminal(here, models):
+    ours, theirs = pty.openpty()
+    pieces = []
+
+    def read():
+        with contextlib.suppress(OSError):  # how a terminal says that nobody writes any more
+            while piece := os.read(ours, 65536):
+                pieces.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    recipe = process("init", models.ink, models.glow, "--base", models.base, "-o", "x.yaml", cwd=here)
+    assert recipe.returncode == 0
+    done = process("run", "x.yaml", cwd=here, stderr=theirs, env={"TERM": "xterm", "COLUMNS": "100"})
+    os.close(theirs)
+    reader.join(10)
+    os.close(ours)
+    said = b"".join(pieces).decode()
+    assert done.returncode == 0
+    assert "ink-glow: merge" in said
+    assert "━" in said
+    assert "ink-glow: load …" in said
+    assert done.stdout.startswith("ink-glow\n")

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_line import invoke, listing, process, write_recipe
+
+from loramerge.errors import ExitCode
+
+
+@pytest.fixture
+def recipe(here, models):
+    """A small recipe of the quickstart's LoRAs, and what to change in it."""
+
+    def write(**more):
+        loras = {"ink": models.ink, "glow": {"source": str(models.glow), "weight": 0.8}}
+        return write_recipe(here, base=models.base, **({"loras": loras} | more))
+
+    return write
+
+
+def test_the_quickstart(quickstart):
+    assert quickstart.done.returncode == ExitCode.DONE, quickstart.done.stderr
+    assert {path.name for path in quickstart.artifact.iterdir()} >= {
+        "diffusers", "kohya", "peft", "pipeline", "preview", "recipe.yaml", "report.json",
+    }  # fmt: skip
+    assert [path.name for path in quickstart.folder.iterdir()] == ["dist"]
+
+
+def test_the_quickstarts_summary(quickstart):
+    name, *rows = quickstart.done.stdout.splitlines()
+    assert name == "quickstart"
+    said = dict(row.strip().split("  ", 1) for row in rows if "  " in row.strip())
+    said = {key: value.strip() for key, value in said.items()}
+    assert said["merged"] == "ink × 0.7 (rank 4; kohya), glow × 0.8 (rank 8; diffusers)"
+    assert said["type"] == "cat"
+    assert said["fidelity"].count("(exact)") == 3
+    assert said["artifact"] == "dist/quickstart"
+    assert said["kohya"].startswith("1 file, ")
+    assert said["preview"] == "dist/quickstart/preview/preview.png"
+    assert said["time"].endswith(" s")
+    assert rows[-6].strip() == "worst modules"
+
+
+def test_progress_in_lines_where_there_is_no_terminal(quickstart):
+    tasks = ["resolve", "load", "merge", "write", "preview"]
+    assert quickstart.done.stderr.splitlines() == [f"quickstart: {task} …" for task in tasks]
+
+
+def test_the_run_as_json(recipe, here, parsed):
+    recipe(publish=[{"kind": "folder", "path": "models"}])
+    result = invoke("run", "small.yaml", "--json")
+    assert result.exit_code == ExitCode.DONE
+    assert result.stderr == ""
+    (done,) = parsed(result)
+    assert done["name"] == "small"
+    assert done["recipe"] == "small.yaml"
+    assert done["artifact"] == str(here / "dist/small")
+    assert json.loads((here / "dist/small/report.json").read_text())["recipe"]["name"] == "small"
+    assert done["outputs"]["diffusers"]["files"] == 1
+    assert done["fidelity"]["unet"] < 1e-6
+    assert done["published"] == [{"place": str(here / "models"), "changed": True}]
+    assert done["preview"] is None
+    assert parsed(invoke("run", "small.yaml", "--json"))[0]["published"][0]["changed"] is False
+
+
+def test_publishing_is_said(recipe, here):
+    recipe(publish=[{"kind": "folder", "path": "models"}])
+    first, again = invoke("run", "small.yaml"), invoke("run", "small.yaml")
+    assert "  published    models\n" in first.stdout
+    assert "  published    models (there already)\n" in again.stdout
+
+
+def test_publishing_can_be_left_out(recipe, here):
+    recipe(publish=[{"kind": "folder", "path": "models"}])
+    assert "published" not in invoke("run", "small.yaml", "--no-publish").stdout
+    assert not (here / "models").exists()
+
+
+def test_a_target_that_refuses_leaves_the_artifact(recipe, here):
+    recipe(publish=[{"kind": "folder", "path": "models", "outputs": ["diffusers"]}])
+    (here / "models").mkdir()
+    (here / "models/pytorch_lora_weights.safetensors").write_text("somebody else's")
+    result = invoke("run", "small.yaml")
+    assert result.exit_code == ExitCode.NOT_PUBLISHED
+    assert "; the artifact itself is complete, in dist/small" in result.stderr
+    assert (here / "dist/small/report.json").exists()
+    assert invoke("run", "small.yaml", "--force").exit_code == ExitCode.DONE
+
+
+def test_a_poor_merge_is_a_warning(recipe, models):
+    recipe(loras={"ink": models.ink, "again": {"source": str(models.ink), "weight": 0.5}}, merge={
+        "combination_type": "ties", "density": 0.2,
+    })  # fmt: skip
+    result = invoke("run", "small.yaml", "--set", "loras.1.weight={unet: 0.5, text_encoder: 0, text_encoder_2: 0}")
+    assert result.exit_code == ExitCode.MISMATCH
+    recipe(merge={"combination_type": "svd", "svd_rank": 2})
+    result = invoke("run", "small.yaml", "--set", "loras.1.source=" + str(models.ink))
+    assert result.exit_code == ExitCode.DONE
+    assert "warning: small: the merge is far from the weighted sum" in result.stderr
+    assert "  type         svd (svd_rank 2)\n" in result.stdout
+
+
+def test_a_folder_for_the_artifact_and_another_weight(recipe, here):
+    recipe()
+    result = invoke("run", "small.yaml", "--out", "elsewhere/x", "--set", "loras.0.weight=0.25")
+    assert result.exit_code == ExitCode.DONE
+    assert "ink × 0.25" in result.stdout
+    assert {path.name for path in here.iterdir()} == {"small.yaml", "elsewhere"}
+
+
+def test_weights_by_block_are_named_as_such(recipe):
+    recipe()
+    result = invoke("run", "small.yaml", "--set", "loras.0.weight={unet: {mid: 0.5}}")
+    assert "ink × weights by block" in result.stdout
+
+
+def test_all_recipes_are_checked_before_the_first_runs(recipe, here):
+    recipe(name="a")
+    recipe(name="b", colour="red")
+    result = invoke("run", "a.yaml", "b.yaml")
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert "error: b.yaml:" in result.stderr
+    assert set(listing(here)) == {"a.yaml", "b.yaml"}
+
+
+def test_the_first_failure_ends_it(recipe, here, models):
+    recipe(name="a", loras={"ink": {"source": str(models.ink), "rank": 5}})
+    recipe(name="b")
+    result = invoke("run", ".")
+    assert result.exit_code == ExitCode.MISMATCH
+    assert "should have rank 5" in result.stderr
+    assert not (here / "dist" / "b").exists()
+
+
+def test_recipes_of_one_name_would_replace_each_other(recipe, here):
+    (here / "other.yaml").write_text(recipe().read_text())
+    result = invoke("run", "small.yaml", "other.yaml")
+    assert result.exit_code == ExitCode.USAGE
+    assert "small.yaml and other.yaml are both called small" in result.stderr
+
+
+def test_one_folder_for_two_artifacts(recipe):
+    recipe(name="a")
+    recipe(name="b")
+    result = invoke("run", "a.yaml", "b.yaml", "--out", "x")
+    assert result.exit_code == ExitCode.USAGE
+    assert "error: --out is for one recipe, these are 2" in result.stderr
+
+
+def test_from_init_to_run_in_one_line(here, models):
+    wanted = process("init", models.ink, models.glow, "--base", models.base, "--name", "both", "-o", "-", cwd=here)
+    result = invoke("run", "-", stdin=wanted.stdout)
+    assert result.exit_code == ExitCode.DONE, result.output
+    assert (here / "dist/both/kohya/both.safetensors").exists()

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+from command_line import ROOT, invoke, write_recipe
+
+from loramerge.errors import ExitCode
+
+GOOD = {"base": "hf://owner/model", "loras": {"ink": "ink.safetensors"}}
+
+
+@pytest.fixture
+def good(here):
+    return write_recipe(here, name="good", **GOOD)
+
+
+@pytest.fixture
+def bad(here):
+    return write_recipe(here, name="bad", colour="red", version=2, **GOOD)
+
+
+def test_a_good_recipe(good):
+    result = invoke("validate", "good.yaml")
+    assert (result.exit_code, result.output) == (ExitCode.DONE, "good.yaml: ok\n")
+
+
+def test_every_mistake_of_every_recipe(good, bad):
+    result = invoke("validate", "good.yaml", "bad.yaml", "nowhere.yaml")
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert result.stdout == "good.yaml: ok\n"
+    first, second, third = result.stderr.splitlines()
+    assert first.startswith("error: bad.yaml:1:10: version: ")
+    assert second.startswith("error: bad.yaml:13:1: colour: unknown key")
+    assert third == "error: nowhere.yaml: can't read the recipe: No such file or directory"
+
+
+def test_mistakes_as_json(good, bad, parsed):
+    result = invoke("validate", "good.yaml", "bad.yaml", "--json")
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert result.stderr == ""
+    version, colour = parsed(result)
+    assert colour | {"message": ""} == {"file": "bad.yaml", "line": 13, "column": 1, "key": "colour", "message": ""}
+    assert version["key"] == "version"
+    assert "expected" in version["message"]
+
+
+def test_no_mistakes_as_json(good, parsed):
+    assert parsed(invoke("validate", "good.yaml", "--json")) == []
+
+
+def test_a_folder_stands_for_its_recipes(good, here):
+    (here / "compose.yaml").write_text("services: {}\n")
+    (here / "good.lock.yaml").write_text("version: 1\nbase: {}\nloras: []\n")
+    (here / ".hidden.yaml").write_text("version: 1\nbase: {}\n")
+    (here / "broken.yml").write_text("version: [\n")
+    result = invoke("validate", ".")
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert result.stdout == "good.yaml: ok\n"
+    passed_over, broken = result.stderr.splitlines()
+    assert passed_over == "compose.yaml: no recipe, passed over"
+    assert broken.startswith("error: broken.yml:2:1: not valid YAML")
+
+
+def test_a_folder_without_recipes(here):
+    result = invoke("validate", ".")
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.splitlines()[0] == "error: . holds no recipe"
+
+
+def test_the_recipes_that_come_with_loramerge():
+    assert invoke("validate", ROOT / "recipes").exit_code == ExitCode.DONE
+
+
+def test_standard_input(good):
+    result = invoke("validate", "-", stdin=good.read_text())
+    assert (result.exit_code, result.stdout) == (ExitCode.DONE, "-: ok\n")
+    assert "error: <stdin>:1:1: " in invoke("validate", "-", stdin="name: x\n").stderr
+
+
+def test_values_set_beside_the_recipe(good):
+    assert invoke("validate", "good.yaml", "--set", "loras.0.weight=0.5").exit_code == ExitCode.DONE
+    result = invoke("validate", "good.yaml", "--set", "loras.0.weight=strong")
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert result.stderr.startswith("error: --set loras.0.weight=strong: loras.0.weight: ")
