@@ -42,8 +42,7 @@ def test_an_error_as_json(monkeypatch, parsed):
 
 @pytest.mark.parametrize("kind", LoramergeError.__subclasses__())
 def test_an_error_has_its_exit_code(monkeypatch, kind):
-    if kind.__module__ == "loramerge.errors" and kind.__name__ != "InvalidRecipeError":
-        assert failing(monkeypatch, kind("no")).exit_code == kind.exit_code
+    assert failing(monkeypatch, kind("no")).exit_code == kind.exit_code
 
 
 def test_a_defect_is_one_sentence(monkeypatch):
