@@ -12,7 +12,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from loramerge.cli.commands import commands
-from loramerge.yaml_document import dump
+from loramerge.recipe.yaml_document import dump
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "recipes" / "quickstart.yaml"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from loramerge.problems import RecipeProblemsError
 from loramerge.recipe import parse
-from loramerge.yaml_document import dump
+from loramerge.recipe.problems import RecipeProblemsError
+from loramerge.recipe.yaml_document import dump
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ import click
 from loramerge.cli import console, options
 from loramerge.cli.boundary import exit_code_of
 from loramerge.errors import ExitCode
-from loramerge.problems import did_you_mean
+from loramerge.recipe.problems import did_you_mean
 
 NAMES = ("run", "validate", "inspect", "init", "schema", "completion")
 

@@ -78,8 +78,8 @@ def command(
 
 def _check(text: str, folder: Path) -> None:
     """What is written is always a recipe; only a name can be none."""
-    from loramerge.problems import RecipeProblemsError, dotted
     from loramerge.recipe import parse
+    from loramerge.recipe.problems import RecipeProblemsError, dotted
 
     try:
         parse(text, origin="", folder=folder)

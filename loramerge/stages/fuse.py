@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from loramerge.adapter import Adapter, LowRank
     from loramerge.base import Base
-    from loramerge.outputs import PipelineOutput
+    from loramerge.recipe.outputs import PipelineOutput
 
 _STORED = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 

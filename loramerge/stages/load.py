@@ -19,8 +19,8 @@ from loramerge.tensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.recipe.weights import Weight
     from loramerge.stages.resolve import Resolved, ResolvedLora
-    from loramerge.weights import Weight
 
 
 @dataclass(frozen=True)

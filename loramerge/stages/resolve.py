@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from loramerge import sources
 from loramerge.base import config_files
 from loramerge.formats.reading import lora_files
-from loramerge.outputs import PipelineOutput
 from loramerge.pipeline_files import has_variant, pipeline_files
 from loramerge.progress import Progress, Silent
+from loramerge.recipe.outputs import PipelineOutput
 
 if TYPE_CHECKING:
     from loramerge.recipe import Lora, Recipe

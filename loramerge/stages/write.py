@@ -14,9 +14,9 @@ from loramerge.errors import LoramergeError
 from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import write_folder
-from loramerge.outputs import InputsOutput, PipelineOutput
 from loramerge.preview import render
 from loramerge.progress import Progress, Silent
+from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.stages.fuse import fuse
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
 from loramerge.errors import LoramergeError, SourceError
-from loramerge.outputs import PipelineOutput
+from loramerge.recipe.outputs import PipelineOutput
 from loramerge.stages.fuse import fuse
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

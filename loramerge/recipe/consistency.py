@@ -9,7 +9,7 @@ from typing import Any
 
 from loramerge import sources
 from loramerge.errors import SourceError
-from loramerge.problems import KeyPath, did_you_mean, either
+from loramerge.recipe.problems import KeyPath, did_you_mean, either
 
 RESERVED = frozenset({"README.md", "recipe.yaml", "recipe.lock.yaml", "provenance.json", "report.json", "preview"})
 _ANY_SHA256 = "0" * 64

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from loramerge.problems import KeyPath, Origin, Problem
+from loramerge.recipe.problems import KeyPath, Origin, Problem
 
 
 @dataclass

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from loramerge.document import Document
-from loramerge.problems import KeyPath, Origin, Problem, RecipeProblemsError
+from loramerge.recipe.document import Document
+from loramerge.recipe.problems import KeyPath, Origin, Problem, RecipeProblemsError
 
 MAX_NODES = 10_000
 MAX_DEPTH = 64

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from loramerge.expected import Expected, Place, Schema, choices
-from loramerge.problems import KeyPath, did_you_mean, either
+from loramerge.recipe.expected import Expected, Place, Schema, choices
+from loramerge.recipe.problems import KeyPath, did_you_mean, either
 
 _LONGEST = 60
 

@@ -16,11 +16,12 @@ from sample_recipe import TEXT, parsed, report, small
 from loramerge.errors import ExitCode, InvalidRecipeError
 from loramerge.formats import FORMATS, PeftOutput
 from loramerge.methods import METHODS, Cat, DareLinear
-from loramerge.outputs import InputsOutput, PipelineOutput
-from loramerge.problems import Origin, Problem, RecipeProblemsError
-from loramerge.recipe import MAX_BYTES, Recipe, read
-from loramerge.weights import ComponentWeights
-from loramerge.yaml_document import dump
+from loramerge.recipe import Recipe, read
+from loramerge.recipe.model import MAX_BYTES
+from loramerge.recipe.outputs import InputsOutput, PipelineOutput
+from loramerge.recipe.problems import Origin, Problem, RecipeProblemsError
+from loramerge.recipe.weights import ComponentWeights
+from loramerge.recipe.yaml_document import dump
 
 WHOLE = """\
 # loramerge run recipes/ikea-feng.yaml

@@ -11,17 +11,17 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
-from loramerge import yaml_document
-from loramerge.consistency import inconsistencies
-from loramerge.document import Document
-from loramerge.explain import Mistake, mistakes
 from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text
 from loramerge.methods import Merge
-from loramerge.outputs import Output
-from loramerge.overrides import Override
-from loramerge.problems import Origin, Problem, RecipeProblemsError
+from loramerge.recipe import yaml_document
+from loramerge.recipe.consistency import inconsistencies
+from loramerge.recipe.document import Document
+from loramerge.recipe.explain import Mistake, mistakes
+from loramerge.recipe.outputs import Output
+from loramerge.recipe.overrides import Override
+from loramerge.recipe.problems import Origin, Problem, RecipeProblemsError
+from loramerge.recipe.weights import Weight
 from loramerge.targets import Target
-from loramerge.weights import Weight
 
 MAX_BYTES = 256 * 1024
 
