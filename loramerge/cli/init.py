@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Write a recipe for LoRAs and a base.
 
-    LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base, so that what is
-    written can be run.
+    LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base and the type, so that
+    what is written can be run.
     """
     del verbose
     names = names_for(loras)
