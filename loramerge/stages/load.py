@@ -85,7 +85,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     """
     progress = progress or Silent()
     progress.start("load", 1 + len(resolved.loras))
-    folder = resolved.base.fetch(resolved.base_files or resolved.base_configs)
+    folder = resolved.base.fetch(resolved.base_names)
     base = read_base(resolved.base.reference, folder)
     progress.advance()
     loras, notes = [], []

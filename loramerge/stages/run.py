@@ -12,6 +12,7 @@ from loramerge.fidelity import measure
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.load import load
+from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import resolve
 from loramerge.stages.write import write
@@ -19,6 +20,7 @@ from loramerge.weighing import weighing
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.lock import Lock
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
     from loramerge.targets.target import Receipt
@@ -48,6 +50,7 @@ class Result:
 def run(
     recipe: Recipe,
     *,
+    lock: Lock | None = None,
     out: Path | None = None,
     device: str = "auto",
     force: bool = False,
@@ -58,6 +61,7 @@ def run(
 
     Args:
         recipe: As `read_recipe` returns it.
+        lock: What the recipe's sources have to be; by default what they are, which the artifact then says.
         out: The artifact's folder; `dist/<name>` below the current folder by default.
         device: `auto`, `cpu` or `cuda`.
         force: Replace whatever is at `out` and in the targets.
@@ -70,7 +74,9 @@ def run(
     place = (out or Path("dist") / recipe.name).absolute()
     check_place(place, recipe.name, force=force)
     with replacing(place) as folder:
-        loaded = load(resolve(recipe, progress=progress), progress=progress)
+        resolved = resolve(recipe, lock, progress=progress)
+        loaded = load(resolved, progress=progress)
+        made_of = lock or lock_sources(recipe, resolved)
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
         combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
         fidelity = measure(
@@ -79,6 +85,15 @@ def run(
         )
         warnings = (*loaded.notes, *combined.notes, *poor_fidelity(recipe.merge, fidelity))
         facts = report(recipe, loaded, combined, fidelity, warnings)
-        write(folder, recipe, loaded, combined.adapter, facts, device=combined.device, progress=progress)
+        write(
+            folder,
+            recipe,
+            loaded,
+            combined.adapter,
+            facts,
+            lock=made_of,
+            device=combined.device,
+            progress=progress,
+        )
     receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
     return Result(place, combined.adapter, summary(fidelity), warnings, receipts, facts)

@@ -14,6 +14,7 @@ from loramerge.errors import LoramergeError
 from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import write_folder
+from loramerge.lock import text as lock_text
 from loramerge.preview import render
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
@@ -21,24 +22,27 @@ from loramerge.stages.fuse import fuse
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.lock import Lock
     from loramerge.recipe import Recipe
     from loramerge.stages.load import Loaded
 
 RECIPE = "recipe.yaml"
+LOCK = "recipe.lock.yaml"
 PREVIEW = "preview"
 
 
-def write(
+def write(  # noqa: PLR0913  all that an artifact holds comes together here
     folder: Path,
     recipe: Recipe,
     loaded: Loaded,
     merged: Adapter,
     report: Mapping[str, Any],
     *,
+    lock: Lock,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> None:
-    """Write every output of the recipe, its preview, the recipe itself and the report.
+    """Write every output of the recipe, its preview, the recipe itself, its lock and the report.
 
     Args:
         folder: Empty; whoever made it puts it in its place when all is written.
@@ -46,6 +50,7 @@ def write(
         loaded: The inputs, and the base's files where an output needs them.
         merged: The merged LoRA.
         report: Becomes report.json, with size and sha256 of every other file.
+        lock: What the sources of the recipe were.
         device: Where previews are drawn.
         progress: Told of every output.
 
@@ -68,6 +73,7 @@ def write(
         _draw(folder, recipe, loaded, merged, device, progress)
     try:
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
+        (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
         files = {
             name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files_of(folder).items()
         }
