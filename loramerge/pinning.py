@@ -21,20 +21,6 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def check_fits(recipe: Recipe, lock: Lock) -> None:
-    """Compare what a recipe says of its sources with the lock; nothing is looked up.
-
-    Raises:
-        SourceError: The lock is of another recipe, or of this one before it was changed.
-    """
-    differences = [*_differences(recipe, lock)]
-    if differences:
-        raise SourceError(
-            "\n".join(f"the lock does not fit the recipe {recipe.name}: {each}" for each in differences),
-            hint=f"`{command_for(recipe)}` writes the lock anew; it knows the file, not what --set changes",
-        )
-
-
 @dataclass(frozen=True)
 class Pin:
     """What a lock says of one source.
@@ -103,10 +89,24 @@ def pins(recipe: Recipe, lock: Lock) -> tuple[Pin, dict[str, Pin]]:
     Raises:
         SourceError: The lock does not fit the recipe.
     """
-    check_fits(recipe, lock)
+    _check_fits(recipe, lock)
     command = command_for(recipe)
     loras = {name: Pin(f"loras.{name}", locked, command) for name, locked in lock.sources.loras.items()}
     return Pin("base", lock.sources.base, command), loras
+
+
+def _check_fits(recipe: Recipe, lock: Lock) -> None:
+    """Compare what a recipe says of its sources with the lock; nothing is looked up.
+
+    Raises:
+        SourceError: The lock is of another recipe, or of this one before it was changed.
+    """
+    differences = [*_differences(recipe, lock)]
+    if differences:
+        raise SourceError(
+            "\n".join(f"the lock does not fit the recipe {recipe.name}: {each}" for each in differences),
+            hint=f"`{command_for(recipe)}` writes the lock anew; it knows the file, not what --set changes",
+        )
 
 
 def _differences(recipe: Recipe, lock: Lock) -> Iterator[str]:
