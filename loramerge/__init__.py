@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
     from loramerge.errors import LoramergeError
+    from loramerge.lock import Lock
+    from loramerge.lock import read as read_lock
     from loramerge.recipe import Recipe
     from loramerge.recipe import read as read_recipe
     from loramerge.stages.combine import Combined, WeightedAdapter, combine
     from loramerge.stages.load import load_adapter, load_base
+    from loramerge.stages.lock import lock as lock_sources
     from loramerge.stages.run import Result, run
 
 __all__ = [
     "Adapter",
     "Combined",
+    "Lock",
     "LoramergeError",
     "LowRank",
     "Recipe",
@@ -29,6 +33,8 @@ __all__ = [
     "combine",
     "load_adapter",
     "load_base",
+    "lock_sources",
+    "read_lock",
     "read_recipe",
     "run",
 ]
@@ -37,6 +43,7 @@ __all__ = [
 _HOMES = {
     "Adapter": ("loramerge.adapter", "Adapter"),
     "Combined": ("loramerge.stages.combine", "Combined"),
+    "Lock": ("loramerge.lock", "Lock"),
     "LoramergeError": ("loramerge.errors", "LoramergeError"),
     "LowRank": ("loramerge.adapter", "LowRank"),
     "Recipe": ("loramerge.recipe", "Recipe"),
@@ -45,6 +52,8 @@ _HOMES = {
     "combine": ("loramerge.stages.combine", "combine"),
     "load_adapter": ("loramerge.stages.load", "load_adapter"),
     "load_base": ("loramerge.stages.load", "load_base"),
+    "lock_sources": ("loramerge.stages.lock", "lock"),
+    "read_lock": ("loramerge.lock", "read"),
     "read_recipe": ("loramerge.recipe", "read"),
     "run": ("loramerge.stages.run", "run"),
 }

@@ -1,6 +1,7 @@
 """SHA-256 of files, read in pieces."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 _PIECE = 1 << 20
@@ -13,6 +14,19 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """What a file's content is known by: size in bytes and SHA-256, 64 hex digits."""
+
+    size: int
+    sha256: str
+
+
+def digest_of(path: Path) -> FileDigest:
+    """Size and SHA-256 of a file."""
+    return FileDigest(path.stat().st_size, sha256_of(path))
 
 
 def files_of(folder: Path) -> dict[str, Path]:

@@ -5,7 +5,8 @@ Where a pattern is given, `patternErrorMessage` says the same in words: editors 
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 Element = TypeVar("Element")
 
@@ -23,6 +24,15 @@ def in_words(expected: str) -> dict[str, Any]:
     """The `json_schema_extra` of a field with a pattern: what the pattern asks for, in words."""
     return {"patternErrorMessage": expected}
 
+
+def _no_truth(version: object) -> object:
+    """Python, and so pydantic, takes true for 1."""
+    if isinstance(version, bool):
+        raise PydanticCustomError("no_number", "a truth value is no number")
+    return version
+
+
+Version = Annotated[Literal[1], BeforeValidator(_no_truth)]
 
 Listed = Annotated[tuple[Element, ...], Field(strict=False)]
 """A tuple that is written as a list. Only the tuple is lax: its elements stay strict."""

@@ -14,7 +14,7 @@ def blocks(language):
 
 
 def test_the_recipe_is_valid(tmp_path):
-    (text,) = blocks("yaml")
+    text = blocks("yaml")[0]
     assert parse(text, origin="README.md", folder=tmp_path).name == "ikea-feng"
 
 

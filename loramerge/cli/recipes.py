@@ -10,6 +10,7 @@ from loramerge.cli import console
 from loramerge.errors import InvalidRecipeError, UsageError
 
 if TYPE_CHECKING:
+    from loramerge.lock import Lock
     from loramerge.recipe import Recipe
 
 _ENDINGS = (".yaml", ".yml")
@@ -66,6 +67,17 @@ def read_all(paths: Sequence[str], overrides: Sequence[str]) -> tuple[tuple[str,
                 hint="run them one by one with --out, or rename one",
             )
     return tuple(recipes)
+
+
+def lock_beside(path: str) -> Lock | None:
+    """The lock of a recipe's file, where there is one.
+
+    Raises:
+        InvalidRecipeError: It is no valid lock.
+    """
+    from loramerge.lock import place, read
+
+    return read(place(path)) if path != "-" and place(path).exists() else None
 
 
 def _is_yaml(file: Path) -> bool:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loramerge.cli import console, options, progress
-from loramerge.cli.recipes import read_all, recipe_files
+from loramerge.cli.recipes import lock_beside, read_all, recipe_files
 from loramerge.errors import PublishError, UsageError
 
 if TYPE_CHECKING:
-    from loramerge import Recipe
+    from loramerge import Lock, Recipe
 
 
 @click.command(
@@ -41,13 +41,14 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
     """Merge what recipes say, write the artifacts and publish them.
 
     RECIPE is a file, a folder of recipes, or - for standard input. All of them are checked before the first one
-    runs; the first that fails ends the command.
+    runs; the first that fails ends the command. A recipe with a lock beside it is held to it.
     """
     settings = _Settings(**given)
     recipes = read_all(recipe_files(paths), overrides)
     if settings.out is not None and len(recipes) > 1:
         raise UsageError(f"--out is for one recipe, these are {len(recipes)}", hint="leave it out, or name one recipe")
-    done = [_run(path, recipe, settings) for path, recipe in recipes]
+    locks = {path: lock_beside(path) for path, _ in recipes}
+    done = [_run(path, recipe, locks[path], settings) for path, recipe in recipes]
     if settings.as_json:
         console.document(done)
 
@@ -62,7 +63,7 @@ class _Settings:
     verbose: bool
 
 
-def _run(path: str, recipe: Recipe, settings: _Settings) -> dict[str, Any]:
+def _run(path: str, recipe: Recipe, lock: Lock | None, settings: _Settings) -> dict[str, Any]:
     from loramerge import run
     from loramerge.cli import summary
 
@@ -71,6 +72,7 @@ def _run(path: str, recipe: Recipe, settings: _Settings) -> dict[str, Any]:
         with progress.shown(recipe.name, as_json=settings.as_json) as watcher:
             result = run(
                 recipe,
+                lock=lock,
                 out=Path(settings.out) if settings.out else None,
                 device=settings.device,
                 force=settings.force,

@@ -1,8 +1,10 @@
 """Plain data that remembers where each key and value came from."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from loramerge.recipe.explain import Mistake
 from loramerge.recipe.problems import KeyPath, Origin, Problem
 
 
@@ -33,6 +35,13 @@ class Document:
         while key not in self.values:
             key = key[:-1]
         return self.values[key]
+
+    def placed(self, found: Iterable[Mistake]) -> Iterator[Problem]:
+        """Mistakes with their places; those of values that could not even be read are known already."""
+        for mistake in found:
+            if not any(mistake.key[: len(unread)] == unread for unread in self.unread):
+                origin = self.origin(mistake.key, of_key=mistake.of_key)
+                yield Problem(origin, mistake.key, mistake.message)
 
     def replaced(self, key: KeyPath, given: "Document", *, origin: Origin) -> None:
         """Take note that `data` has another document's data at a key, and that all of it has one origin."""

@@ -1,17 +1,16 @@
 """The recipe: one YAML file that says what is merged, how, and what becomes of it."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
-from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text
+from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, Version
 from loramerge.methods import Merge
 from loramerge.recipe import yaml_document
 from loramerge.recipe.consistency import inconsistencies
@@ -19,11 +18,10 @@ from loramerge.recipe.document import Document
 from loramerge.recipe.explain import Mistake, mistakes
 from loramerge.recipe.outputs import Output
 from loramerge.recipe.overrides import Override
-from loramerge.recipe.problems import Origin, Problem, RecipeProblemsError
+from loramerge.recipe.problems import Problem, RecipeProblemsError
+from loramerge.recipe.text import name_of, read_text
 from loramerge.recipe.weights import Weight
 from loramerge.targets import Target
-
-MAX_BYTES = 256 * 1024
 
 Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
@@ -64,25 +62,19 @@ class Preview(StrictModel):
     height: Pixels | None = Field(None, description="Height in pixels, a multiple of 8; the base's own if absent.")
 
 
-def _no_truth(version: object) -> object:
-    """Python, and so pydantic, takes true for 1."""
-    if isinstance(version, bool):
-        raise PydanticCustomError("no_number", "a truth value is no number")
-    return version
-
-
 @dataclass(frozen=True)
 class _Reading:
     """Where a recipe was read; it takes no part in comparing recipes."""
 
     folder: Path | None = field(default=None, compare=False)
     text: str = field(default="", compare=False)
+    origin: str = field(default="", compare=False)
 
 
 class Recipe(StrictModel):
     """What is merged, how, and what becomes of it."""
 
-    version: Annotated[Literal[1], BeforeValidator(_no_truth)] = Field(description="Version of this format.")
+    version: Version = Field(description="Version of this format.")
     name: Name = Field(description="What the artifact, and files in it, are called.")
     description: str = Field("", description="For the model card.")
     base: Base = Field(description="The model that the LoRAs were trained on.")
@@ -98,6 +90,11 @@ class Recipe(StrictModel):
     def folder(self) -> Path:
         """Where relative paths in the recipe start."""
         return self._reading.folder or Path.cwd()
+
+    @property
+    def origin(self) -> str:
+        """What messages call the recipe: its file, as it was given; empty where it was never read."""
+        return self._reading.origin
 
     @property
     def text(self) -> str:
@@ -126,21 +123,9 @@ def read(path: Path | str, *, overrides: Sequence[str] = ()) -> Recipe:
         RecipeProblemsError: The file is missing, unreadable or no valid recipe; `problems` has every mistake.
         UsageError: An override is not of the form `KEY=VALUE`.
     """
-    name = "<stdin>" if path == "-" else str(path)
-    whole = Origin(0, 0, name)
-    try:
-        content = sys.stdin.buffer.read(MAX_BYTES + 1) if path == "-" else _beginning(Path(path))
-        if len(content) > MAX_BYTES:
-            raise RecipeProblemsError([Problem(whole, (), f"larger than {MAX_BYTES // 1024} KiB; a recipe is smaller")])
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        message = f"not UTF-8 text (byte {error.start + 1}); save it as UTF-8"
-        raise RecipeProblemsError([Problem(whole, (), message)]) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RecipeProblemsError([Problem(whole, (), f"can't read the recipe: {reason}")]) from error
+    text = read_text(path, what="recipe")
     folder = Path.cwd() if path == "-" else Path(path).absolute().parent
-    return parse(text, origin=name, folder=folder, overrides=overrides)
+    return parse(text, origin=name_of(path), folder=folder, overrides=overrides)
 
 
 def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -169,23 +154,15 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
         document.problems += _problems(error, document)
     if document.problems:
         raise RecipeProblemsError(document.problems)
-    recipe._reading = _Reading(folder, yaml_document.dump(document.data) if settings else text)  # noqa: SLF001  its own
+    recipe._reading = _Reading(  # noqa: SLF001  its own
+        folder, yaml_document.dump(document.data) if settings else text, origin
+    )
     return recipe
 
 
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
-
-
 def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
-    """All mistakes; those of values that could not even be read are known already."""
     found = [*mistakes(error, _schema(), document.texts.get)]
-    found += [Mistake(key, message) for key, message in inconsistencies(document.data)]
-    for mistake in found:
-        if not any(mistake.key[: len(unread)] == unread for unread in document.unread):
-            origin = document.origin(mistake.key, of_key=mistake.of_key)
-            yield Problem(origin, mistake.key, mistake.message)
+    return document.placed([*found, *(Mistake(key, message) for key, message in inconsistencies(document.data))])
 
 
 @cache

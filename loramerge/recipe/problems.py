@@ -50,11 +50,12 @@ class RecipeProblemsError(InvalidRecipeError):
 
     Args:
         problems: All of them; they are shown in the order of the file, each once.
+        hint: What to do about all of them.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
         self.problems = tuple(sorted(dict.fromkeys(problems), key=_position))
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__("\n".join(map(str, self.problems)), hint=hint)
 
 
 def _position(problem: Problem) -> tuple[int, int]:

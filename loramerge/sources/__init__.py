@@ -11,7 +11,7 @@ from loramerge.sources.hub import HubSource
 from loramerge.sources.path import PathSource
 from loramerge.sources.source import PICKLES, Fetch, Given, Located, Source, shown
 
-__all__ = ["SOURCES", "Fetch", "HttpsSource", "HubSource", "Located", "PathSource", "Source", "parse"]
+__all__ = ["SOURCES", "Fetch", "HttpsSource", "HubSource", "Located", "PathSource", "Source", "parse", "shown"]
 
 SOURCES: tuple[type[Source], ...] = (HubSource, HttpsSource, PathSource)
 

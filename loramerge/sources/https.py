@@ -58,6 +58,11 @@ class HttpsSource:
             )
         return cls(given.reference, name, given.sha256)
 
+    def at(self, commit: str, /) -> HttpsSource:
+        """The same: an address has no commits."""
+        del commit
+        return self
+
     def locate(self) -> Located:
         """Name the file. The SHA-256 says already what it is, so nothing is asked of the network."""
         return Located(self.reference, None, (self.name,), self._fetch)

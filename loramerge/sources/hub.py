@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from loramerge.digest import sha256_of
+from loramerge.digest import FileDigest, sha256_of
 from loramerge.errors import SourceError
 from loramerge.sources.hub_errors import explained
 from loramerge.sources.source import (
@@ -21,6 +22,9 @@ from loramerge.sources.source import (
     nearest,
     stays_inside,
 )
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)\w(?:[\w.-]{0,94}\w)?", re.ASCII)  # as huggingface_hub validates it
@@ -75,6 +79,10 @@ class HubSource:
             )
         return cls(reference, f"{owner}/{name}", path, given.revision, given.sha256)
 
+    def at(self, commit: str, /) -> HubSource:
+        """The same at a commit."""
+        return replace(self, revision=commit)
+
     def locate(self) -> Located:
         """Resolve the revision to a commit and list the files at it.
 
@@ -83,7 +91,7 @@ class HubSource:
         Raises:
             SourceError: Repository, revision or file is missing, gated or unreachable.
         """
-        commit, listing = self._cached() if _offline() else self._listed()
+        commit, licence, listing = self._cached() if _offline() else self._listed()
         leaving = next((name for name in listing if not stays_inside(name)), None)
         if leaving is not None:
             raise SourceError(
@@ -95,9 +103,16 @@ class HubSource:
             self._check_file(listing[self.path])
         elif self.sha256 is not None:
             raise SourceError(f"{self.reference}: it is a folder, and `sha256` is for one file", hint="name the file")
-        return Located(self.reference, commit, tuple(sorted(promises)), partial(self._fetch, commit, folder, promises))
+        return Located(
+            self.reference,
+            commit,
+            tuple(sorted(promises)),
+            partial(self._fetch, commit, folder, promises),
+            licence,
+            {name: digest for name, promise in promises.items() if (digest := promise.digest) is not None},
+        )
 
-    def _listed(self) -> tuple[str, dict[str, _Promise]]:
+    def _listed(self) -> tuple[str, str | None, dict[str, _Promise]]:
         from huggingface_hub import HfApi, constants
 
         with explained(self.reference, self.repo, self.revision):
@@ -107,14 +122,18 @@ class HubSource:
                 api.auth_check(self.repo)
         if info.sha is None or not _COMMIT.fullmatch(info.sha):
             raise SourceError(f"{self.reference}: the Hub did not say which commit this is", hint="check HF_ENDPOINT")
-        return info.sha, {
-            file.rfilename: _Promise(file.size, None, file.lfs.sha256)
-            if file.lfs
-            else _Promise(file.size, file.blob_id, None)
-            for file in info.siblings or ()
-        }
+        return (
+            info.sha,
+            _licence(info),
+            {
+                file.rfilename: _Promise(file.size, None, file.lfs.sha256)
+                if file.lfs
+                else _Promise(file.size, file.blob_id, None)
+                for file in info.siblings or ()
+            },
+        )
 
-    def _cached(self) -> tuple[str, dict[str, _Promise]]:
+    def _cached(self) -> tuple[str, str | None, dict[str, _Promise]]:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -131,7 +150,7 @@ class HubSource:
                 f"{self.reference}: offline, and nothing of commit {self.revision} is in the cache",
                 hint="run it once without HF_HUB_OFFLINE",
             ) from error
-        return self.revision, dict.fromkeys(files_below(Path(snapshot)), _Promise())
+        return self.revision, None, dict.fromkeys(files_below(Path(snapshot)), _Promise())
 
     def _below(self, listing: Mapping[str, _Promise]) -> tuple[str, dict[str, _Promise]]:
         """The folder in the repository, with a '/' at its end, and what lies below it that is not hidden."""
@@ -194,6 +213,11 @@ class _Promise:
     blob: str | None = None
     sha256: str | None = None
 
+    @property
+    def digest(self) -> FileDigest | None:
+        """Size and SHA-256, where the listing has both: of large files."""
+        return None if self.size is None or self.sha256 is None else FileDigest(self.size, self.sha256)
+
     def broken_by(self, file: Path) -> str:
         """What is wrong with the file; empty when it is as promised."""
         found: object
@@ -204,6 +228,15 @@ class _Promise:
         if self.blob is not None and (found := git_blob_of(file)) != self.blob:
             return f"its git id is {found}, expected {self.blob}"
         return ""
+
+
+def _licence(info: ModelInfo) -> str | None:
+    """What the model card's metadata says; `other` has a name of its own beside it."""
+    said = getattr(info.card_data, "license", None)
+    if said == "other":
+        said = getattr(info.card_data, "license_name", None) or said
+    text = ", ".join(map(str, said)) if isinstance(said, list) else str(said or "")
+    return "".join(character for character in text if character.isprintable()).strip() or None
 
 
 def _offline() -> bool:

@@ -80,7 +80,9 @@ def _answered(error: HfHubHTTPError, repo: str, revision: str | None) -> tuple[s
         case errors.RepositoryNotFoundError():
             return f"{repo} does not exist or is private", f"check the name; {_LOG_IN}"
         case errors.RevisionNotFoundError():
-            return f"{repo} has no revision {revision}", "give a branch, a tag or a commit"
+            return f"{repo} has no revision {revision}", (
+                "give a branch, a tag or a commit; where a lock names it, lock the recipe again"
+            )
         case errors.RemoteEntryNotFoundError():
             return f"a file that {repo} lists at {revision} is not there", "try again later"
         case errors.DisabledRepoError():

@@ -48,6 +48,11 @@ class PathSource:
             raise SourceError(f"{given.reference}: there is no such home folder") from error
         return cls(given.reference, given.folder / path, given.sha256)
 
+    def at(self, commit: str, /) -> PathSource:
+        """The same: a path has no commits."""
+        del commit
+        return self
+
     def locate(self) -> Located:
         """List the files.
 

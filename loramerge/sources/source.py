@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from loramerge.digest import sha256_of
+from loramerge.digest import FileDigest, digest_of, sha256_of
 from loramerge.errors import SourceError
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -48,6 +48,9 @@ class Source(Protocol):
             SourceError: It is of this kind and wrong.
         """
 
+    def at(self, commit: str, /) -> Source:
+        """The same at a commit of 40 hex digits; unchanged where the kind has no commits."""
+
     def locate(self) -> Located:
         """Find out what is there, and at which commit, without fetching any weights.
 
@@ -65,12 +68,28 @@ class Located:
         revision: The 40-hex commit, for a source that has commits.
         files: Names of all files in it, relative to it, '/'-separated, sorted. A reference to one file has one.
         fetch: Makes the named files available and returns the local folder in which they lie under those names.
+        licence: What the source says of its licence, where it says anything.
+        listed: Size and SHA-256 of those files of which the source tells them without handing them over.
     """
 
     reference: str
     revision: str | None
     files: tuple[str, ...]
     fetch: Fetch
+    licence: str | None = None
+    listed: Mapping[str, FileDigest] = field(default_factory=dict)
+
+    def digests(self, names: Iterable[str]) -> dict[str, FileDigest]:
+        """Size and SHA-256 of the named files, sorted by name; only what is not listed is fetched.
+
+        Raises:
+            SourceError: A file is not among those located, or can't be had.
+        """
+        wanted = sorted(names)
+        missing(wanted, self.files, reference=shown(self.reference))
+        unknown = [name for name in wanted if name not in self.listed]
+        folder = self.fetch(unknown) if unknown else Path()
+        return {name: self.listed.get(name) or digest_of(folder / name) for name in wanted}
 
 
 class Fetch(Protocol):

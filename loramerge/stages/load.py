@@ -85,7 +85,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     """
     progress = progress or Silent()
     progress.start("load", 1 + len(resolved.loras))
-    names = resolved.base_files or resolved.base_configs
+    names = resolved.base_names
     folder = resolved.base.fetch(names)
     base = read_base(resolved.base.reference, folder)
     progress.advance()

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from loramerge import sources
 from loramerge.base import config_files
 from loramerge.formats.reading import lora_files
+from loramerge.pinning import Pin, pins
 from loramerge.pipeline_files import pipeline_files
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.outputs import PipelineOutput
 
 if TYPE_CHECKING:
+    from loramerge.lock import Lock
     from loramerge.recipe import Lora, Recipe
-    from loramerge.sources import Located
+    from loramerge.sources import Located, Source
 
 
 @dataclass(frozen=True)
@@ -44,24 +46,44 @@ class Resolved:
     variant: str | None
     loras: tuple[ResolvedLora, ...]
 
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """Files of the base that a run uses."""
+        return self.base_files or self.base_configs
 
-def resolve(recipe: Recipe, *, progress: Progress | None = None) -> Resolved:
+
+def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | None = None) -> Resolved:
     """Ask every source what it holds. Nothing is fetched but listings.
 
+    Args:
+        recipe: Names the sources.
+        lock: What they have to be: sources with commits are asked at the locked one. What a listing does not prove
+            is compared when it is fetched.
+        progress: Told of every source.
+
     Raises:
-        SourceError: A source is missing, refused, unreachable, or holds no base or LoRA.
+        SourceError: A source is missing, refused, unreachable, holds no base or LoRA, or is not what the lock says.
     """
+    pin, lora_pins = pins(recipe, lock) if lock else (None, {})
     progress = progress or Silent()
     progress.start("resolve", 1 + len(recipe.loras))
-    base = sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision).locate()
+    base = _locate(sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision), pin)
     configs = config_files(base)
     weights_needed = recipe.preview is not None or any(isinstance(output, PipelineOutput) for output in recipe.outputs)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
+    if pin:
+        base = pin.hold(base, files or configs, exact=bool(files))
     progress.advance()
     loras = []
     for lora in recipe.loras:
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
-        located = source.locate()
-        loras.append(ResolvedLora(lora, located, lora_files(located.reference, located.files)))
+        lora_pin = lora_pins.get(lora.name)
+        located = _locate(source, lora_pin)
+        names = lora_files(located.reference, located.files)
+        loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names))
         progress.advance()
     return Resolved(base, configs, files, recipe.base.variant, tuple(loras))
+
+
+def _locate(source: Source, pin: Pin | None) -> Located:
+    return (source.at(pin.locked.commit) if pin and pin.locked.commit else source).locate()

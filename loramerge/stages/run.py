@@ -11,12 +11,14 @@ from loramerge.artifact import check_place, replacing
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.load import load
+from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import resolve
 from loramerge.stages.write import write
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.lock import Lock
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
     from loramerge.targets.target import Receipt
@@ -46,6 +48,7 @@ class Result:
 def run(
     recipe: Recipe,
     *,
+    lock: Lock | None = None,
     out: Path | str | None = None,
     device: str = "auto",
     force: bool = False,
@@ -56,6 +59,7 @@ def run(
 
     Args:
         recipe: As `read_recipe` returns it.
+        lock: What the recipe's sources have to be; by default what they are, which the artifact then says.
         out: The artifact's folder; `dist/<name>` below the current folder by default.
         device: `auto`, `cpu` or `cuda`.
         force: Replace whatever is at `out` and in the targets.
@@ -68,11 +72,13 @@ def run(
     place = Path(out or Path("dist") / recipe.name).resolve()
     check_place(place, recipe.name, force=force, inputs=[recipe.folder])
     with replacing(place) as folder:
-        loaded = load(resolve(recipe, progress=progress), progress=progress)
+        resolved = resolve(recipe, lock, progress=progress)
+        loaded = load(resolved, progress=progress)
+        made_of = lock or lock_sources(recipe, resolved)
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
         combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
         warnings = (*loaded.notes, *combined.notes, *poor_fidelity(recipe.merge, combined.fidelity))
         facts = report(recipe, loaded, combined, warnings)
-        write(folder, recipe, loaded, combined.adapter, facts, device=combined.device, progress=progress)
+        write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
     receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)

@@ -14,6 +14,7 @@ from loramerge.errors import LoramergeError
 from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import write_folder
+from loramerge.lock import text as lock_text
 from loramerge.preview import render
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
@@ -21,10 +22,13 @@ from loramerge.stages.fuse import fuse
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.lock import Lock
     from loramerge.recipe import Recipe
+    from loramerge.stages.combine import Combined
     from loramerge.stages.load import Loaded
 
 RECIPE = "recipe.yaml"
+LOCK = "recipe.lock.yaml"
 PREVIEW = "preview"
 
 
@@ -32,27 +36,27 @@ def write(
     folder: Path,
     recipe: Recipe,
     loaded: Loaded,
-    merged: Adapter,
+    combined: Combined,
     report: Mapping[str, Any],
     *,
-    device: str = "cpu",
+    lock: Lock,
     progress: Progress | None = None,
 ) -> None:
-    """Write every output of the recipe, its preview, the recipe itself and the report.
+    """Write every output of the recipe, its preview, the recipe itself, its lock and the report.
 
     Args:
         folder: Empty; whoever made it puts it in its place when all is written.
         recipe: Names the outputs.
         loaded: The inputs, and the base's files where an output needs them.
-        merged: The merged LoRA.
+        combined: The merged LoRA, and the device on which previews are drawn as well.
         report: Becomes report.json, with size and sha256 of every other file.
-        device: Where previews are drawn.
+        lock: What the sources of the recipe were.
         progress: Told of every output.
 
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
     """
-    progress = progress or Silent()
+    merged, progress = combined.adapter, progress or Silent()
     progress.start("write", len(recipe.outputs))
     for output in recipe.outputs:
         place = folder / output.folder
@@ -65,9 +69,10 @@ def write(
             _write_inputs(output, loaded, place)
         progress.advance()
     if recipe.preview is not None:
-        _draw(folder, recipe, loaded, merged, device, progress)
+        _draw(folder, recipe, loaded, merged, combined.device, progress)
     try:
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
+        (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
         files = {
             name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files_of(folder).items()
         }

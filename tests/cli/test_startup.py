@@ -33,6 +33,7 @@ def loaded(*arguments):
         ["--help"],
         ["--version"],
         ["run", "--help"],
+        ["lock", "--help"],
         ["inspect", "--help"],
         ["init", "--help"],
         ["validate", QUICKSTART],

@@ -17,9 +17,9 @@ from loramerge.errors import ExitCode, InvalidRecipeError
 from loramerge.formats import FORMATS, PeftOutput
 from loramerge.methods import METHODS, Cat, DareLinear
 from loramerge.recipe import Recipe, read
-from loramerge.recipe.model import MAX_BYTES
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.recipe.problems import Origin, Problem, RecipeProblemsError
+from loramerge.recipe.text import MAX_BYTES
 from loramerge.recipe.weights import ComponentWeights
 from loramerge.recipe.yaml_document import dump
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from loramerge.digest import FileDigest
 from loramerge.errors import SourceError
 from loramerge.sources import parse
 
@@ -158,3 +159,9 @@ def test_a_cache_that_can_not_be_written(server, tmp_path):
 def test_another_name_is_refused(server):
     with pytest.raises(SourceError, match="there is no file other"):
         locate(server).fetch(["other"])
+
+
+def test_digests_are_those_of_what_is_downloaded(server):
+    located = locate(server)
+    assert located.digests(located.files) == {"lora.safetensors": FileDigest(len(WEIGHTS), SHA256)}
+    assert server.log == ["/file/lora.safetensors"]

@@ -1,9 +1,11 @@
+import hashlib
 from pathlib import Path
 
 import pytest
 from hub.environment import CACHE
 from hub.example import FILES, OWNER, REPO, SHA256, STRANGER, WEIGHTS
 
+from loramerge.digest import FileDigest
 from loramerge.errors import SourceError
 from loramerge.sources import parse
 
@@ -186,3 +188,43 @@ def test_a_name_that_leaves_its_folder(hub, name):
     hub.repository(REPO, {**FILES, name: b"x"})
     with pytest.raises(SourceError, match="a file name that leaves its folder"):
         locate(f"hf://{REPO}")
+
+
+def test_digests_of_large_files_come_from_the_listing(hub, repository):
+    located = locate(f"hf://{REPO}")
+    hub.log.clear()
+    found = located.digests(["vae/config.json", "ikea.safetensors"])
+    assert found == {
+        "ikea.safetensors": FileDigest(len(WEIGHTS), SHA256),
+        "vae/config.json": FileDigest(2, hashlib.sha256(b"{}").hexdigest()),
+    }
+    assert list(found) == ["ikea.safetensors", "vae/config.json"]
+    assert {call.path.rpartition("/")[2] for call in hub.log} == {"config.json"}
+
+
+def test_digests_of_a_name_that_is_not_there(repository):
+    with pytest.raises(SourceError, match=r"there is no file ikea\.bin"):
+        locate().digests(["ikea.bin"])
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        (b"# No metadata\n", None),
+        (b"---\ntags: [lora]\n---\n", None),
+        (b"---\nlicense: openrail++\n---\n", "openrail++"),
+        (b"---\nlicense: [mit, cc0-1.0]\n---\n", "mit, cc0-1.0"),
+        (b"---\nlicense: other\n---\n", "other"),
+        (b"---\nlicense: other\nlicense_name: ikea-licence\n---\n", "ikea-licence"),
+        (b'---\nlicense: "\\e[31mred"\n---\n', "[31mred"),
+    ],
+)
+def test_the_licence_is_the_model_card_s(hub, card, licence):
+    hub.repository(REPO, {**FILES, "README.md": card})
+    assert locate().licence == licence
+
+
+def test_at_a_commit_instead_of_a_branch(hub, repository):
+    before = repository.head
+    hub.store.write(repository, {"ikea.safetensors": b"retrained"})
+    assert parse(FILE, folder=Path("/nowhere"), revision="main").at(before).locate().revision == before

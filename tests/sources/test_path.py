@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from loramerge.digest import FileDigest
 from loramerge.errors import SourceError
 from loramerge.sources import parse
 
@@ -109,3 +110,15 @@ def test_a_file_that_went_away_is_named(tmp_path):
     (tmp_path / "a.safetensors").unlink()
     with pytest.raises(SourceError, match="No such file"):
         located.fetch(located.files)
+
+
+def test_digests_are_those_of_the_content(tmp_path):
+    (tmp_path / "ikea.safetensors").write_bytes(b"weights")
+    located = locate("ikea.safetensors", tmp_path)
+    assert located.licence is None
+    assert located.digests(located.files) == {"ikea.safetensors": FileDigest(7, hashlib.sha256(b"weights").hexdigest())}
+
+
+def test_a_path_has_no_commits(tmp_path):
+    source = parse("ikea.safetensors", folder=tmp_path)
+    assert source.at("0" * 40) == source

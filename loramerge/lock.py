@@ -1,0 +1,153 @@
+"""The lock: what every source of a recipe is, down to the bytes of each file. It lies beside the recipe."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from loramerge.errors import LoramergeError
+from loramerge.fields import Name, Sha256, StrictModel, Text, Version, in_words
+from loramerge.recipe import yaml_document
+from loramerge.recipe.explain import mistakes
+from loramerge.recipe.problems import Problem, RecipeProblemsError
+from loramerge.recipe.text import read_text
+
+if TYPE_CHECKING:
+    from loramerge.recipe import Recipe
+
+_HEAD = "# Written by `loramerge lock`: what the sources of the recipe are, down to the bytes of each file.\n"
+_HINT = "a lock is not written by hand: write it anew with `loramerge lock`"
+
+Commit = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit, 40 hex digits.",
+        json_schema_extra=in_words("a commit: 40 digits from 0-9 and a-f"),
+    ),
+]
+FileName = Annotated[
+    str,
+    Field(
+        pattern=r"^[^/]+(?:/[^/]+)*$",
+        json_schema_extra=in_words("the name of a file within its source, its folders separated by '/'"),
+    ),
+]
+
+
+class LockedFile(StrictModel):
+    """What a file's content is known by."""
+
+    size: int = Field(ge=0, description="In bytes.")
+    sha256: Sha256
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes with sha256 {self.sha256}"
+
+
+class LockedSource(StrictModel):
+    """What a source of the recipe is."""
+
+    source: Text = Field(description="As the recipe has it; an address without its query, which may hold a token.")
+    revision: Text | None = Field(None, description="Branch, tag or commit, as the recipe has it.")
+    commit: Commit | None = Field(None, description="What the revision is; absent where the source has no commits.")
+    licence: Text | None = Field(None, description="As the source says it, where it says any.")
+    files: dict[FileName, LockedFile] = Field(min_length=1, description="Every file that a run uses.")
+
+
+class LockedSources(StrictModel):
+    """All sources of the recipe."""
+
+    base: LockedSource = Field(description="The base.")
+    loras: dict[Name, LockedSource] = Field(min_length=1, description="The LoRAs by name.")
+
+
+class Lock(StrictModel):
+    """What every source of a recipe is."""
+
+    version: Version = Field(description="Version of this format.")
+    recipe: Name = Field(description="The recipe's name.")
+    sources: LockedSources = Field(description="Its sources.")
+
+
+def place(recipe: Path | str) -> Path:
+    """Where the lock of a recipe's file lies."""
+    file = Path(recipe)
+    return file.with_name(f"{file.stem}.lock.yaml")
+
+
+def command_for(recipe: Recipe) -> str:
+    """The command that locks a recipe."""
+    return f"loramerge lock {shlex.quote(recipe.origin) if recipe.origin else 'RECIPE'}"
+
+
+def read(path: Path | str) -> Lock:
+    """Read a lock from a file.
+
+    Raises:
+        RecipeProblemsError: The file is missing, unreadable or no valid lock; `problems` has every mistake.
+    """
+    document = yaml_document.load(read_text(path, what="lock"), origin=str(path))
+    if not isinstance(document.data, dict):
+        found = "empty" if document.data is None else "no mapping"
+        problem = Problem(document.origin(()), (), f"{found}; expected a lock: `version: 1`, …")
+        raise RecipeProblemsError([problem], hint=_HINT)
+    try:
+        lock = Lock.model_validate(document.data)
+    except ValidationError as error:
+        document.problems += document.placed([*mistakes(error, _schema(), document.texts.get)])
+    if document.problems:
+        raise RecipeProblemsError(document.problems, hint=_HINT)
+    return lock
+
+
+def text(lock: Lock) -> str:
+    """The lock as a file holds it: the same for the same lock."""
+    data = lock.model_dump(mode="json", exclude_none=True)
+    sources = data["sources"]
+    sources["loras"] = _by_name(sources["loras"])
+    for source in (sources["base"], *sources["loras"].values()):
+        source["files"] = _by_name(source["files"])
+    return _HEAD + yaml_document.dump(data)
+
+
+def write(lock: Lock, file: Path) -> bool:
+    """Write a lock, in one step; a file that has it already is not touched.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        LoramergeError: The file can't be written.
+    """
+    content = text(lock).encode()
+    file = file.resolve()
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        if file.is_file() and file.read_bytes() == content:
+            return False
+        try:
+            with partial.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise LoramergeError(f"{file} can't be written: {error.strerror or error}") from None
+    return True
+
+
+def _by_name(entries: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(entries.items()))
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return Lock.model_json_schema()

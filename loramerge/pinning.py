@@ -1,0 +1,141 @@
+"""Holds the sources of a recipe to its lock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.digest import FileDigest, digest_of
+from loramerge.errors import SourceError
+from loramerge.lock import LockedSource, command_for
+from loramerge.sources import shown
+
+if TYPE_CHECKING:
+    from loramerge.lock import Lock
+    from loramerge.recipe import Base, Lora, Recipe
+    from loramerge.sources import Located
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a lock says of one source.
+
+    Attributes:
+        where: `base`, or `loras.` and a name.
+        locked: What the lock says.
+        command: Writes the lock anew.
+    """
+
+    where: str
+    locked: LockedSource
+    command: str
+
+    def hold(self, located: Located, names: Iterable[str], *, exact: bool = True) -> Located:
+        """Compare a source with the lock, as far as it tells without handing files over.
+
+        Args:
+            located: The source.
+            names: Files of it that are needed.
+            exact: Whether all files of the lock are.
+
+        Returns:
+            The same, with a `fetch` that compares every other file with the lock.
+
+        Raises:
+            SourceError: The source is at another commit, a file is not in the lock, missing, or another one.
+        """
+        wanted, files = dict.fromkeys(names), self.locked.files
+        what = f"{self.where} ({shown(located.reference)})"
+        wrong = []
+        if located.revision != self.locked.commit:
+            wrong.append(f"{what} is at {_commit(located.revision)}, the lock has {_commit(self.locked.commit)}")
+        wrong += [f"{what} has {name}, which the lock does not have" for name in wanted if name not in files]
+        wrong += [f"{what} lacks {name}, which the lock has" for name in files if exact and name not in wanted]
+        wrong += self._changed(what, {name: located.listed[name] for name in wanted if name in located.listed})
+        self._refuse(wrong, at_commit=located.revision is not None)
+
+        def fetch(names: Iterable[str], /) -> Path:
+            wanted = tuple(names)
+            folder = located.fetch(wanted)
+            unproven = {name: digest_of(folder / name) for name in wanted if name not in located.listed}
+            self._refuse(self._changed(what, unproven), at_commit=located.revision is not None)
+            return folder
+
+        return replace(located, fetch=fetch)
+
+    def _changed(self, what: str, found: dict[str, FileDigest]) -> list[str]:
+        return [
+            f"{what}: {name} has {digest.size} bytes with sha256 {digest.sha256}, the lock has {locked}"
+            for name, digest in found.items()
+            if (locked := self.locked.files.get(name)) and (locked.size, locked.sha256) != (digest.size, digest.sha256)
+        ]
+
+    def _refuse(self, wrong: list[str], *, at_commit: bool) -> None:
+        if wrong:
+            offline = "; offline, first run it once without HF_HUB_OFFLINE" if at_commit else ""
+            raise SourceError(
+                "\n".join(wrong), hint=f"if that is meant to be, `{self.command}` locks what is there now{offline}"
+            )
+
+
+def pins(recipe: Recipe, lock: Lock) -> tuple[Pin, dict[str, Pin]]:
+    """What the lock says of the base, and of every LoRA by name.
+
+    Raises:
+        SourceError: The lock does not fit the recipe.
+    """
+    _check_fits(recipe, lock)
+    command = command_for(recipe)
+    loras = {name: Pin(f"loras.{name}", locked, command) for name, locked in lock.sources.loras.items()}
+    return Pin("base", lock.sources.base, command), loras
+
+
+def _check_fits(recipe: Recipe, lock: Lock) -> None:
+    """Compare what a recipe says of its sources with the lock; nothing is looked up.
+
+    Raises:
+        SourceError: The lock is of another recipe, or of this one before it was changed.
+    """
+    differences = [*_differences(recipe, lock)]
+    if differences:
+        raise SourceError(
+            "\n".join(f"the lock does not fit the recipe {recipe.name}: {each}" for each in differences),
+            hint=f"`{command_for(recipe)}` writes the lock anew; it knows the file, not what --set changes",
+        )
+
+
+def _differences(recipe: Recipe, lock: Lock) -> Iterator[str]:
+    if lock.recipe != recipe.name:
+        yield f"it is of the recipe {lock.recipe}"
+    yield from _of_source("base", recipe.base, None, lock.sources.base)
+    locked, given = lock.sources.loras, {lora.name: lora for lora in recipe.loras}
+    yield from (f"it has no LoRA {name}" for name in given if name not in locked)
+    yield from (f"it has a LoRA {name}, and the recipe has none" for name in locked if name not in given)
+    for name, lora in given.items():
+        if name in locked:
+            yield from _of_source(f"loras.{name}", lora, lora.sha256, locked[name])
+
+
+def _of_source(where: str, given: Base | Lora, sha256: str | None, locked: LockedSource) -> Iterator[str]:
+    if shown(given.source) != locked.source:
+        yield f"{where} has the source {shown(given.source)}, the lock has {locked.source}"
+    elif given.revision != locked.revision:
+        yield f"{where} has {_revision(given.revision)}, the lock has {_revision(locked.revision)}"
+    elif given.revision and _COMMIT.fullmatch(given.revision) and given.revision != locked.commit:
+        yield f"{where} has commit {given.revision}, the lock has {_commit(locked.commit)}"
+    elif sha256 is not None and [file.sha256 for file in locked.files.values()] != [sha256]:
+        found = ", ".join(file.sha256 for file in locked.files.values())
+        yield f"{where} has sha256 {sha256}, the lock has {found}"
+
+
+def _commit(commit: str | None) -> str:
+    return f"commit {commit}" if commit else "no commit"
+
+
+def _revision(revision: str | None) -> str:
+    return f"the revision {revision}" if revision else "no revision"

@@ -1,0 +1,53 @@
+"""Stage: what every source of a recipe is at this moment, down to the bytes of each file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from loramerge.lock import Lock, LockedFile, LockedSource, LockedSources
+from loramerge.progress import Progress, Silent
+from loramerge.sources import shown
+from loramerge.stages.resolve import resolve
+
+if TYPE_CHECKING:
+    from loramerge.recipe import Base, Lora, Recipe
+    from loramerge.sources import Located
+    from loramerge.stages.resolve import Resolved
+
+
+def lock(recipe: Recipe, resolved: Resolved | None = None, *, progress: Progress | None = None) -> Lock:
+    """Resolve every source to its commit, and every file that a run would use to its size and SHA-256.
+
+    Large files of a Hub are not downloaded: its listing tells what they are.
+
+    Args:
+        recipe: Names the sources.
+        resolved: What they are; asked anew if absent.
+        progress: Told of every source.
+
+    Raises:
+        SourceError: A source is missing, refused, unreachable, or holds no base or LoRA.
+    """
+    progress = progress or Silent()
+    resolved = resolved or resolve(recipe, progress=progress)
+    progress.start("lock", 1 + len(resolved.loras))
+    base = _locked(recipe.base, resolved.base, resolved.base_names)
+    progress.advance()
+    loras = {}
+    for entry in sorted(resolved.loras, key=lambda entry: entry.lora.name):
+        loras[entry.lora.name] = _locked(entry.lora, entry.located, entry.names)
+        progress.advance()
+    return Lock(version=1, recipe=recipe.name, sources=LockedSources(base=base, loras=loras))
+
+
+def _locked(given: Base | Lora, located: Located, names: Iterable[str]) -> LockedSource:
+    return LockedSource(
+        source=shown(given.source),
+        revision=given.revision,
+        commit=located.revision,
+        licence=located.licence,
+        files={
+            name: LockedFile(size=digest.size, sha256=digest.sha256) for name, digest in located.digests(names).items()
+        },
+    )
