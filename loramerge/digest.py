@@ -1,4 +1,4 @@
-"""SHA-256 of files, read in pieces."""
+"""Digests of files, read in pieces."""
 
 import hashlib
 from pathlib import Path
@@ -9,6 +9,15 @@ _PIECE = 1 << 20
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
     digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def git_blob_of(path: Path) -> str:
+    """The id that git gives to a file's content: SHA-1 over a header and the bytes, 40 hex digits."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             digest.update(piece)

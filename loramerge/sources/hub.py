@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from loramerge.digest import sha256_of
+from loramerge.digest import git_blob_of, sha256_of
 from loramerge.errors import SourceError
-from loramerge.sources.hub_errors import explained
+from loramerge.hub_errors import explained
 from loramerge.sources.source import (
     Given,
     Located,
     check_sha256,
     files_below,
-    git_blob_of,
     missing,
     nearest,
     stays_inside,
