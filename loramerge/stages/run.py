@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import check_place, replacing
 from loramerge.fidelity import measure
+from loramerge.licences import licence_for
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.load import load
@@ -69,6 +70,7 @@ def run(
     """
     place = (out or Path("dist") / recipe.name).absolute()
     check_place(place, recipe.name, force=force)
+    licence = licence_for(recipe, {}, publishing=publishing)
     with replacing(place) as folder:
         loaded = load(resolve(recipe, progress=progress), progress=progress)
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
@@ -78,7 +80,7 @@ def run(
             {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loras},
         )
         warnings = (*loaded.notes, *combined.notes, *poor_fidelity(recipe.merge, fidelity))
-        facts = report(recipe, loaded, combined, fidelity, warnings)
+        facts = report(recipe, loaded, combined, fidelity, warnings, licence=licence)
         write(folder, recipe, loaded, combined.adapter, facts, device=combined.device, progress=progress)
     receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
     return Result(place, combined.adapter, summary(fidelity), warnings, receipts, facts)

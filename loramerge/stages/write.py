@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import REPORT
+from loramerge.card import CARD, model_card
 from loramerge.digest import files_of, sha256_of
 from loramerge.errors import LoramergeError
 from loramerge.formats import AdapterOutput, Labels
@@ -38,7 +39,7 @@ def write(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> None:
-    """Write every output of the recipe, its preview, the recipe itself and the report.
+    """Write every output of the recipe, its preview, the recipe itself, the model card and the report.
 
     Args:
         folder: Empty; whoever made it puts it in its place when all is written.
@@ -68,6 +69,9 @@ def write(
         _draw(folder, recipe, loaded, merged, device, progress)
     try:
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
+        phrases = _labels(recipe, loaded).trigger_phrases
+        card = model_card(recipe, report, licence=report["license"], trigger_phrases=phrases)
+        (folder / CARD).write_text(card, encoding="utf-8")
         files = {
             name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files_of(folder).items()
         }

@@ -59,7 +59,7 @@ def test_the_run_as_json(recipe, here, parsed):
     assert json.loads((here / "dist/small/report.json").read_text())["recipe"]["name"] == "small"
     assert done["outputs"]["diffusers"]["files"] == 1
     assert done["fidelity"]["unet"] < 1e-6
-    assert done["published"] == [{"place": str(here / "models"), "changed": True}]
+    assert done["published"] == [{"place": str(here / "models"), "changed": True, "url": None, "commit": None}]
     assert done["preview"] is None
     assert parsed(invoke("run", "small.yaml", "--json"))[0]["published"][0]["changed"] is False
 
