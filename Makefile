@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 quickstart: $(STAMP)  ## merge two small LoRAs, fuse them and draw a picture
-	$(BIN)/loramerge run recipes/quickstart.yaml --force
+	$(BIN)/loramerge run recipes/quickstart.yaml
 
 test: lint type unit  ## lint, type-check and test
 

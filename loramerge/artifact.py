@@ -9,12 +9,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
+from loramerge.words import some
 
 REPORT = "report.json"
 _PARTIAL = ".partial"
@@ -22,17 +23,23 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-def check_place(place: Path, recipe: str, *, force: bool) -> None:
+def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path] = ()) -> None:
     """Refuse to replace anything but an earlier artifact of the same recipe.
 
     Args:
         place: Where the artifact is to go.
         recipe: The recipe's name.
         force: Replace whatever is there.
+        inputs: What must never be inside, even then; the current folder and the home folder are such as well.
 
     Raises:
         LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it.
     """
+    for kept in (Path.cwd(), Path.home(), *inputs):
+        if kept.resolve().is_relative_to(place):
+            raise LoramergeError(
+                f"{place} holds {kept}, and an artifact replaces its folder", hint="give a folder of its own with --out"
+            )
     if force or not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
     hint = "choose another folder with --out, or replace it with --force"
@@ -47,7 +54,7 @@ def check_place(place: Path, recipe: str, *, force: bool) -> None:
         raise LoramergeError(f"{place} is an artifact of the recipe {name}, not of {recipe}", hint=hint)
     foreign = sorted(set(files_of(place)) - files - {REPORT})
     if foreign:
-        raise LoramergeError(f"{place} holds files that are not the artifact's: {', '.join(foreign[:5])}", hint=hint)
+        raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
 
 
 @contextmanager
@@ -83,14 +90,19 @@ def replacing(place: Path) -> Iterator[Path]:
 
 
 def _put(staging: Path, place: Path) -> None:
-    if not place.exists():
+    if not place.is_dir():
+        place.unlink(missing_ok=True)  # a file is replaced with --force only
         staging.rename(place)
     elif not _exchange(staging, place):
         # No atomic exchange on this system: the old folder steps aside for the moment between two renames.
         aside = place.with_name(f".{place.name}.old{_PARTIAL}")
         shutil.rmtree(aside, ignore_errors=True)
         place.rename(aside)
-        staging.rename(place)
+        try:
+            staging.rename(place)
+        except OSError:
+            aside.rename(place)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
     _sync_folder(place.parent)
 
@@ -121,6 +133,8 @@ def _sync(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders can't be opened there
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import MismatchError, SourceError
 from loramerge.upstream import quiet
+from loramerge.words import some
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +89,7 @@ def config_files(located: Located) -> tuple[str, ...]:
         SourceError: It is no diffusers pipeline.
     """
     if "model_index.json" not in located.files:
-        seen = ", ".join(located.files[:4]) or "nothing"
+        seen = some(located.files) or "nothing"
         raise SourceError(
             f"{located.reference} is not a diffusers pipeline: it has no model_index.json (found {seen})",
             hint="give the folder or repository that DiffusionPipeline.from_pretrained takes",
@@ -115,7 +116,7 @@ def read_base(reference: str, folder: Path) -> Base:
     configs = {
         name: _read_json(folder / name / "config.json", f"{reference}/{name}/config.json")
         for name in _PIPELINES[kind]
-        if index.get(name, [None])[0] is not None
+        if _is_present(index.get(name), f"{reference}/model_index.json: {name}")
     }
     if "unet" not in configs:
         raise SourceError(f"{reference} has no UNet; {_SUPPORTED}")
@@ -123,7 +124,11 @@ def read_base(reference: str, folder: Path) -> Base:
 
 
 def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Base:
-    """The base that these component configs describe."""
+    """The base that these component configs describe.
+
+    Raises:
+        SourceError: No model can be built from one of them.
+    """
     from torch import nn
 
     components = {}
@@ -168,6 +173,15 @@ def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
             text_config = CLIPTextConfig.from_dict(dict(config))
             model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(text_config)
     return model.eval()
+
+
+def _is_present(entry: object, shown: str) -> bool:
+    """Whether a pipeline has a component: its entry is [library, class], or [null, null] where it has none."""
+    if entry is None:
+        return False
+    if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004
+        raise SourceError(f"{shown} should be [library, class], it is {entry!r}", hint="fetch the base again")
+    return entry[0] is not None
 
 
 def _read_json(path: Path, shown: str) -> dict[str, Any]:

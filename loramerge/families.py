@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 
 TITLES = {"sd15": "Stable Diffusion 1.5", "sd2": "Stable Diffusion 2.x", "sdxl": "Stable Diffusion XL"}
 _BY_CROSS_ATTENTION = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
+_MARKS = {
+    "sdxl": "sdxl",
+    "stable-diffusion-xl": "sdxl",
+    "sd_v2": "sd2",
+    "stable-diffusion-v2": "sd2",
+    "sd_v1": "sd15",
+    "stable-diffusion-v1": "sd15",
+}
 _CROSS_ATTENTION = re.compile(r"attn2[._](processor\.)?to[._][kv]")
 
 _CROSS, _PLAIN = "CrossAttn{}Block2D", "{}Block2D"
@@ -80,6 +88,12 @@ def guess(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
         if _CROSS_ATTENTION.search(name) and len(shape) > 1 and shape[1] in _BY_CROSS_ATTENTION:
             return _BY_CROSS_ATTENTION[shape[1]]
     return None
+
+
+def told_by(metadata: Mapping[str, str]) -> str | None:
+    """The family that a file says it is for: kohya's `ss_base_model_version`, or the model specification."""
+    said = f"{metadata.get('ss_base_model_version', '')} {metadata.get('modelspec.architecture', '')}".lower()
+    return next((family for mark, family in _MARKS.items() if mark in said), None)
 
 
 def architecture(family: str) -> Base:

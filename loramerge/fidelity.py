@@ -55,6 +55,9 @@ def measure(merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]) -> d
     Args:
         merged: The result.
         loras: Name → adapter and its weights.
+
+    Returns:
+        By component and module, for every module of the merge.
     """
     found: dict[str, dict[str, ModuleFidelity]] = {}
     for component, module, pair in merged:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError
 from loramerge.families import TITLES, guess
+from loramerge.words import by, some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
     from loramerge.base import Base
 
-_SHOWN = 3
 _KERNEL_1X1 = (1, 1)
 
 
@@ -26,8 +26,8 @@ class Misfit:
     expected: tuple[int, ...] | None
 
     def __str__(self) -> str:
-        what = f"{self.component}.{self.module} is {_by(self.pair.shape)}"
-        return f"{what}, the base has {_by(self.expected)}" if self.expected else f"{what}, the base has no such module"
+        what = f"{self.component}.{self.module} is {by(self.pair.shape)}"
+        return f"{what}, the base has {by(self.expected)}" if self.expected else f"{what}, the base has no such module"
 
 
 def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter, tuple[Misfit, ...]]:
@@ -73,9 +73,7 @@ def _shaped(pair: LowRank, expected: tuple[int, ...]) -> LowRank | None:
 
 def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base) -> MismatchError:
     # What differs in shape says more than what is absent: it is shown first.
-    first = sorted(misfits, key=lambda misfit: misfit.expected is None)[:_SHOWN]
-    shown = "; ".join(map(str, first))
-    more = f"; and {len(misfits) - len(first)} more" if len(misfits) > len(first) else ""
+    shown = some(map(str, sorted(misfits, key=lambda misfit: misfit.expected is None)))
     family = guess((module, tuple(pair.down.shape)) for _, module, pair in adapter)
     if family is not None and family != base.family:
         suspicion = f" It looks like a LoRA for {TITLES[family]}, the base is {TITLES[base.family]}."
@@ -84,10 +82,6 @@ def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base) ->
         suspicion = ""
         hint = "choose the base that the LoRA was trained on, or leave these modules out with `unmatched: skip`"
     return MismatchError(
-        f"LoRA {name}: {len(misfits)} of {len(adapter)} modules do not fit {base.reference}: {shown}{more}.{suspicion}",
+        f"LoRA {name}: {len(misfits)} of {len(adapter)} modules do not fit {base.reference}: {shown}.{suspicion}",
         hint=hint,
     )
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))

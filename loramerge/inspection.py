@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from loramerge.digest import sha256_of
 from loramerge.errors import MismatchError
 from loramerge.facts import InspectedFile, InspectedModule, Inspection
-from loramerge.families import TITLES, architecture, guess
+from loramerge.families import TITLES, architecture, guess, told_by
 from loramerge.fit import fit
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.sources import parse
@@ -40,12 +40,14 @@ def inspect(
     place = located.fetch(names)
     shapes = []
     files = []
+    metadata: dict[str, str] = {}
     for name in names:
         dtypes: Counter[str] = Counter()
         if name.endswith(".safetensors"):
             with opened(place / name, reference) as file:
                 dtypes.update(map(file.dtype, file.keys))
                 shapes += [(key, file.shape(key)) for key in file.keys]
+                metadata |= file.metadata
         path = place / name
         files.append(InspectedFile(name, path.stat().st_size, sha256_of(path), dict(sorted(dtypes.items()))))
     family = base.family if base else guess(shapes)
@@ -55,7 +57,7 @@ def inspect(
         reference=reference,
         revision=located.revision,
         format=found,
-        family=family,
+        family=family or told_by(metadata),
         files=tuple(files),
         modules=tuple(
             InspectedModule(component, name, pair.shape, pair.rank, pair.scale, pair.norm())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
+from loramerge.words import some
 
 if TYPE_CHECKING:
     from loramerge.sources import Located
@@ -15,6 +18,26 @@ _WEIGHTS = re.compile(
     r"\.(?P<kind>safetensors|bin)$"
 )
 _PLAIN = (".json", ".txt", ".model")
+
+
+@dataclass(frozen=True)
+class PipelineFiles:
+    """The files of a pipeline that are used.
+
+    Attributes:
+        folder: Where they lie, among others perhaps.
+        names: '/'-separated, relative to it.
+        variant: Of the weights, for those components that have it; None for the plain ones.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    variant: str | None
+
+    def weights(self, component: str) -> tuple[Path, ...]:
+        """The weight files of one component."""
+        found = [name for name in self.names if name.startswith(f"{component}/") and name.endswith(".safetensors")]
+        return tuple(self.folder / name for name in found)
 
 
 def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
@@ -27,23 +50,24 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
         variant: `fp16` and the like; None for the plain files.
 
     Raises:
-        SourceError: A component has weights, but none in safetensors.
+        SourceError: A component has weights, but none in safetensors; or no component has the variant.
     """
     folders: dict[str, list[str]] = {}
     for name in located.files:
         folder, _, file = name.rpartition("/")
         if folder.count("/") == 0 and (folder or file == "model_index.json"):
             folders.setdefault(folder, []).append(file)
+    known = {_variant_of(file) for files in folders.values() for file in files} - {None}
+    if variant is not None and variant not in known:
+        raise SourceError(
+            f"{located.reference} has no weights of the variant {variant}",
+            hint=f"set base.variant to {some(sorted(map(str, known)))}" if known else "leave base.variant out",
+        )
     return tuple(
         f"{folder}/{file}" if folder else file
         for folder, files in sorted(folders.items())
         for file in sorted([*_plain(files), *_weights(f"{located.reference}/{folder}", files, variant)])
     )
-
-
-def has_variant(names: tuple[str, ...], variant: str | None) -> bool:
-    """Whether any of the chosen weights are of the variant."""
-    return variant is not None and any(_variant_of(name.rpartition("/")[2]) == variant for name in names)
 
 
 def _plain(files: list[str]) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from loramerge.fidelity import ModuleFidelity, total
 from loramerge.licences import UNKNOWN
+from loramerge.methods import Svd
 
 if TYPE_CHECKING:
     from loramerge.fidelity import Fidelity
@@ -26,13 +27,7 @@ _LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors", "nump
 
 
 def report(
-    recipe: Recipe,
-    loaded: Loaded,
-    combined: Combined,
-    fidelity: Fidelity,
-    warnings: Sequence[str],
-    *,
-    licence: str = UNKNOWN,
+    recipe: Recipe, loaded: Loaded, combined: Combined, warnings: Sequence[str], *, licence: str = UNKNOWN
 ) -> dict[str, Any]:
     """The report as plain data, the same for the same merge on the same machine."""
     return {
@@ -51,7 +46,7 @@ def report(
                 "error": total(modules),
                 "modules": {module: _module(entry) for module, entry in modules.items()},
             }
-            for component, modules in fidelity.items()
+            for component, modules in combined.fidelity.items()
         },
         "notes": list(warnings),
         "environment": environment(combined.device),
@@ -83,7 +78,7 @@ def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
     rank = max(sum(entry.ranks.values()) for modules in fidelity.values() for entry in modules.values())
     if method.factor_wise:
         why = f"`{method.combination_type}` combines up and down factors apart from each other"
-    elif method.combination_type == "svd":
+    elif isinstance(method, Svd):
         why = "the rank of the result is too small for all LoRAs together"
     else:
         why = f"`{method.combination_type}` drops values by design, and cuts the result to a rank"
@@ -92,22 +87,6 @@ def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
         f"nothing at all): {why}. `cat` is exact, with rank {rank}; so is `svd` with svd_rank: {rank}"
     )
     return [sentence]
-
-
-def worst(fidelity: Fidelity, most: int = 5) -> list[tuple[str, float]]:
-    """The modules with the largest relative error, worst first."""
-    rows = [
-        (f"{component}.{module}", entry.error)
-        for component, modules in fidelity.items()
-        for module, entry in modules.items()
-        if entry.error is not None
-    ]
-    return sorted(rows, key=lambda row: (-row[1], row[0]))[:most]
-
-
-def ranks(modules: Mapping[str, ModuleFidelity]) -> dict[int, int]:
-    """Rank → number of modules, of a merged component."""
-    return dict(sorted(Counter(entry.rank for entry in modules.values()).items()))
 
 
 def _lora(lora: LoadedLora) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError
+from loramerge.methods.method import SvdParameters
+from loramerge.words import by
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
@@ -53,6 +55,24 @@ def check_different(names: Sequence[str], adapters: Sequence[Adapter], method: M
             )
 
 
+def check_several(names: Sequence[str], method: Method) -> None:
+    """Refuse one LoRA for a type that merges several: PEFT takes any type for `linear` then.
+
+    Args:
+        names: Of the LoRAs that weigh anything.
+        method: With its parameters, which would be ignored.
+
+    Raises:
+        MismatchError: Only `cat` and `linear` mean something for one LoRA.
+    """
+    if len(names) == 1 and not method.takes_one:
+        raise MismatchError(
+            f"`{method.combination_type}` merges two or more LoRAs, and only {names[0]} weighs anything; PEFT would "
+            "ignore the parameters of the type",
+            hint="use `cat`, which gives a single LoRA times its weight",
+        )
+
+
 def check_parts(component: str, names: Sequence[str], parts: Sequence[Part], base: Base, method: Method) -> None:
     """Check the LoRAs of one component against the combination type.
 
@@ -64,18 +84,11 @@ def check_parts(component: str, names: Sequence[str], parts: Sequence[Part], bas
         method: With its parameters.
 
     Raises:
-        MismatchError: Unequal ranks for a factor-wise type; one LoRA for a type that needs several; a rank that a
-            module can't hold.
+        MismatchError: Unequal ranks for a factor-wise type, or a rank that a module can't hold.
     """
-    if len(parts) == 1 and method.combination_type not in ("cat", "linear"):
-        raise MismatchError(
-            f"`{method.combination_type}` merges two or more LoRAs; in {component} only {names[0]} has any weight, and "
-            "PEFT would ignore the parameters of the type",
-            hint="use `cat`, which gives a single LoRA times its weight",
-        )
     if method.factor_wise:
         _check_equal_ranks(component, names, parts, method)
-    if method.decomposes:
+    if method.decomposes and len(parts) > 1:
         _check_convolutions(component, [part.modules for part in parts], base, method)
 
 
@@ -93,13 +106,14 @@ def _check_equal_ranks(component: str, names: Sequence[str], parts: Sequence[Par
 
 
 def _check_convolutions(component: str, modules: Sequence[Modules], base: Base, method: Method) -> None:
-    rank = getattr(method, "svd_rank", None) or max(pair.rank for part in modules for pair in part.values())
+    chosen = method.svd_rank if isinstance(method, SvdParameters) else None
+    rank = chosen or max(pair.rank for part in modules for pair in part.values())
     for module in sorted({module for part in modules for module in part}):
         shape = base.components[component].modules[module]
         largest = min(shape[0], math.prod(shape[1:]))
         if len(shape) > 2 and rank > largest:  # noqa: PLR2004  # a convolution: PEFT's reshape fails there
             raise MismatchError(
-                f"`{method.combination_type}` can't give {component}.{module} ({'×'.join(map(str, shape))}) "
+                f"`{method.combination_type}` can't give {component}.{module} ({by(shape)}) "
                 f"rank {rank}: it can hold {largest}",
                 hint=f"set svd_rank to {largest} or less, or use `cat`",
             )

@@ -72,6 +72,22 @@ def test_an_earlier_artifact_of_the_same_recipe_may_be_replaced(tmp_path):
     check_place(tmp_path / "empty", "mine", force=False)
 
 
+def test_a_file_is_replaced_and_leaves_nothing_behind(tmp_path):
+    (tmp_path / "x").write_text("a file")
+    with replacing(tmp_path / "x") as staging:
+        (staging / "new").write_text("2")
+    assert list(files_of(tmp_path)) == ["x/new"]
+    assert os.listdir(tmp_path) == ["x"]  # noqa: PTH208  # hidden ones too
+
+
+def test_a_folder_that_holds_what_must_stay_is_never_replaced(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    for place, inputs in ((tmp_path, []), (tmp_path / "a" / "b", []), (tmp_path / "a", [tmp_path / "a" / "b"])):
+        with pytest.raises(LoramergeError, match="an artifact replaces its folder"):
+            check_place(place, "mine", force=True, inputs=inputs)
+
+
 def test_nothing_else_is_replaced_without_force(tmp_path):
     other = make(tmp_path / "other", recipe="theirs", a="1")
     grown = make(tmp_path / "grown", a="1")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from loramerge.cli import console, options
 from loramerge.errors import LoramergeError, UsageError
 from loramerge.initial import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
+
+if TYPE_CHECKING:
+    from loramerge import Adapter, Recipe
 
 
 @click.command(
@@ -18,8 +22,14 @@ from loramerge.initial import COMBINATION_TYPES, InitialLora, names_for, recipe_
         "loramerge init a.safetensors b.safetensors --base models/sd15 -o - | loramerge run -",
     )
 )
-@click.argument("loras", metavar="LORA...", nargs=-1, required=True)
-@click.option("--base", metavar="REF", required=True, help="What they were trained on: a folder or hf://owner/name.")
+@click.argument("loras", metavar="LORA...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--base",
+    metavar="REF",
+    required=True,
+    type=click.Path(),
+    help="What they were trained on: a folder or hf://owner/name.",
+)
 @click.option("--name", metavar="NAME", help="Name of the recipe; those of the LoRAs, joined, if absent.")
 @click.option(
     "--type",
@@ -30,7 +40,13 @@ from loramerge.initial import COMBINATION_TYPES, InitialLora, names_for, recipe_
     show_default=True,
     help=f"How they become one: {', '.join(COMBINATION_TYPES)}.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Where the recipe goes; NAME.yaml if absent, - prints it.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(allow_dash=True),
+    help="Where the recipe goes; NAME.yaml if absent, - prints it.",
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @options.verbose
 def command(
@@ -44,9 +60,12 @@ def command(
 ) -> None:
     """Write a recipe for LoRAs and a base.
 
-    LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base, so that what is
-    written can be run.
+    LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base and the type, so that
+    what is written can be run.
     """
+    from loramerge import WeightedAdapter, load_adapter, load_base
+    from loramerge.stages.combine import check_combination
+
     del verbose
     names = names_for(loras)
     title = name or "-".join(names)[:96].rstrip("._-")
@@ -54,17 +73,19 @@ def command(
     if file is not None and file.exists() and not force:
         raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
     folder = file.parent if file else Path()
+    known = load_base(base)
+    read = [WeightedAdapter(each, load_adapter(lora, known)) for each, lora in zip(names, loras, strict=True)]
     text = recipe_text(
         title,
         source_from(base, folder),
         [
-            InitialLora(each, source_from(lora, folder), rank)
-            for each, lora, rank in zip(names, loras, _ranks(loras, base), strict=True)
+            InitialLora(each.name, source_from(lora, folder), _rank(each.adapter))
+            for each, lora in zip(read, loras, strict=True)
         ],
         combination_type,
         run_line=f"loramerge run {file.as_posix() if file else '-'}",
     )
-    _check(text, folder)
+    check_combination(read, known, _recipe(text, folder).merge)
     if file is None:
         click.echo(text, nl=False)
         return
@@ -76,22 +97,19 @@ def command(
     console.note(f"wrote {file}; next: loramerge run {file}")
 
 
-def _check(text: str, folder: Path) -> None:
+def _recipe(text: str, folder: Path) -> Recipe:
     """What is written is always a recipe; only a name can be none."""
     from loramerge.recipe import parse
     from loramerge.recipe.problems import RecipeProblemsError, dotted
 
     try:
-        parse(text, origin="", folder=folder)
+        return parse(text, origin="", folder=folder)
     except RecipeProblemsError as error:
         wrong = "\n".join(f"{dotted(problem.key)}: {problem.message}" for problem in error.problems)
         raise UsageError(wrong, hint="choose another --name") from error
 
 
-def _ranks(loras: tuple[str, ...], base: str) -> list[int | None]:
-    """The rank of each LoRA, None where its modules differ; whatever can't be had, read or merged is an error."""
-    from loramerge import load_adapter, load_base
-
-    known = load_base(base)
-    ranks = [{pair.rank for *_, pair in load_adapter(lora, known)} for lora in loras]
-    return [next(iter(found)) if len(found) == 1 else None for found in ranks]
+def _rank(adapter: Adapter) -> int | None:
+    """The rank of all modules, None where they differ."""
+    ranks = {pair.rank for *_, pair in adapter}
+    return ranks.pop() if len(ranks) == 1 else None

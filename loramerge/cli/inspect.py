@@ -37,8 +37,10 @@ _HIGHLIGHTS = (
         "loramerge inspect a.safetensors b.safetensors --json | jq -r '.[].family'",
     )
 )
-@click.argument("loras", metavar="LORA...", nargs=-1, required=True)
-@click.option("--base", metavar="REF", help="A folder or hf://owner/name; every module is compared with it.")
+@click.argument("loras", metavar="LORA...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--base", metavar="REF", type=click.Path(), help="A folder or hf://owner/name; every module is compared with it."
+)
 @click.option("--revision", metavar="NAME", help="Branch, tag or commit of LORA, where it is on the Hub.")
 @options.as_json
 @options.verbose
@@ -67,7 +69,7 @@ def _lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:
     from loramerge.families import TITLES
 
     whole = inspection.whole
-    family = TITLES[inspection.family] if inspection.family else "not told by its shapes; --base compares it with one"
+    family = TITLES[inspection.family] if inspection.family else "unknown; give --base"
     rows = [("family", family), ("format", inspection.format)]
     if inspection.revision:
         rows.append(("revision", inspection.revision))

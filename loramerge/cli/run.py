@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("paths", metavar="RECIPE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
-@click.option("--out", metavar="DIR", help="Where the artifact goes; dist/<name> if absent. For one recipe.")
+@click.option(
+    "--out", metavar="DIR", type=click.Path(), help="Where the artifact goes; dist/<name> if absent. For one recipe."
+)
 @options.overrides
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."

@@ -19,7 +19,7 @@ _FOLDER = "schemas"
         "loramerge schema --check",
     )
 )
-@click.option("--write", "folder", metavar="DIR", help="Write recipe.schema.json into a folder.")
+@click.option("--write", "folder", metavar="DIR", type=click.Path(), help="Write recipe.schema.json into a folder.")
 @click.option("--check", is_flag=True, help=f"Write nothing; fail if the file in DIR ({_FOLDER}) differs.")
 @options.verbose
 def command(folder: str | None, check: bool, verbose: bool) -> None:

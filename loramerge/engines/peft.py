@@ -54,7 +54,7 @@ def merge_component(
 
     Args:
         component: The base's component.
-        parts: The LoRAs, two or more unless the method is `linear` or `cat`; at least one module each.
+        parts: The LoRAs, at least one module each. PEFT merges a single one as `linear`, whatever the method.
         method: The combination type with its parameters.
         seed: Of torch's global generator, which DARE draws from.
         device: `cpu` or `cuda`.
@@ -80,7 +80,7 @@ def merge_component(
     for module in sorted({module for part in parts for module in part.modules}):
         layer = model.base_model.model.get_submodule(component.live[module])
         down, up = layer.lora_A[_MERGED].weight.detach(), layer.lora_B[_MERGED].weight.detach()
-        if method.exact:
+        if method.concatenates:
             # `cat` allocates for all LoRAs everywhere: rows beyond those that touch this module are zeros.
             used = sum(part.modules[module].rank for part in parts if module in part.modules)
             down, up = down[:used], up[:, :used]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from loramerge.adapter import LowRank
 from loramerge.errors import SourceError
+from loramerge.words import counted, some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,20 +64,13 @@ def assemble(
         slot[place.role] = key
     if unknown:
         raise SourceError(
-            f"{reference} has {len(unknown)} keys that no part of a LoRA explains: {some(unknown)}",
-            hint="nothing is dropped silently: convert the file with the tool that made it",
+            f"{reference} has {counted(len(unknown), 'key')} that no part of a LoRA explains: {some(unknown)}",
+            hint="convert the file with the tool that made it; nothing is dropped silently",
         )
     components: dict[str, dict[str, LowRank]] = {}
     for (component, module), slot in slots.items():
         components.setdefault(component, {})[module] = _pair(reference, file, (component, module), slot, scale_of)
     return components
-
-
-def some(names: Iterable[str], most: int = 3) -> str:
-    """The first few of many names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
 
 
 def _pair(
@@ -105,8 +99,8 @@ def _pair(
         tensor = _float32(reference, file, slot["alpha"])
         if tensor.numel() != 1 or float(tensor) == 0:
             raise SourceError(
-                f"{reference}: {slot['alpha']} should be one number other than 0",
-                hint="tools disagree about what an alpha of 0 means",
+                f"{reference}: {slot['alpha']} should be one number other than 0: tools disagree about what 0 means",
+                hint="merge a LoRA whose alpha says how strong it is",
             )
         alpha = float(tensor)
     return LowRank(down, up, scale_of(*where, int(down.shape[0]), alpha))

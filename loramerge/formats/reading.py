@@ -12,10 +12,10 @@ from loramerge.adapter import Adapter
 from loramerge.errors import SourceError
 from loramerge.formats import FORMATS
 from loramerge.formats.lora_file import LoraFile
-from loramerge.formats.pairing import some
 from loramerge.formats.peft import CONFIG, WEIGHTS
 from loramerge.formats.refusals import refuse_keys
 from loramerge.tensors import opened
+from loramerge.words import some
 
 if TYPE_CHECKING:
     from loramerge.base import Base
@@ -92,10 +92,20 @@ def read_lora(reference: str, folder: Path, names: Sequence[str], base: Base) ->
                 found = _format_of(file)
                 formats.add(found)
                 for component, modules in found.read(file, base).items():
-                    components.setdefault(component, {}).update(modules)
+                    _add(components.setdefault(component, {}), component, modules, file.reference)
                 metadata |= file.tensors.metadata
     adapter = Adapter(components, metadata)
     return "+".join(sorted(found.default_folder for found in formats)), adapter
+
+
+def _add(known: dict[str, Any], component: str, modules: dict[str, Any], reference: str) -> None:
+    twice = sorted(set(known) & set(modules))
+    if twice:
+        raise SourceError(
+            f"{reference} holds {component}.{some(twice)}, which another file of the same source holds as well",
+            hint="name the one folder to use as the source",
+        )
+    known.update(modules)
 
 
 def _format_of(file: LoraFile) -> type[AdapterOutput]:

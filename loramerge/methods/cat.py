@@ -14,4 +14,5 @@ class Cat(Method):
         description="The factors side by side: exactly the weighted sum; its rank is the sum of the ranks."
     )
 
-    exact: ClassVar[bool] = True
+    concatenates: ClassVar[bool] = True
+    takes_one: ClassVar[bool] = True

@@ -15,3 +15,4 @@ class Linear(Method):
     )
 
     factor_wise: ClassVar[bool] = True
+    takes_one: ClassVar[bool] = True

@@ -13,7 +13,8 @@ class Method(StrictModel):
     Attributes:
         factor_wise: `up` and `down` are combined apart from each other. Ranks must be equal, and the result is not
             the weighted sum of the deltas.
-        exact: The result is the weighted sum of the deltas.
+        concatenates: The factors are put side by side: the result is the weighted sum of the deltas, exactly.
+        takes_one: A single LoRA means something to it: that LoRA times its weight.
         random: The result depends on `seed`.
         decomposes: The result is cut to a rank by a singular value decomposition.
         sign_elected: Values whose sign loses an election are dropped (Yadav et al., TIES, arXiv:2306.01708).
@@ -23,7 +24,8 @@ class Method(StrictModel):
     engine: Literal["peft"] = Field("peft", description="What computes the merge; `peft` is add_weighted_adapter.")
 
     factor_wise: ClassVar[bool] = False
-    exact: ClassVar[bool] = False
+    concatenates: ClassVar[bool] = False
+    takes_one: ClassVar[bool] = False
     random: ClassVar[bool] = False
     decomposes: ClassVar[bool] = False
     sign_elected: ClassVar[bool] = False

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
 from loramerge.engines.peft import Part, merge_component
-from loramerge.errors import LoramergeError, MismatchError
+from loramerge.errors import LoramergeError, MismatchError, UsageError
+from loramerge.fidelity import measure
+from loramerge.methods.method import RandomParameters, SvdParameters
 from loramerge.progress import Progress, Silent
-from loramerge.requirements import check_different, check_parts
+from loramerge.requirements import check_different, check_parts, check_several
 from loramerge.weighing import Weighing, weighing
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
     from loramerge.base import Base
+    from loramerge.fidelity import Fidelity
     from loramerge.methods import Method
 
 
@@ -40,11 +43,13 @@ class Combined:
 
     Attributes:
         adapter: The merged LoRA.
+        fidelity: How far each module is from the weighted sum of the LoRAs.
         notes: What the reader of the result should know, in words.
         device: Where it was computed, `cpu` or `cuda`.
     """
 
     adapter: Adapter
+    fidelity: Fidelity
     notes: tuple[str, ...]
     device: str
 
@@ -57,7 +62,7 @@ def combine(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Combined:
-    """Merge LoRAs as PEFT's `add_weighted_adapter` does, component by component, in float32.
+    """Merge LoRAs as PEFT's `add_weighted_adapter` does, component by component, in float32; measure the result.
 
     A LoRA, or a module of one, that weighs 0 takes no part: in TIES it would still count in the average.
 
@@ -73,22 +78,8 @@ def combine(
         LoramergeError: There is no such device, or the result is not finite.
     """
     progress = progress or Silent()
-    chosen = chosen_device(device)
-    if getattr(method, "svd_driver", None) and chosen == "cpu":
-        raise MismatchError("svd_driver chooses cuSOLVER's method and needs CUDA", hint="drop svd_driver on the CPU")
-    check_different([lora.name for lora in loras], [lora.adapter for lora in loras], method)
-    weighings = {lora.name: weighing(lora.name, lora.weight, base) for lora in loras}
-    by_component = {
-        component: {
-            lora.name: part for lora in loras if (part := _part(component, lora, weighings[lora.name])) is not None
-        }
-        for component in base.components
-    }
-    by_component = {component: parts for component, parts in by_component.items() if parts}
-    if not by_component:
-        raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
-    for component, parts in by_component.items():
-        check_parts(component, list(parts), list(parts.values()), base, method)
+    chosen = _chosen_device(device, method)
+    weighings, by_component = _parts(loras, base, method)
     progress.start("merge", sum(len(parts) + 1 for parts in by_component.values()))
     merged: dict[str, dict[str, LowRank]] = {}
     for component, parts in by_component.items():
@@ -96,26 +87,63 @@ def combine(
             base.components[component],
             list(parts.values()),
             method,
-            seed=getattr(method, "seed", 0),
+            seed=method.seed if isinstance(method, RandomParameters) else 0,
             device=chosen,
             advance=progress.advance,
         )
     _check_finite(merged, method)
-    return Combined(Adapter(merged), tuple(_notes(loras, by_component)), chosen)
+    adapter = Adapter(merged)
+    fidelity = measure(adapter, {lora.name: (lora.adapter, weighings[lora.name]) for lora in loras})
+    return Combined(adapter, fidelity, tuple(_notes(loras, by_component, method)), chosen)
 
 
-def chosen_device(device: str) -> str:
-    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
+def check_combination(loras: Sequence[WeightedAdapter], base: Base, method: Method) -> None:
+    """Raise what `combine` would raise before it merges.
 
     Raises:
-        LoramergeError: CUDA was asked for and there is none.
+        MismatchError: The type can't take these LoRAs.
     """
+    _parts(loras, base, method)
+
+
+def _parts(
+    loras: Sequence[WeightedAdapter], base: Base, method: Method
+) -> tuple[dict[str, Weighing], dict[str, dict[str, Part]]]:
+    """The weights of each LoRA, and by component what each LoRA brings to it."""
+    names = [lora.name for lora in loras]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise MismatchError(f"two LoRAs are called {twice}", hint="give each a name of its own")
+    check_different(names, [lora.adapter for lora in loras], method)
+    weighings = {lora.name: weighing(lora.name, lora.weight, base) for lora in loras}
+    every = {
+        component: {
+            lora.name: part for lora in loras if (part := _part(component, lora, weighings[lora.name])) is not None
+        }
+        for component in base.components
+    }
+    touched = {component: parts for component, parts in every.items() if parts}
+    weighty = [name for name in names if any(name in parts for parts in touched.values())]
+    if not weighty:
+        raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
+    check_several(weighty, method)
+    for component, parts in touched.items():
+        check_parts(component, list(parts), list(parts.values()), base, method)
+    return weighings, touched
+
+
+def _chosen_device(device: str, method: Method) -> str:
     import torch
 
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"there is no device {device!r}", hint="use auto, cpu or cuda")
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise LoramergeError("there is no CUDA device here", hint="use --device cpu, or auto")
-    return "cuda" if device == "cuda" or (device == "auto" and available) else "cpu"
+    chosen = "cuda" if device != "cpu" and available else "cpu"
+    if isinstance(method, SvdParameters) and method.svd_driver and chosen == "cpu":
+        raise MismatchError("svd_driver chooses cuSOLVER's method and needs CUDA", hint="drop svd_driver on the CPU")
+    return chosen
 
 
 def _part(component: str, lora: WeightedAdapter, weigh: Weighing) -> Part | None:
@@ -125,14 +153,20 @@ def _part(component: str, lora: WeightedAdapter, weigh: Weighing) -> Part | None
     return Part(kept, {module: weights[module] for module in kept}) if kept else None
 
 
-def _notes(loras: Sequence[WeightedAdapter], by_component: Mapping[str, Mapping[str, Part]]) -> list[str]:
-    notes = []
+def _notes(
+    loras: Sequence[WeightedAdapter], by_component: Mapping[str, Mapping[str, Part]], method: Method
+) -> Iterator[str]:
     for lora in loras:
         used = sum(len(parts[lora.name].modules) for parts in by_component.values() if lora.name in parts)
         if used < len(lora.adapter):
             left = len(lora.adapter) - used
-            notes.append(f"LoRA {lora.name}: {left} of {len(lora.adapter)} modules weigh 0 and take no part")
-    return notes
+            yield f"LoRA {lora.name}: {left} of {len(lora.adapter)} modules weigh 0 and take no part"
+    for component, parts in by_component.items():
+        if len(parts) == 1 and not method.takes_one:
+            yield (
+                f"{component}: only {next(iter(parts))} touches it, so it is taken as it is, times its weight; "
+                f"`{method.combination_type}` has nothing to merge there"
+            )
 
 
 def _check_finite(merged: Mapping[str, Mapping[str, LowRank]], method: Method) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError, SourceError
-from loramerge.formats.pairing import some
 from loramerge.tensors import opened
 from loramerge.upstream import quiet
+from loramerge.words import some
 
 if TYPE_CHECKING:
     import torch
@@ -18,22 +19,20 @@ if TYPE_CHECKING:
 
     from loramerge.adapter import Adapter, LowRank
     from loramerge.base import Base
+    from loramerge.pipeline_files import PipelineFiles
     from loramerge.recipe.outputs import PipelineOutput
 
 _STORED = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def fuse(
-    base_folder: Path, variant: str | None, base: Base, adapter: Adapter, output: PipelineOutput, folder: Path
-) -> None:
+def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOutput, folder: Path) -> None:
     """Write the fused pipeline.
 
     Weights are loaded as the base's files have them. Where the LoRA touches one, the sum is formed in float32 and
     rounded once, to the output's dtype; all others are converted to it. Tokenizers, schedulers and the like are copied.
 
     Args:
-        base_folder: The base's files, weights included.
-        variant: Variant of its weight files, `fp16` or None.
+        files: The base's, weights included.
         base: The base without its weights.
         adapter: The merged LoRA.
         output: dtype, scale and shard size.
@@ -44,10 +43,10 @@ def fuse(
         LoramergeError: A sum does not fit the dtype, or the folder can't be written.
     """
     with quiet():
-        pipeline = _load(base_folder, variant, base.reference)
+        pipeline = _load(files, base.reference)
         for component, modules in adapter.components.items():
             model = getattr(pipeline, component)
-            _check_complete(model, base_folder / component, variant, f"{base.reference}/{component}")
+            _check_complete(model, files.weights(component), f"{base.reference}/{component}")
             for module, pair in modules.items():
                 layer = model.get_submodule(base.components[component].live[module])
                 _add(layer, pair, output, f"{component}.{module}")
@@ -55,15 +54,15 @@ def fuse(
             pipeline.to(dtype=_dtype(output.dtype))
         try:
             pipeline.save_pretrained(folder, max_shard_size=output.max_shard_size, safe_serialization=True)
-            _tidy(base_folder, folder)
+            _tidy(files.folder, folder)
         except OSError as error:
             raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
 
 
-def _check_complete(model: nn.Module, folder: Path, variant: str | None, shown: str) -> None:
+def _check_complete(model: nn.Module, weights: Iterable[Path], shown: str) -> None:
     """Transformers fills weights that a file lacks with random numbers, and only warns."""
     stored = set()
-    for path in _weight_files(folder, variant):
+    for path in weights:
         with opened(path, f"{shown}/{path.name}") as file:
             stored |= {key.removeprefix("text_model.") for key in file.keys}
     wanted = {name.removeprefix("text_model.") for name, _ in model.named_parameters()}
@@ -72,16 +71,16 @@ def _check_complete(model: nn.Module, folder: Path, variant: str | None, shown: 
         raise SourceError(f"{shown} lacks {some(missing)}", hint="fetch the base again, or choose another revision")
 
 
-def _load(folder: Path, variant: str | None, reference: str) -> Any:
+def _load(files: PipelineFiles, reference: str) -> Any:
     from diffusers import DiffusionPipeline
     from safetensors import SafetensorError
 
-    stored = {path.name: _stored_dtype(path, variant) for path in sorted(folder.iterdir()) if path.is_dir()}
-    dtypes = {name: _dtype(dtype) for name, dtype in stored.items() if dtype is not None}
+    components = sorted({name.partition("/")[0] for name in files.names if "/" in name})
+    dtypes = {name: _dtype(_stored_dtype(weights[0])) for name in components if (weights := files.weights(name))}
     try:
         return DiffusionPipeline.from_pretrained(
-            folder,
-            variant=variant,
+            files.folder,
+            variant=files.variant,
             torch_dtype={"default": _dtype("float32"), **dtypes},
             use_safetensors=True,
             local_files_only=True,
@@ -93,19 +92,11 @@ def _load(folder: Path, variant: str | None, reference: str) -> Any:
         ) from None
 
 
-def _stored_dtype(component: Path, variant: str | None) -> str | None:
-    """The number format of a component's weights; None where it has none."""
-    files = _weight_files(component, variant)
-    if not files:
-        return None
-    with opened(files[0]) as file:
+def _stored_dtype(weights: Path) -> str:
+    """The number format of a component's weights."""
+    with opened(weights) as file:
         formats = {file.dtype(key) for key in file.keys} & set(_STORED)
     return _STORED["F32" if "F32" in formats else min(formats, default="F32")]
-
-
-def _weight_files(component: Path, variant: str | None) -> list[Path]:
-    files = sorted(component.glob("*.safetensors"))
-    return [file for file in files if variant is not None and f".{variant}" in file.name] or files
 
 
 def _add(layer: nn.Module, pair: LowRank, output: PipelineOutput, module: str) -> None:

@@ -12,10 +12,12 @@ from loramerge.errors import MismatchError
 from loramerge.families import architecture, guess
 from loramerge.fit import fit
 from loramerge.formats.reading import lora_files, read_lora
+from loramerge.pipeline_files import PipelineFiles
 from loramerge.progress import Progress, Silent
 from loramerge.requirements import check_rank
 from loramerge.sources import parse
 from loramerge.tensors import opened
+from loramerge.words import some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -61,16 +63,14 @@ class Loaded:
 
     Attributes:
         base: Without its weights.
-        base_folder: Where the base's files lie; with weights only if an output needs them.
-        variant: Variant of the base's weight files, where they have it.
+        base_files: Those of its files that were fetched; with weights only if an output needs them.
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
     """
 
     base: Base
-    base_folder: Path
-    variant: str | None
+    base_files: PipelineFiles
     revision: str | None
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
@@ -85,7 +85,8 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     """
     progress = progress or Silent()
     progress.start("load", 1 + len(resolved.loras))
-    folder = resolved.base.fetch(resolved.base_files or resolved.base_configs)
+    names = resolved.base_files or resolved.base_configs
+    folder = resolved.base.fetch(names)
     base = read_base(resolved.base.reference, folder)
     progress.advance()
     loras, notes = [], []
@@ -96,8 +97,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
         progress.advance()
     return Loaded(
         base=base,
-        base_folder=folder,
-        variant=resolved.variant,
+        base_files=PipelineFiles(folder, names, resolved.variant),
         revision=resolved.base.revision,
         loras=tuple(loras),
         notes=tuple(notes),
@@ -117,8 +117,7 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
     fitted, left_out = fit(lora.name, adapter, base, skip=lora.unmatched == "skip")
     notes = []
     if left_out:
-        shown = "; ".join(map(str, left_out[:3])) + (f"; and {len(left_out) - 3} more" if len(left_out) > 3 else "")  # noqa: PLR2004
-        notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {shown}")
+        notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}")
     files = tuple(
         InputFile(name, (folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(entry.names)
     )
@@ -181,5 +180,7 @@ def _family(reference: str, folder: Path, names: tuple[str, ...]) -> str:
                 shapes += [(key, file.shape(key)) for key in file.keys]
     family = guess(shapes)
     if family is None:
-        raise MismatchError(f"{reference} does not tell which model it was trained on", hint="give its base")
+        raise MismatchError(
+            f"{reference} does not tell which model it was trained on", hint="give the base that it was trained on"
+        )
     return family

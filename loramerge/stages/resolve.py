@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from loramerge import sources
 from loramerge.base import config_files
 from loramerge.formats.reading import lora_files
-from loramerge.pipeline_files import has_variant, pipeline_files
+from loramerge.pipeline_files import pipeline_files
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.outputs import PipelineOutput
 
@@ -34,7 +34,7 @@ class Resolved:
         base: Where the base is.
         base_configs: Its files that say what it is.
         base_files: All of its files that a fused pipeline needs; empty where no output is one.
-        variant: Of the base's weight files, where any of them has it.
+        variant: Of the base's weight files.
         loras: In the recipe's order.
     """
 
@@ -64,5 +64,4 @@ def resolve(recipe: Recipe, *, progress: Progress | None = None) -> Resolved:
         located = source.locate()
         loras.append(ResolvedLora(lora, located, lora_files(located.reference, located.files)))
         progress.advance()
-    variant = recipe.base.variant if has_variant(files, recipe.base.variant) else None
-    return Resolved(base, configs, files, variant, tuple(loras))
+    return Resolved(base, configs, files, recipe.base.variant, tuple(loras))

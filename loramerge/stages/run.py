@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import check_place, replacing
-from loramerge.fidelity import measure
 from loramerge.licences import licence_for
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.stages.combine import WeightedAdapter, combine
@@ -16,7 +15,6 @@ from loramerge.stages.load import load
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import resolve
 from loramerge.stages.write import write
-from loramerge.weighing import weighing
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -49,7 +47,7 @@ class Result:
 def run(
     recipe: Recipe,
     *,
-    out: Path | None = None,
+    out: Path | str | None = None,
     device: str = "auto",
     force: bool = False,
     publishing: bool = True,
@@ -68,19 +66,15 @@ def run(
     Raises:
         LoramergeError: With the exit code of what went wrong. Unless that was publishing, nothing is written.
     """
-    place = (out or Path("dist") / recipe.name).absolute()
-    check_place(place, recipe.name, force=force)
+    place = Path(out or Path("dist") / recipe.name).resolve()
+    check_place(place, recipe.name, force=force, inputs=[recipe.folder])
     licence = licence_for(recipe, {}, publishing=publishing)
     with replacing(place) as folder:
         loaded = load(resolve(recipe, progress=progress), progress=progress)
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
         combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
-        fidelity = measure(
-            combined.adapter,
-            {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loras},
-        )
-        warnings = (*loaded.notes, *combined.notes, *poor_fidelity(recipe.merge, fidelity))
-        facts = report(recipe, loaded, combined, fidelity, warnings, licence=licence)
+        warnings = (*loaded.notes, *combined.notes, *poor_fidelity(recipe.merge, combined.fidelity))
+        facts = report(recipe, loaded, combined, warnings, licence=licence)
         write(folder, recipe, loaded, combined.adapter, facts, device=combined.device, progress=progress)
     receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
-    return Result(place, combined.adapter, summary(fidelity), warnings, receipts, facts)
+    return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)

@@ -61,7 +61,7 @@ def write(
         if isinstance(output, AdapterOutput):
             output.write(merged, loaded.base, _labels(recipe, loaded), place)
         elif isinstance(output, PipelineOutput):
-            fuse(loaded.base_folder, loaded.variant, loaded.base, merged, output, place)
+            fuse(loaded.base_files, loaded.base, merged, output, place)
         else:
             _write_inputs(output, loaded, place)
         progress.advance()
@@ -97,10 +97,10 @@ def _draw(folder: Path, recipe: Recipe, loaded: Loaded, merged: Adapter, device:
     with TemporaryDirectory(prefix="loramerge-") as temporary:
         if fused is None:
             output = PipelineOutput(kind="pipeline")
-            fuse(loaded.base_folder, loaded.variant, loaded.base, merged, output, Path(temporary))
+            fuse(loaded.base_files, loaded.base, merged, output, Path(temporary))
         source = folder / fused.folder if fused else Path(temporary)
-        variant = loaded.variant
-        render(loaded.base_folder, source, recipe.preview, folder / PREVIEW, device, progress, variant=variant)
+        base = loaded.base_files
+        render(base.folder, source, recipe.preview, folder / PREVIEW, device, progress, variant=base.variant)
 
 
 def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
@@ -109,7 +109,8 @@ def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
     for lora in loaded.loras:
         phrases |= dict.fromkeys(trigger_phrases(lora.adapter.metadata))
         for name, counts in tag_frequency(lora.reference, lora.adapter.metadata).items():
-            tags.setdefault(name, {}).update(counts)
+            known = tags.setdefault(name, {})
+            known.update({tag: known.get(tag, 0) + count for tag, count in counts.items()})
     return Labels(
         name=recipe.name,
         description=recipe.description,

@@ -17,6 +17,7 @@ from loramerge.digest import files_of, sha256_of
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.fields import Listed, Name, StrictModel
 from loramerge.targets.target import Receipt
+from loramerge.words import some
 
 _RECEIPTS = ".loramerge"
 
@@ -51,7 +52,7 @@ class FolderTarget(StrictModel):
         Raises:
             PublishError: Files of others are in the way, or the folder can't be written.
         """
-        place = origin / Path(self.path).expanduser()
+        place = (origin / Path(self.path).expanduser()).resolve()
         if place.exists() and not place.is_dir():
             raise PublishError(f"{place} is a file, not a folder", hint="correct `path` in the recipe")
         try:
@@ -93,8 +94,7 @@ def _refuse_foreign(
     in_the_way = sorted(touched - _unchanged(earlier, present) - _unchanged(wanted, present))
     if in_the_way:
         raise PublishError(
-            f"{place} holds {', '.join(in_the_way[:5])}, which this recipe did not put there, or which was changed "
-            "since",
+            f"{place} holds {some(in_the_way)}, which this recipe did not put there, or which was changed since",
             hint="move it away, or overwrite it with --force",
         )
 

@@ -24,6 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 WEIGHTS = (0.7, 0.8)
+MOST_TIME = 1.5  # times PEFT, files to files
+MOST_MEMORY = 3000  # MB
 
 
 def main() -> None:
@@ -60,6 +62,8 @@ def main() -> None:
             spread = f"{min(values):.2f} to {max(values):.2f}"
             print(f"ratio, {what}: median {statistics.median(values):.2f} ({spread})")
         print(f"peak memory of loramerge: {max(peaks):.0f} MB")
+        if statistics.median(ratios) > MOST_TIME or max(peaks) > MOST_MEMORY:
+            sys.exit(f"expected a ratio of {MOST_TIME} at most, and {MOST_MEMORY} MB")
 
 
 def measured(side: str, folder: Path) -> dict[str, float]:

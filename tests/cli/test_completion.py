@@ -20,6 +20,18 @@ def test_what_it_completes():
     assert done.stdout.split() == ["plain,inspect", "plain,init"]
 
 
+@pytest.mark.parametrize(
+    "words", ["run ", "run --out ", "validate ", "inspect ", "inspect --base ", "init ", "init -o ", "schema --write "]
+)
+def test_it_completes_files_wherever_one_is_meant(words):
+    environment = {
+        "_LORAMERGE_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"loramerge {words}x",
+        "COMP_CWORD": str(len(words.split()) + 1),
+    }
+    assert process(env=environment).stdout.split() == ["file,x"]
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_takes_it():
     script = f"eval \"$('{PROGRAM}' completion bash)\"; complete -p loramerge"

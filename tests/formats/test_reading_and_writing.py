@@ -84,6 +84,14 @@ def test_a_folder_of_peft_folders_is_one_lora(tmp_path):
     assert truth.relative_error(deltas_of(read(tmp_path, base_of("sdxl"))), foreign.deltas(pairs)) <= 1e-6
 
 
+def test_folders_that_hold_the_same_module_twice_are_refused(tmp_path):
+    pairs = random_pairs("sdxl", components=("unet",))["unet"]
+    foreign.write_peft(pairs, tmp_path)
+    foreign.write_peft(pairs, tmp_path / "unet")
+    with pytest.raises(SourceError, match="which another file of the same source holds as well"):
+        read(tmp_path, base_of("sdxl"))
+
+
 def test_a_1x1_convolution_may_be_written_as_a_linear_layer(tmp_path):
     from loramerge.fit import fit
 
@@ -199,7 +207,7 @@ BAD_FILES = {
     "lora_bias": ({**WHOLE, f"{DIFFUSERS}.lora_B.bias": torch.ones(8)}, "lora_bias"),
     "another family": ({"transformer.blocks.0.lora_A.weight": DOWN}, "another model family"),
     "checkpoint": ({"model.diffusion_model.out.2.weight": DOWN}, "a whole checkpoint"),
-    "unknown key": ({**WHOLE, "unet.surprise": DOWN}, "1 keys that no part of a LoRA explains: unet.surprise"),
+    "unknown key": ({**WHOLE, "unet.surprise": DOWN}, "1 key that no part of a LoRA explains: unet.surprise"),
     "unpaired": ({f"{DIFFUSERS}.lora_A.weight": DOWN}, "has no up half"),
     "lone alpha": ({f"{KOHYA}.alpha": torch.tensor(1.0)}, "has no down half"),
     "no pair": ({**WHOLE, f"{DIFFUSERS}.lora_B.weight": torch.ones(8, 3, 1, 1)}, "are no pair"),

@@ -105,7 +105,7 @@ def test_factor_wise_types_need_equal_ranks(method):
 @by_method
 def test_exact_types_give_the_weighted_sum(method):
     delta, total, _ = merged(method, ranks=(2, 2))
-    assert torch.allclose(delta, total, atol=1e-6) == method.exact
+    assert torch.allclose(delta, total, atol=1e-6) == method.concatenates
 
 
 @by_method
@@ -118,7 +118,7 @@ def test_random_types_depend_on_the_seed(method):
 def test_decomposing_types_keep_the_largest_rank(method):
     ranks = (2, 2) if method.factor_wise else (2, 3)
     assert method.decomposes == (name_of(method).endswith("svd"))
-    assert merged(method, ranks)[2] == (5 if method.exact else max(ranks))
+    assert merged(method, ranks)[2] == (5 if method.concatenates else max(ranks))
 
 
 @by_method

@@ -7,7 +7,7 @@ import truth
 from canonical import adapter_of, base_of, deltas_of
 from pydantic import TypeAdapter
 
-from loramerge.errors import MismatchError
+from loramerge.errors import MismatchError, UsageError
 from loramerge.methods import METHODS, Merge
 from loramerge.stages.combine import WeightedAdapter, combine
 
@@ -119,10 +119,9 @@ def test_the_generator_of_the_caller_is_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("density", [1.0])
-def test_a_density_of_one_prunes_nothing_and_warns_of_nothing(density):
+def test_a_density_of_one_prunes_nothing_and_warns_of_nothing():
     pairs = loras(tiny.sd15(), components=("unet",))
-    pruned = combine(weighted(pairs), base_of("sd15"), method("magnitude_prune", density=density)).adapter
+    pruned = combine(weighted(pairs), base_of("sd15"), method("magnitude_prune", density=1.0)).adapter
     linear = combine(weighted(pairs), base_of("sd15"), method("linear")).adapter
     assert truth.relative_error(deltas_of(pruned), deltas_of(linear)) <= 1e-6
 
@@ -131,7 +130,7 @@ REFUSED = {
     "unequal ranks": ({"ranks": (4, 6)}, "linear", {}, WEIGHTS, "needs equal ranks; in unet."),
     "one lora": ({"ranks": (4,), "conv_ranks": (3,)}, "svd", {}, (1.0,), "`svd` merges two or more LoRAs"),
     "only zeros": ({}, "cat", {}, (0.0, 0.0), "every LoRA weighs 0"),
-    "one left": ({}, "ties", {"density": 0.5}, (1.0, 0.0), "only lora0 has any weight"),
+    "one left": ({}, "ties", {"density": 0.5}, (1.0, 0.0), "only lora0 weighs anything"),
     "cuSOLVER on the CPU": ({}, "svd", {"svd_driver": "gesvd"}, WEIGHTS, "svd_driver"),
     "a rank that a convolution can't hold": ({}, "svd", {"svd_rank": 500}, WEIGHTS, "rank 500: it can hold"),
     "an unknown block": ({}, "cat", {}, (1.0, {"unet": {"down": {"block_7": 1.0}}}), "no attention there"),
@@ -148,6 +147,34 @@ def test_what_peft_gets_wrong_is_refused(case):
         combine(weighted(pairs, weights), base_of("sd15"), method(combination_type, **parameters), device="cpu")
     assert message in error.value.message
     assert error.value.exit_code == 5
+
+
+@pytest.mark.parametrize("combination_type", PARAMETERS)
+def test_a_component_that_only_one_lora_touches_is_taken_as_it_is(combination_type):
+    pipeline = tiny.sd15()
+    pairs = [
+        foreign.random_lora(pipeline, rank=4, alpha=2, seed=0),
+        foreign.random_lora(pipeline, rank=4, alpha=2, seed=1, components=("unet",)),
+    ]
+    combined = combine(weighted(pairs), base_of("sd15"), method(combination_type, **PARAMETERS[combination_type]))
+    want = {"text_encoder": foreign.deltas(pairs[0])["text_encoder"]}
+    got = {"text_encoder": deltas_of(combined.adapter)["text_encoder"]}
+    assert truth.relative_error(got, truth.weighted_sum([(want, WEIGHTS[0])])) <= 1e-6
+    said = any("text_encoder: only lora0 touches it" in note for note in combined.notes)
+    assert said == (combination_type not in ("cat", "linear"))
+
+
+def test_two_loras_of_one_name_are_refused():
+    pairs = loras(tiny.sd15(), components=("unet",))
+    twice = [WeightedAdapter("a", adapter_of(lora)) for lora in pairs]
+    with pytest.raises(MismatchError, match="two LoRAs are called a"):
+        combine(twice, base_of("sd15"), method("cat"))
+
+
+def test_an_unknown_device_is_refused():
+    pairs = loras(tiny.sd15(), components=("unet",))
+    with pytest.raises(UsageError, match="no device 'gpu'"):
+        combine(weighted(pairs), base_of("sd15"), method("cat"), device="gpu")
 
 
 def test_equal_loras_are_refused_where_they_would_multiply():

@@ -1,4 +1,5 @@
 import foreign
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -10,7 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.methods import Cat
+from loramerge.pipeline_files import PipelineFiles
 from loramerge.recipe.outputs import PipelineOutput
+from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.fuse import fuse
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -23,8 +27,9 @@ def pairs_of(family):
 def fused(family, adapter, tmp_path, base_folder=None, variant=None, **settings):
     folder = tmp_path / "fused"
     folder.mkdir()
-    output = PipelineOutput(kind="pipeline", **settings)
-    fuse(base_folder or tiny.folder(family), variant, base_of(family), adapter, output, folder)
+    source = base_folder or tiny.folder(family)
+    files = PipelineFiles(source, tuple(files_of(source)), variant)
+    fuse(files, base_of(family), adapter, PipelineOutput(kind="pipeline", **settings), folder)
     return folder
 
 
@@ -102,6 +107,29 @@ def test_a_variant_of_the_base_is_used(tmp_path):
     folder = fused("sdxl", adapter_of(pairs_of("sdxl")), tmp_path, base_folder=base, variant="fp16")
     assert (folder / "unet" / "diffusion_pytorch_model.safetensors").is_file()
     assert {tensor.dtype for tensor in weights(folder, "unet").values()} == {torch.float16}
+
+
+def test_a_fused_text_encoder_draws_what_the_stacked_one_draws(tmp_path):
+    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=4, seed=seed, conv_rank=2) for seed in range(2)]
+    stacked = DiffusionPipeline.from_pretrained(tiny.folder("sdxl"))
+    loras = []
+    for name, lora, weight in zip("ab", pairs, (0.7, 0.8), strict=True):
+        path = foreign.write_diffusers(lora, tmp_path / f"{name}.safetensors")
+        stacked.load_lora_weights(path, adapter_name=name)
+        loras.append(WeightedAdapter(name, adapter_of(lora), weight))
+    stacked.set_adapters(["a", "b"], adapter_weights=[0.7, 0.8])
+    merged = combine(loras, base_of("sdxl"), Cat(combination_type="cat"), device="cpu").adapter
+    alone = DiffusionPipeline.from_pretrained(fused("sdxl", merged, tmp_path, dtype="float32"))
+    untouched = DiffusionPipeline.from_pretrained(tiny.folder("sdxl"))
+    pictures = [drawn(pipeline) for pipeline in (stacked, alone, untouched)]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 2e-4
+    assert np.abs(pictures[0] - pictures[2]).max() >= 1e-2
+
+
+def drawn(pipeline):
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"height": tiny.SIZE, "width": tiny.SIZE, "num_inference_steps": 2, "output_type": "np"}
+    return pipeline("a bowl", generator=torch.Generator().manual_seed(0), **options).images[0]
 
 
 def test_a_sum_that_float16_can_not_hold_is_an_error(tmp_path):

@@ -6,8 +6,10 @@ import foreign
 import pytest
 import reference
 import tiny
+import torch
 import truth
 from canonical import base_of, deltas_of, files_of, read
+from safetensors.torch import load_file
 
 from loramerge import load_base, read_recipe, run
 from loramerge.errors import MismatchError, SourceError
@@ -148,7 +150,10 @@ def test_trigger_words_are_carried_over(tmp_path):
             pairs_of("sd15", seed),
             tmp_path / f"{phrase}.safetensors",
             text_prefixes=("lora_te_",),
-            metadata={"modelspec.trigger_phrase": phrase, "ss_tag_frequency": json.dumps({"d": {phrase: 2}})},
+            metadata={
+                "modelspec.trigger_phrase": phrase,
+                "ss_tag_frequency": json.dumps({"d": {phrase: 2, "both": 1}}),
+            },
         )
         for seed, phrase in enumerate(("ink", "glow"))
     ]
@@ -156,7 +161,7 @@ def test_trigger_words_are_carried_over(tmp_path):
     with safe_open(result.artifact / "kohya" / "two.safetensors", "pt") as file:
         metadata = file.metadata()
     assert metadata["modelspec.trigger_phrase"] == "ink, glow"
-    assert json.loads(metadata["ss_tag_frequency"]) == {"d": {"glow": 2, "ink": 2}}
+    assert json.loads(metadata["ss_tag_frequency"]) == {"d": {"both": 2, "glow": 2, "ink": 2}}
 
 
 def test_a_module_that_the_base_lacks_is_an_error_unless_the_recipe_skips_it(tmp_path):
@@ -191,6 +196,52 @@ def test_publishing_puts_one_output_at_the_root_and_several_by_name(tmp_path):
     assert {"recipe.yaml", "report.json", "kohya/two.safetensors"} <= set(visible["all"])
     again = run(read_recipe(path), out=tmp_path / "out")
     assert [receipt.changed for receipt in again.receipts] == [False, False, False]
+
+
+def test_an_out_that_is_a_link_leads_to_its_folder(tmp_path):
+    source = foreign.write_diffusers(pairs_of("sd15", 0), tmp_path / "a.safetensors")
+    path = write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    run(read_recipe(path), out=tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "kohya" / "two.safetensors").is_file()
+
+
+def test_a_variant_is_used_and_one_that_is_not_there_is_an_error(tmp_path):
+    base = tmp_path / "base"
+    tiny.save(tiny.sd15(), base)
+    tiny.save(tiny.sd15().to(torch.float16), base, variant="fp16")
+    source = foreign.write_diffusers(pairs_of("sd15", 0), tmp_path / "a.safetensors")
+    path = write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}", outputs="[{kind: pipeline}]")
+    for variant, dtype in ((None, torch.float32), ("fp16", torch.float16)):
+        overrides = [f"base.source={base}"] + ([f"base.variant={variant}"] if variant else [])
+        artifact = run(read_recipe(path, overrides=overrides), out=tmp_path / "out").artifact
+        weights = load_file(artifact / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+        assert {tensor.dtype for tensor in weights.values()} == {dtype}
+    with pytest.raises(SourceError, match="no weights of the variant bf16") as error:
+        run(read_recipe(path, overrides=[f"base.source={base}", "base.variant=bf16"]), out=tmp_path / "out")
+    assert "fp16" in error.value.hint
+
+
+def test_from_the_hub_no_weight_of_the_base_is_requested(hub, tmp_path):
+    folder = tiny.folder("sd15")
+    files = {name: (folder / name).read_bytes() for name in files_of(folder)}
+    hub.repository("tester/base", files)
+    source = foreign.write_diffusers(pairs_of("sd15", 0), tmp_path / "a.safetensors")
+    hub.repository("tester/lora", {"pytorch_lora_weights.safetensors": source.read_bytes()})
+    path = write_recipe(tmp_path, "sd15", ["hf://tester/lora"], "{combination_type: cat}")
+    recipe = read_recipe(path, overrides=["base.source=hf://tester/base"])
+    result = run(recipe, out=tmp_path / "out")
+    want = truth.weighted_sum([(foreign.deltas(pairs_of("sd15", 0)), WEIGHTS[0])])
+    assert truth.relative_error(deltas_of(result.merged), want) <= 1e-6
+    asked = {call.path for call in hub.log if "/resolve/" in call.path}
+    assert {name.rpartition("/")[2] for name in asked} == {
+        "model_index.json",
+        "config.json",
+        "pytorch_lora_weights.safetensors",
+    }
+    assert len(result.report["base"]["revision"]) == 40
 
 
 def test_a_preview_is_drawn_with_and_without_a_pipeline_output(tmp_path):

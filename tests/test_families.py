@@ -1,8 +1,11 @@
-"""The published SDXL at full size: names and shapes, no weights."""
+"""The families' built-in architectures against the published ones: names and shapes, no weights."""
+
+import json
 
 import shared_data
 
 from loramerge import load_base
+from loramerge.base import from_configs
 from loramerge.families import architecture
 from loramerge.formats.sgm import sgm_name
 
@@ -13,6 +16,13 @@ def test_the_built_in_architectures_are_the_published_ones():
         assert published.family == built_in.family == family
         for name, component in published.components.items():
             assert component.modules == built_in.components[name].modules
+
+
+def test_the_built_in_unet_of_sd2_is_the_published_one():
+    config = json.loads((shared_data.model("stable-diffusion-2-1-base") / "unet" / "config.json").read_text())
+    published = from_configs("published", {"unet": config})
+    assert published.family == "sd2"
+    assert published.components["unet"].modules == architecture("sd2").components["unet"].modules
 
 
 def test_every_unet_module_has_its_own_name_in_sgm():

@@ -1,0 +1,27 @@
+"""The README's Python example runs, and its recipe is one."""
+
+import re
+from pathlib import Path
+
+from loramerge.recipe import parse
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_recipe_is_valid(tmp_path):
+    (text,) = blocks("yaml")
+    assert parse(text, origin="README.md", folder=tmp_path).name == "ikea-feng"
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
+    (code,) = blocks("python")
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102  our own text
+    assert "unet" in capsys.readouterr().out
+    assert (tmp_path / "dist" / "quickstart" / "kohya" / "quickstart.safetensors").is_file()
