@@ -1,4 +1,4 @@
-"""SHA-256 of files, read in pieces."""
+"""Digests of files, read in pieces."""
 
 import hashlib
 from dataclasses import dataclass
@@ -27,6 +27,15 @@ class FileDigest:
 def digest_of(path: Path) -> FileDigest:
     """Size and SHA-256 of a file."""
     return FileDigest(path.stat().st_size, sha256_of(path))
+
+
+def git_blob_of(path: Path) -> str:
+    """The id that git gives to a file's content: SHA-1 over a header and the bytes, 40 hex digits."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def files_of(folder: Path) -> dict[str, Path]:

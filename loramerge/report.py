@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from loramerge.fidelity import ModuleFidelity, total
+from loramerge.licences import UNKNOWN
 from loramerge.methods import Svd
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ POOR = 0.1
 _LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors", "numpy")
 
 
-def report(recipe: Recipe, loaded: Loaded, combined: Combined, warnings: Sequence[str]) -> dict[str, Any]:
+def report(
+    recipe: Recipe, loaded: Loaded, combined: Combined, warnings: Sequence[str], *, licence: str = UNKNOWN
+) -> dict[str, Any]:
     """The report as plain data, the same for the same merge on the same machine."""
     return {
         "version": 1,
         "recipe": {"name": recipe.name, "sha256": hashlib.sha256(recipe.text.encode()).hexdigest()},
+        "license": licence,
         "merge": recipe.merge.model_dump(mode="json"),
         "base": {
             "source": recipe.base.source,

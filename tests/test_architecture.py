@@ -24,7 +24,15 @@ HEAVY = {"torch", "diffusers", "peft", "transformers", "huggingface_hub", "accel
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
     "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "stages/fuse.py", "preview.py", "upstream.py"},
-    "huggingface_hub": {"sources/hub.py", "sources/hub_errors.py", "targets/hub.py", "card.py"},
+    "huggingface_hub": {
+        "hub_errors.py",
+        "sources/hub.py",
+        "targets/hub.py",
+        "targets/hub_publication.py",
+        "targets/hub_repository.py",
+        "targets/patience.py",
+        "card.py",
+    },
 }
 # What the classes that a kind of plug-in consists of are called.
 PLUGIN_CLASSES = {"formats": ("Output",), "sources": ("Source",), "targets": ("Target",)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from loramerge.cli import console
 
 if TYPE_CHECKING:
     from loramerge import Recipe, Result
+    from loramerge.targets.target import Receipt
 
 _EXACT = 1e-6
 """Relative error up to which a float32 merge is told from the weighted sum by rounding alone."""
@@ -35,7 +37,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         "outputs": {output.folder: _files_in(result, output.folder) for output in recipe.outputs},
         "fidelity": dict(result.fidelity),
         "warnings": list(result.warnings),
-        "published": [{"place": receipt.place, "changed": receipt.changed} for receipt in result.receipts],
+        "published": [asdict(receipt) for receipt in result.receipts],
         "seconds": round(seconds, 1),
     }
 
@@ -53,7 +55,7 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))
     rows += [
-        ("published", f"{near(Path(receipt.place))}{'' if receipt.changed else ' (there already)'}")
+        ("published", f"{_place(receipt)}{'' if receipt.changed else ' (there already)'}")
         for receipt in result.receipts
     ]
     rows.append(("time", f"{facts['seconds']:.1f} s"))
@@ -68,6 +70,12 @@ def near(path: Path) -> str:
     """A path as seen from the current folder, where it lies below it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _place(receipt: Receipt) -> str:
+    if receipt.url is None:
+        return near(Path(receipt.place))
+    return f"{receipt.url} at {receipt.commit[:8]}" if receipt.commit else receipt.url
 
 
 def _files_in(result: Result, folder: str) -> dict[str, int]:

@@ -64,7 +64,18 @@ def _twice(where: str, names: Mapping[int, object], *, what: str, key: str) -> I
 
 
 def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[KeyPath, str]]:
+    branches: dict[tuple[str, object], int] = {}
     for index, target in _mappings(data, "publish"):
+        if isinstance(repo := target.get("repo"), str):
+            branch = (repo.casefold(), str(target.get("revision", "main")))
+            if (earlier := branches.setdefault(branch, index)) != index:
+                message = f"target {earlier} publishes to this branch already, and each would remove the other's files"
+                yield ("publish", index, "repo"), f"{message}; name both outputs in one target"
+            if repo.endswith(".git"):
+                yield ("publish", index, "repo"), f"{repo!r} ends in '.git'; write owner/name alone"
+            if target.get("create_pr") is True and target.get("tag") is not None:
+                message = "a pull request gets no tag: it names a commit that may never be merged"
+                yield ("publish", index, "tag"), f"{message}; leave out `tag` or `create_pr`"
         names = target.get("outputs")
         for place, name in enumerate(names if isinstance(names, (list, tuple)) else ()):
             if isinstance(name, str) and folders and name not in folders:

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
-from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, Version
+from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, Version, in_words
 from loramerge.methods import Merge
 from loramerge.recipe import yaml_document
 from loramerge.recipe.consistency import inconsistencies
@@ -77,6 +77,13 @@ class Recipe(StrictModel):
     version: Version = Field(description="Version of this format.")
     name: Name = Field(description="What the artifact, and files in it, are called.")
     description: str = Field("", description="For the model card.")
+    license: str | None = Field(
+        None,
+        max_length=64,
+        pattern=r"^[a-z0-9][a-z0-9.+-]*$",
+        description="Of the result, as the Hub names it; the strictest that the inputs allow if absent.",
+        json_schema_extra=in_words("the Hub's name of a licence, such as openrail++ or apache-2.0"),
+    )
     base: Base = Field(description="The model that the LoRAs were trained on.")
     loras: Listed[Lora] = Field(min_length=1, description="The LoRAs to merge.")
     merge: Merge = Field(description="How they become one.")

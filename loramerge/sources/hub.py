@@ -9,15 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.digest import FileDigest, sha256_of
+from loramerge.digest import FileDigest, git_blob_of, sha256_of
 from loramerge.errors import SourceError
-from loramerge.sources.hub_errors import explained
+from loramerge.hub_errors import explained
 from loramerge.sources.source import (
     Given,
     Located,
     check_sha256,
     files_below,
-    git_blob_of,
     missing,
     nearest,
     stays_inside,

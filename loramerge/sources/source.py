@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -139,15 +138,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
     for close in get_close_matches(PurePosixPath(name).name, by_last_part, n=1):
         return f"did you mean {by_last_part[close]}?"
     return ""
-
-
-def git_blob_of(path: Path) -> str:
-    """The id that git gives to a file's content: SHA-1 over a header and the bytes, 40 hex digits."""
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def check_sha256(path: Path, expected: str, *, name: str) -> None:

@@ -42,14 +42,14 @@ def published_files(artifact: Path, recipe: Recipe, target: Target) -> dict[str,
     """Name in the target → file in the artifact.
 
     One output alone lies at the target's root, several lie in folders by name; a target that takes all of them gets
-    the artifact's papers as well.
+    the artifact's papers as well, and so does one where a model needs its card.
     """
     chosen = target.outputs if target.outputs is not None else [output.folder for output in recipe.outputs]
     found: dict[str, Path] = {}
     for name in chosen:
         start = "" if len(chosen) == 1 else f"{name}/"
         found |= {f"{start}{file}": path for file, path in files_of(artifact / name).items()}
-    if target.outputs is None:
+    if target.outputs is None or target.takes_papers:
         outputs = {output.folder for output in recipe.outputs}
         found |= {file: path for file, path in files_of(artifact).items() if file.partition("/")[0] not in outputs}
     return found

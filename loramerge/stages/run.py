@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import check_place, replacing
+from loramerge.licences import BASE, licence_for
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.load import load
@@ -75,10 +76,13 @@ def run(
         resolved = resolve(recipe, lock, progress=progress)
         loaded = load(resolved, progress=progress)
         made_of = lock or lock_sources(recipe, resolved)
+        licences = {BASE: made_of.sources.base.licence}
+        licences |= {name: source.licence for name, source in made_of.sources.loras.items()}
+        licence = licence_for(recipe, licences, publishing=publishing)
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
         combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
         warnings = (*loaded.notes, *combined.notes, *poor_fidelity(recipe.merge, combined.fidelity))
-        facts = report(recipe, loaded, combined, warnings)
+        facts = report(recipe, loaded, combined, warnings, licence=licence)
         write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
     receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)

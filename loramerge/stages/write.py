@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import REPORT
+from loramerge.card import CARD, model_card
 from loramerge.digest import files_of, sha256_of
 from loramerge.errors import LoramergeError
 from loramerge.formats import AdapterOutput, Labels
@@ -42,7 +43,7 @@ def write(
     lock: Lock,
     progress: Progress | None = None,
 ) -> None:
-    """Write every output of the recipe, its preview, the recipe itself, its lock and the report.
+    """Write every output of the recipe, its preview, the recipe and its lock, the model card and the report.
 
     Args:
         folder: Empty; whoever made it puts it in its place when all is written.
@@ -73,6 +74,9 @@ def write(
     try:
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
         (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
+        phrases = _labels(recipe, loaded).trigger_phrases
+        card = model_card(recipe, report, licence=report["license"], trigger_phrases=phrases)
+        (folder / CARD).write_text(card, encoding="utf-8")
         files = {
             name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files_of(folder).items()
         }

@@ -6,8 +6,9 @@ from pydantic import Field
 
 from loramerge.fields import StrictModel
 from loramerge.targets.folder import FolderTarget
+from loramerge.targets.hub import HubTarget
 
-__all__ = ["TARGETS", "FolderTarget", "Target"]
+__all__ = ["TARGETS", "FolderTarget", "HubTarget", "Target"]
 
-TARGETS: tuple[type[StrictModel], ...] = (FolderTarget,)
-Target = Annotated[FolderTarget, Field(discriminator="kind")]
+TARGETS: tuple[type[StrictModel], ...] = (FolderTarget, HubTarget)
+Target = Annotated[FolderTarget | HubTarget, Field(discriminator="kind")]

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class FolderTarget(StrictModel):
     What was put there is remembered in `.loramerge/<recipe>.json`: a file that is not in that list, or was changed
     since, is never overwritten without force.
     """
+
+    takes_papers: ClassVar[bool] = False
 
     kind: Literal["folder"] = Field(description="A folder on this machine.")
     path: str = Field(min_length=1, description="Where; relative paths start at the recipe's own folder.")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from command_line import invoke, listing, process, write_recipe
+from hub.example import OWNER
 
 from loramerge.errors import ExitCode
 
@@ -59,7 +60,7 @@ def test_the_run_as_json(recipe, here, parsed):
     assert json.loads((here / "dist/small/report.json").read_text())["recipe"]["name"] == "small"
     assert done["outputs"]["diffusers"]["files"] == 1
     assert done["fidelity"]["unet"] < 1e-6
-    assert done["published"] == [{"place": str(here / "models"), "changed": True}]
+    assert done["published"] == [{"place": str(here / "models"), "changed": True, "url": None, "commit": None}]
     assert done["preview"] is None
     assert parsed(invoke("run", "small.yaml", "--json"))[0]["published"][0]["changed"] is False
 
@@ -69,6 +70,37 @@ def test_publishing_is_said(recipe, here):
     first, again = invoke("run", "small.yaml"), invoke("run", "small.yaml")
     assert "  published    models\n" in first.stdout
     assert "  published    models (there already)\n" in again.stdout
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # httpx2's word to huggingface_hub
+def test_publishing_to_a_hub_is_said(recipe, here, hub, monkeypatch, parsed):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    recipe(publish=[{"kind": "hub", "repo": "tester/small"}], license="mit")
+    first = invoke("run", "small.yaml")
+    head = hub.store.repositories["model", "tester/small"].head
+    assert f"  published    {hub.url}/tester/small/tree/main at {head[:8]}\n" in first.stdout
+    again = invoke("run", "small.yaml", "--json")
+    place = {"place": "hf://tester/small@main", "url": f"{hub.url}/tester/small/tree/main"}
+    assert parsed(again)[0]["published"] == [{**place, "changed": False, "commit": head}]
+    assert OWNER not in first.output + again.output
+    assert not [path for path in here.rglob("*") if path.is_file() and OWNER.encode() in path.read_bytes()]
+
+
+def test_a_hub_that_refuses(recipe, here, hub):
+    recipe(publish=[{"kind": "hub", "repo": "tester/small"}], license="mit")
+    result = invoke("run", "small.yaml")
+    assert result.exit_code == ExitCode.NOT_PUBLISHED
+    assert "hf auth login" in result.stderr
+    assert (here / "dist/small/README.md").is_file()
+
+
+def test_a_hub_needs_a_licence_before_anything_is_done(recipe, here):
+    recipe(publish=[{"kind": "hub", "repo": "tester/small"}])
+    result = invoke("run", "small.yaml")
+    assert result.exit_code == ExitCode.MISMATCH
+    assert "license:" in result.stderr
+    assert not (here / "dist").exists()
+    assert invoke("run", "small.yaml", "--no-publish").exit_code == ExitCode.DONE
 
 
 def test_publishing_can_be_left_out(recipe, here):

@@ -14,6 +14,10 @@ from hub.http import Answer
 class Fault(Protocol):
     """One thing that goes wrong."""
 
+    @property
+    def acts(self) -> bool:
+        """Whether the server does what it was asked for before it goes wrong."""
+
     def spoil(self, answer: Answer, /) -> Answer:
         """The answer that is sent instead."""
 
@@ -26,7 +30,13 @@ class Fault(Protocol):
 
 
 @dataclass(frozen=True)
-class _Fault:
+class Harmless:
+    """Nothing goes wrong: what faults are made of."""
+
+    @property
+    def acts(self) -> bool:
+        return True
+
     def spoil(self, answer: Answer) -> Answer:
         return answer
 
@@ -39,18 +49,19 @@ class _Fault:
 
 
 @dataclass(frozen=True)
-class Status(_Fault):
+class Status(Harmless):
     """Another status."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    acts: bool = False
 
     def spoil(self, _answer: Answer) -> Answer:
         return Answer.json({"error": "injected"}, {"X-Error-Message": "injected", **self.headers}, status=self.status)
 
 
 @dataclass(frozen=True)
-class Slow(_Fault):
+class Slow(Harmless):
     """Nothing for a while."""
 
     seconds: float
@@ -61,7 +72,7 @@ class Slow(_Fault):
 
 
 @dataclass(frozen=True)
-class WrongBytes(_Fault):
+class WrongBytes(Harmless):
     """As many bytes as promised, with one bit of each flipped."""
 
     def spoil(self, answer: Answer) -> Answer:
@@ -69,15 +80,17 @@ class WrongBytes(_Fault):
 
 
 @dataclass(frozen=True)
-class NotAHub(_Fault):
+class NotAHub(Harmless):
     """A page, as a captive portal sends it."""
+
+    acts: bool = False
 
     def spoil(self, _answer: Answer) -> Answer:
         return Answer(200, b"<html>welcome</html>", {"Content-Type": "text/html"})
 
 
 @dataclass(frozen=True)
-class Truncated(_Fault):
+class Truncated(Harmless):
     """Half of the body, then an orderly close."""
 
     def body_sent(self, body: bytes) -> bytes:

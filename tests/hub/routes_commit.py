@@ -17,10 +17,11 @@ _LARGE = 10 << 20
 
 
 def preupload(store: Store, request: Request, kind: str, name: str, revision: str) -> Answer:
-    """Say of each file how it comes in, and which the server's own `.gitignore` leaves out."""
+    """Say of each file how it comes in, and which a `.gitignore`, sent along or there already, leaves out."""
     files = commit_at(writable(store, request, kind, name), revision).files
     asked = request.json()
-    lines = asked.get("gitIgnore", "").splitlines()
+    there = files[".gitignore"].data.decode() if ".gitignore" in files else ""
+    lines = asked.get("gitIgnore", there).splitlines()
     ignored = [line for line in lines if line and not line.startswith("#")]
     said = []
     for file in asked["files"]:

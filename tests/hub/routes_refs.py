@@ -48,7 +48,26 @@ def delete(store: Store, request: Request, kind: str, name: str, sort: str, ref:
     return Answer.json({})
 
 
+def discussions(store: Store, request: Request, kind: str, name: str) -> Answer:
+    """Every pull request is open: nobody merges or closes one here."""
+    repository = readable(store, request, kind, name)
+    said = [
+        {
+            "num": number,
+            "title": repository.commits[repository.refs[f"refs/pr/{number}"]].title,
+            "author": {"name": repository.owner},
+            "createdAt": "2023-11-14T22:13:20.000Z",
+            "status": "open",
+            "isPullRequest": True,
+            "repo": {"name": name, "type": kind},
+        }
+        for number in range(1, repository.pull_requests + 1)
+    ]
+    return Answer.json({"discussions": said, "count": len(said), "start": 0})
+
+
 ROUTES = (
+    Route("GET", rf"/api/{KIND}/{NAME}/discussions", discussions),
     Route("GET", rf"/api/{KIND}/{NAME}/refs", refs),
     Route("POST", rf"/api/{KIND}/{NAME}/{_REF}", create),
     Route("DELETE", rf"/api/{KIND}/{NAME}/{_REF}", delete),

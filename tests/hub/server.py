@@ -94,8 +94,8 @@ class Hub:
         self.log.append(Call(request.method, request.path, request.token))
         with self._lock:
             injection = next((each for each in self._injections if each.strikes(request.method, request.path)), None)
-            answer = self._answer(request)
-        fault = injection.fault if injection else None
+            fault = injection.fault if injection else None
+            answer = self._answer(request) if fault is None or fault.acts else Answer()
         return (fault.spoil(answer), fault) if fault else (answer, None)
 
     def _answer(self, request: Request) -> Answer:

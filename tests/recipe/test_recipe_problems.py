@@ -237,6 +237,28 @@ def test_outputs_do_not_take_the_place_of_what_every_artifact_has():
     ]
 
 
+def test_a_repository_is_owner_and_name():
+    for repo in ("merged", "me/", "me/a/b", "me/a b", "me/a--b", "../a", "https://x/me/a"):
+        (problem,) = problems(publish=[{"kind": "hub", "repo": repo}])
+        assert problem.startswith(f"publish.0.repo: found the text {repo!r}; expected owner/name, ")
+    assert problems(publish=[{"kind": "hub", "repo": "me/a.git"}]) == [
+        "publish.0.repo: 'me/a.git' ends in '.git'; write owner/name alone"
+    ]
+
+
+def test_a_branch_has_one_target():
+    publish = [{"kind": "hub", "repo": "me/a"}, {"kind": "hub", "repo": "Me/a", "revision": "main"}]
+    (problem,) = problems(publish=publish)
+    assert problem.startswith("publish.1.repo: target 0 publishes to this branch already")
+    publish[1]["revision"] = "next"
+    assert parsed(small(publish=publish))
+
+
+def test_a_pull_request_has_no_tag():
+    (problem,) = problems(publish=[{"kind": "hub", "repo": "me/a", "create_pr": True, "tag": "v1"}])
+    assert problem.startswith("publish.0.tag: a pull request gets no tag")
+
+
 def test_only_outputs_are_published():
     outputs = [{"kind": "adapter", "format": "kohya"}, {"kind": "pipeline", "name": "fused"}]
     publish = [{"kind": "folder", "path": "x", "outputs": ["kohya", "kohia", "fused", "pipeline"]}]

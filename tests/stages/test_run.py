@@ -226,10 +226,11 @@ def test_a_variant_is_used_and_one_that_is_not_there_is_an_error(tmp_path):
 
 def test_from_the_hub_no_weight_of_the_base_is_requested(hub, tmp_path):
     folder = tiny.folder("sd15")
+    card = {"README.md": b"---\nlicense: apache-2.0\n---\n"}
     files = {name: (folder / name).read_bytes() for name in files_of(folder)}
-    hub.repository("tester/base", files)
+    hub.repository("tester/base", files | card)
     source = foreign.write_diffusers(pairs_of("sd15", 0), tmp_path / "a.safetensors")
-    hub.repository("tester/lora", {"pytorch_lora_weights.safetensors": source.read_bytes()})
+    hub.repository("tester/lora", {"pytorch_lora_weights.safetensors": source.read_bytes(), **card})
     path = write_recipe(tmp_path, "sd15", ["hf://tester/lora"], "{combination_type: cat}")
     recipe = read_recipe(path, overrides=["base.source=hf://tester/base"])
     result = run(recipe, out=tmp_path / "out")
@@ -242,6 +243,9 @@ def test_from_the_hub_no_weight_of_the_base_is_requested(hub, tmp_path):
         "pytorch_lora_weights.safetensors",
     }
     assert len(result.report["base"]["revision"]) == 40
+    assert result.report["license"] == "apache-2.0"
+    lock = (result.artifact / "recipe.lock.yaml").read_text()
+    assert f"commit: {result.report['base']['revision']}" in lock
 
 
 def test_a_preview_is_drawn_with_and_without_a_pipeline_output(tmp_path):

@@ -6,39 +6,80 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from loramerge.errors import SourceError
+from loramerge.errors import PublishError, SourceError
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 _LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+_MAY_WRITE = "log in with `hf auth login`, or set HF_TOKEN to a token with write permission"
 
 
 @contextmanager
-def explained(reference: str, repo: str, revision: str | None) -> Iterator[None]:
-    """Turn every failure of a Hub call inside the block into a `SourceError`.
+def explained(reference: str, repo: str, revision: str | None, *, publishing: bool = False) -> Iterator[None]:
+    """Turn every failure of a Hub call inside the block into an error that says what to do.
 
     Args:
         reference: What messages begin with.
         repo: `owner/name`.
         revision: Branch, tag or commit that was asked for.
+        publishing: The block writes to the repository.
+
+    Raises:
+        PublishError: A call failed while publishing.
+        SourceError: A call failed otherwise.
     """
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported lazily since 1.31, for 1.x and 2.x
 
     try:
         yield
     except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # hf_xet raises RuntimeError
-        message, hint = _explain(_root(error), repo, revision)
-        raise SourceError(f"{reference}: {message}", hint=hint) from error
+        cause = root(error)
+        message, hint = (publishing and _refused(cause, repo)) or _explain(cause, repo, revision)
+        raise (PublishError if publishing else SourceError)(f"{reference}: {message}", hint=hint) from error
 
 
-def _root(error: Exception) -> Exception:
-    """The client wraps what failed in "not in the local cache either"; the cause is what the user can mend."""
+def root(error: Exception) -> Exception:
+    """What failed first: the client wraps it in "not in the local cache either" or "error while uploading"."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    while type(error) in {LocalEntryNotFoundError, ValueError} and isinstance(error.__cause__, Exception):
+    wrappers = {LocalEntryNotFoundError, ValueError, RuntimeError}
+    while type(error) in wrappers and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
+
+
+def _refused(error: Exception, repo: str) -> tuple[str, str] | None:
+    """What means something else to one who writes than to one who reads; None for the rest."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    match error:
+        case HfHubHTTPError():
+            return _unwritable(error, repo)
+        case OfflineModeIsEnabled():
+            return "offline: nothing can be published", "unset HF_HUB_OFFLINE, or run with --no-publish"
+        case ValueError() if "Invalid metadata in README.md" in str(error):
+            return "the Hub does not accept the model card's metadata", "correct `license` in the recipe"
+        case OSError(strerror=str(reason), filename=str(name)) if not isinstance(error, ConnectionError):
+            return f"{name}: {reason}", "make the artifact anew, or mend what is named"
+        case _:
+            return None
+
+
+def _unwritable(error: HfHubHTTPError, repo: str) -> tuple[str, str] | None:
+    from huggingface_hub import constants, errors
+
+    match error, error.response.status_code:
+        case errors.GatedRepoError(), _:
+            return f"{repo} is gated", f"accept its conditions at {constants.ENDPOINT}/{repo}, then {_MAY_WRITE}"
+        case errors.RepositoryNotFoundError(), _:
+            return f"{repo} does not exist, or you may not see it", f"check the name; {_MAY_WRITE}"
+        case _, 401:
+            return "the Hub got no token, or does not accept it", _MAY_WRITE
+        case _, 403:
+            return f"the Hub forbids writing to {repo}", f"check the owner; {_MAY_WRITE}"
+        case _:
+            return None
 
 
 def _explain(error: Exception, repo: str, revision: str | None) -> tuple[str, str]:

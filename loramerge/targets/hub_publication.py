@@ -1,0 +1,199 @@
+"""The files of one recipe on their way to one branch of a Hub repository."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.errors import PublishError
+from loramerge.targets.hub_repository import Content, Listed, Repository
+from loramerge.targets.patience import patiently
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+
+_RECEIPTS = ".loramerge"
+_RACES = 5
+_SHOWN = 5
+_PRECONDITION_FAILED = 412
+
+
+@dataclass(frozen=True)
+class State:
+    """What a repository holds at a commit.
+
+    Attributes:
+        commit: 40 hex digits.
+        files: Everything.
+        ours: Names of what this recipe put there.
+    """
+
+    commit: str
+    files: Mapping[str, Listed]
+    ours: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What shall be in the repository, and the steps that bring it there.
+
+    What was put there is remembered in `.loramerge/<recipe>.json`: those files are replaced and removed as the recipe
+    asks, whoever edited them since, because the history keeps every edit. All others are left alone.
+
+    Attributes:
+        repository: Where to.
+        recipe: The recipe's name.
+        wanted: Name → content, with the receipt.
+        force: Replace files of others.
+    """
+
+    repository: Repository
+    recipe: str
+    wanted: Mapping[str, Content]
+    force: bool
+
+    @classmethod
+    def of(cls, repository: Repository, recipe: str, files: Mapping[str, Path], *, force: bool) -> Publication:
+        """Read the digests of files and write the receipt for them."""
+        wanted = {name: Content.of(path) for name, path in sorted(files.items())}
+        digests = {name: content.sha256 for name, content in wanted.items()}
+        text = json.dumps({"recipe": recipe, "files": digests}, indent=2) + "\n"
+        return cls(repository, recipe, {**wanted, _receipt(recipe): Content.of(text.encode())}, force)
+
+    def state(self, commit: str) -> State:
+        """What the repository holds at a commit."""
+        files = self.repository.files(commit)
+        receipt = _receipt(self.recipe)
+        if receipt not in files:
+            return State(commit, files, frozenset())
+        try:
+            names = json.loads(self.repository.text(commit, receipt))["files"]
+            return State(commit, files, frozenset({receipt, *map(str, names)} & set(files)))
+        except (ValueError, KeyError, TypeError):
+            return State(commit, files, frozenset({receipt}))
+
+    def done(self, state: State) -> bool:
+        """Whether nothing is left to be changed."""
+        return not self._additions(state) and not state.ours - set(self.wanted)
+
+    def commit(self, state: State) -> str:
+        """Bring everything to the branch in one commit, and return it.
+
+        A 412 says that the branch moved meanwhile: where our files did not change, the commit is made from there.
+
+        Raises:
+            PublishError: Files of others are in the way, or came in the way.
+        """
+        from huggingface_hub.errors import HfHubHTTPError
+
+        for _ in range(_RACES):
+            self.refuse_foreign(state)
+            try:
+                commit = patiently(partial(self._try, state, parent=state.commit)).oid
+            except HfHubHTTPError as error:
+                if error.response.status_code != _PRECONDITION_FAILED:
+                    raise
+                moved = self.state(self.repository.refs().branches[self.repository.branch])
+                if self.done(moved):  # our own commit: its answer was lost, and it was sent again
+                    return moved.commit
+                self._refuse_race(state, moved)
+                state = moved
+            else:
+                self._check(commit, state)
+                return commit
+        raise PublishError(
+            f"{self}: others commit to it all the time; nothing was published after {_RACES} tries",
+            hint="run again when they are done",
+        )
+
+    def propose(self, state: State, pull_requests: Mapping[int, str]) -> tuple[str, str, bool]:
+        """Open a pull request; returns its commit, its address, and False if it was open before.
+
+        Args:
+            state: What the branch holds.
+            pull_requests: Number → commit.
+
+        Raises:
+            PublishError: Files of others are in the way.
+        """
+        self.refuse_foreign(state)
+        known = {*pull_requests}
+
+        def attempt() -> tuple[str, str, bool]:
+            refs = self.repository.refs().pull_requests
+            for number, address in self.repository.open_pull_requests().items():
+                if number in refs and self.done(self.state(refs[number])):
+                    return refs[number], address, number not in known
+            made = self._try(state, parent=None)
+            return made.oid, str(made.pr_url), True
+
+        commit, address, changed = patiently(attempt)
+        self._check(commit, state)
+        return commit, address, changed
+
+    def refuse_foreign(self, state: State) -> None:
+        """Nothing of others is replaced without force.
+
+        Raises:
+            PublishError: It would be.
+        """
+        foreign = [name for name in self._additions(state) if name in state.files and name not in state.ours]
+        if "README.md" in foreign and self._is_the_hubs_own(state):
+            foreign.remove("README.md")
+        if foreign and not self.force:
+            raise PublishError(
+                f"{self} holds {_few(foreign)}, which this recipe did not put there",
+                hint="publish to another repository, or replace them with --force",
+            )
+
+    def __str__(self) -> str:
+        return f"hf://{self.repository.name}@{self.repository.branch}"
+
+    def _additions(self, state: State) -> dict[str, Content]:
+        return {
+            name: content
+            for name, content in self.wanted.items()
+            if name not in state.files or not state.files[name].holds(content)
+        }
+
+    def _try(self, state: State, *, parent: str | None) -> CommitInfo:
+        removed = sorted(state.ours - set(self.wanted))
+        return self.repository.commit(f"Publish {self.recipe}", self._additions(state), removed, parent=parent)
+
+    def _is_the_hubs_own(self, state: State) -> bool:
+        """The card of a repository that was made on the Hub's page is a licence and nothing else."""
+        text = self.repository.text(state.commit, "README.md")
+        return re.fullmatch(r"\s*(---\s*\n(license: *\S+\s*\n)?---\s*)?", text) is not None
+
+    def _refuse_race(self, before: State, now: State) -> None:
+        names = sorted({*self.wanted, *before.ours})
+        if touched := [name for name in names if before.files.get(name) != now.files.get(name)]:
+            movers = self.repository.since(before.commit)
+            raise PublishError(
+                f"{self} was changed while we published: {_few(touched)}, by {_few(movers)}",
+                hint="look at these commits; run again to publish over them",
+            )
+
+    def _check(self, commit: str, before: State) -> None:
+        """Look at what came of it: the Hub leaves out, without a word, what a `.gitignore` in the repository names."""
+        now = self.state(commit)
+        absent = [*self._additions(now), *sorted((before.ours - set(self.wanted)) & set(now.files))]
+        if absent:
+            raise PublishError(
+                f"{self}: the commit {commit[:8]} is not what was sent: {_few(absent)}",
+                hint="does a .gitignore in the repository name them? Remove it, and run again",
+            )
+
+
+def _receipt(recipe: str) -> str:
+    return f"{_RECEIPTS}/{recipe}.json"
+
+
+def _few(names: list[str]) -> str:
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest

@@ -1,0 +1,216 @@
+"""The model card, and every way to load that it shows, against the loopback Hub and against the folder itself."""
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import foreign
+import pytest
+import tiny
+import yaml
+from canonical import files_of
+from hub.example import OWNER
+
+from loramerge import read_recipe, run
+
+# huggingface_hub 2.4 uploads large files with an argument that httpx2 calls deprecated
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+REPO = "tester/two"
+OUTPUTS = """
+  - {kind: adapter, format: peft}
+  - {kind: adapter, format: diffusers}
+  - {kind: adapter, format: kohya}
+  - {kind: pipeline}
+  - {kind: inputs}
+"""
+SNIPPETS = {
+    "PEFT: `peft`": "two",
+    "diffusers: `diffusers`": "two",
+    "ComfyUI, A1111: `kohya`": "two",
+    "diffusers, without any LoRA: `pipeline`": "two",
+    "PEFT: `inputs`, ink alone": "ink",
+    "PEFT: `inputs`, glow alone": "glow",
+}
+
+
+def lora(folder, name, seed):
+    pairs = foreign.random_lora(tiny.sd15(), seed=seed, rank=4, alpha=2.0)
+    return foreign.write_kohya(
+        pairs,
+        folder / f"{name}.safetensors",
+        text_prefixes=("lora_te_",),
+        metadata={"modelspec.trigger_phrase": f"in {name}"},
+    )
+
+
+def write_recipe(folder, *, base, outputs=OUTPUTS, extra=""):
+    for seed, name in enumerate(("ink", "glow")):
+        lora(folder, name, seed)
+    path = folder / "two.yaml"
+    path.write_text(
+        f"version: 1\nname: two\ndescription: Ink that glows.\nlicense: openrail++\nbase: {{source: {base}}}\nloras:\n"
+        "  - {name: ink, source: ink.safetensors, weight: 0.7}\n"
+        "  - {name: glow, source: glow.safetensors, weight: {unet: {down: 0.5, mid: 1.0}}}\n"
+        f"merge: {{combination_type: cat}}\noutputs: {outputs}\n{extra}"
+    )
+    return read_recipe(path)
+
+
+def metadata(card):
+    return yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)[1])
+
+
+def snippets(card):
+    """Title → (language, code)."""
+    found = re.findall(r"^### (.+?)\n\n```(\w+)\n(.*?)\n```$", card, re.DOTALL | re.MULTILINE)
+    return {title: (language, code) for title, language, code in found}
+
+
+def picture(pipeline):
+    import torch
+
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator("cpu").manual_seed(0)
+    return torch.from_numpy(
+        pipeline("fox", num_inference_steps=2, guidance_scale=1.0, generator=generator, output_type="np").images[0]
+    )
+
+
+def loaded(language, code, folder, base):
+    """The pipeline that a snippet makes; one for ComfyUI brings a file, which diffusers reads as well."""
+    from diffusers import DiffusionPipeline
+
+    (folder / "ComfyUI/models/loras").mkdir(parents=True, exist_ok=True)
+    if language == "bash":
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(["bash", "-ec", code], cwd=folder, check=True, env={**os.environ, "PATH": path})
+        (file,) = (folder / "ComfyUI/models/loras").rglob("two.safetensors")
+        pipeline = DiffusionPipeline.from_pretrained(base)
+        pipeline.load_lora_weights(file.parent, weight_name=file.name)
+        return pipeline
+    names = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what upstream libraries say to each other
+        exec(code, names)  # noqa: S102  the card's own code is what is tested
+    return names["pipeline"]
+
+
+def check_snippets(card, folder, base):
+    """Every one makes a pipeline that draws what the merge draws, or a single LoRA its own picture."""
+    import torch
+    from diffusers import DiffusionPipeline
+
+    found = snippets(card)
+    assert set(found) == set(SNIPPETS)
+    pictures = {title: picture(loaded(*snippet, folder, base)) for title, snippet in found.items()}
+    plain = picture(DiffusionPipeline.from_pretrained(base))
+    merged = pictures["diffusers, without any LoRA: `pipeline`"]
+    for title, of in SNIPPETS.items():
+        assert (pictures[title] - plain).abs().max() > 1e-3
+        same = torch.allclose(pictures[title], merged, atol=1e-4)
+        assert same == (of == "two"), title
+
+
+@pytest.fixture
+def base(hub):
+    """A base on the Hub."""
+    folder = tiny.folder("sd15")
+    hub.repository("org/tiny", {name: (folder / name).read_bytes() for name in files_of(folder)})
+    return "org/tiny"
+
+
+def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
+    from diffusers import DiffusionPipeline
+    from peft import PeftModel
+
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    extra = f"publish:\n  - {{kind: hub, repo: {REPO}, tag: v1}}\n"
+    recipe = write_recipe(tmp_path, base=f"hf://{base}", extra=extra)
+    result = run(recipe, out=tmp_path / "out")
+    assert [receipt.changed for receipt in result.receipts] == [True]
+    assert [receipt.changed for receipt in run(recipe, out=tmp_path / "out").receipts] == [False]
+    monkeypatch.delenv("HF_TOKEN")
+    card = (result.artifact / "README.md").read_text()
+    assert OWNER not in card
+    assert metadata(card)["base_model"] == base
+    assert hub.store.repositories["model", base].head in card
+    check_snippets(card, tmp_path / "elsewhere", base)
+    pipeline = DiffusionPipeline.from_pretrained(base)
+    PeftModel.from_pretrained(pipeline.unet, REPO, subfolder="peft/unet", revision="v1")
+    pipeline.load_lora_weights(REPO, subfolder="kohya", weight_name="two.safetensors", revision="v1")
+
+
+def test_every_snippet_runs_in_the_artifact(tmp_path, monkeypatch):
+    base = str(tiny.folder("sd15"))
+    result = run(write_recipe(tmp_path, base=base), out=tmp_path / "out")
+    card = (result.artifact / "README.md").read_text()
+    monkeypatch.chdir(result.artifact)
+    check_snippets(card, result.artifact, base)
+
+
+def test_one_output_alone_is_loaded_from_the_root(hub, base, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    outputs = "[{kind: pipeline}, {kind: adapter, format: kohya}]"
+    extra = f"publish:\n  - {{kind: hub, repo: {REPO}, tag: v1, outputs: [pipeline]}}\n"
+    result = run(write_recipe(tmp_path, base=f"hf://{base}", outputs=outputs, extra=extra), out=tmp_path / "out")
+    card = (result.artifact / "README.md").read_text()
+    language, code = snippets(card)["diffusers, without any LoRA: `pipeline`"]
+    assert f'from_pretrained("{REPO}", revision="v1")' in code
+    picture(loaded(language, code, tmp_path, base))
+    published = hub.store.repositories["model", REPO].resolve("v1").files
+    assert {"README.md", "recipe.yaml", "report.json", "model_index.json"} <= set(published)
+    assert not [name for name in published if name.startswith(("kohya", "pipeline"))]
+
+
+def test_what_the_hub_reads(base, tmp_path):
+    extra = f"preview: {{prompts: [fox, sun], seeds: [0, 1], steps: 1, width: {tiny.SIZE}, height: {tiny.SIZE}}}\n"
+    outputs = "[{kind: adapter, format: diffusers}]"
+    result = run(write_recipe(tmp_path, base=f"hf://{base}", outputs=outputs, extra=extra), out=tmp_path / "out")
+    card = (result.artifact / "README.md").read_text()
+    found = metadata(card)
+    widget = found.pop("widget")
+    assert found == {
+        "base_model": "org/tiny",
+        "base_model_relation": "adapter",
+        "instance_prompt": "in ink, in glow",
+        "library_name": "diffusers",
+        "license": "openrail++",
+        "pipeline_tag": "text-to-image",
+        "tags": ["diffusers", "text-to-image", "stable-diffusion", "loramerge", "lora", "template:sd-lora"],
+    }
+    assert [each["text"] for each in widget] == ["fox", "fox", "sun", "sun"]
+    assert all((result.artifact / each["output"]["url"]).is_file() for each in widget)
+    assert "(preview/preview.png)" in card
+    assert "Ink that glows." in card
+    assert "| ink | `ink.safetensors` | 0.7 | 4 |" in card
+    assert "Merged by `cat`." in card
+    assert re.search(r"\| unet \| \d\.\de-\d\d \| 8 \|", card)
+    assert (tmp_path / "two.yaml").read_text().strip() in card
+    assert "loramerge run recipe.yaml" in card
+    assert result.report["license"] == "openrail++"
+
+
+def test_a_pipeline_alone_is_a_merge_and_no_lora(base, tmp_path):
+    recipe = write_recipe(tmp_path, base=f"hf://{base}", outputs="[{kind: pipeline}]")
+    card = (run(recipe, out=tmp_path / "out").artifact / "README.md").read_text()
+    assert metadata(card)["base_model_relation"] == "merge"
+    assert "lora" not in metadata(card)["tags"]
+
+
+def test_the_same_input_has_the_same_card(tmp_path):
+    recipe = write_recipe(tmp_path, base=tiny.folder("sd15"), outputs="[{kind: adapter, format: peft}]")
+    cards = [(run(recipe, out=tmp_path / name).artifact / "README.md").read_bytes() for name in ("a", "b")]
+    assert cards[0] == cards[1]
+    assert b"base_model:" not in cards[0]
+
+
+def test_code_in_a_recipe_ends_no_fence(tmp_path):
+    extra = "# ```\n# ````\n"
+    outputs = "[{kind: adapter, format: kohya}]"
+    recipe = write_recipe(tmp_path, base=tiny.folder("sd15"), outputs=outputs, extra=extra)
+    card = (run(recipe, out=tmp_path / "out").artifact / "README.md").read_text()
+    assert "\n`````yaml\nversion: 1" in card
