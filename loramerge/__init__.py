@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loramerge.stages.combine import Combined, WeightedAdapter, combine
     from loramerge.stages.load import load_adapter, load_base
     from loramerge.stages.run import Result, run
+    from loramerge.stages.verify import Verified, verify
 
 __all__ = [
     "Adapter",
@@ -25,12 +26,14 @@ __all__ = [
     "LowRank",
     "Recipe",
     "Result",
+    "Verified",
     "WeightedAdapter",
     "combine",
     "load_adapter",
     "load_base",
     "read_recipe",
     "run",
+    "verify",
 ]
 
 # Imported when first asked for: `loramerge validate` must not wait for what only `run` needs.
@@ -41,12 +44,14 @@ _HOMES = {
     "LowRank": ("loramerge.adapter", "LowRank"),
     "Recipe": ("loramerge.recipe", "Recipe"),
     "Result": ("loramerge.stages.run", "Result"),
+    "Verified": ("loramerge.stages.verify", "Verified"),
     "WeightedAdapter": ("loramerge.stages.combine", "WeightedAdapter"),
     "combine": ("loramerge.stages.combine", "combine"),
     "load_adapter": ("loramerge.stages.load", "load_adapter"),
     "load_base": ("loramerge.stages.load", "load_base"),
     "read_recipe": ("loramerge.recipe", "read"),
     "run": ("loramerge.stages.run", "run"),
+    "verify": ("loramerge.stages.verify", "verify"),
 }
 
 

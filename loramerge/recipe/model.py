@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -76,6 +76,7 @@ class _Reading:
     """Where a recipe was read; it takes no part in comparing recipes."""
 
     folder: Path | None = field(default=None, compare=False)
+    path: Path | None = field(default=None, compare=False)
     text: str = field(default="", compare=False)
 
 
@@ -98,6 +99,11 @@ class Recipe(StrictModel):
     def folder(self) -> Path:
         """Where relative paths in the recipe start."""
         return self._reading.folder or Path.cwd()
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the recipe was read from; None for standard input and for what never was a file."""
+        return self._reading.path
 
     @property
     def text(self) -> str:
@@ -139,8 +145,10 @@ def read(path: Path | str, *, overrides: Sequence[str] = ()) -> Recipe:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RecipeProblemsError([Problem(whole, (), f"can't read the recipe: {reason}")]) from error
-    folder = Path.cwd() if path == "-" else Path(path).absolute().parent
-    return parse(text, origin=name, folder=folder, overrides=overrides)
+    file = None if path == "-" else Path(path).absolute()
+    recipe = parse(text, origin=name, folder=file.parent if file else Path.cwd(), overrides=overrides)
+    recipe._reading = replace(recipe._reading, path=file)  # noqa: SLF001  its own
+    return recipe
 
 
 def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -169,7 +177,7 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
         document.problems += _problems(error, document)
     if document.problems:
         raise RecipeProblemsError(document.problems)
-    recipe._reading = _Reading(folder, yaml_document.dump(document.data) if settings else text)  # noqa: SLF001  its own
+    recipe._reading = _Reading(folder, text=yaml_document.dump(document.data) if settings else text)  # noqa: SLF001  its own
     return recipe
 
 

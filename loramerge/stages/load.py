@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,18 +63,22 @@ class Loaded:
     Attributes:
         base: Without its weights.
         base_folder: Where the base's files lie; with weights only if an output needs them.
+        base_files: What was used of the base.
         variant: Variant of the base's weight files, where they have it.
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
+        licenses: Reference of the base or a LoRA → its licence, where that is known.
     """
 
     base: Base
     base_folder: Path
+    base_files: tuple[InputFile, ...]
     variant: str | None
     revision: str | None
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
+    licenses: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
@@ -85,7 +90,8 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     """
     progress = progress or Silent()
     progress.start("load", 1 + len(resolved.loras))
-    folder = resolved.base.fetch(resolved.base_files or resolved.base_configs)
+    names = resolved.base_files or resolved.base_configs
+    folder = resolved.base.fetch(names)
     base = read_base(resolved.base.reference, folder)
     progress.advance()
     loras, notes = [], []
@@ -97,6 +103,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     return Loaded(
         base=base,
         base_folder=folder,
+        base_files=_input_files(folder, names),
         variant=resolved.variant,
         revision=resolved.base.revision,
         loras=tuple(loras),
@@ -119,19 +126,20 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
     if left_out:
         shown = "; ".join(map(str, left_out[:3])) + (f"; and {len(left_out) - 3} more" if len(left_out) > 3 else "")  # noqa: PLR2004
         notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {shown}")
-    files = tuple(
-        InputFile(name, (folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(entry.names)
-    )
     loaded = LoadedLora(
         name=lora.name,
         reference=located.reference,
         revision=located.revision,
-        files=files,
+        files=_input_files(folder, entry.names),
         format=found,
         weight=plain_weight(lora.weight),
         adapter=fitted,
     )
     return loaded, notes
+
+
+def _input_files(folder: Path, names: Iterable[str]) -> tuple[InputFile, ...]:
+    return tuple(InputFile(name, (folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(names))
 
 
 def load_base(reference: str, *, revision: str | None = None, folder: Path | None = None) -> Base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +17,15 @@ from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import write_folder
 from loramerge.preview import render
 from loramerge.progress import Progress, Silent
+from loramerge.provenance import PREVIEW, RECIPE, input_uri, provenance
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.stages.fuse import fuse
+from loramerge.statement import STATEMENT
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.recipe import Recipe
     from loramerge.stages.load import Loaded
-
-RECIPE = "recipe.yaml"
-PREVIEW = "preview"
 
 
 def write(
@@ -38,14 +38,14 @@ def write(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> None:
-    """Write every output of the recipe, its preview, the recipe itself and the report.
+    """Write every output of the recipe, its preview, the recipe itself, the report and the provenance.
 
     Args:
         folder: Empty; whoever made it puts it in its place when all is written.
         recipe: Names the outputs.
         loaded: The inputs, and the base's files where an output needs them.
         merged: The merged LoRA.
-        report: Becomes report.json, with size and sha256 of every other file.
+        report: Becomes report.json.
         device: Where previews are drawn.
         progress: Told of every output.
 
@@ -54,36 +54,36 @@ def write(
     """
     progress = progress or Silent()
     progress.start("write", len(recipe.outputs))
+    labels = _labels(recipe, loaded)
     for output in recipe.outputs:
         place = folder / output.folder
         _make(place)
         if isinstance(output, AdapterOutput):
-            output.write(merged, loaded.base, _labels(recipe, loaded), place)
+            output.write(merged, loaded.base, labels, place)
         elif isinstance(output, PipelineOutput):
             fuse(loaded.base_folder, loaded.variant, loaded.base, merged, output, place)
         else:
-            _write_inputs(output, loaded, place)
+            _write_inputs(output, loaded, labels, place)
         progress.advance()
     if recipe.preview is not None:
         _draw(folder, recipe, loaded, merged, device, progress)
     try:
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
-        files = {
-            name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files_of(folder).items()
-        }
-        complete = {**report, "files": files}
-        text = json.dumps(complete, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+        files = {name: sha256_of(path) for name, path in files_of(folder).items()}
+        statement = provenance(recipe, loaded, files, device=device)
+        (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
     except OSError as error:
         raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
 
 
-def _write_inputs(output: InputsOutput, loaded: Loaded, place: Path) -> None:
+def _write_inputs(output: InputsOutput, loaded: Loaded, labels: Labels, place: Path) -> None:
     """The UNet's part lies in the LoRA's own folder, as `subfolder=` finds it; text encoders lie in folders below."""
     for lora in loaded.loras:
         for component, modules in lora.adapter.components.items():
             folder = place / lora.name if component == "unet" else place / lora.name / component
-            write_folder(modules, component, loaded.base, output.dtype, folder)
+            write_folder(modules, component, loaded.base, output.dtype, folder, labels.origin(lora.name))
 
 
 def _draw(folder: Path, recipe: Recipe, loaded: Loaded, merged: Adapter, device: str, progress: Progress) -> None:
@@ -109,7 +109,11 @@ def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
     return Labels(
         name=recipe.name,
         description=recipe.description,
-        inputs={lora.name: lora.reference for lora in loaded.loras},
+        recipe_sha256=hashlib.sha256(recipe.text.encode()).hexdigest(),
+        inputs={
+            lora.name: {input_uri(lora.reference, lora.revision, file.name): file.sha256 for file in lora.files}
+            for lora in loaded.loras
+        },
         trigger_phrases=tuple(phrases),
         tag_frequency=tags,
     )
