@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge.errors import SourceError
 from loramerge.fidelity import measure, total
 from loramerge.tensors import opened
 
@@ -47,6 +48,9 @@ class Distance:
         return self.value <= self.tolerance
 
 
+UNREADABLE = Distance("content that can be read", math.inf, 0.0)
+
+
 def adapters(old: Adapter, new: Adapter, dtype: str) -> Distance:
     """Compare two LoRAs by their deltas, component by component; the largest distance counts.
 
@@ -58,7 +62,7 @@ def adapters(old: Adapter, new: Adapter, dtype: str) -> Distance:
     value = math.inf
     if [entry[:2] for entry in old] == [entry[:2] for entry in new]:
         errors = (total(modules) for modules in measure(new, {"old": (old, lambda *_: 1.0)}).values())
-        value = max((0.0 if error is None else error for error in errors), default=0.0)
+        value = _largest(0.0 if error is None else error for error in errors)
     tolerance = ADAPTER_TOLERANCE.get(dtype, ADAPTER_TOLERANCE["F32"])
     return Distance("relative error of the deltas", value, tolerance)
 
@@ -68,8 +72,8 @@ def files(old: Path, new: Path) -> Distance:
     compare = _BY_ENDING.get(new.suffix, _bytes)
     try:
         return compare(old, new)
-    except (ValueError, OSError):
-        return Distance("readable content", math.inf, 0.0)
+    except (ValueError, OSError, SourceError):
+        return UNREADABLE
 
 
 def _tensors(old: Path, new: Path) -> Distance:
@@ -84,7 +88,12 @@ def _tensors(old: Path, new: Path) -> Distance:
             before, after = one.tensor(key).double(), other.tensor(key).double()
             size, difference = float(before.norm()), float((after - before).norm())
             errors.append(difference / size if size > 0 else math.inf * difference if difference else 0.0)
-    return Distance(what, max(errors, default=0.0), TENSOR_TOLERANCE)
+    return Distance(what, _largest(errors), TENSOR_TOLERANCE)
+
+
+def _largest(values: Iterable[float]) -> float:
+    """The largest value; infinite where one is no number, which `max` may pass over."""
+    return max((math.inf if math.isnan(value) else value for value in values), default=0.0)
 
 
 def _pictures(old: Path, new: Path) -> Distance:

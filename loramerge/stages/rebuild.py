@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge import comparison
 from loramerge.digest import files_of
-from loramerge.errors import Finding, UsageError, VerificationError
+from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.formats import AdapterOutput
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.provenance import RECIPE, Provenance
@@ -154,7 +154,10 @@ def _adapters(folder: str, old: Mapping[str, Path], new: Mapping[str, Path], bas
         }
         name, path = next(iter(inside.items()))
         place = path.parents[name.count("/")]
-        read.append(read_lora(folder, place, lora_files(folder, sorted(inside)), base)[1])
+        try:
+            read.append(read_lora(folder, place, lora_files(folder, sorted(inside)), base)[1])
+        except SourceError:
+            return comparison.UNREADABLE
     with opened(next(path for name, path in inside.items() if name.endswith(".safetensors"))) as file:
         dtype = file.dtype(next(key for key in file.keys if not key.endswith(".alpha")))
     return comparison.adapters(read[0], read[1], dtype)
