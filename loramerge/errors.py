@@ -81,15 +81,16 @@ class VerificationError(LoramergeError):
     """An artifact is not what its provenance says, or can't be made again.
 
     Args:
-        reference: The artifact.
+        reference: The artifact; the whole message where there are no findings.
         findings: Everything that is wrong with it.
         hint: What to do about it.
     """
 
     exit_code = ExitCode.NOT_VERIFIED
 
-    def __init__(self, reference: str, findings: Sequence[Finding], *, hint: str = "") -> None:
-        super().__init__("\n".join(f"{reference}: {finding.message}" for finding in findings), hint=hint)
+    def __init__(self, reference: str, findings: Sequence[Finding] = (), *, hint: str = "") -> None:
+        lines = [f"{reference}: {finding.message}" for finding in findings]
+        super().__init__("\n".join(lines) or reference, hint=hint)
         self.findings = tuple(findings)
 
 
