@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from loramerge.stages.load import load_adapter, load_base
     from loramerge.stages.lock import lock as lock_sources
     from loramerge.stages.run import Result, run
+    from loramerge.stages.verify import Verified, verify
 
 __all__ = [
     "Adapter",
@@ -29,6 +30,7 @@ __all__ = [
     "LowRank",
     "Recipe",
     "Result",
+    "Verified",
     "WeightedAdapter",
     "combine",
     "load_adapter",
@@ -37,6 +39,7 @@ __all__ = [
     "read_lock",
     "read_recipe",
     "run",
+    "verify",
 ]
 
 # Imported when first asked for: `loramerge validate` must not wait for what only `run` needs.
@@ -48,6 +51,7 @@ _HOMES = {
     "LowRank": ("loramerge.adapter", "LowRank"),
     "Recipe": ("loramerge.recipe", "Recipe"),
     "Result": ("loramerge.stages.run", "Result"),
+    "Verified": ("loramerge.stages.verify", "Verified"),
     "WeightedAdapter": ("loramerge.stages.combine", "WeightedAdapter"),
     "combine": ("loramerge.stages.combine", "combine"),
     "load_adapter": ("loramerge.stages.load", "load_adapter"),
@@ -56,6 +60,7 @@ _HOMES = {
     "read_lock": ("loramerge.lock", "read"),
     "read_recipe": ("loramerge.recipe", "read"),
     "run": ("loramerge.stages.run", "run"),
+    "verify": ("loramerge.stages.verify", "verify"),
 }
 
 

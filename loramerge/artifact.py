@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
+from loramerge.statement import STATEMENT, Statement
 from loramerge.words import some
 
 REPORT = "report.json"
@@ -46,15 +47,25 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
     if not place.is_dir():
         raise LoramergeError(f"{place} is a file", hint=hint)
     try:
-        report = json.loads((place / REPORT).read_text(encoding="utf-8"))
-        name, files = report["recipe"]["name"], set(report["files"])
+        name, files = _papers(place)
     except (OSError, ValueError, KeyError, TypeError):
         raise LoramergeError(f"{place} exists and is no artifact of loramerge", hint=hint) from None
     if name != recipe:
         raise LoramergeError(f"{place} is an artifact of the recipe {name}, not of {recipe}", hint=hint)
-    foreign = sorted(set(files_of(place)) - files - {REPORT})
+    foreign = sorted(set(files_of(place)) - files)
     if foreign:
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
+
+
+def _papers(place: Path) -> tuple[str, set[str]]:
+    """The recipe's name and all files of an artifact, as it says itself."""
+    if (place / STATEMENT).exists():
+        statement = Statement.parse((place / STATEMENT).read_text(encoding="utf-8"))
+        name = statement.predicate["buildDefinition"]["externalParameters"]["recipe"]["name"]
+        return str(name), {*statement.subjects, STATEMENT}
+    # loramerge 0.1 wrote no provenance; its report listed the files.
+    report = json.loads((place / REPORT).read_text(encoding="utf-8"))
+    return str(report["recipe"]["name"]), {*report["files"], REPORT}
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 A message says what is wrong and where; the hint says what to do. Anything that is not a `LoramergeError` is a defect.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 
 class ExitCode(IntEnum):
@@ -56,6 +59,39 @@ class MismatchError(LoramergeError):
     """Inputs that are fine by themselves do not fit together: wrong base, ranks, shapes."""
 
     exit_code = ExitCode.MISMATCH
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that keeps an artifact from being what its provenance says.
+
+    Attributes:
+        kind: `provenance` is missing or damaged; a file is `changed`, `missing` or `extra`; made again from its
+            recipe, an `input` or a file is `different`.
+        file: Its name in the artifact; for an input, its place.
+        message: The same in words.
+    """
+
+    kind: Literal["provenance", "changed", "missing", "extra", "input", "different"]
+    file: str
+    message: str
+
+
+class VerificationError(LoramergeError):
+    """An artifact is not what its provenance says, or can't be made again.
+
+    Args:
+        reference: The artifact; the whole message where there are no findings.
+        findings: Everything that is wrong with it.
+        hint: What to do about it.
+    """
+
+    exit_code = ExitCode.NOT_VERIFIED
+
+    def __init__(self, reference: str, findings: Sequence[Finding] = (), *, hint: str = "") -> None:
+        lines = [f"{reference}: {finding.message}" for finding in findings]
+        super().__init__("\n".join(lines) or reference, hint=hint)
+        self.findings = tuple(findings)
 
 
 class PublishError(LoramergeError):

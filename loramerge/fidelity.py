@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loramerge.threads import one_thread
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -60,13 +62,14 @@ def measure(merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]) -> d
         By component and module, for every module of the merge.
     """
     found: dict[str, dict[str, ModuleFidelity]] = {}
-    for component, module, pair in merged:
-        inputs = {
-            name: (adapter.components[component][module], weight)
-            for name, (adapter, weigh) in loras.items()
-            if module in adapter.components.get(component, {}) and (weight := weigh(component, module)) != 0
-        }
-        found.setdefault(component, {})[module] = _module(pair, inputs)
+    with one_thread():
+        for component, module, pair in merged:
+            inputs = {
+                name: (adapter.components[component][module], weight)
+                for name, (adapter, weigh) in loras.items()
+                if module in adapter.components.get(component, {}) and (weight := weigh(component, module)) != 0
+            }
+            found.setdefault(component, {})[module] = _module(pair, inputs)
     return found
 
 

@@ -54,8 +54,11 @@ def report(
 
 
 def environment(device: str) -> dict[str, str]:
-    """Versions of what computed the merge."""
+    """What computed the merge: versions, and what decides how sums are rounded."""
+    import torch
+
     return {
+        "cpu": torch.backends.cpu.get_cpu_capability(),
         "device": device,
         "loramerge": version("loramerge"),
         "machine": platform.machine(),

@@ -7,6 +7,7 @@ from loramerge import artifact
 from loramerge.artifact import check_place, replacing
 from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
+from loramerge.statement import Statement
 
 
 def make(place, recipe="mine", **files):
@@ -86,6 +87,23 @@ def test_a_folder_that_holds_what_must_stay_is_never_replaced(tmp_path, monkeypa
     for place, inputs in ((tmp_path, []), (tmp_path / "a" / "b", []), (tmp_path / "a", [tmp_path / "a" / "b"])):
         with pytest.raises(LoramergeError, match="an artifact replaces its folder"):
             check_place(place, "mine", force=True, inputs=inputs)
+
+
+def test_what_an_artifact_holds_is_in_its_provenance(tmp_path):
+    place = make(tmp_path / "x", a="1")
+    recipe = {"buildDefinition": {"externalParameters": {"recipe": {"name": "mine"}}}}
+    statement = Statement({"a": "0" * 64, "report.json": "0" * 64}, recipe)
+    (place / "provenance.json").write_text(statement.text())
+    (place / "report.json").write_text("{}")
+    check_place(place, "mine", force=False)
+    with pytest.raises(LoramergeError, match="an artifact of the recipe mine, not of other"):
+        check_place(place, "other", force=False)
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(LoramergeError, match=r"not the artifact's: notes.txt"):
+        check_place(place, "mine", force=False)
+    (place / "provenance.json").write_text("{}")
+    with pytest.raises(LoramergeError, match="no artifact of loramerge"):
+        check_place(place, "mine", force=False)
 
 
 def test_nothing_else_is_replaced_without_force(tmp_path):

@@ -74,7 +74,12 @@ class DiffusersOutput(AdapterOutput):
                 flat[f"{key}.lora_A.weight"], flat[f"{key}.lora_B.weight"] = rounded(pair, self.dtype, module)
             described = settings_for(modules, base.components[component].modules, _without_text_model)
             settings |= {f"{component}.{key}": value for key, value in described.items()}
-        metadata = {"format": "pt", "name": labels.name, _METADATA: json.dumps(settings, indent=2, sort_keys=True)}
+        metadata = {
+            "format": "pt",
+            "name": labels.name,
+            _METADATA: json.dumps(settings, indent=2, sort_keys=True),
+            **labels.origin(),
+        }
         if labels.description:
             metadata["description"] = labels.description
         if labels.trigger_phrases:

@@ -82,6 +82,7 @@ class KohyaOutput(AdapterOutput):
             "ss_network_dim": _single(ranks),
             "ss_network_module": "networks.lora",
             "ss_output_name": labels.name,
+            **labels.origin(),
         }
         if base.family == "sd2":
             metadata["ss_v2"] = "True"

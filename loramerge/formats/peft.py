@@ -59,12 +59,13 @@ class PeftOutput(AdapterOutput):
 
     def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
         """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`."""
-        del labels
         for component, modules in adapter.components.items():
-            write_folder(modules, component, base, self.dtype, folder / component)
+            write_folder(modules, component, base, self.dtype, folder / component, labels.origin())
 
 
-def write_folder(modules: Modules, component: str, base: Base, dtype: str, folder: Path) -> None:
+def write_folder(
+    modules: Modules, component: str, base: Base, dtype: str, folder: Path, metadata: Mapping[str, str] | None = None
+) -> None:
     """One component's pairs as a PEFT adapter.
 
     Modules bear the names that they have in memory under the installed transformers: PEFT matches keys exactly.
@@ -87,7 +88,7 @@ def write_folder(modules: Modules, component: str, base: Base, dtype: str, folde
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
-    tensors.write(folder / WEIGHTS, flat, {"format": "pt"})
+    tensors.write(folder / WEIGHTS, flat, {"format": "pt", **(metadata or {})})
 
 
 def _places(names: Mapping[str, tuple[str, Role] | None], component: str) -> Iterable[tuple[str, Place | None]]:

@@ -1,7 +1,7 @@
 """The recipe: one YAML file that says what is merged, how, and what becomes of it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -67,6 +67,7 @@ class _Reading:
     """Where a recipe was read; it takes no part in comparing recipes."""
 
     folder: Path | None = field(default=None, compare=False)
+    path: Path | None = field(default=None, compare=False)
     text: str = field(default="", compare=False)
     origin: str = field(default="", compare=False)
 
@@ -104,6 +105,11 @@ class Recipe(StrictModel):
         return self._reading.origin
 
     @property
+    def path(self) -> Path | None:
+        """The file that the recipe was read from; None for standard input and for what never was a file."""
+        return self._reading.path
+
+    @property
     def text(self) -> str:
         """The recipe as YAML: the file as it was read, or the equivalent of what did not come from one file alone."""
         return self._reading.text or yaml_document.dump(self.model_dump(mode="json", exclude_unset=True))
@@ -131,8 +137,10 @@ def read(path: Path | str, *, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: An override is not of the form `KEY=VALUE`.
     """
     text = read_text(path, what="recipe")
-    folder = Path.cwd() if path == "-" else Path(path).absolute().parent
-    return parse(text, origin=name_of(path), folder=folder, overrides=overrides)
+    file = None if path == "-" else Path(path).absolute()
+    recipe = parse(text, origin=name_of(path), folder=file.parent if file else Path.cwd(), overrides=overrides)
+    recipe._reading = replace(recipe._reading, path=file)  # noqa: SLF001  its own
+    return recipe
 
 
 def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -162,7 +170,7 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
     if document.problems:
         raise RecipeProblemsError(document.problems)
     recipe._reading = _Reading(  # noqa: SLF001  its own
-        folder, yaml_document.dump(document.data) if settings else text, origin
+        folder, text=yaml_document.dump(document.data) if settings else text, origin=origin
     )
     return recipe
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.tensors import opened
+from loramerge.threads import one_thread
 from loramerge.upstream import quiet
 from loramerge.words import some
 
@@ -105,7 +106,8 @@ def _add(layer: nn.Module, pair: LowRank, output: PipelineOutput, module: str) -
     weight = layer.weight
     if not isinstance(weight, torch.nn.Parameter):
         raise LoramergeError(f"{module} has no weight to add to")
-    delta = (pair.up.flatten(1) * pair.scale) @ pair.down.flatten(1)
+    with one_thread():
+        delta = (pair.up.flatten(1) * pair.scale) @ pair.down.flatten(1)
     summed = weight.data.float().add_(delta.reshape(weight.shape), alpha=output.lora_scale)
     rounded = summed.to(_dtype(output.dtype) if output.dtype else weight.dtype)
     if not rounded.isfinite().all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ class Loaded:
     Attributes:
         base: Without its weights.
         base_files: Those of its files that were fetched; with weights only if an output needs them.
+        base_inputs: The same files, by what they are known by.
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
@@ -71,6 +73,7 @@ class Loaded:
 
     base: Base
     base_files: PipelineFiles
+    base_inputs: tuple[InputFile, ...]
     revision: str | None
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
@@ -98,6 +101,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     return Loaded(
         base=base,
         base_files=PipelineFiles(folder, names, resolved.variant),
+        base_inputs=_input_files(folder, names),
         revision=resolved.base.revision,
         loras=tuple(loras),
         notes=tuple(notes),
@@ -118,19 +122,20 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
     notes = []
     if left_out:
         notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}")
-    files = tuple(
-        InputFile(name, (folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(entry.names)
-    )
     loaded = LoadedLora(
         name=lora.name,
         reference=located.reference,
         revision=located.revision,
-        files=files,
+        files=_input_files(folder, entry.names),
         format=found,
         weight=plain_weight(lora.weight),
         adapter=fitted,
     )
     return loaded, notes
+
+
+def _input_files(folder: Path, names: Iterable[str]) -> tuple[InputFile, ...]:
+    return tuple(InputFile(name, (folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(names))
 
 
 def load_base(reference: str, *, revision: str | None = None, folder: Path | None = None) -> Base:

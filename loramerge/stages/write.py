@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +19,10 @@ from loramerge.formats.peft import write_folder
 from loramerge.lock import text as lock_text
 from loramerge.preview import render
 from loramerge.progress import Progress, Silent
+from loramerge.provenance import LOCK, PREVIEW, RECIPE, input_uri, provenance
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.stages.fuse import fuse
+from loramerge.statement import STATEMENT
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -27,10 +30,6 @@ if TYPE_CHECKING:
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
     from loramerge.stages.load import Loaded
-
-RECIPE = "recipe.yaml"
-LOCK = "recipe.lock.yaml"
-PREVIEW = "preview"
 
 
 def write(
@@ -43,14 +42,14 @@ def write(
     lock: Lock,
     progress: Progress | None = None,
 ) -> None:
-    """Write every output of the recipe, its preview, the recipe and its lock, the model card and the report.
+    """Write every output of the recipe, its preview, the recipe and its lock, the card, the report, the provenance.
 
     Args:
         folder: Empty; whoever made it puts it in its place when all is written.
         recipe: Names the outputs.
         loaded: The inputs, and the base's files where an output needs them.
         combined: The merged LoRA, and the device on which previews are drawn as well.
-        report: Becomes report.json, with size and sha256 of every other file.
+        report: Becomes report.json.
         lock: What the sources of the recipe were.
         progress: Told of every output.
 
@@ -59,40 +58,39 @@ def write(
     """
     merged, progress = combined.adapter, progress or Silent()
     progress.start("write", len(recipe.outputs))
+    labels = _labels(recipe, loaded)
     for output in recipe.outputs:
         place = folder / output.folder
         _make(place)
         if isinstance(output, AdapterOutput):
-            output.write(merged, loaded.base, _labels(recipe, loaded), place)
+            output.write(merged, loaded.base, labels, place)
         elif isinstance(output, PipelineOutput):
             fuse(loaded.base_files, loaded.base, merged, output, place)
         else:
-            _write_inputs(output, loaded, place)
+            _write_inputs(output, loaded, labels, place)
         progress.advance()
     if recipe.preview is not None:
         _draw(folder, recipe, loaded, merged, combined.device, progress)
     try:
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
         (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
-        phrases = _labels(recipe, loaded).trigger_phrases
-        card = model_card(recipe, report, licence=report["license"], trigger_phrases=phrases)
+        card = model_card(recipe, report, licence=report["license"], trigger_phrases=labels.trigger_phrases)
         (folder / CARD).write_text(card, encoding="utf-8")
-        files = {
-            name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files_of(folder).items()
-        }
-        complete = {**report, "files": files}
-        text = json.dumps(complete, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+        files = {name: sha256_of(path) for name, path in files_of(folder).items()}
+        statement = provenance(recipe, loaded, lock, files, device=combined.device)
+        (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
     except OSError as error:
         raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
 
 
-def _write_inputs(output: InputsOutput, loaded: Loaded, place: Path) -> None:
+def _write_inputs(output: InputsOutput, loaded: Loaded, labels: Labels, place: Path) -> None:
     """The UNet's part lies in the LoRA's own folder, as `subfolder=` finds it; text encoders lie in folders below."""
     for lora in loaded.loras:
         for component, modules in lora.adapter.components.items():
             folder = place / lora.name if component == "unet" else place / lora.name / component
-            write_folder(modules, component, loaded.base, output.dtype, folder)
+            write_folder(modules, component, loaded.base, output.dtype, folder, labels.origin(lora.name))
 
 
 def _draw(folder: Path, recipe: Recipe, loaded: Loaded, merged: Adapter, device: str, progress: Progress) -> None:
@@ -119,7 +117,11 @@ def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
     return Labels(
         name=recipe.name,
         description=recipe.description,
-        inputs={lora.name: lora.reference for lora in loaded.loras},
+        recipe_sha256=hashlib.sha256(recipe.text.encode()).hexdigest(),
+        inputs={
+            lora.name: {input_uri(lora.reference, lora.revision, file.name): file.sha256 for file in lora.files}
+            for lora in loaded.loras
+        },
         trigger_phrases=tuple(phrases),
         tag_frequency=tags,
     )

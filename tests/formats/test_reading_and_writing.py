@@ -21,7 +21,8 @@ TOLERANCE = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
 LABELS = Labels(
     "two-become-one",
     "A test.",
-    inputs={"a": "a.safetensors", "b": "b.safetensors"},
+    recipe_sha256="0" * 64,
+    inputs={"a": {"a.safetensors": "a" * 64}, "b": {"b.safetensors": "b" * 64}},
     trigger_phrases=("sks dog", "by Feng"),
     tag_frequency={"10_dog": {"dog": 3}},
 )

@@ -126,7 +126,6 @@ def test_the_report_says_what_went_in_and_what_came_out(tmp_path):
     assert set(report["loras"][0]["ranks"]) == {"3", "4"}
     assert sum(report["loras"][0]["ranks"].values()) == sum(map(len, pairs[0].values()))
     assert report["fidelity"]["unet"]["error"] > 0.5
-    assert set(report["files"]) == set(files_of(result.artifact)) - {"report.json"}
     assert any("`cat` is exact" in note for note in report["notes"])
     assert str(tmp_path) not in json.dumps(report["environment"])
 

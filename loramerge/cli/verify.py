@@ -1,0 +1,111 @@
+"""`loramerge verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loramerge.cli import console, options, progress
+from loramerge.errors import ExitCode, VerificationError
+
+if TYPE_CHECKING:
+    from loramerge.stages.rebuild import Rebuilt
+    from loramerge.stages.verify import Verified
+
+
+@click.command(
+    epilog=options.examples(
+        "loramerge verify dist/quickstart",
+        "loramerge verify hf://owner/merge@v1.0 --json | jq -r '.[].findings[].file'",
+        "loramerge verify dist/quickstart --rebuild --recipe recipes/quickstart.yaml",
+    )
+)
+@click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
+@click.option("--rebuild", is_flag=True, help="Make it again from its recipe, and compare file by file.")
+@click.option(
+    "--recipe",
+    metavar="PATH",
+    type=click.Path(exists=True),
+    help="Where its recipe lies, for --rebuild: relative paths start there.",
+)
+@options.as_json
+@options.verbose
+def command(artifacts: tuple[str, ...], rebuild: bool, recipe: str | None, as_json: bool, verbose: bool) -> ExitCode:
+    """Check every file of artifacts against their provenance.
+
+    ARTIFACT is a folder, or hf://owner/name[@revision]. Files that were changed, are missing or extra are named, all
+    of them; exits with 6 when there are any. With --rebuild the artifact is made again from its own recipe and
+    inputs, and must come out the same: to the byte, or within the tolerance that is printed where bytes depend on
+    the environment.
+    """
+    from loramerge.stages.verify import verify
+
+    place = Path(recipe) if recipe is not None else None
+    found: list[dict[str, Any]] = []
+    for artifact in artifacts:
+        try:
+            with progress.shown(artifact, as_json=as_json) as watcher:
+                verified = verify(artifact, rebuild=rebuild, recipe=place, progress=watcher)
+        except VerificationError as error:  # noqa: PERF203  every artifact is looked at
+            found.append(_failed(artifact, error))
+            if not as_json:
+                console.error(error.message, error.hint)
+        else:
+            found.append(_passed(verified))
+            if not as_json:
+                console.result("\n".join(_lines(verified, verbose=verbose)))
+    if as_json:
+        console.document(found)
+    return ExitCode.DONE if all(each["verified"] for each in found) else ExitCode.NOT_VERIFIED
+
+
+def _failed(artifact: str, error: VerificationError) -> dict[str, Any]:
+    findings = [{"kind": each.kind, "file": each.file, "message": each.message} for each in error.findings]
+    return {"artifact": artifact, "verified": False, "findings": findings, "hint": error.hint or None}
+
+
+def _passed(verified: Verified) -> dict[str, Any]:
+    return {
+        "artifact": verified.reference,
+        "verified": True,
+        "recipe": verified.provenance.recipe,
+        "files": len(verified.provenance.files),
+        "findings": [],
+        "rebuilt": _as_data(verified.rebuilt) if verified.rebuilt else None,
+    }
+
+
+def _as_data(rebuilt: Rebuilt) -> dict[str, Any]:
+    return {
+        "reasons": list(rebuilt.reasons),
+        "identical": list(rebuilt.identical),
+        "within_tolerance": {
+            name: {"what": each.what, "value": each.value, "tolerance": each.tolerance}
+            for name, each in rebuilt.close.items()
+        },
+    }
+
+
+def _lines(verified: Verified, *, verbose: bool) -> Iterator[str]:
+    files = console.counted(len(verified.provenance.files), "file")
+    yield f"{verified.reference}: {files}, all as the provenance of {verified.provenance.recipe} says"
+    if verified.rebuilt is not None:
+        yield from _comparison(verified.rebuilt, verbose=verbose)
+
+
+def _comparison(rebuilt: Rebuilt, *, verbose: bool) -> Iterator[str]:
+    if not rebuilt.close:
+        yield f"  made again: {console.counted(len(rebuilt.identical), 'file')}, identical to the byte"
+        return
+    yield f"  made again: {len(rebuilt.identical)} identical to the byte, {len(rebuilt.close)} within tolerance"
+    for reason in rebuilt.reasons:
+        yield f"    bytes may differ: {reason}"
+    for what, tolerance in sorted({(each.what, each.tolerance) for each in rebuilt.close.values()}):
+        largest = max(each.value for each in rebuilt.close.values() if (each.what, each.tolerance) == (what, tolerance))
+        yield f"    {what}: at most {largest:.1e}, allowed {tolerance:.0e}"
+    if verbose:
+        for name, each in rebuilt.close.items():
+            yield f"      {name}: {each.what} {each.value:.1e}"

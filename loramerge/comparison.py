@@ -1,0 +1,135 @@
+"""Two files, or two adapters, that may differ by rounding: how far they are apart, and how far they may be.
+
+Measures are relative Frobenius errors, but for pictures, where it is the mean difference of the pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramerge.errors import SourceError
+from loramerge.fidelity import measure, total
+from loramerge.tensors import opened
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+
+# Factors are rounded to the file's format after a decomposition that may turn them within their span.
+ADAPTER_TOLERANCE = {"F32": 1e-4, "F16": 1e-3, "BF16": 8e-3}
+TENSOR_TOLERANCE = 1e-4
+PICTURE_TOLERANCE = 0.01
+_NUMBER_RELATIVE, _NUMBER_ABSOLUTE = 1e-3, 1e-5
+# What a library writes about itself, and what the report says of the machine.
+_OF_THE_ENVIRONMENT = {"_diffusers_version", "transformers_version", "peft_version", "environment"}
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far apart two things are.
+
+    Attributes:
+        what: What was measured, in words.
+        value: The measure; infinite where they can't be compared.
+        tolerance: The largest value that is put down to rounding.
+    """
+
+    what: str
+    value: float
+    tolerance: float
+
+    @property
+    def within(self) -> bool:
+        """Whether it is put down to rounding."""
+        return self.value <= self.tolerance
+
+
+UNREADABLE = Distance("content that can be read", math.inf, 0.0)
+
+
+def adapters(old: Adapter, new: Adapter, dtype: str) -> Distance:
+    """Compare two LoRAs by their deltas, component by component; the largest distance counts.
+
+    Args:
+        old: What `new` is measured against.
+        new: The other one.
+        dtype: Number format of the files, as safetensors spells it.
+    """
+    value = math.inf
+    if [entry[:2] for entry in old] == [entry[:2] for entry in new]:
+        errors = (total(modules) for modules in measure(new, {"old": (old, lambda *_: 1.0)}).values())
+        value = _largest(0.0 if error is None else error for error in errors)
+    tolerance = ADAPTER_TOLERANCE.get(dtype, ADAPTER_TOLERANCE["F32"])
+    return Distance("relative error of the deltas", value, tolerance)
+
+
+def files(old: Path, new: Path) -> Distance:
+    """Compare two files of the same name by what they mean; those of an unknown kind are equal or not."""
+    compare = _BY_ENDING.get(new.suffix, _bytes)
+    try:
+        return compare(old, new)
+    except (ValueError, OSError, SourceError):
+        return UNREADABLE
+
+
+def _tensors(old: Path, new: Path) -> Distance:
+    what = "relative error of the tensors"
+    with opened(old) as one, opened(new) as other:
+        if one.keys != other.keys or any(
+            (one.shape(key), one.dtype(key)) != (other.shape(key), other.dtype(key)) for key in one.keys
+        ):
+            return Distance(what, math.inf, TENSOR_TOLERANCE)
+        errors = []
+        for key in one.keys:
+            before, after = one.tensor(key).double(), other.tensor(key).double()
+            size, difference = float(before.norm()), float((after - before).norm())
+            errors.append(difference / size if size > 0 else math.inf * difference if difference else 0.0)
+    return Distance(what, _largest(errors), TENSOR_TOLERANCE)
+
+
+def _largest(values: Iterable[float]) -> float:
+    """The largest value; infinite where one is no number, which `max` may pass over."""
+    return max((math.inf if math.isnan(value) else value for value in values), default=0.0)
+
+
+def _pictures(old: Path, new: Path) -> Distance:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(old) as one, Image.open(new) as other:
+        same = (one.size, one.mode, one.info) == (other.size, other.mode, other.info)
+        before, after = (np.asarray(picture, dtype=np.float64) for picture in (one, other))
+    value = float(np.abs(before - after).mean()) / 255 if same else math.inf
+    return Distance("mean difference of the pixels", value, PICTURE_TOLERANCE)
+
+
+def _json(old: Path, new: Path) -> Distance:
+    one, other = (json.loads(path.read_text(encoding="utf-8")) for path in (old, new))
+    return Distance("values that differ", float(_differing(one, other)), 0.0)
+
+
+def _differing(old: Any, new: Any) -> int:
+    """How many values of two JSON documents differ. A key that only one has is a library's new or old default."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        shared = old.keys() & new.keys() - _OF_THE_ENVIRONMENT
+        return sum(_differing(old[key], new[key]) for key in shared)
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return sum(map(_differing, old, new))
+    if isinstance(old, float) and isinstance(new, float):
+        return int(not math.isclose(old, new, rel_tol=_NUMBER_RELATIVE, abs_tol=_NUMBER_ABSOLUTE))
+    return int(old != new)
+
+
+def _bytes(old: Path, new: Path) -> Distance:
+    return Distance("bytes", 0.0 if old.read_bytes() == new.read_bytes() else math.inf, 0.0)
+
+
+_BY_ENDING: Mapping[str, Callable[[Path, Path], Distance]] = {
+    ".safetensors": _tensors,
+    ".png": _pictures,
+    ".json": _json,
+}

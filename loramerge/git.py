@@ -1,0 +1,74 @@
+"""What git knows of a recipe file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+_TIMEOUT = 20.0  # seconds
+_SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?!//)(?P<path>.+)")
+
+
+@dataclass(frozen=True)
+class RecipeCommit:
+    """The commit that a recipe comes from.
+
+    Attributes:
+        commit: The last one that touched the recipe, 40 or 64 hex digits: commits that have nothing to do with it
+            leave its artifact as it is.
+        path: The recipe within the repository.
+        clean: Whether the file is as that commit has it.
+        url: Where the repository comes from, without user and password; None if only this machine has it.
+    """
+
+    commit: str
+    path: str
+    clean: bool
+    url: str | None
+
+
+def recipe_commit(recipe: Path) -> RecipeCommit | None:
+    """Ask git about a recipe; None without git, outside of a work tree, or for a file that was never committed."""
+    folder, name = recipe.parent, f"./{recipe.name}"
+    commit = _git(folder, "log", "-1", "--format=%H", "--", name)
+    path = _git(folder, "ls-files", "--full-name", "--", name)
+    if not commit or not path:
+        return None
+    clean = _git(folder, "status", "--porcelain", "--", name) == ""
+    return RecipeCommit(commit, path, clean, public_url(_git(folder, "config", "--get", "remote.origin.url") or ""))
+
+
+def public_url(url: str) -> str | None:
+    """A remote's address without user, password and query; None for a path on this machine."""
+    if "://" not in url:
+        found = _SCP.fullmatch(url)
+        return f"ssh://{found['host']}/{found['path'].lstrip('/')}" if found and len(found["host"]) > 1 else None
+    parts = urlsplit(url)
+    if parts.scheme == "file" or not parts.hostname:
+        return None
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    program = shutil.which("git")
+    if program is None:
+        return None
+    # A hook's variables would lead git to the repository that the hook runs for.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        done = subprocess.run(  # noqa: S603  no shell, and no argument that begins with a dash
+            [program, "--no-optional-locks", "--literal-pathspecs", "-c", "core.quotePath=false", *arguments],
+            cwd=folder,
+            env={**environment, "LC_ALL": "C"},
+            capture_output=True,
+            check=True,
+            timeout=_TIMEOUT,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip()

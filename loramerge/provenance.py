@@ -1,0 +1,199 @@
+"""What an artifact is made of, and how: provenance.json, from which it can be checked and made again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from loramerge.git import recipe_commit
+from loramerge.report import environment
+from loramerge.sources.source import shown
+from loramerge.statement import Statement
+
+if TYPE_CHECKING:
+    from loramerge.lock import Lock
+    from loramerge.recipe import Recipe
+    from loramerge.stages.load import InputFile, Loaded
+
+BUILD_TYPE = "urn:loramerge:recipe:v1"
+RECIPE = "recipe.yaml"
+LOCK = "recipe.lock.yaml"
+PREVIEW = "preview"
+
+
+def provenance(recipe: Recipe, loaded: Loaded, lock: Lock, files: Mapping[str, str], *, device: str) -> Statement:
+    """The provenance of an artifact. It holds no time and no place of this machine.
+
+    Args:
+        recipe: What was run.
+        loaded: What went in.
+        lock: Knows the licences.
+        files: Name → sha256 of every file of the artifact but the provenance.
+        device: Where the merge was computed.
+    """
+    definition = {
+        "buildType": BUILD_TYPE,
+        "externalParameters": {
+            "recipe": _resolved(recipe, loaded),
+            "recipeSha256": hashlib.sha256(recipe.text.encode()).hexdigest(),
+        },
+        "internalParameters": {
+            "bytesDependOnEnvironment": sorted(_dependent(recipe, files, device)),
+            "device": device,
+            "dtypes": {
+                "merge": "float32",
+                "outputs": {output.folder: output.dtype or "as in the base" for output in recipe.outputs},
+            },
+            "environment": environment(device),
+            "seed": getattr(recipe.merge, "seed", None),
+        },
+        "resolvedDependencies": [*_inputs(loaded, lock), *_repository(recipe)],
+    }
+    run = {"builder": {"id": f"urn:loramerge:{version('loramerge')}"}}
+    return Statement(files, {"buildDefinition": definition, "runDetails": run})
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What verifying needs of a provenance.
+
+    Attributes:
+        files: Name → sha256 of every file of the artifact.
+        recipe: The recipe's name.
+        outputs: Folders of the recipe's outputs.
+        environment: What computed the merge.
+        dependent: What lies at the artifact's top whose bytes depend on more than the versions of libraries.
+        inputs: Name of the LoRA ("" for the base) and place of every file that went in → its sha256.
+        revisions: Commit of the base (under "") and of each LoRA, where its source has commits.
+    """
+
+    files: Mapping[str, str]
+    recipe: str
+    outputs: Sequence[str]
+    environment: Mapping[str, str]
+    dependent: Sequence[str]
+    inputs: Mapping[tuple[str, str], str]
+    revisions: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Provenance:
+        """Read a provenance.json.
+
+        Raises:
+            ValueError: It is none, or not one of loramerge; the message says why.
+        """
+        statement = Statement.parse(text)
+        try:
+            definition = statement.predicate["buildDefinition"]
+            internal, recipe = definition["internalParameters"], definition["externalParameters"]["recipe"]
+            if definition["buildType"] != BUILD_TYPE:
+                raise ValueError(f"its buildType is {definition['buildType']}, not {BUILD_TYPE}")
+            loras = {lora["name"]: lora.get("revision") for lora in recipe["loras"]}
+            return cls(
+                files=statement.subjects,
+                recipe=str(recipe["name"]),
+                outputs=[str(name) for name in internal["dtypes"]["outputs"]],
+                environment={str(key): str(value) for key, value in internal["environment"].items()},
+                dependent=[str(name) for name in internal["bytesDependOnEnvironment"]],
+                inputs={
+                    (entry["annotations"].get("lora", ""), entry["uri"]): entry["digest"]["sha256"]
+                    for entry in definition["resolvedDependencies"]
+                    if "sha256" in entry["digest"]
+                },
+                revisions={
+                    name: commit
+                    for name, commit in {"": recipe["base"].get("revision"), **loras}.items()
+                    if commit is not None
+                },
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it lacks what loramerge writes: {error}") from None
+
+
+def input_uri(reference: str, revision: str | None, name: str) -> str:
+    """Where a file that went in comes from: as the recipe gives it, at its commit, and no place of this machine.
+
+    Args:
+        reference: The source.
+        revision: Its commit, where it has commits.
+        name: The file within the source.
+    """
+    place = shown(reference)
+    if place.startswith("https://"):
+        return place
+    if place.startswith(("/", "~")) or PureWindowsPath(place).drive:
+        place = PureWindowsPath(place).name
+    if place.rpartition("/")[2] != name:
+        place = f"{place.rstrip('/')}/{name}"
+    if place.startswith("hf://") and revision is not None:
+        owner, repository, path = place.removeprefix("hf://").split("/", 2)
+        place = f"hf://{owner}/{repository}@{revision}/{path}"
+    return place
+
+
+def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str]:
+    """What lies at the artifact's top whose bytes depend on the machine or its number of threads.
+
+    Decompositions do, as does what CUDA computes; and diffusion adds up every difference in rounding.
+    """
+    top = {name.partition("/")[0] for name in files}
+    if recipe.merge.decomposes or device != "cpu":
+        copied = {output.folder for output in recipe.outputs if output.kind == "inputs"}
+        return top - copied - {RECIPE}
+    return top & {PREVIEW}
+
+
+def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:
+    """The recipe as plain data, with the commits that its revisions turned out to be."""
+    data: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
+    if loaded.revision is not None:
+        data["base"]["revision"] = loaded.revision
+    for entry, lora in zip(data["loras"], loaded.loras, strict=True):
+        if lora.revision is not None:
+            entry["revision"] = lora.revision
+    return data
+
+
+def _inputs(loaded: Loaded, lock: Lock) -> Iterator[dict[str, Any]]:
+    base, sources = loaded.base.reference, lock.sources
+    for file in loaded.base_inputs:
+        yield _input(base, loaded.revision, file, {"role": "base"}, sources.base.licence)
+    for lora in loaded.loras:
+        for file in lora.files:
+            yield _input(
+                lora.reference,
+                lora.revision,
+                file,
+                {"role": "lora", "lora": lora.name},
+                sources.loras[lora.name].licence,
+            )
+
+
+def _input(
+    reference: str, revision: str | None, file: InputFile, annotations: dict[str, Any], licence: str | None
+) -> dict[str, Any]:
+    known = {"license": licence} if licence else {}
+    return {
+        "name": file.name,
+        "uri": input_uri(reference, revision, file.name),
+        "digest": {"sha256": file.sha256},
+        "annotations": {**annotations, **known, "size": file.size},
+    }
+
+
+def _repository(recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """The git repository that the recipe lies in, if it does."""
+    found = recipe_commit(recipe.path) if recipe.path is not None else None
+    if found is not None and recipe.path is not None:
+        clean = found.clean and recipe.path.read_bytes() == recipe.text.encode()  # nor was a value set besides
+        uri = {"uri": f"git+{found.url}@{found.commit}"} if found.url else {}
+        yield {
+            "name": "recipe",
+            **uri,
+            "digest": {"gitCommit": found.commit},
+            "annotations": {"role": "recipe", "path": found.path, "clean": clean},
+        }

@@ -1,0 +1,117 @@
+"""Stage: compare an artifact with its provenance, and with itself made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loramerge.digest import files_of, sha256_of
+from loramerge.errors import Finding, SourceError, VerificationError
+from loramerge.progress import Progress, Silent
+from loramerge.provenance import Provenance
+from loramerge.sources import PathSource, parse
+from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
+from loramerge.statement import STATEMENT
+
+# What git, a Hub and our own targets put beside the files that they hold.
+_NOT_OURS = (".git", ".gitattributes", ".cache", ".loramerge")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """An artifact that is what its provenance says.
+
+    Attributes:
+        reference: As it was given.
+        provenance: What its provenance.json says.
+        rebuilt: How it compares with itself made again; None if that was not asked for.
+    """
+
+    reference: str
+    provenance: Provenance
+    rebuilt: Rebuilt | None
+
+
+def verify(
+    reference: Path | str,
+    *,
+    rebuild: bool = False,
+    recipe: Path | None = None,
+    progress: Progress | None = None,
+) -> Verified:
+    """Check every file of an artifact.
+
+    A provenance says nothing of who wrote it: somebody who changes a file can change the provenance with it.
+
+    Args:
+        reference: A folder, or `hf://owner/name[@revision]`.
+        rebuild: Make it again from its recipe, and compare.
+        recipe: Where the recipe lies, or its folder: where relative paths in it start.
+        progress: Told of every file, and of the steps of making it again.
+
+    Raises:
+        VerificationError: With everything that is wrong.
+        SourceError: There is no such artifact.
+        UsageError: Making it again needs to know where relative paths start.
+    """
+    progress = progress or Silent()
+    shown = str(reference)
+    present = _present(shown)
+    provenance = _provenance(shown, present)
+    files = _as_published(provenance, present)
+    progress.start("verify", len(files))
+    findings = list(_findings(provenance, files, progress))
+    if findings:
+        raise VerificationError(shown, findings)
+    rebuilt = rebuild_and_compare(shown, provenance, files, recipe=recipe, progress=progress) if rebuild else None
+    return Verified(shown, provenance, rebuilt)
+
+
+def _present(reference: str) -> dict[str, Path]:
+    """Name → file of everything that an artifact holds."""
+    place, _, revision = reference.partition("@") if reference.startswith("hf://") else (reference, "", "")
+    source = parse(place, folder=Path.cwd(), revision=revision or None)
+    if isinstance(source, PathSource):  # everything counts there, hidden or not
+        if not source.path.is_dir():
+            raise SourceError(f"{reference} is no folder", hint="name an artifact's folder, or hf://owner/name")
+        found = files_of(source.path)
+    else:
+        located = source.locate()
+        folder = located.fetch(located.files)
+        found = {name: folder / name for name in located.files}
+    return {name: path for name, path in found.items() if name.partition("/")[0] not in _NOT_OURS}
+
+
+def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
+    if STATEMENT not in present:
+        finding = Finding("provenance", STATEMENT, f"there is no {STATEMENT}")
+        raise VerificationError(reference, [finding], hint="only what `loramerge run` made can be verified, as a whole")
+    try:
+        return Provenance.parse(present[STATEMENT].read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        finding = Finding("provenance", STATEMENT, f"{STATEMENT} is damaged: {error}")
+        raise VerificationError(reference, [finding], hint="fetch the artifact again, or make it again") from None
+
+
+def _as_published(provenance: Provenance, present: Mapping[str, Path]) -> dict[str, Path]:
+    """Files by their names in the artifact: where a single output was published, it lies at the target's root."""
+    files = {name: path for name, path in present.items() if name != STATEMENT}
+    if len(provenance.outputs) == 1:
+        start = f"{provenance.outputs[0]}/"
+        if not any(name.startswith(start) for name in files):
+            moved = {name.removeprefix(start): name for name in provenance.files if name.startswith(start)}
+            return {moved.get(name, name): path for name, path in files.items()}
+    return files
+
+
+def _findings(provenance: Provenance, files: Mapping[str, Path], progress: Progress) -> Iterator[Finding]:
+    for name in sorted(provenance.files.keys() | files.keys()):
+        expected = provenance.files.get(name)
+        if name not in files:
+            yield Finding("missing", name, f"{name} is missing")
+        elif expected is None:
+            yield Finding("extra", name, f"{name} is extra: {STATEMENT} does not know it")
+        elif (found := sha256_of(files[name])) != expected:
+            yield Finding("changed", name, f"{name} was changed: its sha256 is {found}, expected {expected}")
+        progress.advance()

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from loramerge import comparison
+from loramerge.adapter import Adapter, LowRank
+from loramerge.tensors import write
+
+WEIGHT = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def two(tmp_path, name, make, *given):
+    paths = [tmp_path / f"{side}-{name}" for side in ("old", "new")]
+    for path, each in zip(paths, given, strict=True):
+        make(path, each)
+    return comparison.files(*paths)
+
+
+@pytest.mark.parametrize(
+    ("other", "value", "within"),
+    [
+        ({"x": WEIGHT}, 0, True),
+        ({"x": WEIGHT * (1 + 1e-5)}, 1e-5, True),
+        ({"x": WEIGHT * 1.001}, 1e-3, False),
+        ({"x": WEIGHT * math.nan}, math.inf, False),
+        ({"y": WEIGHT}, math.inf, False),
+        ({"x": WEIGHT[:4]}, math.inf, False),
+        ({"x": WEIGHT.half()}, math.inf, False),
+    ],
+)
+def test_tensors(tmp_path, other, value, within):
+    distance = two(tmp_path, "a.safetensors", lambda path, tensors: write(path, tensors, {}), {"x": WEIGHT}, other)
+    assert distance.value == pytest.approx(value, rel=1e-2)
+    assert distance.within is within
+
+
+def test_a_tensor_of_zeros(tmp_path):
+    zeros, ones = {"x": torch.zeros(4)}, {"x": torch.ones(4)}
+    assert two(tmp_path, "a.safetensors", lambda path, tensors: write(path, tensors, {}), zeros, zeros).value == 0
+    assert not two(tmp_path, "b.safetensors", lambda path, tensors: write(path, tensors, {}), zeros, ones).within
+
+
+def picture(path, given):
+    grey, prompt, size = given
+    info = PngInfo()
+    info.add_text("prompt", prompt)
+    Image.new("RGB", size, (grey, grey, grey)).save(path, pnginfo=info)
+
+
+@pytest.mark.parametrize(
+    ("other", "within"),
+    [((100, "a", (4, 4)), True), ((102, "a", (4, 4)), True), ((110, "a", (4, 4)), False), ((100, "b", (4, 4)), False),
+     ((100, "a", (4, 5)), False)],
+)  # fmt: skip
+def test_pictures(tmp_path, other, within):
+    assert two(tmp_path, "a.png", picture, (100, "a", (4, 4)), other).within is within
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "within"),
+    [
+        ({"a": [1, {"b": 0.5}]}, {"a": [1, {"b": 0.50001}]}, True),
+        ({"a": 0.5}, {"a": 0.51}, False),
+        ({"error": 3e-8}, {"error": 2e-8}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({"a": [1]}, {"a": [1, 2]}, False),
+        ({"a": None}, {"a": False}, False),
+        ({"a": 1, "_diffusers_version": "0.40"}, {"a": 1, "_diffusers_version": "0.42", "new": True}, True),
+        ({"environment": {"torch": "2.6"}}, {"environment": {"torch": "2.13"}}, True),
+    ],
+)
+def test_json(tmp_path, old, new, within):
+    assert two(tmp_path, "a.json", lambda path, data: path.write_text(json.dumps(data)), old, new).within is within
+
+
+def test_what_can_not_be_read_is_different(tmp_path):
+    for name in ("a.json", "a.png", "a.safetensors"):
+        assert not two(tmp_path, name, lambda path, text: path.write_text(text), "{}", "broken").within
+    assert two(tmp_path, "a.txt", lambda path, text: path.write_text(text), "x", "x").within
+    assert not two(tmp_path, "b.txt", lambda path, text: path.write_text(text), "x", "y").within
+
+
+def adapter(factor=1.0, **names):
+    modules = names or {"m": 2}
+    return Adapter({"unet": {
+        name: LowRank(WEIGHT[:rank], WEIGHT[:, :rank] * factor, 1.0) for name, rank in modules.items()
+    }})  # fmt: skip
+
+
+def test_adapters_are_compared_by_what_they_do():
+    turned = Adapter({"unet": {"m": LowRank(-WEIGHT[:2] * 4, -WEIGHT[:, :2] / 2, 0.5)}})
+    assert comparison.adapters(adapter(), turned, "F32").value < 1e-7
+    assert comparison.adapters(adapter(), adapter(1.0005), "F16").within
+    assert not comparison.adapters(adapter(), adapter(1.0005), "F32").within
+    assert comparison.adapters(adapter(), adapter(1.0005), "F32").value == pytest.approx(5e-4, rel=1e-2)
+    assert comparison.adapters(adapter(m=2), adapter(n=2), "F32").value == math.inf
+    assert comparison.adapters(adapter(m=2), adapter(m=2, n=2), "BF16").value == math.inf
