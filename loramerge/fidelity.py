@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loramerge.threads import one_thread
 
@@ -73,7 +73,7 @@ def measure(merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]) -> d
     return found
 
 
-def total(fidelity: Mapping[str, ModuleFidelity]) -> float | None:
+def total(fidelity: Mapping[Any, ModuleFidelity]) -> float | None:
     """Relative error over all modules together; None where the weighted sum is zero."""
     target = math.hypot(*(entry.target for entry in fidelity.values()))
     return math.hypot(*(entry.difference for entry in fidelity.values())) / target if target > 0 else None

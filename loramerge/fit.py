@@ -56,26 +56,40 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
             misfits.append(Misfit(component, module, pair, expected))
         else:
             fitting.setdefault(component, {})[module] = shaped
-    if misfits and not (skip and fitting):
+    if misfits and not (skip and fitting and not _is_of_another_family(adapter, base)):
         raise _mismatch(name, adapter, misfits, base)
     return replace(adapter, components=fitting), tuple(misfits)
 
 
 def _shaped(pair: LowRank, expected: tuple[int, ...]) -> LowRank | None:
-    if pair.shape == expected:
-        return pair
-    if pair.shape == (*expected, *_KERNEL_1X1):
-        return replace(pair, down=pair.down.flatten(1), up=pair.up.flatten(1))
-    if expected == (*pair.shape, *_KERNEL_1X1):
-        return replace(pair, down=pair.down[:, :, None, None], up=pair.up[:, :, None, None])
-    return None
+    if _as_map(pair.shape) != _as_map(expected):
+        return None
+    ones = (1,) * (len(expected) - 2)
+    return replace(
+        pair,
+        down=pair.down.reshape(pair.rank, *expected[1:]),
+        up=pair.up.reshape(expected[0], pair.rank, *ones),
+    )
+
+
+def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[:2] if shape[2:] == _KERNEL_1X1 else shape
+
+
+def _family(adapter: Adapter) -> str | None:
+    return guess((module, tuple(pair.down.shape)) for _, module, pair in adapter)
+
+
+def _is_of_another_family(adapter: Adapter, base: Base) -> bool:
+    """Whether cross-attention reads text of another width: then what fits by chance means nothing either."""
+    return _family(adapter) not in (None, base.family)
 
 
 def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base) -> MismatchError:
     # What differs in shape says more than what is absent: it is shown first.
     shown = some(map(str, sorted(misfits, key=lambda misfit: misfit.expected is None)))
-    family = guess((module, tuple(pair.down.shape)) for _, module, pair in adapter)
-    if family is not None and family != base.family:
+    family = _family(adapter)
+    if family is not None and _is_of_another_family(adapter, base):
         suspicion = f" It looks like a LoRA for {TITLES[family]}, the base is {TITLES[base.family]}."
         hint = "choose the base that the LoRA was trained on"
     else:

@@ -66,7 +66,7 @@ def merge_component(
     import torch
 
     with quiet():
-        model = _peft_model(component, parts, device, advance)
+        model = _peft_model(component, parts, method, device, advance)
     names = [_adapter_name(position) for position in range(len(parts))]
     with _seeded(seed, device), quiet(), warnings.catch_warnings():
         # A density of 1 prunes nothing, and PEFT warns that it does not.
@@ -90,17 +90,22 @@ def merge_component(
     return merged
 
 
-def _peft_model(component: Component, parts: Sequence[Part], device: str, advance: Callable[[], None]) -> Any:
+def _peft_model(
+    component: Component, parts: Sequence[Part], method: Method, device: str, advance: Callable[[], None]
+) -> Any:
     from peft import get_peft_model
 
+    # Factor-wise types ask for one rank in all configs; what counts is that the ranks agree in each module.
+    rank = max(map(_largest, parts)) if method.factor_wise else None
     model: Any = None
     for position, part in enumerate(parts):
         name = _adapter_name(position)
+        config = _config(component, part, rank or _largest(part))
         if model is None:
             base = _weightless(component.build(), device)
-            model = get_peft_model(base, _config(component, part), adapter_name=name, low_cpu_mem_usage=True)
+            model = get_peft_model(base, config, adapter_name=name, low_cpu_mem_usage=True)
         else:
-            model.add_adapter(name, _config(component, part), low_cpu_mem_usage=True)
+            model.add_adapter(name, config, low_cpu_mem_usage=True)
         _load(model, component, part, name, device)
         advance()
     return model
@@ -123,19 +128,22 @@ def _shared_weight(part: Part) -> float | None:
     return weights.pop() if len(weights) == 1 else None
 
 
-def _config(component: Component, part: Part) -> Any:
+def _largest(part: Part) -> int:
+    return max(pair.rank for pair in part.modules.values())
+
+
+def _config(component: Component, part: Part, rank: int) -> Any:
     from peft import LoraConfig
 
     ranks: dict[int, list[str]] = {}
     for module, pair in part.modules.items():
         ranks.setdefault(pair.rank, []).append(component.live[module])
-    most = max(ranks)
     # Exact names: PEFT matches a list by the ends of names, and hits modules that the LoRA does not have.
     return LoraConfig(
-        r=most,
-        lora_alpha=most,
+        r=rank,
+        lora_alpha=rank,
         target_modules=_any_of([component.live[module] for module in part.modules]),
-        rank_pattern={f"^(?:{_any_of(live)})": rank for rank, live in ranks.items() if rank != most},
+        rank_pattern={f"^(?:{_any_of(live)})": own for own, live in ranks.items() if own != rank},
     )
 
 

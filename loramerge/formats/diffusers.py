@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -59,11 +60,11 @@ class DiffusersOutput(AdapterOutput):
         return assemble(file.reference, file.tensors, ((key, _place(key)) for key in keys), _scale_rule(file))
 
     def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
-        """Write the file. The scale is folded into `up`: readers that know no alpha get the same delta."""
+        """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
         from loramerge import tensors
 
         folded = {
-            component: {name: LowRank(pair.down, pair.up * pair.scale, 1.0) for name, pair in modules.items()}
+            component: {name: _folded(pair) for name, pair in modules.items()}
             for component, modules in adapter.components.items()
         }
         flat: dict[str, Tensor] = {}
@@ -85,6 +86,12 @@ class DiffusersOutput(AdapterOutput):
         if labels.trigger_phrases:
             metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
         tensors.write(folder / "pytorch_lora_weights.safetensors", flat, metadata)
+
+
+def _folded(pair: LowRank) -> LowRank:
+    """The same delta at scale 1. Both factors take their share, so that neither becomes too small for float16."""
+    root = math.sqrt(abs(pair.scale))
+    return LowRank(pair.down * root, pair.up * math.copysign(root, pair.scale), 1.0)
 
 
 def _scale_rule(file: LoraFile) -> ScaleRule:
@@ -111,7 +118,7 @@ def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]
     try:
         settings: dict[str, Any] = json.loads(metadata[_METADATA])
         items: Iterable[tuple[str, Any]] = sorted(settings.items())
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise SourceError(f"{reference}: its metadata {_METADATA} is not a JSON object: {error}") from None
     by_component: dict[str, dict[str, Any]] = {}
     for key, value in items:
@@ -119,11 +126,7 @@ def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]
         if component not in _COMPONENTS:  # unet.save_lora_adapter() names no component
             component, name = "unet", key
         by_component.setdefault(component, {})[name] = value
-    return {
-        component: Scaling(f"{reference} ({component})", config)
-        for component, config in by_component.items()
-        if config.get("r") is not None
-    }
+    return {component: Scaling(f"{reference} ({component})", config) for component, config in by_component.items()}
 
 
 def _place(key: str) -> Place | None:

@@ -110,7 +110,7 @@ def tag_frequency(reference: str, metadata: Mapping[str, str]) -> dict[str, dict
     try:
         found = json.loads(metadata.get("ss_tag_frequency") or "{}")
         return {str(name): {str(tag): int(count) for tag, count in tags.items()} for name, tags in found.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise SourceError(f"{reference}: its metadata ss_tag_frequency can't be read: {error}") from None
 
 

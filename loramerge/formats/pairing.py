@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from loramerge.tensors import TensorFile
 
+_READABLE = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 Role = Literal["down", "up", "alpha"]
 ScaleRule = Callable[[str, str, int, "float | None"], float]
 """(component, module, rank, alpha from the file or None) → scale."""
@@ -87,7 +88,7 @@ def _pair(
             f"{reference}: {key} has no {missing[0]} half: the pair is incomplete", hint="fetch the file again"
         )
     down, up = (_float32(reference, file, slot[role]) for role in ("down", "up"))
-    if down.ndim not in (2, 4) or up.ndim not in (2, 4) or up.shape[1] != down.shape[0]:
+    if down.ndim not in (2, 4) or up.ndim not in (2, 4) or up.shape[1] != down.shape[0] or not down.shape[0]:
         raise SourceError(
             f"{reference}: {slot['down']} {list(down.shape)} and {slot['up']} {list(up.shape)} are no pair: "
             "down should be rank×in, up out×rank"
@@ -107,10 +108,12 @@ def _pair(
 
 
 def _float32(reference: str, file: TensorFile, key: str) -> Tensor:
-    tensor = file.tensor(key)
-    if not tensor.is_floating_point():
-        raise SourceError(f"{reference}: {key} holds {tensor.dtype}, expected floating-point numbers")
-    tensor = tensor.float()
+    if file.dtype(key) not in _READABLE:
+        raise SourceError(
+            f"{reference}: {key} holds {file.dtype(key)}, expected floating-point numbers ({', '.join(_READABLE)})",
+            hint="convert the file with the tool that made it",
+        )
+    tensor = file.tensor(key).float()
     if not tensor.isfinite().all():
         raise SourceError(
             f"{reference}: {key} holds NaN or infinite values", hint="the training diverged; use another checkpoint"

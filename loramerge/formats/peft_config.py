@@ -11,6 +11,8 @@ from loramerge.adapter import Modules
 from loramerge.errors import SourceError
 from loramerge.formats.refusals import refuse_config
 
+_REPEATS = 3
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -29,12 +31,19 @@ class Scaling:
         for key in ("rank_pattern", "alpha_pattern"):
             if not isinstance(self.config.get(key) or {}, Mapping):
                 raise SourceError(f"{self.reference}: {key} should be a mapping")
-        for name, value in (("r", self.config.get("r")), ("lora_alpha", self.config.get("lora_alpha"))):
-            _positive(self.reference, name, value)
+        for name in ("r", "lora_alpha"):
+            _positive(self.reference, name, self.config.get(name))
+        if not isinstance(self.config.get("use_rslora") or False, bool):
+            raise SourceError(f"{self.reference}: use_rslora should be true or false")
+        for pattern in (*(self.config.get("rank_pattern") or {}), *(self.config.get("alpha_pattern") or {})):
+            _check_pattern(self.reference, pattern)
 
     def rank(self, module: str) -> int:
         """The rank that the module's tensors must have."""
-        return int(self._value("rank_pattern", "r", module))
+        rank = self._value("rank_pattern", "r", module)
+        if rank != int(rank):
+            raise SourceError(f"{self.reference}: the rank of {module} should be a whole number, it is {rank}")
+        return int(rank)
 
     def scale(self, module: str) -> float:
         """Alpha / r; alpha / √r with rsLoRA (Kalajdzievski, arXiv:2312.03732)."""
@@ -42,13 +51,11 @@ class Scaling:
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def _value(self, pattern_key: str, default_key: str, module: str) -> float:
-        # PEFT's get_pattern_key (peft/utils/other.py): the first pattern that matches the end of the name.
+        # PEFT's get_pattern_key (peft/utils/other.py): the first pattern that matches the end of the name. The name is
+        # the one in memory, which lacks `text_model.` where transformers 5 wrote the folder.
+        names = (module, module.removeprefix("text_model."))
         for pattern, value in (self.config.get(pattern_key) or {}).items():
-            try:
-                matches = re.match(rf"(.*\.)?({pattern})$", module)
-            except re.error as error:
-                raise SourceError(f"{self.reference}: {pattern_key} has a bad pattern {pattern!r}: {error}") from None
-            if matches:
+            if any(re.match(rf"(.*\.)?({pattern})$", name) for name in names):
                 return _positive(self.reference, f"{pattern_key}[{pattern!r}]", value)
         return _positive(self.reference, default_key, self.config.get(default_key))
 
@@ -56,7 +63,22 @@ class Scaling:
 def _positive(reference: str, key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise SourceError(f"{reference}: {key} should be a positive number, it is {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise SourceError(f"{reference}: {key} is larger than any number that makes sense") from None
+
+
+def _check_pattern(reference: str, pattern: str) -> None:
+    """Patterns come from strangers: a repeated group can keep a regular expression busy for ever."""
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise SourceError(f"{reference}: bad pattern {pattern[:80]!r}: {error}") from None
+    if re.search(r"\)[*+{]", pattern) or len(re.findall(r"(?<!\\)[*+{]", pattern)) > _REPEATS:
+        raise SourceError(
+            f"{reference}: the pattern {pattern[:80]!r} repeats too much to be safe", hint="name the modules in full"
+        )
 
 
 def settings_for(modules: Modules, all_modules: Iterable[str], rename: Callable[[str], str]) -> dict[str, Any]:
@@ -75,12 +97,13 @@ def settings_for(modules: Modules, all_modules: Iterable[str], rename: Callable[
     alphas = {rename(name): _alpha(pair.scale * pair.rank) for name, pair in modules.items()}
     rank = Counter(ranks.values()).most_common(1)[0][0]
     alpha = Counter(alphas.values()).most_common(1)[0][0]
+    endings = _endings(map(rename, all_modules))
     return {
         "r": rank,
         "lora_alpha": alpha,
-        "rank_pattern": {_exact(name): value for name, value in sorted(ranks.items()) if value != rank},
-        "alpha_pattern": {_exact(name): value for name, value in sorted(alphas.items()) if value != alpha},
-        "target_modules": _targets(sorted(ranks), {rename(name) for name in all_modules}),
+        "rank_pattern": {_pattern(name, endings): value for name, value in sorted(ranks.items()) if value != rank},
+        "alpha_pattern": {_pattern(name, endings): value for name, value in sorted(alphas.items()) if value != alpha},
+        "target_modules": _targets(sorted(ranks), endings),
     }
 
 
@@ -88,12 +111,14 @@ def _alpha(alpha: float) -> float | int:
     return int(alpha) if alpha == int(alpha) else alpha
 
 
-def _exact(name: str) -> str:
-    return f"^{re.escape(name)}"
+def _endings(names: Iterable[str]) -> set[str]:
+    return {".".join(name.split(".")[start:]) for name in names for start in range(1, name.count(".") + 1)}
 
 
-def _targets(names: list[str], everything: set[str]) -> list[str] | str:
-    endings = {".".join(other.split(".")[start:]) for other in everything for start in range(1, other.count(".") + 1)}
-    if endings.isdisjoint(names):
-        return names
-    return "|".join(map(re.escape, names))
+def _pattern(name: str, endings: set[str]) -> str:
+    """Anchored only where another module ends so: `text_model.` may stand before the name under transformers 4."""
+    return f"^{re.escape(name)}" if name in endings else re.escape(name)
+
+
+def _targets(names: list[str], endings: set[str]) -> list[str] | str:
+    return names if endings.isdisjoint(names) else "|".join(map(re.escape, names))

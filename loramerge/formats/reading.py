@@ -12,7 +12,7 @@ from loramerge.adapter import Adapter
 from loramerge.errors import SourceError
 from loramerge.formats import FORMATS
 from loramerge.formats.lora_file import LoraFile
-from loramerge.formats.peft import CONFIG, WEIGHTS
+from loramerge.formats.peft import CONFIG, WEIGHTS, PeftOutput
 from loramerge.formats.refusals import refuse_keys
 from loramerge.tensors import opened
 from loramerge.words import some
@@ -44,6 +44,12 @@ def lora_files(reference: str, names: Sequence[str]) -> tuple[str, ...]:
         missing = [name for name in wanted if name not in names]
         if missing:
             raise SourceError(f"{reference} has {CONFIG} but no {missing[0]}", hint="only safetensors is read")
+        others = [name for name in names if _is_lora(name) and name not in wanted]
+        if others:
+            raise SourceError(
+                f"{reference} holds a PEFT adapter and other LoRAs beside it: {some(others)}",
+                hint="name the one folder or file to use as the source",
+            )
         return tuple(wanted)
     top = [name for name in names if "/" not in name and name.endswith(".safetensors")]
     if _DIFFUSERS_FILE in top or len(top) == 1:
@@ -113,6 +119,11 @@ def _format_of(file: LoraFile) -> type[AdapterOutput]:
     refuse_keys(file.reference, keys)
     counts = {found: sum(map(found.recognises, keys)) for found in FORMATS}
     matching = {found: count for found, count in counts.items() if count}
+    if file.config is not None and PeftOutput not in matching:
+        raise SourceError(
+            f"{file.reference} lies beside {CONFIG}, but its keys are not PEFT's: {some(keys)}",
+            hint="save it with PEFT's save_pretrained: keys begin with base_model.model.",
+        )
     if len(matching) == 1:
         return next(iter(matching))
     known = ", ".join(found.default_folder for found in FORMATS)
@@ -131,7 +142,7 @@ def _config(reference: str, folder: Path, name: str, names: Sequence[str]) -> di
         return None
     try:
         config = json.loads((folder / beside).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{_shown(reference, beside)} can't be read as JSON: {error}") from None
     if not isinstance(config, dict):
         raise SourceError(f"{_shown(reference, beside)} should be a JSON object")
@@ -141,6 +152,10 @@ def _config(reference: str, folder: Path, name: str, names: Sequence[str]) -> di
 def _component_folder(name: str) -> str | None:
     parent = PurePosixPath(name).parent.name
     return parent if parent in _COMPONENT_FOLDERS else None
+
+
+def _is_lora(name: str) -> bool:
+    return name.endswith(f"/{CONFIG}") or ("/" not in name and name.endswith(".safetensors"))
 
 
 def _inside(folder: str) -> str:

@@ -3,6 +3,7 @@
 These checks read plain data, so that a recipe with other mistakes gets all of them in one report.
 """
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def _twice(where: str, names: Mapping[int, object], *, what: str, key: str) -> I
 
 def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[KeyPath, str]]:
     branches: dict[tuple[str, object], int] = {}
+    paths: dict[str, int] = {}
     for index, target in _mappings(data, "publish"):
         if isinstance(repo := target.get("repo"), str):
             branch = (repo.casefold(), str(target.get("revision", "main")))
@@ -76,6 +78,10 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
             if target.get("create_pr") is True and target.get("tag") is not None:
                 message = "a pull request gets no tag: it names a commit that may never be merged"
                 yield ("publish", index, "tag"), f"{message}; leave out `tag` or `create_pr`"
+        path = target.get("path")
+        if isinstance(path, str) and (earlier := paths.setdefault(posixpath.normpath(path), index)) != index:
+            message = f"target {earlier} publishes to this folder already, and each would remove the other's files"
+            yield ("publish", index, "path"), f"{message}; name both outputs in one target"
         names = target.get("outputs")
         for place, name in enumerate(names if isinstance(names, (list, tuple)) else ()):
             if isinstance(name, str) and folders and name not in folders:

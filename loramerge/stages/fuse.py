@@ -45,17 +45,20 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOut
     """
     with quiet():
         pipeline = _load(files, base.reference)
+        for component in base.components:
+            _check_complete(getattr(pipeline, component), files.weights(component), f"{base.reference}/{component}")
         for component, modules in adapter.components.items():
             model = getattr(pipeline, component)
-            _check_complete(model, files.weights(component), f"{base.reference}/{component}")
             for module, pair in modules.items():
                 layer = model.get_submodule(base.components[component].live[module])
                 _add(layer, pair, output, f"{component}.{module}")
-        if output.dtype is not None:
-            pipeline.to(dtype=_dtype(output.dtype))
         try:
+            if output.dtype is not None:
+                pipeline.to(dtype=_dtype(output.dtype))
             pipeline.save_pretrained(folder, max_shard_size=output.max_shard_size, safe_serialization=True)
             _tidy(files.folder, folder)
+        except NotImplementedError as error:  # torch's, for what was never loaded
+            raise SourceError(f"{base.reference} lacks weights: {error}", hint="fetch the base again") from None
         except OSError as error:
             raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.base import Base, config_files, read_base
 from loramerge.digest import sha256_of
-from loramerge.errors import MismatchError
+from loramerge.errors import MismatchError, SourceError
 from loramerge.families import architecture, guess
 from loramerge.fit import fit
+from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.pipeline_files import PipelineFiles
 from loramerge.progress import Progress, Silent
@@ -122,6 +123,10 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
     notes = []
     if left_out:
         notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}")
+    try:
+        tag_frequency(located.reference, adapter.metadata)
+    except SourceError as error:
+        notes.append(f"{error.message}; its training tags are left out")
     loaded = LoadedLora(
         name=lora.name,
         reference=located.reference,

@@ -65,7 +65,11 @@ def rebuild_and_compare(
     with TemporaryDirectory(prefix="loramerge-") as temporary:
         device = "cpu" if provenance.environment.get("device") == "cpu" else "auto"
         place = Path(temporary) / again.name
-        run(again, lock=lock, out=place, device=device, publishing=False, progress=progress)
+        try:
+            run(again, lock=lock, out=place, device=device, publishing=False, progress=progress)
+        except SourceError as error:
+            hint = "give the inputs that the artifact was made of with --recipe, or make them available again"
+            raise SourceError(error.message, hint=hint) from None
         new = Provenance.parse((place / STATEMENT).read_text(encoding="utf-8"))
         changes = tuple(_changes(provenance, new))
         findings = [*_other_inputs(provenance, new), *_other_names(provenance, new)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
@@ -12,6 +13,7 @@ from loramerge.pinning import Pin, pins
 from loramerge.pipeline_files import pipeline_files
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.outputs import PipelineOutput
+from loramerge.sources import PathSource
 
 if TYPE_CHECKING:
     from loramerge.lock import Lock
@@ -83,6 +85,16 @@ def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | No
         loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names))
         progress.advance()
     return Resolved(base, configs, files, recipe.base.variant, tuple(loras))
+
+
+def local_sources(recipe: Recipe) -> list[Path]:
+    """Files and folders of this machine that the recipe reads."""
+    base = sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision)
+    loras = [
+        sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
+        for lora in recipe.loras
+    ]
+    return [source.path for source in (base, *loras) if isinstance(source, PathSource)]
 
 
 def _locate(source: Source, pin: Pin | None) -> Located:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from loramerge.artifact import check_place, replacing
 from loramerge.licences import BASE, licence_for
 from loramerge.report import poor_fidelity, report, summary
+from loramerge.rounding import coarse, rounding_of
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.load import load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
-from loramerge.stages.resolve import resolve
+from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(
         LoramergeError: With the exit code of what went wrong. Unless that was publishing, nothing is written.
     """
     place = Path(out or Path("dist") / recipe.name).resolve()
-    check_place(place, recipe.name, force=force, inputs=[recipe.folder])
+    check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
     with replacing(place) as folder:
         resolved = resolve(recipe, lock, progress=progress)
         loaded = load(resolved, progress=progress)
@@ -81,8 +82,10 @@ def run(
         licence = licence_for(recipe, licences, publishing=publishing)
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
         combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
-        warnings = (*loaded.notes, *combined.notes, *poor_fidelity(recipe.merge, combined.fidelity))
-        facts = report(recipe, loaded, combined, warnings, licence=licence)
+        rounding = rounding_of(recipe, combined.adapter)
+        poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
+        warnings = (*loaded.notes, *combined.notes, *poor)
+        facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
         write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
     receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.artifact import REPORT
 from loramerge.card import CARD, model_card
 from loramerge.digest import files_of, sha256_of
-from loramerge.errors import LoramergeError
+from loramerge.errors import LoramergeError, SourceError
 from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import write_folder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loramerge.lock import Lock
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
-    from loramerge.stages.load import Loaded
+    from loramerge.stages.load import Loaded, LoadedLora
 
 
 def write(
@@ -111,7 +111,7 @@ def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
     tags: dict[str, dict[str, int]] = {}
     for lora in loaded.loras:
         phrases |= dict.fromkeys(trigger_phrases(lora.adapter.metadata))
-        for name, counts in tag_frequency(lora.reference, lora.adapter.metadata).items():
+        for name, counts in _tags(lora).items():
             known = tags.setdefault(name, {})
             known.update({tag: known.get(tag, 0) + count for tag, count in counts.items()})
     return Labels(
@@ -125,6 +125,13 @@ def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
         trigger_phrases=tuple(phrases),
         tag_frequency=tags,
     )
+
+
+def _tags(lora: LoadedLora) -> dict[str, dict[str, int]]:
+    try:
+        return tag_frequency(lora.reference, lora.adapter.metadata)
+    except SourceError:  # said when the LoRA was loaded
+        return {}
 
 
 def _make(folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -20,6 +20,7 @@ from loramerge.targets.target import Receipt
 from loramerge.words import some
 
 _RECEIPTS = ".loramerge"
+_CORRECT = "correct `path` in the recipe"
 
 
 class FolderTarget(StrictModel):
@@ -52,33 +53,57 @@ class FolderTarget(StrictModel):
         Raises:
             PublishError: Files of others are in the way, or the folder can't be written.
         """
-        place = (origin / Path(self.path).expanduser()).resolve()
-        if place.exists() and not place.is_dir():
-            raise PublishError(f"{place} is a file, not a folder", hint="correct `path` in the recipe")
+        place: Path | str = self.path
         try:
-            wanted = {name: sha256_of(path) for name, path in files.items()}
-            earlier = _receipt(place, recipe)
-            present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{_RECEIPTS}/")}
-            if wanted == earlier and _unchanged(wanted, present) == set(wanted):
-                return Receipt(str(place), changed=False)
-            if not force:
-                _refuse_foreign(place, wanted, earlier, present)
-            if set(present) <= set(earlier) and set(_receipts(place)) <= {f"{recipe}.json"}:
-                with replacing(place) as staging:
-                    _copy(files, staging)
-                    _write_receipt(staging, recipe, wanted)
-            else:
-                _replace_entries(place, files)
-                for name in _unchanged(earlier, present) - set(files):
-                    (place / name).unlink(missing_ok=True)
-                _write_receipt(place, recipe, wanted)
-        except OSError as error:
-            raise PublishError(f"publishing to {place} failed: {error.strerror or error}") from None
+            place = (origin / Path(self.path).expanduser()).resolve()
+            return self._put(recipe, files, place, force=force)
+        except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name, a full disk
+            reason = getattr(error, "strerror", None) or error
+            raise PublishError(f"publishing to {place} failed: {reason}", hint=_CORRECT) from None
         except PublishError:
             raise
         except LoramergeError as error:
-            raise PublishError(f"publishing to {place} failed: {error.message}", hint=error.hint) from None
+            raise PublishError(f"publishing to {place} failed: {error.message}", hint=_CORRECT) from None
+
+    def _put(self, recipe: str, files: Mapping[str, Path], place: Path, *, force: bool) -> Receipt:
+        if place.exists() and not place.is_dir():
+            raise PublishError(f"{place} is a file, not a folder", hint=_CORRECT)
+        if any(path.resolve().is_relative_to(place) for path in files.values()):
+            raise PublishError(f"{place} holds the artifact itself", hint=_CORRECT)
+        wanted = {name: sha256_of(path) for name, path in files.items()}
+        earlier = _receipt(place, recipe)
+        present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{_RECEIPTS}/")}
+        if wanted == earlier and _unchanged(wanted, present) == set(wanted):
+            return Receipt(str(place), changed=False)
+        if not force:
+            _refuse_foreign(place, wanted, earlier, present)
+        ours = _unchanged(earlier, present)
+        if _holds_nothing_else(place, recipe, ours):
+            with replacing(place) as staging:
+                _copy(files, staging)
+                _write_receipt(staging, recipe, wanted)
+        else:
+            # A file of others with the same content stays theirs: it is in no receipt, and is never removed.
+            theirs = _unchanged(wanted, present) - set(earlier)
+            _replace_entries(place, files)
+            for name in ours - set(files):
+                (place / name).unlink(missing_ok=True)
+            _write_receipt(place, recipe, {name: digest for name, digest in wanted.items() if name not in theirs})
         return Receipt(str(place), changed=True)
+
+
+def _holds_nothing_else(place: Path, recipe: str, ours: Collection[str]) -> bool:
+    """Whether every entry of a folder is a file of this recipe or a folder of such: no link, no empty folder."""
+    for path in place.rglob("*"):
+        name = path.relative_to(place).as_posix()
+        if path.is_symlink():
+            return False
+        if path.is_dir():
+            if not any(path.iterdir()):
+                return False
+        elif name not in ours and name != f"{_RECEIPTS}/{recipe}.json":
+            return False
+    return True
 
 
 def _unchanged(known: Mapping[str, str], present: Mapping[str, Path]) -> set[str]:
@@ -90,6 +115,9 @@ def _refuse_foreign(
 ) -> None:
     """Nothing may vanish but what this recipe put there: neither files of the same name nor others in our folders."""
     folders = {name.partition("/")[0] for name in wanted if "/" in name}
+    linked = [name for name in sorted(folders) if (place / name).is_symlink()]
+    if linked:
+        raise PublishError(f"{place} has a link where {some(linked)} should go", hint="move it away")
     touched = {name for name in present if name in wanted or name.partition("/")[0] in folders}
     in_the_way = sorted(touched - _unchanged(earlier, present) - _unchanged(wanted, present))
     if in_the_way:
@@ -130,10 +158,6 @@ def _copy(files: Mapping[str, Path], folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-
-
-def _receipts(place: Path) -> Iterable[str]:
-    return (path.name for path in (place / _RECEIPTS).glob("*"))
 
 
 def _receipt(place: Path, recipe: str) -> dict[str, str]:

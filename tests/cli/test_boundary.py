@@ -111,7 +111,13 @@ def test_control_characters_do_not_reach_the_terminal(monkeypatch):
 
 def test_an_interrupt(tmp_path):
     running = subprocess.Popen(
-        [PROGRAM, "validate", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+        [PROGRAM, "validate", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        # A shell starts its background jobs with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  no threads here
     )
     reading = Path(f"/proc/{running.pid}/wchan")
     deadline = time.monotonic() + 30

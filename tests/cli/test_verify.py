@@ -41,7 +41,7 @@ def test_everything_wrong_is_said_of_every_artifact(made, damaged):
     assert errors[0] == f"error: {damaged}: recipe.yaml is missing"
     assert errors[1].startswith(f"error: {damaged}: report.json was changed: its sha256 is ")
     assert len(errors) == 2
-    assert result.stdout == f"{made / 'out' / 'small'}: 3 files, all as the provenance of small says\n"
+    assert result.stdout == f"{made / 'out' / 'small'}: 5 files, all as the provenance of small says\n"
 
 
 def test_as_json(made, damaged, parsed):
@@ -54,7 +54,7 @@ def test_as_json(made, damaged, parsed):
         ("missing", "recipe.yaml"), ("changed", "report.json"),
     ]  # fmt: skip
     assert good == {
-        "artifact": str(made / "out" / "small"), "verified": True, "recipe": "small", "files": 3, "findings": [],
+        "artifact": str(made / "out" / "small"), "verified": True, "recipe": "small", "files": 5, "findings": [],
         "rebuilt": None,
     }  # fmt: skip
 
@@ -63,10 +63,10 @@ def test_made_again(made, parsed):
     arguments = ("verify", made / "out" / "small", "--rebuild", "--recipe", made / "small.yaml")
     result = invoke(*arguments)
     assert result.exit_code == ExitCode.DONE
-    assert result.stdout.endswith("  made again: 3 files, identical to the byte\n")
+    assert result.stdout.endswith("  made again: 5 files, identical to the byte\n")
     (found,) = parsed(invoke(*arguments, "--json"))
     assert found["rebuilt"]["within_tolerance"] == {}
-    assert len(found["rebuilt"]["identical"]) == 3
+    assert len(found["rebuilt"]["identical"]) == 5
 
 
 def test_a_tolerance_is_said(made, tmp_path):
@@ -76,7 +76,7 @@ def test_a_tolerance_is_said(made, tmp_path):
     artifacts.told(artifact, [name])
     result = invoke("verify", artifact, "--rebuild", "--recipe", made, "-v")
     assert result.exit_code == ExitCode.DONE
-    assert "  made again: 2 identical to the byte, 1 within tolerance\n" in result.stdout
+    assert "  made again: 4 identical to the byte, 1 within tolerance\n" in result.stdout
     assert re.search(r"relative error of the deltas: at most \d\.\de-0[67], allowed 1e-04\n", result.stdout)
     assert f"      {name}: relative error of the deltas " in result.stdout
 
@@ -85,8 +85,9 @@ def test_made_again_from_another_input(made, tmp_path):
     workspace = shutil.copytree(made, tmp_path / "workspace")
     artifacts.write_lora(workspace / "a.safetensors", seed=9)
     result = invoke("verify", made / "out" / "small", "--rebuild", "--recipe", workspace)
-    assert result.exit_code == ExitCode.NOT_VERIFIED
-    assert "a.safetensors of LoRA a is another file: its sha256 is " in result.stderr
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert re.search(r"loras.a \(a.safetensors\): a.safetensors has \d+ bytes with sha256", result.stderr)
+    assert "hint: give the inputs that the artifact was made of" in result.stderr
 
 
 def test_made_again_without_knowing_where(made):

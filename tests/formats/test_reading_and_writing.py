@@ -219,6 +219,7 @@ BAD_FILES = {
     "doubled": ({**WHOLE, f"{DIFFUSERS}.lora.down.weight": DOWN}, "the same tensor under two names"),
     "no LoRA": ({"weight": DOWN}, "none of the key names"),
     "no tensors": ({}, "it has no tensors"),
+    "no rank": ({f"{DIFFUSERS}.lora_A.weight": DOWN[:0], f"{DIFFUSERS}.lora_B.weight": UP[:, :0]}, "are no pair"),
     "alpha of zero": ({f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP,
                        f"{KOHYA}.alpha": torch.tensor(0.0)}, "one number other than 0"),
     "PEFT without config": ({f"base_model.model.{DIFFUSERS}.lora_A.weight": DOWN}, "without its adapter_config.json"),
@@ -235,6 +236,76 @@ def test_what_is_no_plain_lora_is_refused_by_name(case, tmp_path):
     assert "x.safetensors" in error.value.message
 
 
+def test_ranks_and_alphas_that_differ_survive_a_text_encoder_folder(tmp_path):
+    pairs = random_pairs("sdxl", components=("text_encoder",))
+    for number, (name, (down, up, _)) in enumerate(sorted(pairs["text_encoder"].items())):
+        rank = 2 + number % 3
+        pairs["text_encoder"][name] = (down[:rank], up[:, :rank], 1.0 + number % 2)
+    base, want = base_of("sdxl"), foreign.deltas(pairs)
+    for output in (
+        PeftOutput(kind="adapter", format="peft"),
+        DiffusersOutput(kind="adapter", format="diffusers"),
+        KohyaOutput(kind="adapter", format="kohya"),
+    ):
+        folder = write(output, adapter_of(pairs), base, tmp_path / output.format)
+        assert truth.relative_error(deltas_of(read(folder, base)), want) <= 1e-6
+
+
+def test_a_config_beside_keys_that_are_not_pefts_is_not_overlooked(tmp_path):
+    pairs = random_pairs("sd15", components=("unet",), modules=r"attn1\.to_q$", alpha=16)
+    foreign.write_diffusers(pairs, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 16}))
+    with pytest.raises(SourceError, match="its keys are not PEFT's"):
+        read(tmp_path, base_of("sd15"))
+
+
+def test_a_second_lora_beside_a_peft_folder_is_not_overlooked(tmp_path):
+    pairs = random_pairs("sd15", components=("unet",), modules=r"attn1\.to_q$")
+    foreign.write_peft(pairs["unet"], tmp_path / "unet")
+    foreign.write_diffusers(pairs, tmp_path / "pytorch_lora_weights.safetensors")
+    with pytest.raises(SourceError, match="other LoRAs beside it"):
+        read(tmp_path, base_of("sd15"))
+
+
+def test_metadata_without_a_rank_is_not_overlooked(tmp_path):
+    tensors = {key: tensor.clone() for key, tensor in WHOLE.items()}
+    save_file(tensors, tmp_path / "x.safetensors", {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 16})})
+    with pytest.raises(SourceError, match="r should be a positive number"):
+        read(tmp_path / "x.safetensors", base_of("sd15"))
+
+
+def test_skipping_does_not_accept_a_lora_of_another_family():
+    from loramerge.errors import MismatchError
+    from loramerge.fit import fit
+
+    base = base_of("sd15")
+    pairs = random_pairs("sd15", components=("unet",))
+    name = next(name for name in pairs["unet"] if name.endswith("attn2.to_k"))
+    down, up, alpha = pairs["unet"][name]
+    pairs["unet"][name] = (torch.zeros(down.shape[0], 1024), up, alpha)
+    with pytest.raises(MismatchError, match=r"Stable Diffusion 2.x"):
+        fit("x", adapter_of(pairs), base, skip=True)
+
+
+@pytest.mark.parametrize("flat", ["down", "up"])
+def test_a_half_may_have_a_kernel_where_the_other_has_none(flat, tmp_path):
+    from loramerge.fit import fit
+
+    pairs = random_pairs("sd15", modules=r"attentions\.0\.proj_in$|attn1\.to_q$")["unet"]
+    odd = {}
+    for name, (down, up, alpha) in pairs.items():
+        four = down.ndim == 4
+        halves = {"down": down.flatten(1), "up": up.flatten(1)}
+        other = "up" if flat == "down" else "down"
+        halves[other] = halves[other][:, :, None, None]
+        odd[name] = (halves["down"], halves["up"], alpha)
+        assert four or down.ndim == 2
+    path = foreign.write_diffusers({"unet": odd}, tmp_path / "x.safetensors", form="lora")
+    fitted, _ = fit("x", read(path, base_of("sd15")), base_of("sd15"), skip=False)
+    assert truth.relative_error(deltas_of(fitted), foreign.deltas({"unet": pairs})) <= 1e-6
+    assert all(pair.down.ndim == pair.up.ndim for _, _, pair in fitted)
+
+
 BAD_CONFIGS = {
     "DoRA": ({"use_dora": True}, "sets use_dora to True"),
     "lora_bias": ({"lora_bias": True}, "sets lora_bias"),
@@ -248,6 +319,12 @@ BAD_CONFIGS = {
     "alpha of zero": ({"lora_alpha": 0}, "lora_alpha should be a positive number"),
     "rank as text": ({"r": "4"}, "r should be a positive number"),
     "bad pattern": ({"rank_pattern": {"(": 4}}, "bad pattern"),
+    "huge repeat": ({"rank_pattern": {"a{99999999999}": 4}}, "bad pattern"),
+    "endless pattern": ({"alpha_pattern": {r"(\w+\.?)+!": 4}}, "repeats too much"),
+    "many stars": ({"alpha_pattern": {r".*.*.*.*.*x": 4}}, "repeats too much"),
+    "half a rank": ({"r": 4.5}, "should be a whole number"),
+    "rsLoRA as text": ({"use_rslora": "no"}, "use_rslora should be true or false"),
+    "endless alpha": ({"lora_alpha": 10**400}, "larger than any number"),
 }
 
 

@@ -164,6 +164,19 @@ def test_a_component_that_only_one_lora_touches_is_taken_as_it_is(combination_ty
     assert said == (combination_type not in ("cat", "linear"))
 
 
+@pytest.mark.parametrize("combination_type", ["linear", "ties", "dare_linear", "magnitude_prune"])
+def test_ranks_need_to_agree_in_each_module_only(combination_type):
+    pipeline = tiny.sd15()
+    options = {"components": ("unet",), "alpha": 2}
+    first = foreign.random_lora(pipeline, rank=4, seed=0, modules=r"attn1", **options)
+    second = foreign.random_lora(pipeline, rank=4, seed=1, modules=r"attn1", **options)
+    second["unet"] |= foreign.random_lora(pipeline, rank=6, seed=2, modules=r"attn2", **options)["unet"]
+    chosen = method(combination_type, **PARAMETERS[combination_type])
+    merged = combine(weighted([first, second]), base_of("sd15"), chosen).adapter
+    assert {pair.rank for _, module, pair in merged if "attn1" in module} == {4}
+    assert {pair.rank for _, module, pair in merged if "attn2" in module} == {6}
+
+
 def test_two_loras_of_one_name_are_refused():
     pairs = loras(tiny.sd15(), components=("unet",))
     twice = [WeightedAdapter("a", adapter_of(lora)) for lora in pairs]

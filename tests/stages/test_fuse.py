@@ -148,6 +148,17 @@ def test_a_base_whose_weights_do_not_fit_its_config_is_an_error(tmp_path):
         fused("sdxl", adapter_of(pairs_of("sdxl")), tmp_path, base_folder=base)
 
 
+def test_a_component_that_the_lora_does_not_touch_is_checked_as_well(tmp_path):
+    base = tiny.save(tiny.sdxl(), tmp_path / "base")
+    file = base / "text_encoder_2" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["text_model.encoder.layers.0.mlp.fc1.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    unet_only = {"unet": pairs_of("sdxl")["unet"]}
+    with pytest.raises(SourceError, match=r"text_encoder_2 lacks"):
+        fused("sdxl", adapter_of(unet_only), tmp_path, base_folder=base)
+
+
 def test_a_text_encoder_that_lacks_weights_is_refused_instead_of_filled_at_random(tmp_path):
     base = tiny.save(tiny.sdxl(), tmp_path / "base")
     file = base / "text_encoder" / "model.safetensors"

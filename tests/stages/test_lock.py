@@ -200,7 +200,8 @@ def test_a_history_that_was_rewritten(recipe, published):
 def test_a_run_without_a_lock_says_what_it_was_made_of(recipe, tmp_path):
     artifact = run(recipe, out=tmp_path / "out").artifact
     assert locks.read(artifact / "recipe.lock.yaml") == lock_sources(recipe)
-    assert "recipe.lock.yaml" in json.loads((artifact / "report.json").read_text())["files"]
+    subjects = json.loads((artifact / "provenance.json").read_text())["subject"]
+    assert "recipe.lock.yaml" in {subject["name"] for subject in subjects}
     assert not (tmp_path / "two.lock.yaml").exists()
 
 

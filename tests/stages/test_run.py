@@ -12,7 +12,7 @@ from canonical import base_of, deltas_of, files_of, read
 from safetensors.torch import load_file
 
 from loramerge import load_base, read_recipe, run
-from loramerge.errors import MismatchError, SourceError
+from loramerge.errors import LoramergeError, MismatchError, SourceError
 
 FORMATS = ("peft", "diffusers", "kohya")
 OUTPUTS = "[{kind: adapter, format: peft}, {kind: adapter, format: diffusers}, {kind: adapter, format: kohya}]"
@@ -245,6 +245,38 @@ def test_from_the_hub_no_weight_of_the_base_is_requested(hub, tmp_path):
     assert result.report["license"] == "apache-2.0"
     lock = (result.artifact / "recipe.lock.yaml").read_text()
     assert f"commit: {result.report['base']['revision']}" in lock
+
+
+def test_an_out_that_holds_an_input_is_refused_even_with_force(tmp_path):
+    (tmp_path / "loras").mkdir()
+    source = foreign.write_diffusers(pairs_of("sd15", 0), tmp_path / "loras" / "a.safetensors")
+    (tmp_path / "recipes").mkdir()
+    path = write_recipe(tmp_path / "recipes", "sd15", [source], "{combination_type: cat}")
+    with pytest.raises(LoramergeError, match="an artifact replaces its folder"):
+        run(read_recipe(path), out=tmp_path / "loras", force=True)
+    assert source.is_file()
+
+
+def test_what_float16_loses_is_measured_and_said(tmp_path):
+    pairs = pairs_of("sd15", 0, components=("unet",), modules=r"attn1")
+    tiny_up = {"unet": {name: (down, up * 1e-6, alpha) for name, (down, up, alpha) in pairs["unet"].items()}}
+    source = foreign.write_kohya(tiny_up, tmp_path / "a.safetensors")
+    outputs = "[{kind: adapter, format: kohya, dtype: float16}, {kind: adapter, format: peft}]"
+    path = write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}", outputs=outputs)
+    result = run(read_recipe(path), out=tmp_path / "out")
+    written = deltas_of(read(result.artifact / "kohya", base_of("sd15")))
+    lost = truth.relative_error(written, deltas_of(result.merged))
+    assert result.report["rounding"] == {"kohya": pytest.approx(lost, rel=1e-3)}
+    assert lost > 0.005
+    assert any("output kohya: float16 loses" in warning for warning in result.warnings)
+
+
+def test_tags_that_can_not_be_read_are_left_out_and_said(tmp_path):
+    metadata = {"ss_tag_frequency": "[1]"}
+    source = foreign.write_kohya(pairs_of("sd15", 0), tmp_path / "a.safetensors", metadata=metadata)
+    path = write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}")
+    result = run(read_recipe(path), out=tmp_path / "out")
+    assert any("training tags are left out" in warning for warning in result.warnings)
 
 
 def test_a_preview_is_drawn_with_and_without_a_pipeline_output(tmp_path):

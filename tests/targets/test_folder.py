@@ -89,6 +89,45 @@ def test_a_file_of_others_inside_our_own_folder_is_not_lost(files, place):
         put({**files, "mine.safetensors": files["peft/config.json"]}, place)
 
 
+def test_a_file_that_the_user_put_in_place_of_ours_is_kept(files, place):
+    put({"old.safetensors": files["mine.safetensors"]}, place)
+    (place / "old.safetensors").write_text("theirs")
+    put({"new.safetensors": files["mine.safetensors"]}, place)
+    assert seen(place) == {"new.safetensors": "1", "old.safetensors": "theirs"}
+
+
+def test_a_file_of_others_with_the_same_content_stays_theirs(files, place):
+    place.mkdir()
+    (place / "recipe.yaml").write_text("1")
+    (place / "other").write_text("theirs")
+    put({"recipe.yaml": files["mine.safetensors"], "x": files["peft/config.json"]}, place)
+    put({"x": files["peft/config.json"], "y": files["peft/config.json"]}, place)
+    assert seen(place) == {"other": "theirs", "recipe.yaml": "1", "x": "2", "y": "2"}
+
+
+def test_links_and_empty_folders_are_kept(files, place, tmp_path):
+    place.mkdir()
+    (tmp_path / "big").mkdir()
+    (place / "link").symlink_to(tmp_path / "big")
+    (place / "empty").mkdir()
+    put(files, place)
+    assert (place / "link").is_symlink()
+    assert (place / "empty").is_dir()
+
+
+def test_the_artifact_is_no_target(files):
+    folder = files["mine.safetensors"].parent
+    with pytest.raises(PublishError, match="holds the artifact itself"):
+        put(files, folder)
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b", "x" * 300])
+def test_a_path_that_can_be_none_is_a_publishing_error(path, files, tmp_path):
+    with pytest.raises(PublishError) as error:
+        FolderTarget(kind="folder", path=path).publish("mine", files, tmp_path, force=False)
+    assert error.value.hint == "correct `path` in the recipe"
+
+
 def test_a_path_that_can_not_be_written_is_a_publishing_error(files, place):
     place.write_text("a file")
     with pytest.raises(PublishError) as error:
