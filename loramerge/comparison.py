@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,15 @@ def _differing(old: Any, new: Any) -> int:
     return int(old != new)
 
 
+def _prose(old: Path, new: Path) -> Distance:
+    """A text is compared word by word, its numbers as those of JSON are: a model card shows the fidelity."""
+    one, other = (re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", path.read_text(encoding="utf-8")) for path in (old, new))
+    if one[::2] != other[::2]:
+        return Distance("words that differ", math.inf, 0.0)
+    pairs = zip(one[1::2], other[1::2], strict=True)
+    return Distance("numbers that differ", float(sum(_differing(float(a), float(b)) for a, b in pairs)), 0.0)
+
+
 def _bytes(old: Path, new: Path) -> Distance:
     return Distance("bytes", 0.0 if old.read_bytes() == new.read_bytes() else math.inf, 0.0)
 
@@ -132,4 +142,5 @@ _BY_ENDING: Mapping[str, Callable[[Path, Path], Distance]] = {
     ".safetensors": _tensors,
     ".png": _pictures,
     ".json": _json,
+    ".md": _prose,
 }

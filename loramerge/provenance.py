@@ -143,7 +143,7 @@ def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str
     top = {name.partition("/")[0] for name in files}
     if recipe.merge.decomposes or device != "cpu":
         copied = {output.folder for output in recipe.outputs if output.kind == "inputs"}
-        return top - copied - {RECIPE}
+        return top - copied - {LOCK, RECIPE}
     return top & {PREVIEW}
 
 

@@ -101,3 +101,16 @@ def test_adapters_are_compared_by_what_they_do():
     assert comparison.adapters(adapter(), adapter(1.0005), "F32").value == pytest.approx(5e-4, rel=1e-2)
     assert comparison.adapters(adapter(m=2), adapter(n=2), "F32").value == math.inf
     assert comparison.adapters(adapter(m=2), adapter(m=2, n=2), "BF16").value == math.inf
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "within"),
+    [
+        ("unet 3.0e-08, rank 12", "unet 3.1e-08, rank 12", True),
+        ("unet 0.50", "unet 0.51", False),
+        ("rank 12", "rank 13", False),
+        ("rank 12", "ranks 12", False),
+    ],
+)
+def test_a_model_card(tmp_path, old, new, within):
+    assert two(tmp_path, "README.md", lambda path, text: path.write_text(text), old, new).within is within

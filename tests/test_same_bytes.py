@@ -106,7 +106,8 @@ def differing(artifacts, surroundings):
 def test_every_kind_of_file_is_there(artifacts):
     made = artifacts["plain"]
     assert {name.split("/")[1] for name in made if name.startswith("everything/")} == {
-        "diffusers", "inputs", "kohya", "peft", "pipeline", "preview", "provenance.json", "recipe.yaml", "report.json",
+        "README.md", "diffusers", "inputs", "kohya", "peft", "pipeline", "preview", "provenance.json",
+        "recipe.lock.yaml", "recipe.yaml", "report.json",
     }  # fmt: skip
     assert any("-of-0000" in name for name in made)
 
@@ -123,7 +124,8 @@ def test_threads_change_what_the_provenance_says_and_no_more(artifacts, surround
         allowed = provenance.predicate["buildDefinition"]["internalParameters"]["bytesDependOnEnvironment"]
         assert {name.split("/")[1] for name in names if name.startswith(f"{recipe}/")} <= set(allowed)
         assert allowed == {
-            "everything": ["preview"], "random": [], "decomposed": ["diffusers", "kohya", "peft", "report.json"],
+            "everything": ["preview"], "random": [],
+            "decomposed": ["README.md", "diffusers", "kohya", "peft", "report.json"],
         }[recipe]  # fmt: skip
     for name in names:
         if name.endswith(".png"):
