@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loramerge.threads import one_thread
+from loramerge.threads import one_thread, workers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,16 +61,24 @@ def measure(merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]) -> d
     Returns:
         By component and module, for every module of the merge.
     """
-    found: dict[str, dict[str, ModuleFidelity]] = {}
-    with one_thread():
-        for component, module, pair in merged:
-            inputs = {
-                name: (adapter.components[component][module], weight)
-                for name, (adapter, weigh) in loras.items()
-                if module in adapter.components.get(component, {}) and (weight := weigh(component, module)) != 0
-            }
-            found.setdefault(component, {})[module] = _module(pair, inputs)
+    places = [(component, module) for component, module, _ in merged]
+    with one_thread(), workers() as pool:
+        entries = pool.map(lambda place: _entry(place[0], place[1], merged, loras), places)
+        found: dict[str, dict[str, ModuleFidelity]] = {}
+        for (component, module), entry in zip(places, entries, strict=True):
+            found.setdefault(component, {})[module] = entry
     return found
+
+
+def _entry(
+    component: str, module: str, merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]
+) -> ModuleFidelity:
+    inputs = {
+        name: (adapter.components[component][module], weight)
+        for name, (adapter, weigh) in loras.items()
+        if module in adapter.components.get(component, {}) and (weight := weigh(component, module)) != 0
+    }
+    return _module(merged.components[component][module], inputs)
 
 
 def total(fidelity: Mapping[Any, ModuleFidelity]) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 
@@ -20,3 +22,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def workers() -> ThreadPoolExecutor:
+    """A worker for each core that computes on one thread: modules side by side, the same bytes for any number."""
+    import torch
+
+    # OpenMP keeps its number of threads per thread, so each worker has to be told.
+    return ThreadPoolExecutor(os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,))
