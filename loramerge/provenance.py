@@ -68,7 +68,6 @@ class Provenance:
         environment: What computed the merge.
         dependent: What lies at the artifact's top whose bytes depend on more than the versions of libraries.
         inputs: Name of the LoRA ("" for the base) and place of every file that went in → its sha256.
-        revisions: Commit of the base (under "") and of each LoRA, where its source has commits.
     """
 
     files: Mapping[str, str]
@@ -77,7 +76,6 @@ class Provenance:
     environment: Mapping[str, str]
     dependent: Sequence[str]
     inputs: Mapping[tuple[str, str], str]
-    revisions: Mapping[str, str]
 
     @classmethod
     def parse(cls, text: str) -> Provenance:
@@ -92,7 +90,6 @@ class Provenance:
             internal, recipe = definition["internalParameters"], definition["externalParameters"]["recipe"]
             if definition["buildType"] != BUILD_TYPE:
                 raise ValueError(f"its buildType is {definition['buildType']}, not {BUILD_TYPE}")
-            loras = {lora["name"]: lora.get("revision") for lora in recipe["loras"]}
             return cls(
                 files=statement.subjects,
                 recipe=str(recipe["name"]),
@@ -103,11 +100,6 @@ class Provenance:
                     (entry["annotations"].get("lora", ""), entry["uri"]): entry["digest"]["sha256"]
                     for entry in definition["resolvedDependencies"]
                     if "sha256" in entry["digest"]
-                },
-                revisions={
-                    name: commit
-                    for name, commit in {"": recipe["base"].get("revision"), **loras}.items()
-                    if commit is not None
                 },
             )
         except (KeyError, TypeError, AttributeError) as error:

@@ -67,10 +67,12 @@ def test_a_place_that_can_not_be_written_is_an_error(tmp_path):
 
 
 def test_an_earlier_artifact_of_the_same_recipe_may_be_replaced(tmp_path):
-    check_place(make(tmp_path / "x", a="1"), "mine", force=False)
+    place = make(tmp_path / "x", a="1")
+    check_place(place, "mine", force=False)
     check_place(tmp_path / "absent", "mine", force=False)
     (tmp_path / "empty").mkdir()
     check_place(tmp_path / "empty", "mine", force=False)
+    assert list(files_of(place)) == ["a", "report.json"]
 
 
 def test_a_file_is_replaced_and_leaves_nothing_behind(tmp_path):

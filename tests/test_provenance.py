@@ -280,4 +280,3 @@ def test_what_verifying_needs_is_read_back(made):
     assert found.recipe == "small"
     assert set(found.outputs) == {"peft", "diffusers", "kohya", "inputs"}
     assert found.inputs["a", "a.safetensors"] == sha256_of(made.folder / "a.safetensors")
-    assert found.revisions == {}
