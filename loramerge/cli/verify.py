@@ -74,6 +74,7 @@ def _passed(verified: Verified) -> dict[str, Any]:
         "recipe": verified.provenance.recipe,
         "files": len(verified.provenance.files),
         "findings": [],
+        "left_out": list(verified.left_out),
         "rebuilt": _as_data(verified.rebuilt) if verified.rebuilt else None,
     }
 
@@ -90,8 +91,11 @@ def _as_data(rebuilt: Rebuilt) -> dict[str, Any]:
 
 
 def _lines(verified: Verified, *, verbose: bool) -> Iterator[str]:
-    files = console.counted(len(verified.provenance.files), "file")
+    names = [name for name in verified.provenance.files if name.partition("/")[0] not in verified.left_out]
+    files = console.counted(len(names), "file")
     yield f"{verified.reference}: {files}, all as the provenance of {verified.provenance.recipe} says"
+    if verified.left_out:
+        yield f"  not published there: {', '.join(verified.left_out)}"
     if verified.rebuilt is not None:
         yield from _comparison(verified.rebuilt, verbose=verbose)
 

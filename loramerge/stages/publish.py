@@ -48,10 +48,16 @@ def publish(
     licence_for(recipe, licences_of(definition.lock), publishing=True)
     receipts = []
     for target in targets:
-        delivery = Delivery(recipe.name, published_files(artifact, recipe, target), definition.data())
+        files, outputs = published_files(artifact, recipe, target), published_outputs(recipe, target)
+        delivery = Delivery(recipe.name, files, definition.data(), outputs)
         receipts.append(target.publish(delivery, recipe.folder, force=force))
         progress.advance()
     return tuple(receipts)
+
+
+def published_outputs(recipe: Recipe, target: Target) -> tuple[str, ...]:
+    """Folders of the outputs that a target takes."""
+    return tuple(output.folder for output in recipe.outputs) if target.outputs is None else tuple(target.outputs)
 
 
 def published_files(artifact: Path, recipe: Recipe, target: Target) -> dict[str, Path]:
@@ -60,7 +66,7 @@ def published_files(artifact: Path, recipe: Recipe, target: Target) -> dict[str,
     One output alone lies at the target's root, several lie in folders by name; a target that takes all of them gets
     the artifact's papers as well, and so does one where a model needs its card.
     """
-    chosen = target.outputs if target.outputs is not None else [output.folder for output in recipe.outputs]
+    chosen = published_outputs(recipe, target)
     found: dict[str, Path] = {}
     for name in chosen:
         start = "" if len(chosen) == 1 else f"{name}/"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loramerge.digest import files_of, sha256_of
 from loramerge.errors import Finding, SourceError, VerificationError
@@ -13,6 +15,11 @@ from loramerge.provenance import Provenance
 from loramerge.sources import PathSource, parse
 from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
 from loramerge.statement import STATEMENT
+from loramerge.targets import record
+from loramerge.targets.record import Record
+
+if TYPE_CHECKING:
+    from loramerge.sources import Located
 
 # What git, a Hub and our own targets put beside the files that they hold.
 _NOT_OURS = (".git", ".gitattributes", ".cache", ".loramerge")
@@ -25,11 +32,13 @@ class Verified:
     Attributes:
         reference: As it was given.
         provenance: What its provenance.json says.
+        left_out: Folders of outputs that were not published there.
         rebuilt: How it compares with itself made again; None if that was not asked for.
     """
 
     reference: str
     provenance: Provenance
+    left_out: tuple[str, ...]
     rebuilt: Rebuilt | None
 
 
@@ -59,13 +68,16 @@ def verify(
     shown = str(reference)
     present = _present(shown)
     provenance = _provenance(shown, present)
-    files = _as_published(provenance, present)
+    published = _published(provenance, present)
+    present = {name: path for name, path in present.items() if name.partition("/")[0] not in _NOT_OURS}
+    files = _as_published(published, provenance, present)
+    left_out = tuple(name for name in provenance.outputs if name not in published)
     progress.start("verify", len(files))
-    findings = list(_findings(provenance, files, progress))
+    findings = list(_findings(_without(provenance.files, left_out), files, progress))
     if findings:
         raise VerificationError(shown, findings)
     rebuilt = rebuild_and_compare(shown, provenance, files, recipe=recipe, progress=progress) if rebuild else None
-    return Verified(shown, provenance, rebuilt)
+    return Verified(shown, provenance, left_out, rebuilt)
 
 
 def _present(reference: str) -> dict[str, Path]:
@@ -78,9 +90,16 @@ def _present(reference: str) -> dict[str, Path]:
         found = files_of(source.path)
     else:
         located = source.locate()
-        folder = located.fetch(located.files)
-        found = {name: folder / name for name in located.files}
-    return {name: path for name, path in found.items() if name.partition("/")[0] not in _NOT_OURS}
+        found = _fetched(located)
+        with suppress(SourceError):  # somebody else's repository has no records
+            records = parse(f"{place}/{record.FOLDER}", folder=Path.cwd(), revision=located.revision).locate()
+            found |= {f"{record.FOLDER}/{name}": path for name, path in _fetched(records).items()}
+    return found
+
+
+def _fetched(located: Located) -> dict[str, Path]:
+    folder = located.fetch(located.files)
+    return {name: folder / name for name in located.files}
 
 
 def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
@@ -94,20 +113,31 @@ def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
         raise VerificationError(reference, [finding], hint="fetch the artifact again, or make it again") from None
 
 
-def _as_published(provenance: Provenance, present: Mapping[str, Path]) -> dict[str, Path]:
+def _published(provenance: Provenance, present: Mapping[str, Path]) -> Sequence[str]:
+    """Folders of the outputs that a target took, as its record says; all of them where there is none."""
+    place = record.place(provenance.recipe)
+    known = Record.parse(present[place].read_text(encoding="utf-8", errors="replace")) if place in present else None
+    return provenance.outputs if known is None or known.outputs is None else known.outputs
+
+
+def _as_published(published: Sequence[str], provenance: Provenance, present: Mapping[str, Path]) -> dict[str, Path]:
     """Files by their names in the artifact: where a single output was published, it lies at the target's root."""
     files = {name: path for name, path in present.items() if name != STATEMENT}
-    if len(provenance.outputs) == 1:
-        start = f"{provenance.outputs[0]}/"
+    if len(published) == 1:
+        start = f"{published[0]}/"
         if not any(name.startswith(start) for name in files):
             moved = {name.removeprefix(start): name for name in provenance.files if name.startswith(start)}
             return {moved.get(name, name): path for name, path in files.items()}
     return files
 
 
-def _findings(provenance: Provenance, files: Mapping[str, Path], progress: Progress) -> Iterator[Finding]:
-    for name in sorted(provenance.files.keys() | files.keys()):
-        expected = provenance.files.get(name)
+def _without(files: Mapping[str, str], folders: Sequence[str]) -> dict[str, str]:
+    return {name: digest for name, digest in files.items() if name.partition("/")[0] not in folders}
+
+
+def _findings(expecting: Mapping[str, str], files: Mapping[str, Path], progress: Progress) -> Iterator[Finding]:
+    for name in sorted(expecting.keys() | files.keys()):
+        expected = expecting.get(name)
         if name not in files:
             yield Finding("missing", name, f"{name} is missing")
         elif expected is None:

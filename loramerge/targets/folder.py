@@ -206,5 +206,7 @@ def _write_record(place: Path, delivery: Delivery, wanted: Mapping[str, str]) ->
     file = place / record.place(delivery.recipe)
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{delivery.recipe}.partial")
-    temporary.write_text(Record(delivery.recipe, wanted, delivery.definition).text(), encoding="utf-8")
+    temporary.write_text(
+        Record(delivery.recipe, wanted, delivery.definition, delivery.outputs).text(), encoding="utf-8"
+    )
     temporary.replace(file)

@@ -86,7 +86,7 @@ class Publication:
         wanted = {name: Content.of(path) for name, path in sorted(delivery.files.items())}
         digests = {name: content.sha256 for name, content in wanted.items()}
         blobs = {name: content.blob for name, content in wanted.items()}
-        text = Record(recipe, digests, delivery.definition, blobs).text()
+        text = Record(recipe, digests, delivery.definition, delivery.outputs, blobs).text()
         return cls(repository, recipe, {**wanted, record.place(recipe): Content.of(text.encode())}, force)
 
     def state(self, commit: str) -> State:

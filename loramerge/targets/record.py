@@ -23,17 +23,25 @@ class Record:
         recipe: The recipe's name.
         files: Name → SHA-256.
         definition: What the files were made from, as the recipe layer has it; None if that is unknown.
+        outputs: Folders of the outputs that were meant; None if that is unknown.
         blobs: Name → id that git gives to the content, where the target's listings have those.
     """
 
     recipe: str
     files: Mapping[str, str]
     definition: Mapping[str, Any] | None = None
+    outputs: tuple[str, ...] | None = None
     blobs: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The record as JSON; the same record is the same text."""
-        data = {"recipe": self.recipe, "files": self.files, "blobs": self.blobs, "definition": self.definition}
+        data = {
+            "recipe": self.recipe,
+            "files": self.files,
+            "blobs": self.blobs,
+            "definition": self.definition,
+            "outputs": self.outputs,
+        }
         kept = {key: value for key, value in data.items() if value or key == "files"}
         return json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -42,11 +50,12 @@ class Record:
         """Read what `text` wrote; None for anything else."""
         try:
             data = json.loads(text)
-            definition = data.get("definition")
+            definition, outputs = data.get("definition"), data.get("outputs")
             return cls(
                 str(data["recipe"]),
                 {str(name): str(digest) for name, digest in data["files"].items()},
                 definition if isinstance(definition, dict) else None,
+                None if outputs is None else tuple(map(str, outputs)),
                 {str(name): str(blob) for name, blob in data.get("blobs", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -16,11 +16,13 @@ class Delivery:
         recipe: The recipe's name.
         files: Name in the target → where the file is now.
         definition: What the files were made from; the target keeps it, and compares nothing of it.
+        outputs: Folders of the outputs that the files belong to; kept as well.
     """
 
     recipe: str
     files: Mapping[str, Path]
     definition: Mapping[str, Any] | None = None
+    outputs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
