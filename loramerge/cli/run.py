@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Replace whatever is in the way, at DIR and where it is published.")
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
+@click.option(
+    "--sign",
+    metavar="KEY",
+    type=click.Path(),
+    help="Sign the artifact: a file with an EC private key (its password in LORAMERGE_KEY_PASSWORD), or sigstore.",
+)
 @options.as_json
 @options.verbose
 def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) -> None:
@@ -59,6 +65,7 @@ class _Settings:
     device: str
     force: bool
     no_publish: bool
+    sign: str | None
     as_json: bool
     verbose: bool
 
@@ -77,6 +84,7 @@ def _run(path: str, recipe: Recipe, lock: Lock | None, settings: _Settings) -> d
                 device=settings.device,
                 force=settings.force,
                 publishing=not settings.no_publish,
+                sign=settings.sign,
                 progress=watcher,
             )
     except PublishError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge import signing
 from loramerge.artifact import check_place, replacing
 from loramerge.licences import BASE, licence_for
 from loramerge.report import poor_fidelity, report, summary
@@ -47,7 +48,7 @@ class Result:
     report: Mapping[str, Any]
 
 
-def run(
+def run(  # noqa: PLR0913  each is an option of the command
     recipe: Recipe,
     *,
     lock: Lock | None = None,
@@ -55,6 +56,7 @@ def run(
     device: str = "auto",
     force: bool = False,
     publishing: bool = True,
+    sign: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Merge, write and publish what a recipe says.
@@ -66,11 +68,13 @@ def run(
         device: `auto`, `cpu` or `cuda`.
         force: Replace whatever is at `out` and in the targets.
         publishing: False leaves the targets alone.
+        sign: The file of a private key, or `sigstore`; None leaves the artifact unsigned.
         progress: Told of every step.
 
     Raises:
         LoramergeError: With the exit code of what went wrong. Unless that was publishing, nothing is written.
     """
+    signer = None if sign is None else signing.signer(sign)
     place = Path(out or Path("dist") / recipe.name).resolve()
     check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
     with replacing(place) as folder:
@@ -87,5 +91,7 @@ def run(
         warnings = (*loaded.notes, *combined.notes, *poor)
         facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
         write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
+        if signer is not None:
+            signer.sign(folder, recipe.name)
     receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)
