@@ -19,6 +19,9 @@ from loramerge.statement import STATEMENT, Statement
 from loramerge.words import some
 
 REPORT = "report.json"
+SIGNATURE = "model.sig"
+BESIDE = (".git", ".gitattributes", ".cache", ".loramerge")
+"""What git, a Hub and our own targets put beside the files that they hold."""
 _PARTIAL = ".partial"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -52,7 +55,7 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
         raise LoramergeError(f"{place} exists and is no artifact of loramerge", hint=hint) from None
     if name != recipe:
         raise LoramergeError(f"{place} is an artifact of the recipe {name}, not of {recipe}", hint=hint)
-    foreign = sorted(set(files_of(place)) - files)
+    foreign = sorted(set(files_of(place)) - files - {SIGNATURE})
     if foreign:
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
 

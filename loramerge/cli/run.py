@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace whatever is in the way, at DIR and where it is published.")
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
 @click.option("-k", "--keep-going", is_flag=True, help="Go on with the other recipes when one fails.")
+@click.option(
+    "--sign",
+    metavar="KEY",
+    type=click.Path(),
+    help="Sign the artifact: a file with an EC private key (its password in LORAMERGE_KEY_PASSWORD), or sigstore.",
+)
 @options.as_json
 @options.verbose
 def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) -> ExitCode:
@@ -74,6 +80,7 @@ class _Settings:
     force: bool
     no_publish: bool
     keep_going: bool
+    sign: str | None
     as_json: bool
     verbose: bool
 
@@ -134,6 +141,7 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
                 device=settings.device,
                 force=settings.force,
                 targets=everywhere if settings.rebuild else planned.publishes_to,
+                sign=settings.sign,
                 progress=watcher,
             )
             facts = summary.of(path, recipe, result, seconds=time.monotonic() - begin)

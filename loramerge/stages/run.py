@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge import signing
 from loramerge.artifact import check_place, replacing
 from loramerge.licences import licence_for, licences_of
 from loramerge.report import poor_fidelity, report, summary
@@ -48,7 +49,7 @@ class Result:
     report: Mapping[str, Any]
 
 
-def run(
+def run(  # noqa: PLR0913  each is an option of the command
     recipe: Recipe,
     *,
     lock: Lock | None = None,
@@ -56,6 +57,7 @@ def run(
     device: str = "auto",
     force: bool = False,
     targets: Sequence[Target] | None = None,
+    sign: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Merge, write and publish what a recipe says, whatever is there already; `plan` says whether it has to be.
@@ -67,11 +69,13 @@ def run(
         device: `auto`, `cpu` or `cuda`.
         force: Replace whatever is at `out` and in the targets.
         targets: Those of the recipe's targets that are meant, none if empty; all by default.
+        sign: The file of a private key, or `sigstore`; None leaves the artifact unsigned.
         progress: Told of every step.
 
     Raises:
         LoramergeError: With the exit code of what went wrong. Unless that was publishing, nothing is written.
     """
+    signer = None if sign is None else signing.signer(sign)
     place = Path(out or Path("dist") / recipe.name).resolve()
     check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
     with replacing(place) as folder:
@@ -86,5 +90,7 @@ def run(
         warnings = (*loaded.notes, *combined.notes, *poor)
         facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
         write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
+        if signer is not None:
+            signer.sign(folder, recipe.name)
     receipts = publish(place, recipe, targets=targets, force=force, progress=progress)
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)

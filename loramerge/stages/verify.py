@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from loramerge import signing
+from loramerge.artifact import BESIDE, SIGNATURE
 from loramerge.digest import files_of, sha256_of
 from loramerge.errors import Finding, SourceError, VerificationError
 from loramerge.progress import Progress, Silent
@@ -21,8 +23,8 @@ from loramerge.targets.record import Record
 if TYPE_CHECKING:
     from loramerge.sources import Located
 
-# What git, a Hub and our own targets put beside the files that they hold.
-_NOT_OURS = (".git", ".gitattributes", ".cache", ".loramerge")
+_Signature = Literal["unchecked", "verified"] | None
+UNCHECKED = f"{SIGNATURE} was not checked; give --public-key, or --identity and --identity-provider"
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Verified:
         reference: As it was given.
         provenance: What its provenance.json says.
         left_out: Folders of outputs that were not published there.
+        signature: None if there is none, `unchecked` if nobody was named whose signature counts.
         rebuilt: How it compares with itself made again; None if that was not asked for.
     """
 
     reference: str
     provenance: Provenance
     left_out: tuple[str, ...]
+    signature: _Signature
     rebuilt: Rebuilt | None
 
 
@@ -47,37 +51,54 @@ def verify(
     *,
     rebuild: bool = False,
     recipe: Path | None = None,
+    public_key: Path | str | None = None,
+    identity: str | None = None,
+    identity_provider: str | None = None,
     progress: Progress | None = None,
 ) -> Verified:
     """Check every file of an artifact.
 
-    A provenance says nothing of who wrote it: somebody who changes a file can change the provenance with it.
+    A provenance says nothing of who wrote it: somebody who changes a file can change the provenance with it. With a
+    public key, or an identity and its provider, every file must be as whoever has that key or identity signed it.
 
     Args:
         reference: A folder, or `hf://owner/name[@revision]`.
         rebuild: Make it again from its recipe, and compare.
         recipe: Where the recipe lies, or its folder: where relative paths in it start.
+        public_key: The file of an EC public key in PEM, whose signature the artifact must have.
+        identity: Who must have signed with Sigstore: an address, or the URL of a workflow.
+        identity_provider: The URL of who vouches for the identity.
         progress: Told of every file, and of the steps of making it again.
 
     Raises:
         VerificationError: With everything that is wrong.
         SourceError: There is no such artifact.
-        UsageError: Making it again needs to know where relative paths start.
+        UsageError: Making it again needs to know where relative paths start; or the key can't be used.
     """
+    trust = signing.trust(public_key, identity, identity_provider)
     progress = progress or Silent()
     shown = str(reference)
     present = _present(shown)
+    signature = present.pop(SIGNATURE, None)
     provenance = _provenance(shown, present)
     published = _published(provenance, present)
-    present = {name: path for name, path in present.items() if name.partition("/")[0] not in _NOT_OURS}
+    present = {name: path for name, path in present.items() if name.partition("/")[0] not in BESIDE}
     files = _as_published(published, provenance, present)
     left_out = tuple(name for name in provenance.outputs if name not in published)
     progress.start("verify", len(files))
-    findings = list(_findings(_without(provenance.files, left_out), files, progress))
+    digests = dict(_digests(files, progress))
+    findings = list(_findings(_without(provenance.files, left_out), digests))
+    if trust is not None:
+        named = {each.file for each in findings}
+        # The signature covers the whole artifact: the provenance, which is signed, knows what was not published there.
+        elsewhere = {name: digest for name, digest in provenance.files.items() if name.partition("/")[0] in left_out}
+        signed = {**elsewhere, **digests, STATEMENT: sha256_of(present[STATEMENT])}
+        findings += [each for each in trust.findings(signature, signed) if each.file not in named]
+    state: _Signature = None if signature is None else "unchecked" if trust is None else "verified"
     if findings:
-        raise VerificationError(shown, findings)
+        raise VerificationError(shown, findings, hint=UNCHECKED if state == "unchecked" else "")
     rebuilt = rebuild_and_compare(shown, provenance, files, recipe=recipe, progress=progress) if rebuild else None
-    return Verified(shown, provenance, left_out, rebuilt)
+    return Verified(shown, provenance, left_out, state, rebuilt)
 
 
 def _present(reference: str) -> dict[str, Path]:
@@ -135,13 +156,18 @@ def _without(files: Mapping[str, str], folders: Sequence[str]) -> dict[str, str]
     return {name: digest for name, digest in files.items() if name.partition("/")[0] not in folders}
 
 
-def _findings(expecting: Mapping[str, str], files: Mapping[str, Path], progress: Progress) -> Iterator[Finding]:
-    for name in sorted(expecting.keys() | files.keys()):
+def _digests(files: Mapping[str, Path], progress: Progress) -> Iterator[tuple[str, str]]:
+    for name, path in files.items():
+        yield name, sha256_of(path)
+        progress.advance()
+
+
+def _findings(expecting: Mapping[str, str], digests: Mapping[str, str]) -> Iterator[Finding]:
+    for name in sorted(expecting.keys() | digests.keys()):
         expected = expecting.get(name)
-        if name not in files:
+        if name not in digests:
             yield Finding("missing", name, f"{name} is missing")
         elif expected is None:
             yield Finding("extra", name, f"{name} is extra: {STATEMENT} does not know it")
-        elif (found := sha256_of(files[name])) != expected:
+        elif (found := digests[name]) != expected:
             yield Finding("changed", name, f"{name} was changed: its sha256 is {found}, expected {expected}")
-        progress.advance()
