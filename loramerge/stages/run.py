@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import check_place, replacing
-from loramerge.licences import BASE, licence_for
+from loramerge.licences import licence_for, licences_of
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.rounding import coarse, rounding_of
 from loramerge.stages.combine import WeightedAdapter, combine
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loramerge.lock import Lock
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
+    from loramerge.targets import Target
     from loramerge.targets.target import Receipt
 
 
@@ -54,10 +55,10 @@ def run(
     out: Path | str | None = None,
     device: str = "auto",
     force: bool = False,
-    publishing: bool = True,
+    targets: Sequence[Target] | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Merge, write and publish what a recipe says.
+    """Merge, write and publish what a recipe says, whatever is there already; `plan` says whether it has to be.
 
     Args:
         recipe: As `read_recipe` returns it.
@@ -65,7 +66,7 @@ def run(
         out: The artifact's folder; `dist/<name>` below the current folder by default.
         device: `auto`, `cpu` or `cuda`.
         force: Replace whatever is at `out` and in the targets.
-        publishing: False leaves the targets alone.
+        targets: Those of the recipe's targets that are meant, none if empty; all by default.
         progress: Told of every step.
 
     Raises:
@@ -77,9 +78,7 @@ def run(
         resolved = resolve(recipe, lock, progress=progress)
         loaded = load(resolved, progress=progress)
         made_of = lock or lock_sources(recipe, resolved)
-        licences = {BASE: made_of.sources.base.licence}
-        licences |= {name: source.licence for name, source in made_of.sources.loras.items()}
-        licence = licence_for(recipe, licences, publishing=publishing)
+        licence = licence_for(recipe, licences_of(made_of), publishing=targets is None or bool(targets))
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
         combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
         rounding = rounding_of(recipe, combined.adapter)
@@ -87,5 +86,5 @@ def run(
         warnings = (*loaded.notes, *combined.notes, *poor)
         facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
         write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
-    receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
+    receipts = publish(place, recipe, targets=targets, force=force, progress=progress)
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)
