@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import artifacts
 import pytest
+import tiny
 from artifacts import told
 from command_line import ROOT, invoke, write_recipe
 from cryptography.hazmat.primitives import serialization
@@ -411,3 +412,42 @@ def test_published_with_a_single_output_to_a_folder_and_to_the_hub(hub, made, tm
     hub.store.write(repository, {"pytorch_lora_weights.safetensors": b"changed", "more.txt": b""})
     expected = [("changed", WEIGHTS), ("extra", "more.txt")]
     assert findings("hf://tester/small", public_key=made.public) == expected
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_what_was_published_without_a_signature_is_signed_by_the_next_run_that_signs(hub, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    monkeypatch.chdir(tmp_path)
+    loras = {"ink": made.folder / "ink.safetensors"}
+    recipe = write_recipe(
+        tmp_path, name="plain", base=tiny.folder("sd15"), loras=loras, license="mit",
+        publish=[{"kind": "hub", "repo": "tester/plain"}, {"kind": "folder", "path": "x", "outputs": ["diffusers"]}],
+    )  # fmt: skip
+    assert invoke("run", recipe).exit_code == ExitCode.DONE
+    assert invoke("plan", recipe).exit_code == ExitCode.DONE
+    shutil.rmtree("dist")
+    result = invoke("plan", recipe, "--signed", "--json")
+    (entry,) = json.loads(result.stdout)
+    assert [step["action"] for step in (entry["artifact"], *entry["targets"])] == ["build", "publish", "none"]
+    assert entry["targets"][0]["reasons"] == [{"kind": "not signed", "detail": ""}]
+    assert invoke("run", recipe, "--sign", made.key).exit_code == ExitCode.DONE
+    assert verify("hf://tester/plain", public_key=made.public).signature == "verified"
+    assert invoke("plan", recipe, "--signed").exit_code == ExitCode.DONE
+    assert invoke("run", recipe, "--sign", made.key).stdout == "plain: up to date\n"
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_a_repository_that_took_some_of_the_outputs(hub, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    outputs = [{"kind": "adapter", "format": "diffusers"}, {"kind": "adapter", "format": "kohya"}]
+    publish = [{"kind": "hub", "repo": "tester/part", "outputs": ["kohya"]}]
+    loras = {"ink": made.folder / "ink.safetensors"}
+    recipe = write_recipe(
+        tmp_path, name="part", base=tiny.folder("sd15"), loras=loras, license="mit", outputs=outputs, publish=publish
+    )
+    run(read_recipe(recipe), out=tmp_path / "out", sign=made.key)
+    verified = verify("hf://tester/part", public_key=made.public)
+    assert (verified.signature, verified.left_out) == ("verified", ("diffusers",))
+    repository = hub.store.repositories["model", "tester/part"]
+    hub.store.write(repository, {"part.safetensors": b"forged"})
+    assert {file for _, file in findings("hf://tester/part", public_key=made.public)} == {"kohya/part.safetensors"}

@@ -113,6 +113,7 @@ def _run(given: Given, settings: _Settings) -> dict[str, Any]:
             out=settings.out,
             force=settings.force,
             publishing=not settings.no_publish,
+            signing=settings.sign is not None,
             progress=watcher,
         )
         facts, text = _do(given.path, planned, settings, watcher)

@@ -55,6 +55,11 @@ def publish(
     return tuple(receipts)
 
 
+def takes_papers(target: Target) -> bool:
+    """Whether a target gets the artifact's papers: card, provenance, signature, …"""
+    return target.outputs is None or target.takes_papers
+
+
 def published_outputs(recipe: Recipe, target: Target) -> tuple[str, ...]:
     """Folders of the outputs that a target takes."""
     return tuple(output.folder for output in recipe.outputs) if target.outputs is None else tuple(target.outputs)
@@ -71,7 +76,7 @@ def published_files(artifact: Path, recipe: Recipe, target: Target) -> dict[str,
     for name in chosen:
         start = "" if len(chosen) == 1 else f"{name}/"
         found |= {f"{start}{file}": path for file, path in files_of(artifact / name).items()}
-    if target.outputs is None or target.takes_papers:
+    if takes_papers(target):
         outputs = {output.folder for output in recipe.outputs}
         found |= {file: path for file, path in files_of(artifact).items() if file.partition("/")[0] not in outputs}
     return found

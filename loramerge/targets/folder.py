@@ -58,7 +58,7 @@ class FolderTarget(StrictModel):
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise PublishError(f"{place} can't be read: {reason}", hint=_CORRECT) from None
-        return Live(str(place), published=True, definition=known.definition, drift=drift)
+        return Live(str(place), published=True, definition=known.definition, names=frozenset(known.files), drift=drift)
 
     def publish(self, delivery: Delivery, origin: Path, *, force: bool) -> Receipt:
         """Put files into the folder.

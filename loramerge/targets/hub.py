@@ -95,6 +95,7 @@ class HubTarget(StrictModel):
             place,
             published=state.known is not None,
             definition=state.known.definition if state.known else None,
+            names=frozenset(state.known.files if state.known else ()),
             drift=tuple(state.drift),
             tag=self.tag if not self.create_pr else None,
             tagged=definition(refs.tags[self.tag]) if self.tag and self.tag in refs.tags else None,
