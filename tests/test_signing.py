@@ -418,7 +418,7 @@ def test_published_with_a_single_output_to_a_folder_and_to_the_hub(hub, made, tm
 def test_what_was_published_without_a_signature_is_signed_by_the_next_run_that_signs(hub, made, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", OWNER)
     monkeypatch.chdir(tmp_path)
-    loras = {"ink": made.folder / "ink.safetensors"}
+    loras = {"ink": made.folder / "a.safetensors"}
     recipe = write_recipe(
         tmp_path, name="plain", base=tiny.folder("sd15"), loras=loras, license="mit",
         publish=[{"kind": "hub", "repo": "tester/plain"}, {"kind": "folder", "path": "x", "outputs": ["diffusers"]}],
@@ -441,7 +441,7 @@ def test_a_repository_that_took_some_of_the_outputs(hub, made, tmp_path, monkeyp
     monkeypatch.setenv("HF_TOKEN", OWNER)
     outputs = [{"kind": "adapter", "format": "diffusers"}, {"kind": "adapter", "format": "kohya"}]
     publish = [{"kind": "hub", "repo": "tester/part", "outputs": ["kohya"]}]
-    loras = {"ink": made.folder / "ink.safetensors"}
+    loras = {"ink": made.folder / "a.safetensors"}
     recipe = write_recipe(
         tmp_path, name="part", base=tiny.folder("sd15"), loras=loras, license="mit", outputs=outputs, publish=publish
     )

@@ -56,7 +56,7 @@ def publish(
 
 
 def takes_papers(target: Target) -> bool:
-    """Whether a target gets the artifact's papers: card, provenance, signature, …"""
+    """Whether a target gets the artifact's papers: card, provenance, signature and the like."""
     return target.outputs is None or target.takes_papers
 
 
