@@ -33,7 +33,7 @@ def publish(
     receipts = []
     for target in recipe.publish:
         files = published_files(artifact, recipe, target)
-        receipts.append(target.publish(recipe.name, files, recipe.folder, force=force))
+        receipts.append(target.publish(recipe.name, files, recipe.folder, force=force, progress=progress))
         progress.advance()
     return tuple(receipts)
 

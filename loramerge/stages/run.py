@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import check_place, replacing
+from loramerge.artifact import check_place
+from loramerge.atomic import replacing
 from loramerge.licences import BASE, licence_for
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.rounding import coarse, rounding_of
@@ -17,6 +18,7 @@ from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write
+from loramerge.turns import in_turn
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -72,20 +74,23 @@ def run(
         LoramergeError: With the exit code of what went wrong. Unless that was publishing, nothing is written.
     """
     place = Path(out or Path("dist") / recipe.name).resolve()
-    check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
-    with replacing(place) as folder:
-        resolved = resolve(recipe, lock, progress=progress)
-        loaded = load(resolved, progress=progress)
-        made_of = lock or lock_sources(recipe, resolved)
-        licences = {BASE: made_of.sources.base.licence}
-        licences |= {name: source.licence for name, source in made_of.sources.loras.items()}
-        licence = licence_for(recipe, licences, publishing=publishing)
-        loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
-        combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
-        rounding = rounding_of(recipe, combined.adapter)
-        poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
-        warnings = (*loaded.notes, *combined.notes, *poor)
-        facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
-        write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
-    receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
+    kept = [recipe.folder, *local_sources(recipe)]
+    check_place(place, recipe.name, force=force, inputs=kept)
+    with in_turn(place, progress):
+        check_place(place, recipe.name, force=force, inputs=kept)  # another run may have been there meanwhile
+        with replacing(place) as folder:
+            resolved = resolve(recipe, lock, progress=progress)
+            loaded = load(resolved, progress=progress)
+            made_of = lock or lock_sources(recipe, resolved)
+            licences = {BASE: made_of.sources.base.licence}
+            licences |= {name: source.licence for name, source in made_of.sources.loras.items()}
+            licence = licence_for(recipe, licences, publishing=publishing)
+            loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
+            combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
+            rounding = rounding_of(recipe, combined.adapter)
+            poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
+            warnings = (*loaded.notes, *combined.notes, *poor)
+            facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
+            write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
+        receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)

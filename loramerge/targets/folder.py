@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.artifact import replacing
+from loramerge.atomic import recover, replacing, replacing_file
 from loramerge.digest import files_of, sha256_of
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.fields import Listed, Name, StrictModel
+from loramerge.targets.folder_receipt import RECEIPTS, FolderReceipt
 from loramerge.targets.target import Receipt
+from loramerge.turns import clear, in_turn
 from loramerge.words import some
 
-_RECEIPTS = ".loramerge"
+if TYPE_CHECKING:
+    from loramerge.progress import Progress
+
 _CORRECT = "correct `path` in the recipe"
 
 
@@ -38,17 +40,26 @@ class FolderTarget(StrictModel):
         None, min_length=1, description="Folders of the outputs to publish; all if absent."
     )
 
-    def publish(self, recipe: str, files: Mapping[str, Path], origin: Path, *, force: bool) -> Receipt:
+    def publish(
+        self,
+        recipe: str,
+        files: Mapping[str, Path],
+        origin: Path,
+        *,
+        force: bool,
+        progress: Progress | None = None,
+    ) -> Receipt:
         """Put files into the folder.
 
         A folder that is new, or holds nothing but this recipe's files, is replaced in one step; in a folder with
-        files of others every top-level entry is.
+        files of others every top-level entry is. Another run that publishes there is waited for.
 
         Args:
             recipe: The recipe's name.
             files: Name in the target → where the file is now.
             origin: Where a relative path starts.
             force: Overwrite files of others.
+            progress: Told of another run that is waited for.
 
         Raises:
             PublishError: Files of others are in the way, or the folder can't be written.
@@ -56,7 +67,11 @@ class FolderTarget(StrictModel):
         place: Path | str = self.path
         try:
             place = (origin / Path(self.path).expanduser()).resolve()
-            return self._put(recipe, files, place, force=force)
+            _check(place, files)
+            with in_turn(place, progress) as alone:
+                if alone:
+                    _clear(place, recipe, files, progress)
+                return _put(recipe, files, place, force=force)
         except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name, a full disk
             reason = getattr(error, "strerror", None) or error
             raise PublishError(f"publishing to {place} failed: {reason}", hint=_CORRECT) from None
@@ -65,31 +80,48 @@ class FolderTarget(StrictModel):
         except LoramergeError as error:
             raise PublishError(f"publishing to {place} failed: {error.message}", hint=_CORRECT) from None
 
-    def _put(self, recipe: str, files: Mapping[str, Path], place: Path, *, force: bool) -> Receipt:
-        if place.exists() and not place.is_dir():
-            raise PublishError(f"{place} is a file, not a folder", hint=_CORRECT)
-        if any(path.resolve().is_relative_to(place) for path in files.values()):
-            raise PublishError(f"{place} holds the artifact itself", hint=_CORRECT)
-        wanted = {name: sha256_of(path) for name, path in files.items()}
-        earlier = _receipt(place, recipe)
-        present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{_RECEIPTS}/")}
-        if wanted == earlier and _unchanged(wanted, present) == set(wanted):
-            return Receipt(str(place), changed=False)
-        if not force:
-            _refuse_foreign(place, wanted, earlier, present)
-        ours = _unchanged(earlier, present)
-        if _holds_nothing_else(place, recipe, ours):
-            with replacing(place) as staging:
-                _copy(files, staging)
-                _write_receipt(staging, recipe, wanted)
-        else:
-            # A file of others with the same content stays theirs: it is in no receipt, and is never removed.
-            theirs = _unchanged(wanted, present) - set(earlier)
-            _replace_entries(place, files)
-            for name in ours - set(files):
-                (place / name).unlink(missing_ok=True)
-            _write_receipt(place, recipe, {name: digest for name, digest in wanted.items() if name not in theirs})
-        return Receipt(str(place), changed=True)
+
+def _check(place: Path, files: Mapping[str, Path]) -> None:
+    if place.exists() and not place.is_dir():
+        raise PublishError(f"{place} is a file, not a folder", hint=_CORRECT)
+    if any(path.resolve().is_relative_to(place) for path in files.values()):
+        raise PublishError(f"{place} holds the artifact itself", hint=_CORRECT)
+
+
+def _clear(place: Path, recipe: str, files: Iterable[str], progress: Progress | None) -> None:
+    """Put right what a killed run left between this recipe's files."""
+    names = {*files, *FolderReceipt.read(place, recipe).digests}
+    for entry in sorted({place / name.partition("/")[0] for name in names}):
+        recover(entry)
+        clear(entry, progress)
+    clear(FolderReceipt.file(place, recipe), progress)
+
+
+def _put(recipe: str, files: Mapping[str, Path], place: Path, *, force: bool) -> Receipt:
+    wanted = {name: sha256_of(path) for name, path in files.items()}
+    goal = {name: {digest} for name, digest in wanted.items()}
+    earlier = FolderReceipt.read(place, recipe)
+    present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{RECEIPTS}/")}
+    there = _unchanged(goal, present)
+    # A file of others with the same content stays theirs: it is in no receipt, and is never removed.
+    theirs = there - set(earlier.digests)
+    receipt = FolderReceipt(recipe, {name: digest for name, digest in wanted.items() if name not in theirs})
+    if receipt == earlier and there == set(wanted):
+        return Receipt(str(place), changed=False)
+    if not force:
+        _refuse_foreign(place, goal, earlier.digests, present)
+    ours = _unchanged(earlier.digests, present)
+    if _holds_nothing_else(place, recipe, ours):
+        with replacing(place) as staging:
+            _copy(files, staging)
+            FolderReceipt(recipe, wanted).write(staging)
+    else:
+        receipt.after(earlier).write(place)
+        _replace_entries(place, files)
+        for name in sorted(ours - set(files)):
+            _remove(place, name)
+        receipt.write(place)
+    return Receipt(str(place), changed=True)
 
 
 def _holds_nothing_else(place: Path, recipe: str, ours: Collection[str]) -> bool:
@@ -101,17 +133,20 @@ def _holds_nothing_else(place: Path, recipe: str, ours: Collection[str]) -> bool
         if path.is_dir():
             if not any(path.iterdir()):
                 return False
-        elif name not in ours and name != f"{_RECEIPTS}/{recipe}.json":
+        elif name not in ours and name != f"{RECEIPTS}/{recipe}.json":
             return False
     return True
 
 
-def _unchanged(known: Mapping[str, str], present: Mapping[str, Path]) -> set[str]:
-    return {name for name, digest in known.items() if name in present and sha256_of(present[name]) == digest}
+def _unchanged(known: Mapping[str, Collection[str]], present: Mapping[str, Path]) -> set[str]:
+    return {name for name, digests in known.items() if name in present and sha256_of(present[name]) in digests}
 
 
 def _refuse_foreign(
-    place: Path, wanted: Mapping[str, str], earlier: Mapping[str, str], present: Mapping[str, Path]
+    place: Path,
+    wanted: Mapping[str, Collection[str]],
+    earlier: Mapping[str, Collection[str]],
+    present: Mapping[str, Path],
 ) -> None:
     """Nothing may vanish but what this recipe put there: neither files of the same name nor others in our folders."""
     folders = {name.partition("/")[0] for name in wanted if "/" in name}
@@ -141,16 +176,17 @@ def _replace_entries(place: Path, files: Mapping[str, Path]) -> None:
 
 
 def _replace_file(source: Path, place: Path) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".partial", dir=place.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as target, source.open("rb") as content:
-            shutil.copyfileobj(content, target, 1 << 20)
-            target.flush()
-            os.fsync(target.fileno())
-        shutil.copymode(source, temporary)
-        Path(temporary).replace(place)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing_file(place) as target, source.open("rb") as content:
+        shutil.copyfileobj(content, target, 1 << 20)
+
+
+def _remove(place: Path, name: str) -> None:
+    """Remove a file, and the folders that it leaves empty."""
+    file = place / name
+    file.unlink(missing_ok=True)
+    with suppress(OSError):  # one that holds something
+        for folder in file.parents[: name.count("/")]:
+            folder.rmdir()
 
 
 def _copy(files: Mapping[str, Path], folder: Path) -> None:
@@ -158,21 +194,3 @@ def _copy(files: Mapping[str, Path], folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-
-
-def _receipt(place: Path, recipe: str) -> dict[str, str]:
-    """Name → sha256 of what this recipe put there the last time."""
-    try:
-        files = json.loads((place / _RECEIPTS / f"{recipe}.json").read_text(encoding="utf-8"))["files"]
-        return {str(name): str(digest) for name, digest in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _write_receipt(place: Path, recipe: str, wanted: Mapping[str, str]) -> None:
-    folder = place / _RECEIPTS
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"recipe": recipe, "files": dict(sorted(wanted.items()))}, indent=2) + "\n"
-    temporary = folder / f".{recipe}.partial"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / f"{recipe}.json")
