@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
+from loramerge.patience import patiently
 from loramerge.targets.hub_repository import Content, Listed, Repository
-from loramerge.targets.patience import patiently
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
