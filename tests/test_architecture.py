@@ -54,10 +54,11 @@ DOORS = {
     "huggingface_hub": {
         "hub_errors.py",
         "sources/hub.py",
+        "sources/hub_listing.py",
         "targets/hub.py",
         "targets/hub_publication.py",
         "targets/hub_repository.py",
-        "targets/patience.py",
+        "patience.py",
         "card.py",
     },
 }

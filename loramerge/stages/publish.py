@@ -50,7 +50,7 @@ def publish(
     for target in targets:
         files, outputs = published_files(artifact, recipe, target), published_outputs(recipe, target)
         delivery = Delivery(recipe.name, files, definition.data(), outputs)
-        receipts.append(target.publish(delivery, recipe.folder, force=force))
+        receipts.append(target.publish(delivery, recipe.folder, force=force, progress=progress))
         progress.advance()
     return tuple(receipts)
 

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
+from loramerge.patience import patiently
 from loramerge.targets import record
 from loramerge.targets.hub_repository import Content, Listed, Repository
-from loramerge.targets.patience import patiently
 from loramerge.targets.record import Record
 
 if TYPE_CHECKING:
