@@ -133,7 +133,7 @@ def _warm_up(recipe: str) -> None:
     import_module("huggingface_hub.hf_api")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        run(read_recipe(recipe), out=Path(folder, "out"), device="cpu", publishing=False)
+        run(read_recipe(recipe), out=Path(folder, "out"), device="cpu", targets=())
 
 
 def _forked(job: dict) -> dict:

@@ -90,6 +90,45 @@ def test_the_artifact_s_place(folder, disk, free, read_only, reason):
 
 
 @needs_a_disk
+@pytest.mark.parametrize(
+    ("free", "read_only", "reason"),
+    [(2 * PAGE, False, "No space left on device"), (0, True, "Read-only")],
+)
+@pytest.mark.parametrize("shared", [False, True], ids=["of our own", "with files of others"])
+def test_a_target(folder, disk, free, read_only, reason, shared):
+    target = folder / "before" / "models"
+    target.mkdir(parents=True)
+    if shared:
+        (target / "theirs.safetensors").write_text("theirs")
+    process("run", recipe(folder, publish=[{"kind": "folder", "path": str(target)}]), "--device", "cpu", cwd=folder)
+    assert (target / "pytorch_lora_weights.safetensors").exists()
+    publish = [{"kind": "folder", "path": str(disk / "models")}]
+    done = run_on(
+        disk, "run", recipe(folder, 0.5, publish=publish), "--out", folder / "out", free=free, read_only=read_only
+    )
+    assert done.returncode == 7, done.stderr
+    assert f"publishing to {disk / 'models'} failed: " in done.stderr
+    assert reason in done.stderr
+    assert "the artifact itself is complete" in done.stderr
+    verify(folder / "out")
+    name = "models/pytorch_lora_weights.safetensors"
+    assert digests(folder / "after")[name] == digests(folder / "before")[name]
+    kept = {each for each in files_of(folder / "after") if not each.startswith("models/.loramerge/")}
+    assert kept == {each for each in files_of(folder / "before") if not each.startswith("models/.loramerge/")}
+
+
+@needs_a_disk
+def test_the_hub_s_cache_that_is_read_only(hub, folder, disk):
+    hub.repository("me/a", {"a.safetensors": (folder / "a.safetensors").read_bytes()})
+    remote = write_recipe(folder, base="base", loras={"a": "hf://me/a/a.safetensors"})
+    done = run_on(disk, "run", remote, free=0, read_only=True, HF_HUB_CACHE=str(disk / "hub"))
+    assert done.returncode == 4, done.stderr
+    assert "Read-only file system" in done.stderr
+    assert "HF_HUB_CACHE" in done.stderr
+    assert "defect" not in done.stderr
+
+
+@needs_a_disk
 def test_the_hub_s_cache(hub, folder, disk):
     hub.repository("me/a", {"a.safetensors": (folder / "a.safetensors").read_bytes()})
     remote = write_recipe(folder, base="base", loras={"a": "hf://me/a/a.safetensors"})

@@ -22,6 +22,7 @@ from command_line import MODELS, ROOT, process, write_recipe
 from github_actions import Job
 from hub.example import OWNER
 from hub.routes_oauth import EXCHANGED, REQUEST_TOKEN
+from secrets_scan import on_purpose
 
 ACTION = ROOT / "action.yml"
 SCRIPT = ROOT / ".github" / "action" / "loramerge.sh"
@@ -162,6 +163,7 @@ def clone(git, tmp_path_factory):
     """A clean clone of this repository, as the runner makes one of an action."""
     folder = tmp_path_factory.mktemp("clone") / "loramerge"
     git("clone", "--quiet", ROOT, folder, cwd=folder.parent)
+    on_purpose(folder / "tests")
     return folder
 
 
@@ -415,7 +417,7 @@ def pre_commit(git, hooked, tmp_path):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PRE_COMMIT"))}
         own = {"PRE_COMMIT_HOME": str(tmp_path / "cache"), "PRE_COMMIT_COLOR": "never", "PYTHONPATH": str(code)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "pre_commit", *map(str, arguments)],
             cwd=hooked,
             env={**env, **git.env, **own, "PATH": path},
@@ -425,6 +427,9 @@ def pre_commit(git, hooked, tmp_path):
             check=False,
             timeout=300,
         )
+        for tests in (tmp_path / "cache").glob("repo*/tests"):
+            on_purpose(tests)
+        return done
 
     return pre_commit
 

@@ -90,6 +90,10 @@ class Hub:
         """Let the next calls of `method` whose path matches `pattern` go wrong."""
         self._injections.append(Injection(method, pattern, fault, times))
 
+    def mend(self) -> None:
+        """Let nothing go wrong any more."""
+        self._injections.clear()
+
     def answer(self, request: Request) -> tuple[Answer, Fault | None]:
         """The answer to a request, and the fault with which it is to be sent."""
         self.log.append(Call(request.method, request.path, request.token))

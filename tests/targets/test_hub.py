@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hub.example import OWNER, STRANGER
-from hub.faults import Harmless, NotAHub, Reset, Slow, Status
+from hub.faults import Harmless, NotAHub, Reset, Slow, Status, Truncated, WrongBytes
 
 from loramerge.digest import files_of
 from loramerge.errors import PublishError
@@ -326,6 +327,31 @@ def test_a_commit_that_fails_once_is_tried_again(hub, files, waits, fault):
     assert len([call for call in hub.log if call.method == "PUT"]) == 1
 
 
+@pytest.mark.parametrize("fault", [Truncated(), WrongBytes()], ids=repr)
+def test_an_answer_to_a_commit_that_is_no_answer(hub, files, waits, fault):
+    hub.repository(REPO)
+    hub.inject("POST", "/commit/", fault)
+    with suppress(PublishError):
+        assert put(files).changed
+    # done as a whole, and known to be so by whoever runs again
+    assert at(hub) == bytes_of(files)
+    assert commits(hub) == ["Publish mine"]
+    assert not put(files).changed
+
+
+@pytest.mark.parametrize("fault", [Status(416), Truncated(), WrongBytes()], ids=repr)
+def test_an_upload_that_goes_wrong_for_good_publishes_nothing(hub, files, waits, fault, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hub.repository(REPO)
+    head = repository(hub).head
+    hub.inject("POST", "/info/lfs/objects/batch", fault, times=99)
+    refused(files)
+    assert repository(hub).head == head
+    hub.mend()
+    assert put(files).changed
+    assert at(hub) == bytes_of(files)
+
+
 @pytest.mark.parametrize("header", [{"Retry-After": "30"}, {"RateLimit": '"api";r=0;t=30'}])
 def test_the_hub_says_how_long_to_wait(hub, files, waits, header):
     hub.inject("POST", "/commit/", Status(429, header))
@@ -411,6 +437,7 @@ def test_a_repository_of_somebody_else(hub, files, monkeypatch):
         (Status(403), "forbids writing"),
         (Status(404, {"X-Error-Code": "RepoNotFound"}), "does not exist, or you may not see it"),
         (Status(403, {"X-Error-Code": "GatedRepo"}), "is gated"),
+        (Status(416), "refuses the request"),
         (Status(418), "refuses the request"),
         (NotAHub(), "did not answer as a Hub does"),
     ],
