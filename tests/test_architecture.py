@@ -23,7 +23,7 @@ HEAVY = {"torch", "diffusers", "peft", "transformers", "huggingface_hub", "accel
 # One door per heavy library. torch is everywhere, but only inside functions.
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
-    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "stages/fuse.py", "preview.py", "upstream.py"},
+    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "preview.py", "upstream.py"},
     "huggingface_hub": {
         "hub_errors.py",
         "sources/hub.py",
