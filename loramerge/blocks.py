@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,12 +74,19 @@ def write_blocks(path: Path, changes: Sequence[Change]) -> str:
     """
     start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), _METADATA)
     digest = hashlib.sha256(start)
-    with path.open("wb", buffering=0) as file, workers() as pool:
+    with path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
+        file.truncate(len(start) + sum(each.size for each in changes))  # a file that grows is slower on ext4
         file.write(start)
-        for block in in_order(pool, _made, _blocks(changes), ahead=_AHEAD):
-            file.write(block)
-            digest.update(block)
+        made = in_order(pool, _made, _blocks(changes), ahead=_AHEAD)
+        for _ in in_order(hasher, digest.update, _written(file, made), ahead=_AHEAD):
+            pass
     return digest.hexdigest()
+
+
+def _written(file: BufferedWriter, blocks: Iterable[bytearray]) -> Iterator[bytearray]:
+    for block in blocks:
+        file.write(block)
+        yield block
 
 
 @dataclass(frozen=True)
