@@ -7,54 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.errors import LoramergeError, SourceError
-from loramerge.layout import ITEM_SIZES, Stored, header
+from loramerge.errors import SourceError
+from loramerge.layout import header
+from loramerge.steady import SteadyWriter
+from loramerge.summing import add
 from loramerge.threads import in_order, workers
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from loramerge.adapter import LowRank
+    from loramerge.changes import Change
 
 BLOCK = 1 << 20
 """Bytes read at once: with the float32 sums it stays in a core's cache."""
 _AHEAD = 8  # blocks that are computed before the first of them is written
 _METADATA = {"format": "pt"}
-
-
-@dataclass(frozen=True)
-class Change:
-    """A tensor on its way from one file to another.
-
-    Attributes:
-        stored: Where it is.
-        dtype: Number format in which it is written, as a header spells it.
-        pair: What is added to it; its `shape` is the tensor's, or that of an equal map.
-        shown_as: What errors call it.
-    """
-
-    stored: Stored
-    dtype: str
-    pair: LowRank | None
-    shown_as: str
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes when it is written."""
-        return self.stored.size if self.is_plain else self.stored.count * ITEM_SIZES[self.dtype]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its bytes stay what they are."""
-        return self.pair is None and self.dtype == self.stored.dtype
 
 
 def write_blocks(path: Path, changes: Sequence[Change]) -> str:
@@ -74,19 +46,46 @@ def write_blocks(path: Path, changes: Sequence[Change]) -> str:
     """
     start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), _METADATA)
     digest = hashlib.sha256(start)
+    buffers = _Buffers()
+
+    def made(block: Sequence[_Piece]) -> memoryview:
+        return _made(block, buffers)
+
+    def written(blocks: Iterable[memoryview]) -> Iterator[memoryview]:
+        for block in blocks:
+            writer.write(block)
+            yield block
+
+    def hashed(block: memoryview) -> None:
+        digest.update(block)
+        buffers.give(block)
+
     with path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
-        file.truncate(len(start) + sum(each.size for each in changes))  # a file that grows is slower on ext4
-        file.write(start)
-        made = in_order(pool, _made, _blocks(changes), ahead=_AHEAD)
-        for _ in in_order(hasher, digest.update, _written(file, made), ahead=_AHEAD):
+        writer = SteadyWriter(file)
+        writer.write(start)
+        computed = in_order(pool, made, _blocks(changes), ahead=_AHEAD)
+        for _ in in_order(hasher, hashed, written(computed), ahead=_AHEAD):
             pass
     return digest.hexdigest()
 
 
-def _written(file: BufferedWriter, blocks: Iterable[bytearray]) -> Iterator[bytearray]:
-    for block in blocks:
-        file.write(block)
-        yield block
+class _Buffers:
+    """Memory that is used again: the system clears every page that it hands out."""
+
+    def __init__(self) -> None:
+        self._spare: deque[bytearray] = deque()  # taken from and given to by all threads
+
+    def take(self, size: int) -> memoryview:
+        try:
+            buffer = self._spare.pop()
+        except IndexError:
+            buffer = bytearray(2 * BLOCK)
+        return memoryview(buffer if len(buffer) >= size else bytearray(size))[:size]
+
+    def give(self, taken: memoryview) -> None:
+        buffer = taken.obj
+        if isinstance(buffer, bytearray):
+            self._spare.append(buffer)
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,10 @@ class _Piece:
     @property
     def size(self) -> int:
         return self.count * self.item_size
+
+    @property
+    def size_made(self) -> int:
+        return self.count * self.change.size // self.change.stored.count
 
 
 def _pieces(changes: Iterable[Change]) -> Iterator[_Piece]:
@@ -135,69 +138,37 @@ def _blocks(changes: Iterable[Change]) -> Iterator[list[_Piece]]:
         yield block
 
 
-def _made(block: Sequence[_Piece]) -> bytearray:
+def _made(block: Sequence[_Piece], buffers: _Buffers) -> memoryview:
     """The bytes of a block as they are written."""
-    read = _read(block)
-    if all(piece.change.is_plain for piece in block):
-        return read
-    made = bytearray(sum(piece.count * piece.change.size // piece.change.stored.count for piece in block))
+    read = _read(block, buffers)
+    if all(piece.change.dtype == piece.change.stored.dtype for piece in block):
+        made = read
+    else:
+        made = buffers.take(sum(piece.size_made for piece in block))
     source = target = 0
     for piece in block:
-        size = piece.count * piece.change.size // piece.change.stored.count
-        if piece.change.is_plain:
-            made[target : target + size] = read[source : source + size]
-        else:
-            _compute(piece, read, source, made, target)
-        source, target = source + piece.size, target + size
+        if not piece.change.is_plain:
+            add(piece.change, piece.first, piece.count, read[source:], made[target:])
+        elif made is not read:
+            made[target : target + piece.size] = read[source : source + piece.size]
+        source, target = source + piece.size, target + piece.size_made
+    if made is not read:
+        buffers.give(read)
     return made
 
 
-def _read(block: Sequence[_Piece]) -> bytearray:
+def _read(block: Sequence[_Piece], buffers: _Buffers) -> memoryview:
     first, last = block[0], block[-1]
     path = first.change.stored.path
-    read = bytearray(last.offset + last.size - first.offset)
+    read = buffers.take(last.offset + last.size - first.offset)
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             file.seek(first.offset)
-            found = file.readinto(read)
+            found = 0
+            while found < len(read) and (more := file.readinto(read[found:])):
+                found += more
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror or error}") from None
-    if found != len(read):
+    if found < len(read):
         raise SourceError(f"{path} became shorter while it was read", hint="run again when nothing else writes it")
     return read
-
-
-def _compute(piece: _Piece, read: bytearray, source: int, made: bytearray, target: int) -> None:
-    """Add the piece's share of the delta, in float32 (float64 for what is stored so), and round once."""
-    import torch
-
-    change = piece.change
-    before = torch.frombuffer(read, dtype=_dtype(change.stored.dtype), offset=source, count=piece.count)
-    after = torch.frombuffer(made, dtype=_dtype(change.dtype), offset=target, count=piece.count)
-    exact = torch.float64 if change.stored.dtype == "F64" else torch.float32
-    summed = before.to(exact)
-    if change.pair is not None:
-        up, down = change.pair.up.flatten(1), change.pair.down.flatten(1)
-        row = down.shape[1]
-        rows = up[piece.first // row : (piece.first + piece.count) // row]
-        summed = summed + ((rows.to(exact) * change.pair.scale) @ down.to(exact)).flatten()
-    after.copy_(summed)
-    # Rounding keeps the order: if the least and the greatest stay finite, all do.
-    if not torch.stack(torch.aminmax(summed)).to(after.dtype).isfinite().all():
-        _check_finite(change, before, after)
-
-
-def _check_finite(change: Change, before: Tensor, after: Tensor) -> None:
-    """What the file itself has as infinite is the file's own affair."""
-    if bool((before.isfinite() & ~after.isfinite()).any()):
-        what = "base plus LoRA is" if change.pair else "the base's values are"
-        raise LoramergeError(
-            f"{change.shown_as}: {what} more than {after.dtype} can hold".replace("torch.", ""),
-            hint="lower lora_scale, or write the pipeline with dtype: bfloat16 or float32",
-        )
-
-
-def _dtype(name: str) -> torch.dtype:
-    import torch
-
-    return {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[name]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.base import canonical
-from loramerge.blocks import Change
 from loramerge.errors import SourceError
 from loramerge.layout import ITEM_SIZES, Stored, layout
 from loramerge.tensors import opened
@@ -23,6 +22,33 @@ if TYPE_CHECKING:
 _OLD_ATTENTION = re.compile(r"\.(query|key|value|proj_attn)(?=\.(?:weight|bias)$)")
 _NEW_ATTENTION = {"query": ".to_q", "key": ".to_k", "value": ".to_v", "proj_attn": ".to_out.0"}
 _HINT = "fetch the base again, or choose another revision"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A tensor on its way from one file to another.
+
+    Attributes:
+        stored: Where it is.
+        dtype: Number format in which it is written, as a header spells it.
+        pair: What is added to it; its `shape` is the tensor's, or that of an equal map.
+        shown_as: What errors call it.
+    """
+
+    stored: Stored
+    dtype: str
+    pair: LowRank | None
+    shown_as: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes when it is written."""
+        return self.stored.size if self.is_plain else self.stored.count * ITEM_SIZES[self.dtype]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its bytes stay what they are."""
+        return self.pair is None and self.dtype == self.stored.dtype
 
 
 def stored_in(weights: Sequence[Path], shown: str) -> tuple[Stored, ...]:

@@ -104,7 +104,6 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     )
     try:
         with path.open("wb") as file:
-            file.truncate(len(start) + sum(tensor.nbytes for tensor in tensors.values()))  # faster than a growing file
             file.write(start)
             for key in sorted(tensors):
                 flat = tensors[key].detach().cpu().contiguous().reshape(-1)

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from loramerge import blocks
 from loramerge.adapter import LowRank
-from loramerge.blocks import Change, write_blocks
+from loramerge.blocks import write_blocks
+from loramerge.changes import Change
 from loramerge.digest import sha256_of
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.layout import layout
@@ -161,7 +162,8 @@ PEAK = """
 import sys, torch
 from pathlib import Path
 from loramerge.adapter import LowRank
-from loramerge.blocks import Change, write_blocks
+from loramerge.blocks import write_blocks
+from loramerge.changes import Change
 from loramerge.layout import layout
 
 def peak():

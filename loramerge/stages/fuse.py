@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from loramerge import shards
-from loramerge.blocks import Change, write_blocks
-from loramerge.changes import changes, stored_in, with_lora
+from loramerge.blocks import write_blocks
+from loramerge.changes import Change, changes, stored_in, with_lora
 from loramerge.copying import copy
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.layout import ITEM_SIZES
