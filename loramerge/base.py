@@ -37,12 +37,14 @@ class Component:
             name, in the order in which the architecture defines them.
         live: The name that each of them has in the built model. transformers 5 builds CLIPTextModel without the
             `text_model.` that checkpoints and LoRAs have in their keys.
+        parameters: Shape of everything that a checkpoint has to hold, by canonical name.
     """
 
     name: str
     config: Mapping[str, Any]
     modules: Mapping[str, tuple[int, ...]]
     live: Mapping[str, str]
+    parameters: Mapping[str, tuple[int, ...]]
 
     def build(self) -> nn.Module:
         """The architecture on the meta device: names and shapes, no memory."""
@@ -137,6 +139,7 @@ def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Ba
             config,
             modules={module: shape for module, (_, shape) in layers.items()},
             live={module: live for module, (live, _) in layers.items()},
+            parameters={canonical(name, live): tuple(each.shape) for live, each in model.named_parameters()},
         )
     return Base(reference, _family(configs["unet"]), components)
 

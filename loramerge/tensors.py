@@ -6,8 +6,6 @@ The library writes two or more metadata keys in random order and leaves files re
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.layout import header
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
@@ -100,22 +98,13 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     import torch
 
     names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
-    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    offset = 0
-    for key in sorted(tensors):
-        tensor = tensors[key]
-        size = tensor.numel() * tensor.element_size()
-        header[key] = {
-            "dtype": names[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + size],
-        }
-        offset += size
-    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    encoded += b" " * (-len(encoded) % _ALIGNMENT)
+    start = header(
+        ((key, names[tensors[key].dtype], tuple(tensors[key].shape), tensors[key].nbytes) for key in sorted(tensors)),
+        metadata,
+    )
     try:
         with path.open("wb") as file:
-            file.write(struct.pack("<Q", len(encoded)) + encoded)
+            file.write(start)
             for key in sorted(tensors):
                 flat = tensors[key].detach().cpu().contiguous().reshape(-1)
                 file.write(flat.view(torch.uint8).numpy().data)

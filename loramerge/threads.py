@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 @contextmanager
@@ -30,3 +35,20 @@ def workers() -> ThreadPoolExecutor:
 
     # OpenMP keeps its number of threads per thread, so each worker has to be told.
     return ThreadPoolExecutor(os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[_Given], _Made], items: Iterable[_Given], *, ahead: int
+) -> Iterator[_Made]:
+    """The results of a function in the order of its items, of which no more than `ahead` are worked on or waiting."""
+    waiting: deque[Future[_Made]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -47,7 +47,7 @@ HEAVY = {
 # One door per heavy library. torch is everywhere, but only inside functions.
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
-    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "stages/fuse.py", "preview.py", "upstream.py"},
+    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "preview.py", "upstream.py"},
     "model_signing": {"signing.py"},
     "sigstore": {"signing.py"},
     "cryptography": {"keys.py", "signing.py"},

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from loramerge import shards
+from loramerge.blocks import write_blocks
+from loramerge.changes import Change, changes, stored_in, with_lora
+from loramerge.copying import copy
 from loramerge.errors import LoramergeError, SourceError
-from loramerge.tensors import opened
-from loramerge.threads import one_thread
-from loramerge.upstream import quiet
-from loramerge.words import some
+from loramerge.layout import ITEM_SIZES
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from loramerge.adapter import Adapter, LowRank
+    from loramerge.adapter import Adapter, Modules
     from loramerge.base import Base
     from loramerge.pipeline_files import PipelineFiles
     from loramerge.recipe.outputs import PipelineOutput
 
-_STORED = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_INDEX = "model_index.json"
+_CONFIG = "config.json"
+_STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_SAID_AS = {stored: dtype for dtype, stored in _STORED_AS.items()}
+_DTYPE_SETTINGS = ("dtype", "torch_dtype")  # transformers 5, transformers 4
+_NO_MODULES: Modules = MappingProxyType({})
 
 
-def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOutput, folder: Path) -> None:
+def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOutput, folder: Path) -> dict[str, str]:
     """Write the fused pipeline.
 
-    Weights are loaded as the base's files have them. Where the LoRA touches one, the sum is formed in float32 and
-    rounded once, to the output's dtype; all others are converted to it. Tokenizers, schedulers and the like are copied.
+    No model is loaded: weights go from file to file in blocks. Where the LoRA touches one, the sum is formed in
+    float32 and rounded once, to the output's dtype or the file's own; all others are converted to it, or copied.
+    Configs, tokenizers, schedulers and the like are the base's own.
 
     Args:
         files: The base's, weights included.
@@ -39,103 +43,94 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOut
         output: dtype, scale and shard size.
         folder: Where to; it exists and is empty.
 
+    Returns:
+        SHA-256 of the files that were computed, by their '/'-separated names below `folder`.
+
     Raises:
-        SourceError: The base's weights can't be loaded.
+        SourceError: The base's files are incomplete, damaged or do not fit its configs.
         LoramergeError: A sum does not fit the dtype, or the folder can't be written.
     """
-    with quiet():
-        pipeline = _load(files, base.reference)
-        for component in base.components:
-            _check_complete(getattr(pipeline, component), files.weights(component), f"{base.reference}/{component}")
-        for component, modules in adapter.components.items():
-            model = getattr(pipeline, component)
-            for module, pair in modules.items():
-                layer = model.get_submodule(base.components[component].live[module])
-                _add(layer, pair, output, f"{component}.{module}")
-        try:
-            if output.dtype is not None:
-                pipeline.to(dtype=_dtype(output.dtype))
-            pipeline.save_pretrained(folder, max_shard_size=output.max_shard_size, safe_serialization=True)
-            _tidy(files.folder, folder)
-        except NotImplementedError as error:  # torch's, for what was never loaded
-            raise SourceError(f"{base.reference} lacks weights: {error}", hint="fetch the base again") from None
-        except OSError as error:
-            raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
-
-
-def _check_complete(model: nn.Module, weights: Iterable[Path], shown: str) -> None:
-    """Transformers fills weights that a file lacks with random numbers, and only warns."""
-    stored = set()
-    for path in weights:
-        with opened(path, f"{shown}/{path.name}") as file:
-            stored |= {key.removeprefix("text_model.") for key in file.keys}
-    wanted = {name.removeprefix("text_model.") for name, _ in model.named_parameters()}
-    missing = sorted(wanted - stored)
-    if missing:
-        raise SourceError(f"{shown} lacks {some(missing)}", hint="fetch the base again, or choose another revision")
-
-
-def _load(files: PipelineFiles, reference: str) -> Any:
-    from diffusers import DiffusionPipeline
-    from safetensors import SafetensorError
-
-    components = sorted({name.partition("/")[0] for name in files.names if "/" in name})
-    dtypes = {name: _dtype(_stored_dtype(weights[0])) for name in components if (weights := files.weights(name))}
+    digests: dict[str, str] = {}
+    index = _read_settings(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
     try:
-        return DiffusionPipeline.from_pretrained(
-            files.folder,
-            variant=files.variant,
-            torch_dtype={"default": _dtype("float32"), **dtypes},
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except (AttributeError, LookupError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        raise SourceError(
-            f"{reference} can't be loaded as a pipeline: {str(error).splitlines()[0]}",
-            hint="check that DiffusionPipeline.from_pretrained loads it",
-        ) from None
+        _write_settings(files.folder / _INDEX, index, folder / _INDEX)
+        for name in _components(files, index, base.reference):
+            (folder / name).mkdir()
+            planned = _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
+            _copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
+            largest = shards.size_of(output.max_shard_size)
+            written = _write_weights(planned, largest, folder / name) if planned else {}
+            digests |= {f"{name}/{file}": digest for file, digest in written.items()}
+    except OSError as error:
+        raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
+    return digests
 
 
-def _stored_dtype(weights: Path) -> str:
-    """The number format of a component's weights."""
-    with opened(weights) as file:
-        formats = {file.dtype(key) for key in file.keys} & set(_STORED)
-    return _STORED["F32" if "F32" in formats else min(formats, default="F32")]
+def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> list[str]:
+    """What the pipeline consists of: entries are [library, class], or [null, null] for what it does without."""
+    named = sorted(name for name, entry in index.items() if isinstance(entry, list) and entry[:1] not in ([], [None]))
+    for name in named:
+        present = {file.partition("/")[2] for file in files.names if file.startswith(f"{name}/")}
+        if not present or (_CONFIG in present and not files.weights(name)):
+            lacks = "weights" if present else "files"
+            raise SourceError(
+                f"{reference} can't be loaded as a pipeline: {name} has no {lacks}", hint="fetch the base again"
+            )
+    return named
 
 
-def _add(layer: nn.Module, pair: LowRank, output: PipelineOutput, module: str) -> None:
-    import torch
-
-    weight = layer.weight
-    if not isinstance(weight, torch.nn.Parameter):
-        raise LoramergeError(f"{module} has no weight to add to")
-    with one_thread():
-        delta = (pair.up.flatten(1) * pair.scale) @ pair.down.flatten(1)
-    summed = weight.data.float().add_(delta.reshape(weight.shape), alpha=output.lora_scale)
-    rounded = summed.to(_dtype(output.dtype) if output.dtype else weight.dtype)
-    if not rounded.isfinite().all():
-        raise LoramergeError(
-            f"{module}: base plus LoRA is more than {rounded.dtype} can hold".replace("torch.", ""),
-            hint="lower lora_scale, or write the pipeline with dtype: bfloat16 or float32",
-        )
-    weight.data = rounded
+def _planned(files: PipelineFiles, name: str, base: Base, modules: Modules, output: PipelineOutput) -> Sequence[Change]:
+    shown = f"{base.reference}/{name}"
+    stored = stored_in(files.weights(name), shown)
+    planned = changes(stored, _STORED_AS[output.dtype] if output.dtype else None, shown)
+    if name not in base.components:
+        return planned
+    return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
 
 
-def _tidy(source: Path, folder: Path) -> None:
-    """Whatever has no weights is the source's own, and no config tells where it lay."""
-    for component in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if not list(component.glob("*.safetensors")):
-            shutil.rmtree(component)
-            shutil.copytree(source / component.name, component, copy_function=shutil.copyfile)
-    for config in sorted([*folder.glob("*.json"), *folder.glob("*/config.json")]):
-        settings = json.loads(config.read_text(encoding="utf-8"))
-        if settings.pop("_name_or_path", None) is not None:
-            config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+def _write_weights(planned: Sequence[Change], largest: int, folder: Path) -> dict[str, str]:
+    """Shards and their index; the digests of the shards by name."""
+    source = planned[0].stored.path
+    stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"
+    parts = shards.split(planned, largest)
+    names = shards.names(stem, len(parts))
+    if len(parts) == 1 and all(change.is_plain and change.stored.path == source for change in planned):
+        copy(source, folder / names[0])
+        return {}
+    digests = {name: write_blocks(folder / name, part) for name, part in zip(names, parts, strict=True)}
+    if len(parts) > 1:
+        where = {change.stored.key: name for name, part in zip(names, parts, strict=True) for change in part}
+        text = shards.index(where, sum(change.size for change in planned))
+        (folder / f"{stem}.safetensors.index.json").write_text(text, encoding="utf-8")
+    return digests
 
 
-def _dtype(name: str) -> torch.dtype:
-    import torch
+def _copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:
+    """Everything but weights. A config says in which format they are, and not where they once lay."""
+    for file in files.names:
+        if not file.startswith(f"{name}/") or file.endswith(".safetensors") or shards.is_index(file):
+            continue
+        if file == f"{name}/{_CONFIG}":
+            settings = _read_settings(files.folder / file, f"{reference}/{file}")
+            numbers = sorted(ITEM_SIZES.keys() & stored_as, key=lambda dtype: (ITEM_SIZES[dtype], dtype))
+            dtype = _SAID_AS.get(numbers[-1]) if numbers else None
+            said = {key: dtype for key in _DTYPE_SETTINGS if dtype and key in settings}
+            _write_settings(files.folder / file, settings | said, folder / file)
+        else:
+            copy(files.folder / file, folder / file)
 
-    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+
+def _read_settings(path: Path, shown: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SourceError(f"{shown} can't be read: {error}", hint="fetch it again") from None
+
+
+def _write_settings(source: Path, settings: dict[str, Any], target: Path) -> None:
+    """The file itself where there is nothing to change in it."""
+    kept = {key: value for key, value in settings.items() if key != "_name_or_path"}
+    if kept == json.loads(source.read_text(encoding="utf-8")):
+        copy(source, target)
+    else:
+        target.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")

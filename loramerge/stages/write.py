@@ -59,13 +59,15 @@ def write(
     merged, progress = combined.adapter, progress or Silent()
     progress.start("write", len(recipe.outputs))
     labels = _labels(recipe, loaded)
+    known: dict[str, str] = {}  # sha256 of large files, taken while they were written
     for output in recipe.outputs:
         place = folder / output.folder
         _make(place)
         if isinstance(output, AdapterOutput):
             output.write(merged, loaded.base, labels, place)
         elif isinstance(output, PipelineOutput):
-            fuse(loaded.base_files, loaded.base, merged, output, place)
+            digests = fuse(loaded.base_files, loaded.base, merged, output, place)
+            known |= {f"{output.folder}/{name}": digest for name, digest in digests.items()}
         else:
             _write_inputs(output, loaded, labels, place)
         progress.advance()
@@ -78,7 +80,7 @@ def write(
         (folder / CARD).write_text(card, encoding="utf-8")
         text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
-        files = {name: sha256_of(path) for name, path in files_of(folder).items()}
+        files = {name: known.get(name) or sha256_of(path) for name, path in files_of(folder).items()}
         statement = provenance(recipe, loaded, lock, files, device=combined.device)
         (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
     except OSError as error:

@@ -165,5 +165,5 @@ def test_a_text_encoder_that_lacks_weights_is_refused_instead_of_filled_at_rando
     tensors = load_file(file)
     del tensors["text_model.encoder.layers.0.mlp.fc1.weight"]
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(SourceError, match=r"lacks encoder.layers.0.mlp.fc1.weight"):
+    with pytest.raises(SourceError, match=r"lacks text_model.encoder.layers.0.mlp.fc1.weight"):
         fused("sdxl", adapter_of(pairs_of("sdxl")), tmp_path, base_folder=base)

@@ -1,0 +1,154 @@
+"""What becomes of every tensor of a component when a LoRA is fused in: which delta it gets, which format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.base import canonical
+from loramerge.errors import SourceError
+from loramerge.layout import ITEM_SIZES, Stored, layout
+from loramerge.tensors import opened
+from loramerge.words import by, some
+
+if TYPE_CHECKING:
+    from loramerge.adapter import LowRank, Modules
+    from loramerge.base import Component
+
+# What the layers of attention were called before diffusers 0.12; `from_pretrained` reads that still.
+_OLD_ATTENTION = re.compile(r"\.(query|key|value|proj_attn)(?=\.(?:weight|bias)$)")
+_NEW_ATTENTION = {"query": ".to_q", "key": ".to_k", "value": ".to_v", "proj_attn": ".to_out.0"}
+_HINT = "fetch the base again, or choose another revision"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A tensor on its way from one file to another.
+
+    Attributes:
+        stored: Where it is.
+        dtype: Number format in which it is written, as a header spells it.
+        pair: What is added to it; its `shape` is the tensor's, or that of an equal map.
+        shown_as: What errors call it.
+    """
+
+    stored: Stored
+    dtype: str
+    pair: LowRank | None
+    shown_as: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes when it is written."""
+        return self.stored.size if self.is_plain else self.stored.count * ITEM_SIZES[self.dtype]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its bytes stay what they are."""
+        return self.pair is None and self.dtype == self.stored.dtype
+
+
+def stored_in(weights: Sequence[Path], shown: str) -> tuple[Stored, ...]:
+    """All tensors of a component's weight files, in the order in which they lie there.
+
+    Args:
+        weights: The files.
+        shown: What errors call their folder.
+
+    Raises:
+        SourceError: One of them is no sound safetensors file, or two have the same tensor.
+    """
+    found: dict[str, Stored] = {}
+    for path in weights:
+        with opened(path, f"{shown}/{path.name}"):
+            tensors = layout(path)
+        for tensor in tensors:
+            if tensor.key in found:
+                raise SourceError(f"{shown}: {found[tensor.key].path.name} and {path.name} both have {tensor.key}")
+            found[tensor.key] = tensor
+    return tuple(found.values())
+
+
+def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[Change]:
+    """Tensors on their way to another number format; integers stay what they are.
+
+    Args:
+        stored: Where they are.
+        dtype: Format of all floating-point numbers, as a header spells it; None leaves each its own.
+        shown: What errors call the component.
+
+    Returns:
+        Those with larger elements first, else in the order of the files: readers need tensors to be aligned.
+
+    Raises:
+        SourceError: A tensor has a format that can't be converted.
+    """
+    found = []
+    for tensor in stored:
+        is_number = tensor.dtype in ITEM_SIZES
+        if dtype and tensor.dtype.startswith("F") and not is_number:
+            raise SourceError(
+                f"{shown}: {tensor.key} is stored as {tensor.dtype}, which can't be converted",
+                hint="leave the output's dtype out, or choose a base in float32, float16 or bfloat16",
+            )
+        found.append(Change(tensor, dtype if dtype and is_number else tensor.dtype, None, f"{shown}.{tensor.key}"))
+    return sorted(found, key=lambda change: -(change.size // change.stored.count if change.stored.count else 1))
+
+
+def with_lora(
+    found: Sequence[Change], component: Component, modules: Modules, scale: float, shown: str
+) -> list[Change]:
+    """The same changes, with the LoRA's pairs where they belong.
+
+    Args:
+        found: Every tensor of the component.
+        component: What its files have to hold.
+        modules: The LoRA's pairs by canonical name.
+        scale: Multiplied into every pair's own.
+        shown: What errors call the component.
+
+    Raises:
+        SourceError: The files lack a tensor, or have it in another shape or in a format that can't be added to.
+    """
+    by_name = {_name(component, change.stored.key): change for change in found}
+    _check_complete({name: change.stored for name, change in by_name.items()}, component, shown)
+    for module, pair in modules.items():
+        name = f"{module}.weight"
+        change = by_name[name]
+        if change.stored.dtype not in ITEM_SIZES:
+            raise SourceError(
+                f"{shown}: {change.stored.key} is stored as {change.stored.dtype}, which nothing can be added to",
+                hint="choose a base in float32, float16 or bfloat16",
+            )
+        by_name[name] = replace(change, pair=_scaled(pair, scale), shown_as=f"{component.name}.{module}")
+    return list(by_name.values())
+
+
+def _scaled(pair: LowRank, scale: float) -> LowRank:
+    return replace(pair, scale=pair.scale * scale)
+
+
+def _name(component: Component, key: str) -> str:
+    """The canonical name of a tensor that a file calls `key`."""
+    name = canonical(component.name, key)
+    if name in component.parameters:
+        return name
+    renamed = _OLD_ATTENTION.sub(lambda match: _NEW_ATTENTION[match[1]], name)
+    return renamed if renamed in component.parameters else name
+
+
+def _check_complete(stored: Mapping[str, Stored], component: Component, shown: str) -> None:
+    """Libraries fill with random numbers what a file lacks, and only warn."""
+    missing = sorted(component.parameters.keys() - stored.keys())
+    if missing:
+        raise SourceError(f"{shown} lacks {some(missing)}", hint=_HINT)
+    for name, shape in component.parameters.items():
+        tensor = stored[name]
+        if tensor.shape != shape:
+            raise SourceError(
+                f"{shown}: {tensor.key} is {by(tensor.shape)}, {component.name}/config.json says {by(shape)}",
+                hint=_HINT,
+            )

@@ -1,0 +1,78 @@
+"""Where the tensors of a safetensors file lie, and the header that says so.
+
+Format: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_LENGTH = struct.Struct("<Q")
+_ALIGNMENT = 8
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file.
+
+    Attributes:
+        key: Its name there.
+        dtype: Number format as the header spells it (`F16`, `BF16`, …).
+        shape: Of the tensor.
+        path: The file.
+        offset: Where its bytes begin in the file.
+        size: Their number.
+    """
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    path: Path
+    offset: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+def layout(path: Path) -> tuple[Stored, ...]:
+    """All tensors of a file, in the order in which they lie there.
+
+    Args:
+        path: A file that `tensors.opened` finds sound.
+    """
+    with path.open("rb") as file:
+        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+        entries = json.loads(file.read(length))
+    entries.pop("__metadata__", None)
+    start = _LENGTH.size + length
+    found = []
+    for key, entry in entries.items():
+        first, end = entry["data_offsets"]
+        found.append(Stored(key, entry["dtype"], tuple(entry["shape"]), path, start + first, end - first))
+    return tuple(sorted(found, key=lambda tensor: (tensor.offset, tensor.size)))
+
+
+def header(tensors: Iterable[tuple[str, str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
+    """What a file begins with: the same bytes for the same tensors and metadata.
+
+    Args:
+        tensors: Key, number format, shape and size in bytes of each, in the order in which they follow.
+        metadata: Written with sorted keys.
+    """
+    entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    offset = 0
+    for key, dtype, shape, size in tensors:
+        entries[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    encoded = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded += b" " * (-len(encoded) % _ALIGNMENT)
+    return _LENGTH.pack(len(encoded)) + encoded

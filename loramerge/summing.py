@@ -1,0 +1,79 @@
+"""One stretch of a tensor: base plus LoRA, rounded once."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from loramerge.errors import LoramergeError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from loramerge.changes import Change
+
+
+def add(change: Change, first: int, count: int, read: memoryview, made: memoryview) -> None:
+    """Add the LoRA's share to consecutive elements, in float32 (float64 for what is stored so), and round once.
+
+    Args:
+        change: Has the pair and both number formats.
+        first: Which of the tensor's elements comes first; the beginning of a row, if there is a pair.
+        count: Number of elements; whole rows, if there is a pair.
+        read: Begins with the elements as they are stored.
+        made: Gets them as they are written; may be the same memory.
+
+    Raises:
+        LoramergeError: A result is more than its number format can hold.
+    """
+    import torch
+
+    before = torch.frombuffer(read, dtype=_dtype(change.stored.dtype), count=count)
+    after = torch.frombuffer(made, dtype=_dtype(change.dtype), count=count)
+    exact = torch.float64 if change.stored.dtype == "F64" else torch.float32
+    summed = _scratch("sum", count, exact).copy_(before)
+    delta = None
+    if change.pair is not None:
+        up, down = change.pair.up.flatten(1), change.pair.down.flatten(1)
+        row = down.shape[1]
+        rows = up[first // row : (first + count) // row].to(exact) * change.pair.scale
+        delta = _scratch("delta", count, exact)
+        torch.mm(rows, down.to(exact), out=delta.view(-1, row))
+        summed.add_(delta)
+    after.copy_(summed)
+    # Rounding keeps the order: if the least and the greatest stay finite, all do.
+    if not torch.stack(torch.aminmax(summed)).to(after.dtype).isfinite().all():
+        _check_finite(change, summed, delta, after)
+
+
+def _check_finite(change: Change, summed: Tensor, delta: Tensor | None, after: Tensor) -> None:
+    """What the file itself has as infinite is the file's own affair."""
+    before = summed if delta is None else summed - delta
+    if bool((before.isfinite() & ~after.isfinite()).any()) or (delta is not None and not delta.isfinite().all()):
+        what = "base plus LoRA is" if change.pair else "the base's values are"
+        raise LoramergeError(
+            f"{change.shown_as}: {what} more than {after.dtype} can hold".replace("torch.", ""),
+            hint="lower lora_scale, or write the pipeline with dtype: bfloat16 or float32",
+        )
+
+
+_of_thread = threading.local()
+
+
+def _scratch(name: str, count: int, dtype: torch.dtype) -> Tensor:
+    """Memory of the thread's own for results that do not leave it."""
+    import torch
+
+    name = f"{name} {dtype}"
+    tensor: Tensor | None = getattr(_of_thread, name, None)
+    if tensor is None or len(tensor) < count:
+        tensor = torch.empty(count, dtype=dtype)
+        setattr(_of_thread, name, tensor)
+    return tensor[:count]
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    return {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[name]
