@@ -16,7 +16,6 @@ from loramerge.lock import Lock
 from loramerge.lock_changes import changes
 from loramerge.provenance import LOCK, RECIPE
 from loramerge.recipe import Recipe, parse
-from loramerge.sources import shown
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,7 @@ class Definition:
     @classmethod
     def of(cls, recipe: Recipe, lock: Lock) -> Definition:
         """Take in a recipe and its lock."""
-        data = recipe.model_dump(mode="json", exclude_none=True)
-        for entry in (data["base"], *data["loras"]):
-            entry["source"] = shown(entry["source"])
-        return cls(hashlib.sha256(recipe.text.encode()).hexdigest(), data, lock)
+        return cls(hashlib.sha256(recipe.text.encode()).hexdigest(), recipe.data, lock)
 
     @classmethod
     def of_artifact(cls, artifact: Path) -> Definition:

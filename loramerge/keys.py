@@ -32,9 +32,10 @@ def private(path: Path) -> EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(content, None)
     except TypeError:  # it is encrypted
+        password = _password(path)
         try:
-            key = load_pem_private_key(content, _password(path))
-        except ValueError:
+            key = load_pem_private_key(content, password)
+        except Exception:  # noqa: BLE001  a wrong password, an encryption that nobody knows
             raise UsageError(f"{path} does not open with the password in {PASSWORD_VARIABLE}") from None
     except Exception:  # noqa: BLE001  whatever is in the file
         raise UsageError(f"{path} is no private key in PEM", hint=_NEW_KEY) from None

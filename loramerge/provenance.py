@@ -141,7 +141,7 @@ def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str
 
 def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:
     """The recipe as plain data, with the commits that its revisions turned out to be."""
-    data: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
+    data = recipe.data
     if loaded.revision is not None:
         data["base"]["revision"] = loaded.revision
     for entry, lora in zip(data["loras"], loaded.loras, strict=True):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.fidelity import ModuleFidelity, total
 from loramerge.licences import UNKNOWN
 from loramerge.methods import Svd
+from loramerge.sources import shown
 
 if TYPE_CHECKING:
     from loramerge.fidelity import Fidelity
@@ -36,7 +37,7 @@ def report(
         "license": licence,
         "merge": recipe.merge.model_dump(mode="json"),
         "base": {
-            "source": recipe.base.source,
+            "source": shown(recipe.base.source),
             "revision": loaded.revision,
             "family": loaded.base.family,
         },
@@ -95,7 +96,7 @@ def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
 def _lora(lora: LoadedLora) -> dict[str, Any]:
     return {
         "name": lora.name,
-        "source": lora.reference,
+        "source": shown(lora.reference),
         "revision": lora.revision,
         "format": lora.format,
         "weight": lora.weight,

@@ -48,7 +48,7 @@ HEAVY = {
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
     "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "preview.py", "upstream.py"},
-    "model_signing": {"signing.py"},
+    "model_signing": {"signatures.py", "signing.py"},
     "sigstore": {"signing.py"},
     "cryptography": {"keys.py", "signing.py"},
     "huggingface_hub": {

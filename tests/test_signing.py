@@ -446,8 +446,34 @@ def test_a_repository_that_took_some_of_the_outputs(hub, made, tmp_path, monkeyp
         tmp_path, name="part", base=tiny.folder("sd15"), loras=loras, license="mit", outputs=outputs, publish=publish
     )
     run(read_recipe(recipe), out=tmp_path / "out", sign=made.key)
-    verified = verify("hf://tester/part", public_key=made.public)
+    assert findings("hf://tester/part", public_key=made.public) == [("signature", "diffusers")]
+    verified = verify("hf://tester/part", public_key=made.public, partial=True)
     assert (verified.signature, verified.left_out) == ("verified", ("diffusers",))
     repository = hub.store.repositories["model", "tester/part"]
     hub.store.write(repository, {"part.safetensors": b"forged"})
-    assert {file for _, file in findings("hf://tester/part", public_key=made.public)} == {"kohya/part.safetensors"}
+    forged = findings("hf://tester/part", public_key=made.public, partial=True)
+    assert {file for _, file in forged} == {"kohya/part.safetensors"}
+
+
+def test_a_record_that_nobody_signed_hides_no_missing_output(made, copied):
+    shutil.rmtree(copied / "diffusers")
+    (copied / ".loramerge").mkdir()
+    for outputs in ([], ["other"], None):
+        record = {"recipe": "small", "files": {}, "outputs": outputs}
+        (copied / ".loramerge" / "small.json").write_text(json.dumps(record))
+        assert findings(copied, public_key=made.public) == [("missing", WEIGHTS)]
+        assert findings(copied, public_key=made.public, partial=True) == [("missing", WEIGHTS)]
+
+
+def test_an_artifact_with_no_signature_of_ours_is_made_again(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = write_recipe(
+        tmp_path, name="plain", base=tiny.folder("sd15"), loras={"ink": made.folder / "a.safetensors"}
+    )
+    assert invoke("run", recipe, "--sign", made.key).exit_code == ExitCode.DONE
+    assert invoke("run", recipe, "--sign", made.key).stdout == "plain: up to date\n"
+    (tmp_path / "dist/plain/model.sig").write_text("garbage")
+    assert invoke("run", recipe, "--sign", made.key).exit_code == ExitCode.DONE
+    assert verify("dist/plain", public_key=made.public).signature == "verified"
+    assert invoke("run", recipe, "--sign", made.other).exit_code == ExitCode.DONE
+    assert verify("dist/plain", public_key=made.other.with_suffix(".pub")).signature == "verified"

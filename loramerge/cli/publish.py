@@ -52,6 +52,7 @@ def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> None:
 def _publish(path: str, recipe: Recipe, artifact: str | None, *, force: bool, as_json: bool) -> dict[str, Any]:
     from loramerge import plan, publish
     from loramerge.cli import summary
+    from loramerge.turns import in_turn
 
     place = Path(artifact or Path("dist") / recipe.name)
     with progress.shown(recipe.name, as_json=as_json) as watcher:
@@ -62,7 +63,8 @@ def _publish(path: str, recipe: Recipe, artifact: str | None, *, force: bool, as
                 hint=f"`loramerge run {path}` makes it and publishes it",
             )
         planned.refuse()
-        receipts = publish(place, recipe, targets=planned.publishes_to, force=force, progress=watcher)
+        with in_turn(place, watcher):
+            receipts = publish(place, recipe, targets=planned.publishes_to, force=force, progress=watcher)
     if not as_json:
         console.result(summary.text_of_published(planned, receipts))
     return summary.of_published(path, planned, receipts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,12 @@ def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
         UsageError: A folder has no recipe.
     """
     found: dict[str, None] = {}
+    known: set[Path] = set()
     for path in paths:
         if path == "-" or not Path(path).is_dir():
-            found[path] = None
+            if Path(path).resolve() not in known:
+                found[path] = None
+            known.add(Path(path).resolve())
             continue
         files = [str(file) for file in sorted(Path(path).iterdir()) if _is_yaml(file)]
         recipes = [file for file in files if _looks_like_a_recipe(file)]
@@ -38,7 +42,8 @@ def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
             console.note(f"{file}: no recipe, passed over")
         if not recipes:
             raise UsageError(f"{path} holds no recipe", hint="`loramerge init` writes one")
-        found |= dict.fromkeys(recipes)
+        found |= dict.fromkeys(recipe for recipe in recipes if Path(recipe).resolve() not in known)
+        known |= {Path(recipe).resolve() for recipe in recipes}
     return tuple(found)
 
 
@@ -118,7 +123,15 @@ def lock_beside(path: str) -> Lock | None:
     """
     from loramerge.lock import place, read
 
-    return read(place(path)) if path != "-" and place(path).exists() else None
+    if path == "-":
+        return None
+    file = place(path)
+    other = file.with_suffix(".yml")
+    if other.exists():
+        raise InvalidRecipeError(
+            f"{other}: a lock is called {file.name}", hint=f"rename it, or remove it: `mv {other} {file}`"
+        )
+    return read(file) if os.path.lexists(file) else None  # a link that leads nowhere is an error, not no lock
 
 
 def recipes_of_locks(paths: Sequence[str]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from loramerge.errors import ExitCode, PublishError, UsageError
 if TYPE_CHECKING:
     from loramerge import Plan
     from loramerge.progress import Progress
+    from loramerge.signatures import Trust
+    from loramerge.targets.target import Receipt
 
 
 @click.command(
@@ -99,6 +101,15 @@ def _each(recipes: Sequence[Given], settings: _Settings) -> Iterator[dict[str, A
                 return
 
 
+def _trusted(sign: str | None) -> bool | Trust:
+    """Whose signatures are good enough, so that nothing has to be signed again."""
+    if sign is None:
+        return False
+    from loramerge.signing import signer
+
+    return signer(sign).trust() or True
+
+
 def _run(given: Given, settings: _Settings) -> dict[str, Any]:
     from loramerge import plan
 
@@ -113,7 +124,7 @@ def _run(given: Given, settings: _Settings) -> dict[str, Any]:
             out=settings.out,
             force=settings.force,
             publishing=not settings.no_publish,
-            signing=settings.sign is not None,
+            signing=_trusted(settings.sign),
             progress=watcher,
         )
         facts, text = _do(given.path, planned, settings, watcher)
@@ -128,6 +139,7 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
     """What the plan says, and nothing else."""
     from loramerge import publish, run
     from loramerge.cli import summary
+    from loramerge.turns import in_turn
 
     recipe, place = planned.recipe, Path(planned.artifact.place)
     planned.refuse()
@@ -147,7 +159,10 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
             )
             facts = summary.of(path, recipe, result, seconds=time.monotonic() - begin)
             return facts, summary.text(recipe, result, facts, verbose=settings.verbose)
-        receipts = publish(place, recipe, targets=planned.publishes_to, force=settings.force, progress=watcher)
+        receipts: tuple[Receipt, ...] = ()
+        if planned.publishes_to:
+            with in_turn(place, watcher):
+                receipts = publish(place, recipe, targets=planned.publishes_to, force=settings.force, progress=watcher)
     except PublishError as error:
         complete = f"{error.message}; the artifact itself is complete, in {summary.near(place)}"
         raise PublishError(complete, hint=error.hint) from error

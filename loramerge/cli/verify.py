@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     "--identity", metavar="WHO", help="Who must have signed it with Sigstore: an address, or a workflow's URL."
 )
 @click.option("--identity-provider", metavar="URL", help="Who vouches for that identity.")
+@click.option("--partial", is_flag=True, help="With a key: be content where some outputs were not published.")
 @options.as_json
 @options.verbose
 def command(artifacts: tuple[str, ...], recipe: str | None, as_json: bool, verbose: bool, **given: Any) -> ExitCode:

@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 
 from loramerge.recipe.expected import Expected, Place, Schema, choices
 from loramerge.recipe.problems import KeyPath, did_you_mean, either
+from loramerge.sources.source import shown
 
 _LONGEST = 60
 
@@ -93,7 +94,7 @@ class _Explainer:
         if isinstance(value, (int, float)):
             return f"the number {_shortened(self.written(key) or str(value))}"
         if isinstance(value, str):
-            return f"the text {_shortened(value)!r}" if value else "empty text"
+            return f"the text {_shortened(shown(value))!r}" if value else "empty text"
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
 

@@ -122,10 +122,12 @@ class Recipe(StrictModel):
             text = text.replace(source, shown(source))
         if text and not any(part in text for source in self.secretive for part in _secrets(source)):
             return text
-        data = self.model_dump(mode="json", exclude_unset=True)
-        for entry in (data["base"], *data["loras"]):
-            entry["source"] = shown(entry["source"])
-        return yaml_document.dump(data)
+        return yaml_document.dump(_without_secrets(self.model_dump(mode="json", exclude_unset=True)))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The recipe as plain data, defaults included; of addresses, what may hold a token is left out."""
+        return _without_secrets(self.model_dump(mode="json", exclude_none=True))
 
     @property
     def secretive(self) -> tuple[str, ...]:
@@ -192,6 +194,12 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
         folder, text=yaml_document.dump(document.data) if settings else text, origin=origin
     )
     return recipe
+
+
+def _without_secrets(data: dict[str, Any]) -> dict[str, Any]:
+    for entry in (data["base"], *data["loras"]):
+        entry["source"] = shown(entry["source"])
+    return data
 
 
 def _secrets(source: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from loramerge.errors import UsageError
 from loramerge.recipe import yaml_document
 from loramerge.recipe.document import Document
 from loramerge.recipe.problems import KeyPath, Origin, Problem, RecipeProblemsError, did_you_mean, dotted, either
+from loramerge.sources.source import shown
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Override:
     @property
     def origin(self) -> Origin:
         """What problems call it."""
-        return Origin(0, 0, " ".join(f"--set {'.'.join(self.segments)}={self.value}".split()))
+        return Origin(0, 0, " ".join(f"--set {'.'.join(self.segments)}={shown(self.value)}".split()))
 
     def apply(self, document: Document) -> None:
         """Put the value into a document; what is wrong with it joins the document's problems."""

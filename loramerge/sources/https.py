@@ -65,7 +65,7 @@ class HttpsSource:
 
     def locate(self) -> Located:
         """Name the file. The SHA-256 says already what it is, so nothing is asked of the network."""
-        return Located(self.reference, None, (self.name,), self._fetch)
+        return Located(shown(self.reference), None, (self.name,), self._fetch)
 
     def _fetch(self, names: Iterable[str], /) -> Path:
         missing(names, (self.name,), reference=shown(self.reference))

@@ -106,6 +106,7 @@ class HubSource:
             partial(self._fetch, commit, folder, promises),
             licence,
             {name: digest for name, promise in promises.items() if (digest := promise.digest) is not None},
+            tuple(sorted(name for name in listing if not self.path and name not in promises)),
         )
 
     def _listed(self) -> tuple[str, str | None, dict[str, Promise]]:

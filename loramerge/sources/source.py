@@ -69,6 +69,7 @@ class Located:
         fetch: Makes the named files available and returns the local folder in which they lie under those names.
         licence: What the source says of its licence, where it says anything.
         listed: Size and SHA-256 of those files of which the source tells them without handing them over.
+        hidden: Names of files on a Hub that no reference means: they, or a folder above them, begin with a dot.
     """
 
     reference: str
@@ -77,6 +78,7 @@ class Located:
     fetch: Fetch
     licence: str | None = None
     listed: Mapping[str, FileDigest] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
 
     def digests(self, names: Iterable[str]) -> dict[str, FileDigest]:
         """Size and SHA-256 of the named files, sorted by name; only what is not listed is fetched.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from loramerge.artifact import SIGNATURE, check_place
 from loramerge.definition import Definition
+from loramerge.digest import sha256_of
 from loramerge.errors import LoramergeError, PublishError, VerificationError
 from loramerge.licences import licence_for, licences_of
 from loramerge.pinning import pins
@@ -17,10 +18,12 @@ from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import takes_papers
 from loramerge.stages.resolve import local_sources
 from loramerge.stages.verify import verify
+from loramerge.statement import STATEMENT
 
 if TYPE_CHECKING:
     from loramerge.lock import Lock
     from loramerge.recipe import Recipe
+    from loramerge.signatures import Trust
     from loramerge.targets import Target
     from loramerge.targets.target import Live
 
@@ -123,7 +126,7 @@ def plan(
     out: Path | str | None = None,
     force: bool = False,
     publishing: bool = True,
-    signing: bool = False,
+    signing: bool | Trust = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Find out what a run would do. Nothing is written, no weights of a Hub are fetched, no token may write.
@@ -137,7 +140,7 @@ def plan(
         out: The artifact's folder; `dist/<name>` below the current folder by default.
         force: As for `run`: nothing is refused.
         publishing: False leaves the targets alone.
-        signing: What has no signature is not as it should be.
+        signing: What has no signature is not as it should be; nor is an artifact here that another key signed.
         progress: Told of every target.
 
     Raises:
@@ -155,7 +158,7 @@ def plan(
     steps = []
     for target in targets:
         live = target.live(recipe.name, recipe.folder)
-        signed = not signing or SIGNATURE in live.names or not takes_papers(target)
+        signed = signing is False or SIGNATURE in live.names or not takes_papers(target)
         steps.append(_target(live, wanted, force=force, signed=signed))
         progress.advance()
     licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
@@ -168,7 +171,7 @@ def plan(
     return Plan(recipe, wanted.lock, artifact, tuple(steps))
 
 
-def _artifact(place: Path, wanted: Definition, *, signing: bool) -> Step:
+def _artifact(place: Path, wanted: Definition, *, signing: bool | Trust) -> Step:
     if not place.exists() or not any(place.iterdir()):
         return Step(str(place), "build", (Reason("new"),))
     try:
@@ -177,12 +180,21 @@ def _artifact(place: Path, wanted: Definition, *, signing: bool) -> Step:
         reasons = (Reason("drifted", error.message.splitlines()[0]),)
     if not reasons:
         try:
-            verify(place)
+            files = verify(place).provenance.files
         except VerificationError as error:
             reasons = tuple(Reason("drifted", finding.message) for finding in error.findings)
-    if signing and not (place / SIGNATURE).exists():
-        reasons = (*reasons, Reason("not signed"))
+        else:
+            reasons = tuple(_unsigned(place, files, signing))
     return Step(str(place), "build" if reasons else "none", reasons or (Reason("up to date"),))
+
+
+def _unsigned(place: Path, files: Mapping[str, str], signing: bool | Trust) -> Iterator[Reason]:
+    signature = place / SIGNATURE
+    if signing and not signature.exists():
+        yield Reason("not signed")
+    elif not isinstance(signing, bool):
+        digests = {**files, STATEMENT: sha256_of(place / STATEMENT)}
+        yield from (Reason("not signed", each.message) for each in signing.findings(signature, digests))
 
 
 def _target(live: Live, wanted: Definition, *, force: bool, signed: bool) -> Step:

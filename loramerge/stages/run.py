@@ -93,13 +93,14 @@ def run(  # noqa: PLR0913  each is an option of the command
             combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
             rounding = rounding_of(recipe, combined.adapter)
             poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
-            warnings = (*_left_out(recipe), *loaded.notes, *combined.notes, *poor)
+            warnings = (*loaded.notes, *combined.notes, *poor)
             facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
             write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
             if signer is not None:
                 signer.sign(folder, recipe.name)
         receipts = publish(place, recipe, targets=targets, force=force, progress=progress)
-    return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)
+    said = (*_left_out(recipe), *warnings)
+    return Result(place, combined.adapter, summary(combined.fidelity), said, receipts, facts)
 
 
 def _left_out(recipe: Recipe) -> Iterator[str]:

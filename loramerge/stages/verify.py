@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from loramerge import signing
-from loramerge.artifact import BESIDE, SIGNATURE
-from loramerge.digest import files_of, sha256_of
-from loramerge.errors import Finding, SourceError, VerificationError
+from loramerge import signatures
+from loramerge.artifact import SIGNATURE
+from loramerge.digest import sha256_of
+from loramerge.errors import Finding, VerificationError
 from loramerge.progress import Progress, Silent
 from loramerge.provenance import Provenance
-from loramerge.sources import PathSource, parse
+from loramerge.stages.held import held
 from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
 from loramerge.statement import STATEMENT
-from loramerge.targets import record
-from loramerge.targets.record import Record
-
-if TYPE_CHECKING:
-    from loramerge.sources import Located
 
 _Signature = Literal["unchecked", "verified"] | None
 UNCHECKED = f"{SIGNATURE} was not checked; give --public-key, or --identity and --identity-provider"
@@ -46,7 +40,7 @@ class Verified:
     rebuilt: Rebuilt | None
 
 
-def verify(
+def verify(  # noqa: PLR0913  each is an option of the command
     reference: Path | str,
     *,
     rebuild: bool = False,
@@ -54,6 +48,7 @@ def verify(
     public_key: Path | str | None = None,
     identity: str | None = None,
     identity_provider: str | None = None,
+    partial: bool = False,
     progress: Progress | None = None,
 ) -> Verified:
     """Check every file of an artifact.
@@ -68,6 +63,7 @@ def verify(
         public_key: The file of an EC public key in PEM, whose signature the artifact must have.
         identity: Who must have signed with Sigstore: an address, or the URL of a workflow.
         identity_provider: The URL of who vouches for the identity.
+        partial: Be content with a place that took some of the outputs, as its record says, which nobody signed.
         progress: Told of every file, and of the steps of making it again.
 
     Raises:
@@ -75,52 +71,31 @@ def verify(
         SourceError: There is no such artifact.
         UsageError: Making it again needs to know where relative paths start; or the key can't be used.
     """
-    trust = signing.trust(public_key, identity, identity_provider)
+    trust = signatures.trust(public_key, identity, identity_provider)
     progress = progress or Silent()
     shown = str(reference)
-    present = _present(shown)
-    signature = present.pop(SIGNATURE, None)
-    provenance = _provenance(shown, present)
-    published = _published(provenance, present)
-    present = {name: path for name, path in present.items() if name.partition("/")[0] not in BESIDE}
-    files = _as_published(published, provenance, present)
+    found = held(shown)
+    provenance = _provenance(shown, found.files)
+    files = found.as_in_artifact(provenance)
+    signature = files.pop(SIGNATURE, None)
+    published = found.published(provenance)
     left_out = tuple(name for name in provenance.outputs if name not in published)
     progress.start("verify", len(files))
     digests = dict(_digests(files, progress))
-    findings = list(_findings(_without(provenance.files, left_out), digests))
+    findings = [*_findings(_without(provenance.files, left_out), digests), *map(_odd, found.odd)]
     if trust is not None:
+        if not partial:
+            findings += map(_unproven, left_out)
         named = {each.file for each in findings}
         # The signature covers the whole artifact: the provenance, which is signed, knows what was not published there.
         elsewhere = {name: digest for name, digest in provenance.files.items() if name.partition("/")[0] in left_out}
-        signed = {**elsewhere, **digests, STATEMENT: sha256_of(present[STATEMENT])}
+        signed = {**elsewhere, **digests, STATEMENT: sha256_of(found.files[STATEMENT])}
         findings += [each for each in trust.findings(signature, signed) if each.file not in named]
     state: _Signature = None if signature is None else "unchecked" if trust is None else "verified"
     if findings:
         raise VerificationError(shown, findings, hint=UNCHECKED if state == "unchecked" else "")
     rebuilt = rebuild_and_compare(shown, provenance, files, recipe=recipe, progress=progress) if rebuild else None
     return Verified(shown, provenance, left_out, state, rebuilt)
-
-
-def _present(reference: str) -> dict[str, Path]:
-    """Name → file of everything that an artifact holds."""
-    place, _, revision = reference.partition("@") if reference.startswith("hf://") else (reference, "", "")
-    source = parse(place, folder=Path.cwd(), revision=revision or None)
-    if isinstance(source, PathSource):  # everything counts there, hidden or not
-        if not source.path.is_dir():
-            raise SourceError(f"{reference} is no folder", hint="name an artifact's folder, or hf://owner/name")
-        found = files_of(source.path)
-    else:
-        located = source.locate()
-        found = _fetched(located)
-        with suppress(SourceError):  # somebody else's repository has no records
-            records = parse(f"{place}/{record.FOLDER}", folder=Path.cwd(), revision=located.revision).locate()
-            found |= {f"{record.FOLDER}/{name}": path for name, path in _fetched(records).items()}
-    return found
-
-
-def _fetched(located: Located) -> dict[str, Path]:
-    folder = located.fetch(located.files)
-    return {name: folder / name for name in located.files}
 
 
 def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
@@ -134,22 +109,13 @@ def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
         raise VerificationError(reference, [finding], hint="fetch the artifact again, or make it again") from None
 
 
-def _published(provenance: Provenance, present: Mapping[str, Path]) -> Sequence[str]:
-    """Folders of the outputs that a target took, as its record says; all of them where there is none."""
-    place = record.place(provenance.recipe)
-    known = Record.parse(present[place].read_text(encoding="utf-8", errors="replace")) if place in present else None
-    return provenance.outputs if known is None or known.outputs is None else known.outputs
+def _odd(name: str) -> Finding:
+    return Finding("extra", name, f"{name} is extra: {STATEMENT} knows no hidden files, links to folders or the like")
 
 
-def _as_published(published: Sequence[str], provenance: Provenance, present: Mapping[str, Path]) -> dict[str, Path]:
-    """Files by their names in the artifact: where a single output was published, it lies at the target's root."""
-    files = {name: path for name, path in present.items() if name != STATEMENT}
-    if len(published) == 1:
-        start = f"{published[0]}/"
-        if not any(name.startswith(start) for name in files):
-            moved = {name.removeprefix(start): name for name in provenance.files if name.startswith(start)}
-            return {moved.get(name, name): path for name, path in files.items()}
-    return files
+def _unproven(output: str) -> Finding:
+    message = f"{output} was signed and is not there: that it was not published is not signed; --partial accepts it"
+    return Finding("signature", output, message)
 
 
 def _without(files: Mapping[str, str], folders: Sequence[str]) -> dict[str, str]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 import shutil
 from types import SimpleNamespace
 
 import artifacts
 import pytest
 from artifacts import edit, scaled, told
+from hub.example import OWNER
 from safetensors.torch import load_file, save_file
 
 from loramerge import verify
@@ -209,3 +211,40 @@ def test_other_versions_of_libraries_allow_a_tolerance(made, copied):
     edit(copied / "peft" / "unet" / "adapter_config.json", lambda data: data.update(use_dora=not data["use_dora"]))
     told(copied, ["peft/unet/adapter_config.json"])
     assert ("different", "peft/unet/adapter_config.json") in findings(copied, rebuild=True, recipe=made.folder)
+
+
+def test_what_is_no_file_is_extra(copied, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (copied / "link").symlink_to(tmp_path / "elsewhere")
+    (copied / "kohya" / "nowhere").symlink_to(tmp_path / "nothing")
+    os.mkfifo(copied / "pipe")
+    with pytest.raises(VerificationError) as caught:
+        verify(copied)
+    assert {(each.kind, each.file) for each in caught.value.findings} == {
+        ("extra", "link"), ("extra", "kohya/nowhere"), ("extra", "pipe"),
+    }  # fmt: skip
+
+
+def test_hidden_files_on_a_hub_are_extra(hub, copied):
+    repository = hub.store.create("model", "me/small")
+    hub.store.write(repository, {name: path.read_bytes() for name, path in files_of(copied).items()})
+    assert verify("hf://me/small")
+    hub.store.write(repository, {".hidden.py": b"1", "kohya/.env": b"2", ".hid/x.safetensors": b"3"})
+    with pytest.raises(VerificationError) as caught:
+        verify("hf://me/small")
+    assert {(each.kind, each.file) for each in caught.value.findings} == {
+        ("extra", ".hidden.py"), ("extra", "kohya/.env"), ("extra", ".hid/x.safetensors"),
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_an_output_named_like_a_folder_in_it(hub, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    outputs = [{"kind": "adapter", "format": "peft", "name": "unet"}]
+    publish = [{"kind": "hub", "repo": "tester/named"}]
+    out = artifacts.artifact(
+        made.folder, name="named", out=tmp_path / "out", outputs=outputs, publish=publish, license="mit"
+    )
+    assert (out / "unet/unet/adapter_config.json").exists()
+    assert verify("hf://tester/named")
+    assert verify(out)

@@ -1,0 +1,105 @@
+"""What lies at a place that holds an artifact: a folder, or a repository on a Hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.artifact import BESIDE
+from loramerge.digest import files_of
+from loramerge.errors import SourceError
+from loramerge.sources import PathSource, parse
+from loramerge.statement import STATEMENT
+from loramerge.targets import record
+from loramerge.targets.record import Record
+
+if TYPE_CHECKING:
+    from loramerge.provenance import Provenance
+    from loramerge.sources import Located
+
+
+@dataclass(frozen=True)
+class Held:
+    """What was found, whosever it is.
+
+    Attributes:
+        files: Name → file; what git, a Hub and targets put beside an artifact is left out.
+        odd: Names of what is neither a file nor a folder, and of hidden files on a Hub: no artifact has any.
+        records: Name → file of what targets remember.
+    """
+
+    files: Mapping[str, Path]
+    odd: Sequence[str]
+    records: Mapping[str, Path]
+
+    def published(self, provenance: Provenance) -> Sequence[str]:
+        """Folders of the outputs that a target took, as its record says; all of them where there is none.
+
+        A record of no output at all counts as none: nobody publishes that.
+        """
+        place = record.place(provenance.recipe)
+        if place not in self.records:
+            return provenance.outputs
+        known = Record.parse(self.records[place].read_text(encoding="utf-8", errors="replace"))
+        outputs = [name for name in provenance.outputs if known and name in (known.outputs or ())]
+        return outputs or provenance.outputs
+
+    def as_in_artifact(self, provenance: Provenance) -> dict[str, Path]:
+        """Files but the provenance by their names in the artifact: a single output lies at a target's root."""
+        files = {name: path for name, path in self.files.items() if name != STATEMENT}
+        published = self.published(provenance)
+        if len(published) != 1:
+            return files
+        start = f"{published[0]}/"
+        moved = {name.removeprefix(start): name for name in provenance.files if name.startswith(start)}
+        at_root, in_folder = sum(name in files for name in moved), sum(name in files for name in moved.values())
+        return {moved.get(name, name): path for name, path in files.items()} if at_root > in_folder else files
+
+
+def held(reference: str) -> Held:
+    """Look at a place.
+
+    Args:
+        reference: A folder, or `hf://owner/name[@revision]`.
+
+    Raises:
+        SourceError: It is missing or unreachable.
+    """
+    place, _, revision = reference.partition("@") if reference.startswith("hf://") else (reference, "", "")
+    source = parse(place, folder=Path.cwd(), revision=revision or None)
+    if isinstance(source, PathSource):
+        if not source.path.is_dir():
+            raise SourceError(f"{reference} is no folder", hint="name an artifact's folder, or hf://owner/name")
+        found, odd = files_of(source.path), tuple(_odd(source.path))
+    else:
+        located = source.locate()
+        found, odd = _fetched(located), located.hidden
+        with suppress(SourceError):  # somebody else's repository has no records
+            records = parse(f"{place}/{record.FOLDER}", folder=Path.cwd(), revision=located.revision).locate()
+            found |= {f"{record.FOLDER}/{name}": path for name, path in _fetched(records).items()}
+    return Held(
+        {name: path for name, path in found.items() if not _beside(name)},
+        [name for name in odd if not _beside(name)],
+        {name: path for name, path in found.items() if name.partition("/")[0] == record.FOLDER},
+    )
+
+
+def _beside(name: str) -> bool:
+    return name.partition("/")[0] in BESIDE
+
+
+def _fetched(located: Located) -> dict[str, Path]:
+    folder = located.fetch(located.files)
+    return {name: folder / name for name in located.files}
+
+
+def _odd(folder: Path) -> Iterator[str]:
+    """Folders that are links, and what is neither a file nor a folder."""
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in sorted([*folders, *files])):
+            if not path.is_file() and (path.is_symlink() or not path.is_dir()):
+                yield path.relative_to(folder).as_posix()
