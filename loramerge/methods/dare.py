@@ -1,10 +1,19 @@
 """The four `dare_*` types: drop values at random and rescale the rest (Yu et al., DARE, arXiv:2311.03099)."""
 
-from typing import ClassVar, Literal
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from loramerge.methods.method import ElectionParameters, Method, PruningParameters, RandomParameters, SvdParameters
+from loramerge.task_vectors import elected_mean, rescaled, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.methods.method import Keep
 
 
 class DareLinear(Method, PruningParameters, RandomParameters):
@@ -16,6 +25,10 @@ class DareLinear(Method, PruningParameters, RandomParameters):
 
     factor_wise: ClassVar[bool] = True
     random: ClassVar[bool] = True
+
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Drop at random, then add."""
+        return weighted_sum(_thinned(tensors, self.density, keep), weights)
 
 
 class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
@@ -29,6 +42,10 @@ class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
     random: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
 
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Drop at random, elect signs, average what agrees."""
+        return elected_mean(_thinned(tensors, self.density, keep), weights, self.majority_sign_method)
+
 
 class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
     """DARE on the deltas, then the weighted sum, cut to a rank."""
@@ -39,6 +56,10 @@ class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
 
     random: ClassVar[bool] = True
     decomposes: ClassVar[bool] = True
+
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Drop at random, then add."""
+        return weighted_sum(_thinned(tensors, self.density, keep), weights)
 
 
 class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameters, SvdParameters):
@@ -51,3 +72,13 @@ class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameter
     random: ClassVar[bool] = True
     decomposes: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
+
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Drop at random, elect signs, average what agrees."""
+        return elected_mean(_thinned(tensors, self.density, keep), weights, self.majority_sign_method)
+
+
+def _thinned(tensors: Iterable[Tensor], density: float, keep: Keep) -> list[Tensor]:
+    if density >= 1:
+        return list(tensors)
+    return [rescaled(tensor, keep(position, tensor, density), density) for position, tensor in enumerate(tensors)]

@@ -1,0 +1,153 @@
+"""Singular value decompositions of deltas: exact, in float64, with signs that do not depend on who computes them.
+
+Every function here expects to run on one thread: libraries round differently on several.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from loramerge.adapter import LowRank
+
+_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """The largest singular triples of a matrix, in float64.
+
+    Attributes:
+        left: out×k, orthonormal columns where the value is not zero; the largest entry of each is positive.
+        values: The k singular values, falling.
+        right: k×in.
+        energy: Squared Frobenius norm of the whole matrix.
+    """
+
+    left: Tensor
+    values: Tensor
+    right: Tensor
+    energy: float
+
+    def truncated(self, rank: int) -> tuple[Tensor, Tensor]:
+        """(up, down) of the best approximation of that rank (Eckart-Young), float64: up has the singular values.
+
+        Args:
+            rank: Columns beyond the triples that there are come out as zeros.
+        """
+        up, down = self.left[:, :rank] * self.values[:rank], self.right[:rank]
+        missing = rank - len(self.values)
+        if missing > 0:
+            up, down = up.new_zeros(len(up), rank), down.new_zeros(rank, down.shape[1])
+            up[:, : len(self.values)], down[: len(self.values)] = self.left * self.values, self.right
+        return up, down
+
+    def rank_for(self, energy: float) -> int:
+        """The smallest rank that keeps this share of the energy; all triples where they do not keep so much."""
+        kept = self.values.square().cumsum(0)
+        enough = (kept >= energy * self.energy * (1 - 1e-12)).nonzero()
+        return int(enough[0]) + 1 if len(enough) else len(self.values)
+
+    def retained(self, rank: int) -> float:
+        """The share of the energy that a rank keeps; 1 for a matrix of zeros."""
+        kept = float(self.values[:rank].square().sum())
+        return min(kept / self.energy, 1.0) if self.energy > 0 else 1.0
+
+
+def stacked(
+    pairs: Sequence[LowRank], weights: Sequence[float], device: str | torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """(up, down) in float64 whose product is the weighted sum of the pairs' deltas.
+
+    Args:
+        pairs: Of one module.
+        weights: One for each.
+        device: Where the result is wanted; where the pairs are by default.
+    """
+    import torch
+
+    ups = [
+        pair.up.to(device).flatten(1).double() * (weight * pair.scale)
+        for pair, weight in zip(pairs, weights, strict=True)
+    ]
+    downs = [pair.down.to(device).flatten(1).double() for pair in pairs]
+    return torch.cat(ups, 1), torch.cat(downs)
+
+
+def of_product(up: Tensor, down: Tensor) -> Decomposition:
+    """Decompose up @ down without forming it: QR of both, SVD of the small core.
+
+    In float64, as two LoRAs that nearly cancel lose their difference in float32.
+
+    Args:
+        up: out×r, float64.
+        down: r×in, float64.
+
+    Returns:
+        All min(out, r, in) triples.
+    """
+    import torch
+
+    left, left_core = torch.linalg.qr(up)
+    right, right_core = torch.linalg.qr(down.mT)
+    outer, values, inner = torch.linalg.svd(left_core @ right_core.mT, full_matrices=False)
+    return _canonical(left @ outer, values, inner @ right.mT, float(values.square().sum()))
+
+
+def of_matrix(matrix: Tensor, rank: int | None = None) -> Decomposition:
+    """Decompose a dense matrix by the eigenvectors of its smaller Gram matrix, in float64.
+
+    Squaring costs what lies below 1e-8 of the largest singular value, and that is below float32's rounding of it.
+
+    Args:
+        matrix: out×in, any floating-point format.
+        rank: How many triples are wanted; all by default.
+
+    Returns:
+        min(rank, out, in) triples.
+    """
+    import torch
+
+    wide = matrix.shape[0] < matrix.shape[1]
+    gram = _gram(matrix.mT if wide else matrix)
+    wanted = min(rank or len(gram), len(gram))
+    vectors = torch.linalg.eigh(gram).eigenvectors[:, -wanted:].flip(1)
+    projected = _projected(matrix.mT if wide else matrix, vectors)
+    values = projected.norm(dim=0)
+    other = projected / torch.where(values > 0, values, 1)
+    order = values.argsort(descending=True, stable=True)
+    values, other, vectors = values[order], other[:, order], vectors[:, order]
+    left, right = (vectors, other.mT) if wide else (other, vectors.mT)
+    return _canonical(left, values, right, float(gram.diagonal().sum()))
+
+
+def _gram(tall: Tensor) -> Tensor:
+    """tallᵀ·tall in float64; a block of rows at a time is converted."""
+    import torch
+
+    gram = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64, device=tall.device)
+    for rows in torch.split(tall, _ROWS):
+        block = rows.double()
+        gram.addmm_(block.mT, block)
+    return gram
+
+
+def _projected(tall: Tensor, vectors: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat([rows.double() @ vectors for rows in torch.split(tall, _ROWS)])
+
+
+def _canonical(left: Tensor, values: Tensor, right: Tensor, energy: float) -> Decomposition:
+    """Turn each pair of vectors so that the largest entry of the left one is positive."""
+    import torch
+
+    largest = left.gather(0, left.abs().argmax(0, keepdim=True))
+    signs = torch.where(largest < 0, -1.0, 1.0)
+    return Decomposition(left * signs, values, right * signs.mT, energy if math.isfinite(energy) else 0.0)
