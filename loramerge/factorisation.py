@@ -5,7 +5,6 @@ Every function here expects to run on one thread: libraries round differently on
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import LowRank
 
 _ROWS = 1024
+_CONDITION = 1e6  # of a Gram matrix: its rounding grows to 1e-10, far below that of float32
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,54 @@ def stacked(
     return torch.cat(ups, 1), torch.cat(downs)
 
 
-def of_product(up: Tensor, down: Tensor) -> Decomposition:
-    """Decompose up @ down without forming it: QR of both, SVD of the small core.
+def of_product(up: Tensor, down: Tensor, rank: int | None = None) -> Decomposition:
+    """Decompose up @ down without forming it: an orthonormal basis of each, and the SVD of the small core between.
 
     In float64, as two LoRAs that nearly cancel lose their difference in float32.
 
     Args:
         up: out×r, float64.
         down: r×in, float64.
+        rank: How many triples are wanted; all by default.
 
     Returns:
-        All min(out, r, in) triples.
+        min(rank, out, r, in) triples.
     """
     import torch
 
-    left, left_core = torch.linalg.qr(up)
-    right, right_core = torch.linalg.qr(down.mT)
-    outer, values, inner = torch.linalg.svd(left_core @ right_core.mT, full_matrices=False)
-    return _canonical(left @ outer, values, inner @ right.mT, float(values.square().sum()))
+    left, right = _basis(up), _basis(down.mT)
+    outer, values, inner = torch.linalg.svd(left.core @ right.core.mT, full_matrices=False)
+    wanted = slice(rank)
+    return _canonical(
+        left.columns @ (left.mix @ outer[:, wanted]),
+        values[wanted],
+        (inner[wanted] @ right.mix.mT) @ right.columns.mT,
+        float(values.square().sum()),
+    )
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """A tall matrix as `columns @ mix @ core`, where `columns @ mix` is orthonormal."""
+
+    columns: Tensor
+    mix: Tensor
+    core: Tensor
+
+
+def _basis(tall: Tensor) -> _Basis:
+    """From the Gram matrix of the normalised columns where that loses no digit that counts, else by QR."""
+    import torch
+
+    gram = tall.mT @ tall
+    norms = gram.diagonal().sqrt()
+    if bool((norms > 0).all()):
+        values, vectors = torch.linalg.eigh(gram / torch.outer(norms, norms))
+        if bool(values[0] * _CONDITION > values[-1]):
+            roots = values.sqrt()
+            return _Basis(tall, vectors / roots / norms[:, None], (vectors * roots).mT * norms)
+    columns, core = torch.linalg.qr(tall)
+    return _Basis(columns, torch.eye(columns.shape[1], dtype=tall.dtype, device=tall.device), core)
 
 
 def of_matrix(matrix: Tensor, rank: int | None = None) -> Decomposition:
@@ -148,6 +178,6 @@ def _canonical(left: Tensor, values: Tensor, right: Tensor, energy: float) -> De
     """Turn each pair of vectors so that the largest entry of the left one is positive."""
     import torch
 
-    largest = left.gather(0, left.abs().argmax(0, keepdim=True))
-    signs = torch.where(largest < 0, -1.0, 1.0)
-    return Decomposition(left * signs, values, right * signs.mT, energy if math.isfinite(energy) else 0.0)
+    smallest, largest = left.aminmax(dim=0)
+    signs = torch.where(largest >= -smallest, 1.0, -1.0).to(left.dtype)
+    return Decomposition(left * signs, values, right * signs[:, None], energy)

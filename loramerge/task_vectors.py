@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-_BLOCK = 1 << 15
+_BLOCK = 1 << 14
 _IN_ORDER = 3
 
 
@@ -47,13 +47,14 @@ def elected_mean(
     result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
     for out, *blocks in _blocks([result, *tensors]):
         votes = blocks if majority == "total" else [block.sign() for block in blocks]
-        positive = _sum(votes, torch.empty_like(out)) >= 0
-        agreed = [torch.where(positive, block.clamp(min=0), block.clamp(max=0)) for block in blocks]
+        # Zero added to a negative zero makes it positive: PEFT elects a plus where nobody votes.
+        elected = torch.copysign(torch.ones_like(out), _sum(votes, torch.empty_like(out)).add_(0.0))
+        agreed = [(block * elected).relu_() for block in blocks]
         count = torch.zeros_like(out)
         for block in agreed:
-            count.add_(block != 0)
+            count.add_(block.sign())
         _sum([block.mul_(weight) for block, weight in zip(agreed, weights, strict=True)], out)
-        out.div_(count.clamp_(min=1))
+        out.mul_(elected).div_(count.clamp_(min=1))
     return result
 
 
@@ -61,7 +62,7 @@ def rescaled(tensor: Tensor, keep: Tensor, density: float) -> Tensor:
     """What is kept, divided by the share that is kept (Yu et al., DARE): `random_pruning` after its draw."""
     import torch
 
-    return torch.where(keep, tensor, 0).div_(density)
+    return (tensor * keep.view(torch.uint8)).div_(density)
 
 
 def _blocks(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:

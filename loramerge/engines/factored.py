@@ -127,7 +127,7 @@ def _concatenated(module: _Module) -> LowRank:
 
 def _decomposition(module: _Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
     if isinstance(method, Svd):
-        return of_product(*stacked(module.pairs, module.weights, device))
+        return of_product(*stacked(module.pairs, module.weights, device), most)
     deltas = (_delta(pair, device) for pair in module.pairs)
     return of_matrix(method.combine(deltas, module.weights, keep), most)
 

@@ -131,7 +131,7 @@ def _exact_lora_model() -> Any:
             most = self.method.most([pair.rank for pair in pairs], new_rank)
             with one_thread():
                 if isinstance(self.method, Svd):
-                    found = of_product(*stacked(pairs, [weight for _, weight in there]))
+                    found = of_product(*stacked(pairs, [weight for _, weight in there]), most)
                 else:
                     deltas = (target.get_delta_weight(name) for name, _ in there)
                     combined = self.method.combine(deltas, [weight for _, weight in there], _bernoulli)
