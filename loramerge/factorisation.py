@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loramerge.eigenvectors import leading
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import LowRank
 
 _ROWS = 1024
+_COLUMNS = 256
 _CONDITION = 1e6  # of a Gram matrix: its rounding grows to 1e-10, far below that of float32
 
 
@@ -130,7 +133,7 @@ def _basis(tall: Tensor) -> _Basis:
     return _Basis(columns, torch.eye(columns.shape[1], dtype=tall.dtype, device=tall.device), core)
 
 
-def of_matrix(matrix: Tensor, rank: int | None = None) -> Decomposition:
+def of_matrix(matrix: Tensor, rank: int | None = None, near: tuple[Tensor, Tensor] | None = None) -> Decomposition:
     """Decompose a dense matrix by the eigenvectors of its smaller Gram matrix, in float64.
 
     Squaring costs what lies below 1e-8 of the largest singular value, and that is below float32's rounding of it.
@@ -138,6 +141,7 @@ def of_matrix(matrix: Tensor, rank: int | None = None) -> Decomposition:
     Args:
         matrix: out×in, any floating-point format.
         rank: How many triples are wanted; all by default.
+        near: (up, down), whose product the matrix resembles: it shortens the search.
 
     Returns:
         min(rank, out, in) triples.
@@ -147,7 +151,8 @@ def of_matrix(matrix: Tensor, rank: int | None = None) -> Decomposition:
     wide = matrix.shape[0] < matrix.shape[1]
     gram = _gram(matrix.mT if wide else matrix)
     wanted = min(rank or len(gram), len(gram))
-    vectors = torch.linalg.eigh(gram).eigenvectors[:, -wanted:].flip(1)
+    guess = near and (near[0] if wide else near[1].mT)
+    vectors = leading(gram, wanted, guess)
     projected = _projected(matrix.mT if wide else matrix, vectors)
     values = projected.norm(dim=0)
     other = projected / torch.where(values > 0, values, 1)
@@ -158,14 +163,18 @@ def of_matrix(matrix: Tensor, rank: int | None = None) -> Decomposition:
 
 
 def _gram(tall: Tensor) -> Tensor:
-    """tallᵀ·tall in float64; a block of rows at a time is converted."""
+    """tallᵀ·tall in float64; a block of rows at a time is converted, and what symmetry gives is not computed."""
     import torch
 
-    gram = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64, device=tall.device)
+    size = tall.shape[1]
+    gram = torch.zeros(size, size, dtype=torch.float64, device=tall.device)
     for rows in torch.split(tall, _ROWS):
         block = rows.double()
-        gram.addmm_(block.mT, block)
-    return gram
+        for start in range(0, size, _COLUMNS):
+            end = start + _COLUMNS
+            gram[start:end, start:].addmm_(block[:, start:end].mT, block[:, start:])
+    upper = gram.triu()
+    return upper + upper.triu(1).mT
 
 
 def _projected(tall: Tensor, vectors: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Replace whatever is in the way, at DIR and where it is published.")
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
+@click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
 @options.as_json
 @options.verbose
 def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) -> None:
@@ -59,6 +60,7 @@ class _Settings:
     device: str
     force: bool
     no_publish: bool
+    reference: bool
     as_json: bool
     verbose: bool
 
@@ -77,6 +79,7 @@ def _run(path: str, recipe: Recipe, lock: Lock | None, settings: _Settings) -> d
                 device=settings.device,
                 force=settings.force,
                 publishing=not settings.no_publish,
+                reference=settings.reference,
                 progress=watcher,
             )
     except PublishError as error:

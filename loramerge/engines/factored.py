@@ -126,10 +126,11 @@ def _concatenated(module: _Module) -> LowRank:
 
 
 def _decomposition(module: _Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
+    product = stacked(module.pairs, module.weights, device)
     if isinstance(method, Svd):
-        return of_product(*stacked(module.pairs, module.weights, device), most)
+        return of_product(*product, most)
     deltas = (_delta(pair, device) for pair in module.pairs)
-    return of_matrix(method.combine(deltas, module.weights, keep), most)
+    return of_matrix(method.combine(deltas, module.weights, keep), most, product)
 
 
 def _delta(pair: LowRank, device: str) -> Tensor:

@@ -130,12 +130,13 @@ def _exact_lora_model() -> Any:
             ]
             most = self.method.most([pair.rank for pair in pairs], new_rank)
             with one_thread():
+                product = stacked(pairs, [weight for _, weight in there])
                 if isinstance(self.method, Svd):
-                    found = of_product(*stacked(pairs, [weight for _, weight in there]), most)
+                    found = of_product(*product, most)
                 else:
                     deltas = (target.get_delta_weight(name) for name, _ in there)
                     combined = self.method.combine(deltas, [weight for _, weight in there], _bernoulli)
-                    found = of_matrix(combined.flatten(1), most)
+                    found = of_matrix(combined.flatten(1), most, product)
                 up, down, retained = self.method.cut(found, most)
             setattr(target, _RETAINED, retained)
             rank = up.shape[1]

@@ -47,7 +47,7 @@ class Result:
     report: Mapping[str, Any]
 
 
-def run(
+def run(  # noqa: PLR0913  all but the recipe have defaults and are given by name
     recipe: Recipe,
     *,
     lock: Lock | None = None,
@@ -55,6 +55,7 @@ def run(
     device: str = "auto",
     force: bool = False,
     publishing: bool = True,
+    reference: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Merge, write and publish what a recipe says.
@@ -66,6 +67,7 @@ def run(
         device: `auto`, `cpu` or `cuda`.
         force: Replace whatever is at `out` and in the targets.
         publishing: False leaves the targets alone.
+        reference: Leave every step of the merge to PEFT itself, for comparison.
         progress: Told of every step.
 
     Raises:
@@ -81,7 +83,7 @@ def run(
         licences |= {name: source.licence for name, source in made_of.sources.loras.items()}
         licence = licence_for(recipe, licences, publishing=publishing)
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
-        combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
+        combined = combine(loras, loaded.base, recipe.merge, device=device, reference=reference, progress=progress)
         rounding = rounding_of(recipe, combined.adapter)
         poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
         warnings = (*loaded.notes, *combined.notes, *poor)
