@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from loramerge.stages.combine import Combined, WeightedAdapter, combine
     from loramerge.stages.load import load_adapter, load_base
     from loramerge.stages.lock import lock as lock_sources
+    from loramerge.stages.plan import Plan, plan
+    from loramerge.stages.publish import publish
     from loramerge.stages.run import Result, run
     from loramerge.stages.verify import Verified, verify
 
@@ -28,6 +30,7 @@ __all__ = [
     "Lock",
     "LoramergeError",
     "LowRank",
+    "Plan",
     "Recipe",
     "Result",
     "Verified",
@@ -36,6 +39,8 @@ __all__ = [
     "load_adapter",
     "load_base",
     "lock_sources",
+    "plan",
+    "publish",
     "read_lock",
     "read_recipe",
     "run",
@@ -49,6 +54,7 @@ _HOMES = {
     "Lock": ("loramerge.lock", "Lock"),
     "LoramergeError": ("loramerge.errors", "LoramergeError"),
     "LowRank": ("loramerge.adapter", "LowRank"),
+    "Plan": ("loramerge.stages.plan", "Plan"),
     "Recipe": ("loramerge.recipe", "Recipe"),
     "Result": ("loramerge.stages.run", "Result"),
     "Verified": ("loramerge.stages.verify", "Verified"),
@@ -57,6 +63,8 @@ _HOMES = {
     "load_adapter": ("loramerge.stages.load", "load_adapter"),
     "load_base": ("loramerge.stages.load", "load_base"),
     "lock_sources": ("loramerge.stages.lock", "lock"),
+    "plan": ("loramerge.stages.plan", "plan"),
+    "publish": ("loramerge.stages.publish", "publish"),
     "read_lock": ("loramerge.lock", "read"),
     "read_recipe": ("loramerge.recipe", "read"),
     "run": ("loramerge.stages.run", "run"),

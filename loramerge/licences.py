@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from loramerge.errors import MismatchError
 
 if TYPE_CHECKING:
+    from loramerge.lock import Lock
     from loramerge.recipe import Recipe
 
 BASE = "the base"
@@ -40,6 +41,11 @@ def strictest(licences: Iterable[str | None]) -> str | None:
         return found.pop()
     fitting = [line for line in LINES if found <= set(line)]
     return max((licence for licence in found if licence), key=fitting[0].index) if fitting else None
+
+
+def licences_of(lock: Lock) -> dict[str, str | None]:
+    """Name of a LoRA, or `BASE` → its licence, None where it is not known."""
+    return {BASE: lock.sources.base.licence, **{name: lora.licence for name, lora in lock.sources.loras.items()}}
 
 
 def licence_for(recipe: Recipe, licences: Mapping[str, str | None], *, publishing: bool) -> str:

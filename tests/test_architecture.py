@@ -17,7 +17,18 @@ from loramerge.methods import METHODS
 
 PACKAGE = Path(__file__).parents[1] / "loramerge"
 PLUGINS = ("engines", "formats", "methods", "sources", "targets")
-ABOVE_RECIPES = {"lock", "lock_changes", "pinning", "stages", "provenance", "report", "preview", "card", "cli"}
+ABOVE_RECIPES = {
+    "lock",
+    "lock_changes",
+    "definition",
+    "pinning",
+    "stages",
+    "provenance",
+    "report",
+    "preview",
+    "card",
+    "cli",
+}
 HEAVY = {"torch", "diffusers", "peft", "transformers", "huggingface_hub", "accelerate", "safetensors", "numpy", "PIL"}
 
 # One door per heavy library. torch is everywhere, but only inside functions.

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -34,34 +35,59 @@ def exit_code_of(command: Callable[[], Any], arguments: Sequence[str]) -> int:
     return int(code or ExitCode.DONE)
 
 
-def _report(error: BaseException, arguments: Sequence[str]) -> ExitCode:
-    verbose = bool({"-v", "--verbose"} & set(arguments))
-    hint, code = "", ExitCode.FAILED
+@dataclass(frozen=True)
+class Failure:
+    """What an error means to the user: what is wrong, what to do about it, and what the shell is told."""
+
+    message: str
+    hint: str
+    code: ExitCode
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The failure under `--json`."""
+        return {"message": self.message, "hint": self.hint, "exit_code": int(self.code)}
+
+
+def failure(error: BaseException, *, verbose: bool) -> Failure:
+    """Put an error into words; a defect's traceback is shown if `verbose`."""
+    found = _expected(error)
+    if found is None:
+        if verbose:
+            import traceback
+
+            traceback.print_exception(error)
+        hint = "report it, with the lines above" if verbose else "run it again with -v to see where, and report it"
+        found = Failure(f"this is a defect of loramerge: {_named(error)}", hint, ExitCode.FAILED)
+    return found
+
+
+def _expected(error: BaseException) -> Failure | None:
     match error:
         case click.Abort() | KeyboardInterrupt():
-            message, code = "interrupted", ExitCode.INTERRUPTED
+            found = Failure("interrupted", "", ExitCode.INTERRUPTED)
         case click.ClickException():
-            message, hint, code = error.format_message(), _usage(error), ExitCode.USAGE
+            found = Failure(error.format_message(), _usage(error), ExitCode.USAGE)
         case LoramergeError():
-            message, hint, code = error.message, error.hint, error.exit_code
+            found = Failure(error.message, error.hint, error.exit_code)
         case OSError():
-            message = _in_words(error)
+            found = Failure(_in_words(error), "", ExitCode.FAILED)
         case MemoryError():
-            message = "there is not enough memory"
+            found = Failure("there is not enough memory", "", ExitCode.FAILED)
         case _ if type(error).__name__ == "OutOfMemoryError":  # torch's; to import torch for its name would be dear
-            message, hint = "there is not enough memory on the CUDA device", "use --device cpu"
+            found = Failure("there is not enough memory on the CUDA device", "use --device cpu", ExitCode.FAILED)
         case _:
-            message = f"this is a defect of loramerge: {_named(error)}"
-            hint = "report it, with the lines above" if verbose else "run it again with -v to see where, and report it"
-            if verbose:
-                import traceback
+            return None
+    return found
 
-                traceback.print_exception(error)
+
+def _report(error: BaseException, arguments: Sequence[str]) -> ExitCode:
+    found = failure(error, verbose=bool({"-v", "--verbose"} & set(arguments)))
     if "--json" in arguments:
-        console.document({"error": {"message": message, "hint": hint, "exit_code": int(code)}})
+        console.document({"error": found.data})
     else:
-        console.error(message, hint)
-    return code
+        console.error(found.message, found.hint)
+    return found.code
 
 
 def _usage(error: click.ClickException) -> str:

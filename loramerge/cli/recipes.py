@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,32 +42,72 @@ def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def read_all(paths: Sequence[str], overrides: Sequence[str]) -> tuple[tuple[str, Recipe], ...]:
+@dataclass(frozen=True)
+class Given:
+    """What the command line names: a recipe and the lock beside it, or why they can't be read."""
+
+    path: str
+    recipe: Recipe | None
+    lock: Lock | None = None
+    error: InvalidRecipeError | None = None
+
+
+def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) -> tuple[Given, ...]:
     """Read recipes, all of them before anything is done with the first.
+
+    Args:
+        paths: As `recipe_files` gives them.
+        overrides: As `--set` takes them.
+        locks: Read the locks beside them as well.
+
+    Raises:
+        UsageError: Two recipes have the same name, so that one artifact would replace the other.
+    """
+    given = tuple(_read(path, overrides, locks=locks) for path in paths)
+    names: dict[str, str] = {}
+    for each in given:
+        earlier = names.setdefault(each.recipe.name, each.path) if each.recipe else each.path
+        if each.recipe and earlier != each.path:
+            raise UsageError(
+                f"{earlier} and {each.path} are both called {each.recipe.name}: "
+                "the second would replace the first's artifact",
+                hint="run them one by one with --out, or rename one",
+            )
+    return given
+
+
+def read_all(paths: Sequence[str], overrides: Sequence[str]) -> tuple[tuple[str, Recipe], ...]:
+    """Read recipes without their locks.
 
     Raises:
         InvalidRecipeError: With the mistakes of every recipe.
         UsageError: Two recipes have the same name, so that one artifact would replace the other.
     """
+    given = read_each(paths, overrides, locks=False)
+    refuse_mistakes(given)
+    return tuple((each.path, each.recipe) for each in given if each.recipe)
+
+
+def refuse_mistakes(given: Sequence[Given]) -> None:
+    """Go on only if everything could be read.
+
+    Raises:
+        InvalidRecipeError: With the mistakes of every recipe and lock.
+    """
+    errors = [each.error for each in given if each.error]
+    if errors:
+        raise InvalidRecipeError("\n".join(error.message for error in errors), hint=errors[0].hint)
+
+
+def _read(path: str, overrides: Sequence[str], *, locks: bool) -> Given:
     from loramerge import read_recipe
 
-    recipes, mistakes = [], []
-    for path in paths:
-        try:
-            recipes.append((path, read_recipe(path, overrides=overrides)))
-        except InvalidRecipeError as error:  # noqa: PERF203  every recipe's mistakes are wanted
-            mistakes.append(error.message)
-    if mistakes:
-        raise InvalidRecipeError("\n".join(mistakes))
-    names: dict[str, str] = {}
-    for path, recipe in recipes:
-        earlier = names.setdefault(recipe.name, path)
-        if earlier != path:
-            raise UsageError(
-                f"{earlier} and {path} are both called {recipe.name}: the second would replace the first's artifact",
-                hint="run them one by one with --out, or rename one",
-            )
-    return tuple(recipes)
+    recipe = None
+    try:
+        recipe = read_recipe(path, overrides=overrides)
+        return Given(path, recipe, lock_beside(path) if locks else None)
+    except InvalidRecipeError as error:
+        return Given(path, recipe, error=error)
 
 
 def lock_beside(path: str) -> Lock | None:

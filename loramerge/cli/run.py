@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loramerge.cli import console, options, progress
-from loramerge.cli.recipes import lock_beside, read_all, recipe_files
-from loramerge.errors import PublishError, UsageError
+from loramerge.cli.boundary import failure
+from loramerge.cli.recipes import Given, read_each, recipe_files, refuse_mistakes
+from loramerge.errors import ExitCode, PublishError, UsageError
 
 if TYPE_CHECKING:
-    from loramerge import Lock, Recipe
+    from loramerge import Plan
+    from loramerge.progress import Progress
 
 
 @click.command(
@@ -33,61 +36,113 @@ if TYPE_CHECKING:
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
 )
+@click.option("--rebuild", is_flag=True, help="Make and publish also what is up to date.")
 @click.option("--force", is_flag=True, help="Replace whatever is in the way, at DIR and where it is published.")
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
 @click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
+@click.option("-k", "--keep-going", is_flag=True, help="Go on with the other recipes when one fails.")
 @options.as_json
 @options.verbose
-def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) -> None:
+def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) -> ExitCode:
     """Merge what recipes say, write the artifacts and publish them.
 
     RECIPE is a file, a folder of recipes, or - for standard input. All of them are checked before the first one
-    runs; the first that fails ends the command. A recipe with a lock beside it is held to it.
+    runs, and each does what `loramerge plan` says: what is up to date is left alone. The first that fails ends the
+    command; with --keep-going the others are run, and the exit code is that of the failures, or 1 where they have
+    several. A recipe with a lock beside it is held to it.
     """
     settings = _Settings(**given)
-    recipes = read_all(recipe_files(paths), overrides)
+    recipes = read_each(recipe_files(paths), overrides, locks=True)
     if settings.out is not None and len(recipes) > 1:
         raise UsageError(f"--out is for one recipe, these are {len(recipes)}", hint="leave it out, or name one recipe")
-    locks = {path: lock_beside(path) for path, _ in recipes}
-    done = [_run(path, recipe, locks[path], settings) for path, recipe in recipes]
+    if not settings.keep_going:
+        refuse_mistakes(recipes)
+    done = list(_each(recipes, settings))
     if settings.as_json:
         console.document(done)
+    failed = [each for each in done if "error" in each]
+    if failed and not settings.as_json and len(recipes) > 1:
+        console.note(f"{len(failed)} of {len(recipes)} recipes failed: {', '.join(each['recipe'] for each in failed)}")
+    codes = {each["error"]["exit_code"] for each in failed}
+    return ExitCode(codes.pop()) if len(codes) == 1 else ExitCode.FAILED if codes else ExitCode.DONE
 
 
 @dataclass(frozen=True)
 class _Settings:
     out: str | None
     device: str
+    rebuild: bool
     force: bool
     no_publish: bool
     reference: bool
+    keep_going: bool
     as_json: bool
     verbose: bool
 
 
-def _run(path: str, recipe: Recipe, lock: Lock | None, settings: _Settings) -> dict[str, Any]:
-    from loramerge import run
+def _each(recipes: Sequence[Given], settings: _Settings) -> Iterator[dict[str, Any]]:
+    for given in recipes:
+        try:
+            yield _run(given, settings)
+        except Exception as error:  # noqa: BLE001, PERF203  whatever it is, the others are done or asked for
+            found = failure(error, verbose=settings.verbose)
+            if not settings.as_json:
+                console.error(found.message, found.hint)
+            name = given.recipe.name if given.recipe else None
+            yield {"recipe": given.path, "name": name, "status": "failed", "error": found.data}
+            if not settings.keep_going:
+                return
+
+
+def _run(given: Given, settings: _Settings) -> dict[str, Any]:
+    from loramerge import plan
+
+    if given.recipe is None or given.error is not None:
+        assert given.error is not None  # noqa: S101  for the type checker
+        raise given.error
+    recipe = given.recipe
+    with progress.shown(recipe.name, as_json=settings.as_json) as watcher:
+        planned = plan(
+            recipe,
+            lock=given.lock,
+            out=settings.out,
+            force=settings.force,
+            publishing=not settings.no_publish,
+            progress=watcher,
+        )
+        facts, text = _do(given.path, planned, settings, watcher)
+    if not settings.as_json:
+        for warning in facts.get("warnings", ()):
+            console.warning(f"{recipe.name}: {warning}")
+        console.result(text)
+    return facts
+
+
+def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tuple[dict[str, Any], str]:
+    """What the plan says, and nothing else."""
+    from loramerge import publish, run
     from loramerge.cli import summary
 
+    recipe, place = planned.recipe, Path(planned.artifact.place)
+    planned.refuse()
     begin = time.monotonic()
+    everywhere = () if settings.no_publish else recipe.publish
     try:
-        with progress.shown(recipe.name, as_json=settings.as_json) as watcher:
+        if planned.artifact.pending or settings.rebuild:
             result = run(
                 recipe,
-                lock=lock,
-                out=Path(settings.out) if settings.out else None,
+                lock=planned.lock,
+                out=place,
                 device=settings.device,
                 force=settings.force,
-                publishing=not settings.no_publish,
                 reference=settings.reference,
+                targets=everywhere if settings.rebuild else planned.publishes_to,
                 progress=watcher,
             )
+            facts = summary.of(path, recipe, result, seconds=time.monotonic() - begin)
+            return facts, summary.text(recipe, result, facts, verbose=settings.verbose)
+        receipts = publish(place, recipe, targets=planned.publishes_to, force=settings.force, progress=watcher)
     except PublishError as error:
-        place = settings.out or Path("dist", recipe.name)
-        raise PublishError(f"{error.message}; the artifact itself is complete, in {place}", hint=error.hint) from error
-    facts = summary.of(path, recipe, result, seconds=time.monotonic() - begin)
-    if not settings.as_json:
-        for warning in result.warnings:
-            console.warning(f"{recipe.name}: {warning}")
-        console.result(summary.text(recipe, result, facts, verbose=settings.verbose))
-    return facts
+        complete = f"{error.message}; the artifact itself is complete, in {summary.near(place)}"
+        raise PublishError(complete, hint=error.hint) from error
+    return summary.of_published(path, planned, receipts), summary.text_of_published(planned, receipts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.cli import console
 
 if TYPE_CHECKING:
-    from loramerge import Recipe, Result
+    from loramerge import Plan, Recipe, Result
     from loramerge.targets.target import Receipt
 
 _EXACT = 1e-6
@@ -31,6 +31,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
     return {
         "recipe": path,
         "name": recipe.name,
+        "status": "built",
         "artifact": str(result.artifact),
         "report": str(result.artifact / "report.json"),
         "preview": str(preview) if preview.exists() else None,
@@ -54,10 +55,7 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
         rows.append((f"  {name}", f"{console.counted(output['files'], 'file')}, {console.size(output['size'])}"))
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))
-    rows += [
-        ("published", f"{_place(receipt)}{'' if receipt.changed else ' (there already)'}")
-        for receipt in result.receipts
-    ]
+    rows += _published(result.receipts)
     rows.append(("time", f"{facts['seconds']:.1f} s"))
     lines = [recipe.name, console.table(rows)]
     if verbose:
@@ -66,10 +64,34 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
     return "\n".join(lines)
 
 
+def of_published(path: str, plan: Plan, receipts: Sequence[Receipt]) -> dict[str, Any]:
+    """What was done with an artifact that needed no building, as plain data."""
+    return {
+        "recipe": path,
+        "name": plan.recipe.name,
+        "status": "published" if receipts else "up to date",
+        "artifact": plan.artifact.place if Path(plan.artifact.place).exists() else None,
+        "published": [asdict(receipt) for receipt in receipts],
+    }
+
+
+def text_of_published(plan: Plan, receipts: Sequence[Receipt]) -> str:
+    """The same in a few lines."""
+    if not receipts:
+        return f"{plan.recipe.name}: up to date"
+    rows = [("artifact", f"{near(Path(plan.artifact.place))} (there already)"), *_published(receipts)]
+    return f"{plan.recipe.name}\n{console.table(rows)}"
+
+
 def near(path: Path) -> str:
     """A path as seen from the current folder, where it lies below it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _published(receipts: Sequence[Receipt]) -> Iterator[tuple[str, str]]:
+    for receipt in receipts:
+        yield "published", f"{_place(receipt)}{'' if receipt.changed else ' (there already)'}"
 
 
 def _place(receipt: Receipt) -> str:

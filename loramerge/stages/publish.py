@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.definition import Definition
 from loramerge.digest import files_of
+from loramerge.licences import licence_for, licences_of
 from loramerge.progress import Progress, Silent
+from loramerge.targets.target import Delivery
 
 if TYPE_CHECKING:
     from loramerge.recipe import Recipe
@@ -15,25 +19,37 @@ if TYPE_CHECKING:
 
 
 def publish(
-    artifact: Path, recipe: Recipe, *, force: bool = False, progress: Progress | None = None
+    artifact: Path,
+    recipe: Recipe,
+    *,
+    targets: Sequence[Target] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Receipt, ...]:
-    """Publish to every target of the recipe.
+    """Publish to targets of the recipe.
 
     Args:
         artifact: The finished folder.
-        recipe: Names the targets.
+        recipe: What it was made from; names the targets.
+        targets: Those of the recipe's targets that are meant; all by default.
         force: Overwrite what the recipe did not put there.
         progress: Told of every target.
 
     Raises:
+        MismatchError: Nothing says under which licence to publish.
         PublishError: A target would not take it; those before it are done.
     """
+    targets = recipe.publish if targets is None else targets
     progress = progress or Silent()
-    progress.start("publish", len(recipe.publish))
+    progress.start("publish", len(targets))
+    if not targets:
+        return ()
+    definition = Definition.of_artifact(artifact)
+    licence_for(recipe, licences_of(definition.lock), publishing=True)
     receipts = []
-    for target in recipe.publish:
-        files = published_files(artifact, recipe, target)
-        receipts.append(target.publish(recipe.name, files, recipe.folder, force=force))
+    for target in targets:
+        delivery = Delivery(recipe.name, published_files(artifact, recipe, target), definition.data())
+        receipts.append(target.publish(delivery, recipe.folder, force=force))
         progress.advance()
     return tuple(receipts)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import check_place, replacing
-from loramerge.licences import BASE, licence_for
+from loramerge.licences import licence_for, licences_of
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.rounding import coarse, rounding_of
 from loramerge.stages.combine import WeightedAdapter, combine
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loramerge.lock import Lock
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
+    from loramerge.targets import Target
     from loramerge.targets.target import Receipt
 
 
@@ -54,11 +55,11 @@ def run(  # noqa: PLR0913  all but the recipe have defaults and are given by nam
     out: Path | str | None = None,
     device: str = "auto",
     force: bool = False,
-    publishing: bool = True,
+    targets: Sequence[Target] | None = None,
     reference: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """Merge, write and publish what a recipe says.
+    """Merge, write and publish what a recipe says, whatever is there already; `plan` says whether it has to be.
 
     Args:
         recipe: As `read_recipe` returns it.
@@ -66,7 +67,7 @@ def run(  # noqa: PLR0913  all but the recipe have defaults and are given by nam
         out: The artifact's folder; `dist/<name>` below the current folder by default.
         device: `auto`, `cpu` or `cuda`.
         force: Replace whatever is at `out` and in the targets.
-        publishing: False leaves the targets alone.
+        targets: Those of the recipe's targets that are meant, none if empty; all by default.
         reference: Leave every step of the merge to PEFT itself, for comparison.
         progress: Told of every step.
 
@@ -79,9 +80,7 @@ def run(  # noqa: PLR0913  all but the recipe have defaults and are given by nam
         resolved = resolve(recipe, lock, progress=progress)
         loaded = load(resolved, progress=progress)
         made_of = lock or lock_sources(recipe, resolved)
-        licences = {BASE: made_of.sources.base.licence}
-        licences |= {name: source.licence for name, source in made_of.sources.loras.items()}
-        licence = licence_for(recipe, licences, publishing=publishing)
+        licence = licence_for(recipe, licences_of(made_of), publishing=targets is None or bool(targets))
         loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
         combined = combine(loras, loaded.base, recipe.merge, device=device, reference=reference, progress=progress)
         rounding = rounding_of(recipe, combined.adapter)
@@ -89,5 +88,5 @@ def run(  # noqa: PLR0913  all but the recipe have defaults and are given by nam
         warnings = (*loaded.notes, *combined.notes, *poor)
         facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
         write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
-    receipts = publish(place, recipe, force=force, progress=progress) if publishing else ()
+    receipts = publish(place, recipe, targets=targets, force=force, progress=progress)
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -16,10 +15,11 @@ from loramerge.artifact import replacing
 from loramerge.digest import files_of, sha256_of
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.fields import Listed, Name, StrictModel
-from loramerge.targets.target import Receipt
+from loramerge.targets import record
+from loramerge.targets.record import Record
+from loramerge.targets.target import Delivery, Live, Receipt
 from loramerge.words import some
 
-_RECEIPTS = ".loramerge"
 _CORRECT = "correct `path` in the recipe"
 
 
@@ -38,15 +38,36 @@ class FolderTarget(StrictModel):
         None, min_length=1, description="Folders of the outputs to publish; all if absent."
     )
 
-    def publish(self, recipe: str, files: Mapping[str, Path], origin: Path, *, force: bool) -> Receipt:
+    def live(self, recipe: str, origin: Path) -> Live:
+        """What the folder holds of a recipe.
+
+        Args:
+            recipe: The recipe's name.
+            origin: Where a relative path starts.
+
+        Raises:
+            PublishError: The folder can't be read.
+        """
+        place: Path | str = self.path
+        try:
+            place = self._place(origin)
+            known = _record(place, recipe)
+            if known is None:
+                return Live(str(place))
+            drift = tuple(_drift(known, files_of(place)))
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise PublishError(f"{place} can't be read: {reason}", hint=_CORRECT) from None
+        return Live(str(place), published=True, definition=known.definition, drift=drift)
+
+    def publish(self, delivery: Delivery, origin: Path, *, force: bool) -> Receipt:
         """Put files into the folder.
 
         A folder that is new, or holds nothing but this recipe's files, is replaced in one step; in a folder with
         files of others every top-level entry is.
 
         Args:
-            recipe: The recipe's name.
-            files: Name in the target → where the file is now.
+            delivery: What to put there.
             origin: Where a relative path starts.
             force: Overwrite files of others.
 
@@ -55,8 +76,8 @@ class FolderTarget(StrictModel):
         """
         place: Path | str = self.path
         try:
-            place = (origin / Path(self.path).expanduser()).resolve()
-            return self._put(recipe, files, place, force=force)
+            place = self._place(origin)
+            return self._put(delivery, place, force=force)
         except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name, a full disk
             reason = getattr(error, "strerror", None) or error
             raise PublishError(f"publishing to {place} failed: {reason}", hint=_CORRECT) from None
@@ -65,15 +86,22 @@ class FolderTarget(StrictModel):
         except LoramergeError as error:
             raise PublishError(f"publishing to {place} failed: {error.message}", hint=_CORRECT) from None
 
-    def _put(self, recipe: str, files: Mapping[str, Path], place: Path, *, force: bool) -> Receipt:
+    def _place(self, origin: Path) -> Path:
+        return (origin / Path(self.path).expanduser()).resolve()
+
+    def _put(self, delivery: Delivery, place: Path, *, force: bool) -> Receipt:
+        recipe, files = delivery.recipe, delivery.files
         if place.exists() and not place.is_dir():
             raise PublishError(f"{place} is a file, not a folder", hint=_CORRECT)
         if any(path.resolve().is_relative_to(place) for path in files.values()):
             raise PublishError(f"{place} holds the artifact itself", hint=_CORRECT)
         wanted = {name: sha256_of(path) for name, path in files.items()}
-        earlier = _receipt(place, recipe)
-        present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{_RECEIPTS}/")}
+        known = _record(place, recipe)
+        earlier = known.files if known else {}
+        present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{record.FOLDER}/")}
         if wanted == earlier and _unchanged(wanted, present) == set(wanted):
+            if known and known.definition != delivery.definition:
+                _write_record(place, delivery, wanted)
             return Receipt(str(place), changed=False)
         if not force:
             _refuse_foreign(place, wanted, earlier, present)
@@ -81,14 +109,14 @@ class FolderTarget(StrictModel):
         if _holds_nothing_else(place, recipe, ours):
             with replacing(place) as staging:
                 _copy(files, staging)
-                _write_receipt(staging, recipe, wanted)
+                _write_record(staging, delivery, wanted)
         else:
             # A file of others with the same content stays theirs: it is in no receipt, and is never removed.
             theirs = _unchanged(wanted, present) - set(earlier)
             _replace_entries(place, files)
             for name in ours - set(files):
                 (place / name).unlink(missing_ok=True)
-            _write_receipt(place, recipe, {name: digest for name, digest in wanted.items() if name not in theirs})
+            _write_record(place, delivery, {name: digest for name, digest in wanted.items() if name not in theirs})
         return Receipt(str(place), changed=True)
 
 
@@ -101,7 +129,7 @@ def _holds_nothing_else(place: Path, recipe: str, ours: Collection[str]) -> bool
         if path.is_dir():
             if not any(path.iterdir()):
                 return False
-        elif name not in ours and name != f"{_RECEIPTS}/{recipe}.json":
+        elif name not in ours and name != record.place(recipe):
             return False
     return True
 
@@ -160,19 +188,23 @@ def _copy(files: Mapping[str, Path], folder: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _receipt(place: Path, recipe: str) -> dict[str, str]:
-    """Name → sha256 of what this recipe put there the last time."""
+def _drift(known: Record, present: Mapping[str, Path]) -> Iterator[str]:
+    unchanged = _unchanged(known.files, present)
+    for name in sorted(set(known.files) - unchanged):
+        yield f"{name} was changed" if name in present else f"{name} is missing"
+
+
+def _record(place: Path, recipe: str) -> Record | None:
+    """What this recipe put there the last time."""
     try:
-        files = json.loads((place / _RECEIPTS / f"{recipe}.json").read_text(encoding="utf-8"))["files"]
-        return {str(name): str(digest) for name, digest in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return Record.parse((place / record.place(recipe)).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
-def _write_receipt(place: Path, recipe: str, wanted: Mapping[str, str]) -> None:
-    folder = place / _RECEIPTS
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"recipe": recipe, "files": dict(sorted(wanted.items()))}, indent=2) + "\n"
-    temporary = folder / f".{recipe}.partial"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / f"{recipe}.json")
+def _write_record(place: Path, delivery: Delivery, wanted: Mapping[str, str]) -> None:
+    file = place / record.place(delivery.recipe)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{delivery.recipe}.partial")
+    temporary.write_text(Record(delivery.recipe, wanted, delivery.definition).text(), encoding="utf-8")
+    temporary.replace(file)

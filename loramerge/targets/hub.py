@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.errors import PublishError
+from loramerge.errors import PublishError, SourceError
 from loramerge.fields import Listed, Name, StrictModel, in_words
 from loramerge.hub_errors import explained
-from loramerge.targets.hub_publication import Publication, State
+from loramerge.targets.hub_publication import Publication, State, state_of
 from loramerge.targets.hub_repository import Refs, Repository
-from loramerge.targets.target import Receipt
+from loramerge.targets.target import Delivery, Live, Receipt
 
 _REF = r"^[A-Za-z0-9_][A-Za-z0-9_+-]*(?:[./][A-Za-z0-9_+-]+)*$"
 _IN_WORDS = "a name of letters, digits, '_', '+' and '-', with single '.' or '/' between them"
@@ -55,12 +55,62 @@ class HubTarget(StrictModel):
         None, min_length=1, description="Folders of the outputs to publish; all if absent."
     )
 
-    def publish(self, recipe: str, files: Mapping[str, Path], origin: Path, *, force: bool) -> Receipt:
-        """Commit files to the repository.
+    def live(self, recipe: str, origin: Path) -> Live:
+        """What the branch holds of a recipe. Reading a public repository needs no token.
 
         Args:
             recipe: The recipe's name.
-            files: Name in the repository → where the file is now.
+            origin: Not used: a repository has no relative path.
+
+        Raises:
+            PublishError: The Hub can't be reached or refuses.
+        """
+        del origin
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+        place = f"hf://{self.repo}@{self.revision}"
+        repository = Repository(self.repo, self.revision)
+        try:
+            with explained(f"hf://{self.repo}", self.repo, self.revision):
+                try:
+                    refs = repository.refs()
+                except GatedRepoError:
+                    raise
+                except RepositoryNotFoundError:
+                    return Live(place, "it does not exist, or is private and no token may read it", tag=self.tag)
+                return self._live(repository, recipe, refs, place)
+        except SourceError as error:
+            raise PublishError(error.message, hint=error.hint) from error
+
+    def _live(self, repository: Repository, recipe: str, refs: Refs, place: str) -> Live:
+        def definition(commit: str) -> Mapping[str, Any] | None:
+            known = state_of(repository, recipe, commit).known
+            return known.definition if known else None
+
+        if self.revision not in refs.branches:
+            return Live(place, tag=self.tag, tag_exists=self.tag in refs.tags)
+        state = state_of(repository, recipe, refs.branches[self.revision])
+        opened = repository.open_pull_requests() if self.create_pr else {}
+        return Live(
+            place,
+            published=state.known is not None,
+            definition=state.known.definition if state.known else None,
+            drift=tuple(state.drift),
+            tag=self.tag if not self.create_pr else None,
+            tagged=definition(refs.tags[self.tag]) if self.tag and self.tag in refs.tags else None,
+            tag_exists=self.tag in refs.tags,
+            proposals={
+                address: definition(refs.pull_requests[number])
+                for number, address in opened.items()
+                if number in refs.pull_requests
+            },
+        )
+
+    def publish(self, delivery: Delivery, origin: Path, *, force: bool) -> Receipt:
+        """Commit files to the repository.
+
+        Args:
+            delivery: What to commit.
             origin: Not used: a repository has no relative path.
             force: Replace files of others, and move a tag that names something else.
 
@@ -72,7 +122,7 @@ class HubTarget(StrictModel):
 
         repository = Repository(self.repo, self.revision)
         with explained(f"hf://{self.repo}", self.repo, self.revision, publishing=True):
-            publication = Publication.of(repository, recipe, files, force=force)
+            publication = Publication.of(repository, delivery, force=force)
             repository.create(private=self.private)
             refs = self._refs(repository)
             state = publication.state(refs.branches[self.revision])

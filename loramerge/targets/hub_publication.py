@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
+from loramerge.targets import record
 from loramerge.targets.hub_repository import Content, Listed, Repository
 from loramerge.targets.patience import patiently
+from loramerge.targets.record import Record
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
-_RECEIPTS = ".loramerge"
+    from loramerge.targets.target import Delivery
+
 _RACES = 5
 _SHOWN = 5
 _PRECONDITION_FAILED = 412
@@ -31,11 +32,32 @@ class State:
         commit: 40 hex digits.
         files: Everything.
         ours: Names of what this recipe put there.
+        known: What this recipe's record says; None where there is none, or a damaged one.
     """
 
     commit: str
     files: Mapping[str, Listed]
     ours: frozenset[str]
+    known: Record | None = None
+
+    @property
+    def drift(self) -> Iterator[str]:
+        """What is no longer as this recipe published it, in words."""
+        known = self.known or Record("", {})
+        for name, digest in sorted(known.files.items()):
+            if name not in self.files:
+                yield f"{name} is missing"
+            elif not self.files[name].holds(Content(b"", digest, known.blobs.get(name, ""))):
+                yield f"{name} was changed"
+
+
+def state_of(repository: Repository, recipe: str, commit: str) -> State:
+    """What a repository holds of a recipe at a commit."""
+    files, place = repository.files(commit), record.place(recipe)
+    if place not in files:
+        return State(commit, files, frozenset())
+    known = Record.parse(repository.text(commit, place))
+    return State(commit, files, frozenset({place, *(known.files if known else ())} & set(files)), known)
 
 
 @dataclass(frozen=True)
@@ -48,7 +70,7 @@ class Publication:
     Attributes:
         repository: Where to.
         recipe: The recipe's name.
-        wanted: Name → content, with the receipt.
+        wanted: Name → content, with the record.
         force: Replace files of others.
     """
 
@@ -58,24 +80,18 @@ class Publication:
     force: bool
 
     @classmethod
-    def of(cls, repository: Repository, recipe: str, files: Mapping[str, Path], *, force: bool) -> Publication:
-        """Read the digests of files and write the receipt for them."""
-        wanted = {name: Content.of(path) for name, path in sorted(files.items())}
+    def of(cls, repository: Repository, delivery: Delivery, *, force: bool) -> Publication:
+        """Read the digests of files and write the record of them."""
+        recipe = delivery.recipe
+        wanted = {name: Content.of(path) for name, path in sorted(delivery.files.items())}
         digests = {name: content.sha256 for name, content in wanted.items()}
-        text = json.dumps({"recipe": recipe, "files": digests}, indent=2) + "\n"
-        return cls(repository, recipe, {**wanted, _receipt(recipe): Content.of(text.encode())}, force)
+        blobs = {name: content.blob for name, content in wanted.items()}
+        text = Record(recipe, digests, delivery.definition, blobs).text()
+        return cls(repository, recipe, {**wanted, record.place(recipe): Content.of(text.encode())}, force)
 
     def state(self, commit: str) -> State:
         """What the repository holds at a commit."""
-        files = self.repository.files(commit)
-        receipt = _receipt(self.recipe)
-        if receipt not in files:
-            return State(commit, files, frozenset())
-        try:
-            names = json.loads(self.repository.text(commit, receipt))["files"]
-            return State(commit, files, frozenset({receipt, *map(str, names)} & set(files)))
-        except (ValueError, KeyError, TypeError):
-            return State(commit, files, frozenset({receipt}))
+        return state_of(self.repository, self.recipe, commit)
 
     def done(self, state: State) -> bool:
         """Whether nothing is left to be changed."""
@@ -188,10 +204,6 @@ class Publication:
                 f"{self}: the commit {commit[:8]} is not what was sent: {_few(absent)}",
                 hint="does a .gitignore in the repository name them? Remove it, and run again",
             )
-
-
-def _receipt(recipe: str) -> str:
-    return f"{_RECEIPTS}/{recipe}.json"
 
 
 def _few(names: list[str]) -> str:

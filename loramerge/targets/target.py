@@ -1,6 +1,26 @@
-"""What every target answers."""
+"""What every target takes and answers."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is to be published.
+
+    Attributes:
+        recipe: The recipe's name.
+        files: Name in the target → where the file is now.
+        definition: What the files were made from; the target keeps it, and compares nothing of it.
+    """
+
+    recipe: str
+    files: Mapping[str, Path]
+    definition: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -18,3 +38,30 @@ class Receipt:
     changed: bool
     url: str | None = None
     commit: str | None = None
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a target holds of a recipe at this moment.
+
+    Attributes:
+        place: Where.
+        note: What else is to be said where nothing is.
+        published: Whether the recipe was ever published there.
+        definition: What the files there were made from; None if that is unknown.
+        drift: What is no longer as it was published, in words.
+        tag: The target's tag; None if it has none.
+        tagged: What the tagged files were made from; None if the tag is missing or names something else.
+        tag_exists: Whether the tag names anything.
+        proposals: Address of an open pull request → what it was made from.
+    """
+
+    place: str
+    note: str = ""
+    published: bool = False
+    definition: Mapping[str, Any] | None = None
+    drift: tuple[str, ...] = ()
+    tag: str | None = None
+    tagged: Mapping[str, Any] | None = None
+    tag_exists: bool = False
+    proposals: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)

@@ -44,7 +44,7 @@ def test_the_quickstarts_summary(quickstart):
 
 
 def test_progress_in_lines_where_there_is_no_terminal(quickstart):
-    tasks = ["resolve", "load", "merge", "write", "preview"]
+    tasks = ["plan", "resolve", "load", "merge", "write", "preview"]
     assert quickstart.done.stderr.splitlines() == [f"quickstart: {task} …" for task in tasks]
 
 
@@ -62,14 +62,19 @@ def test_the_run_as_json(recipe, here, parsed):
     assert done["fidelity"]["unet"] < 1e-6
     assert done["published"] == [{"place": str(here / "models"), "changed": True, "url": None, "commit": None}]
     assert done["preview"] is None
-    assert parsed(invoke("run", "small.yaml", "--json"))[0]["published"][0]["changed"] is False
+    assert done["status"] == "built"
+    (again,) = parsed(invoke("run", "small.yaml", "--json"))
+    assert (again["status"], again["published"]) == ("up to date", [])
+    (again,) = parsed(invoke("run", "small.yaml", "--rebuild", "--json"))
+    assert (again["status"], again["published"][0]["changed"]) == ("built", False)
 
 
 def test_publishing_is_said(recipe, here):
     recipe(publish=[{"kind": "folder", "path": "models"}])
-    first, again = invoke("run", "small.yaml"), invoke("run", "small.yaml")
+    first, again = invoke("run", "small.yaml"), invoke("run", "small.yaml", "--rebuild")
     assert "  published    models\n" in first.stdout
     assert "  published    models (there already)\n" in again.stdout
+    assert invoke("run", "small.yaml").stdout == "small: up to date\n"
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # httpx2's word to huggingface_hub
@@ -79,7 +84,7 @@ def test_publishing_to_a_hub_is_said(recipe, here, hub, monkeypatch, parsed):
     first = invoke("run", "small.yaml")
     head = hub.store.repositories["model", "tester/small"].head
     assert f"  published    {hub.url}/tester/small/tree/main at {head[:8]}\n" in first.stdout
-    again = invoke("run", "small.yaml", "--json")
+    again = invoke("run", "small.yaml", "--rebuild", "--json")
     place = {"place": "hf://tester/small@main", "url": f"{hub.url}/tester/small/tree/main"}
     assert parsed(again)[0]["published"] == [{**place, "changed": False, "commit": head}]
     assert OWNER not in first.output + again.output

@@ -3,6 +3,7 @@ import pytest
 from loramerge.digest import files_of
 from loramerge.errors import PublishError
 from loramerge.targets import FolderTarget
+from loramerge.targets.target import Delivery
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def place(tmp_path):
 
 
 def put(files, place, *, force=False, recipe="mine"):
-    return FolderTarget(kind="folder", path=place.name).publish(recipe, files, place.parent, force=force)
+    return FolderTarget(kind="folder", path=place.name).publish(Delivery(recipe, files), place.parent, force=force)
 
 
 def seen(place):
@@ -124,7 +125,7 @@ def test_the_artifact_is_no_target(files):
 @pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b", "x" * 300])
 def test_a_path_that_can_be_none_is_a_publishing_error(path, files, tmp_path):
     with pytest.raises(PublishError) as error:
-        FolderTarget(kind="folder", path=path).publish("mine", files, tmp_path, force=False)
+        FolderTarget(kind="folder", path=path).publish(Delivery("mine", files), tmp_path, force=False)
     assert error.value.hint == "correct `path` in the recipe"
 
 

@@ -12,6 +12,7 @@ from hub.faults import Harmless, NotAHub, Reset, Slow, Status
 from loramerge.digest import files_of
 from loramerge.errors import PublishError
 from loramerge.targets import HubTarget
+from loramerge.targets.target import Delivery
 
 # huggingface_hub 2.4 uploads large files with an argument that httpx2 calls deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -59,7 +60,7 @@ class Meanwhile(Harmless):
 
 def put(files, *, force=False, recipe="mine", **settings):
     target = HubTarget(kind="hub", repo=REPO, **settings)
-    return target.publish(recipe, files, Path("/nowhere"), force=force)
+    return target.publish(Delivery(recipe, files), Path("/nowhere"), force=force)
 
 
 def repository(hub):

@@ -1,0 +1,192 @@
+"""Stage: what a run would do, and why. Recipe and lock, the last artifact and what is live are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from loramerge.artifact import check_place
+from loramerge.definition import Definition
+from loramerge.errors import LoramergeError, PublishError, VerificationError
+from loramerge.licences import licence_for, licences_of
+from loramerge.pinning import pins
+from loramerge.progress import Progress, Silent
+from loramerge.stages.lock import lock as lock_sources
+from loramerge.stages.resolve import local_sources
+from loramerge.stages.verify import verify
+
+if TYPE_CHECKING:
+    from loramerge.lock import Lock
+    from loramerge.recipe import Recipe
+    from loramerge.targets import Target
+    from loramerge.targets.target import Live
+
+Action = Literal["build", "publish", "refuse", "none"]
+Why = Literal["new", "recipe changed", "lock moved", "drifted", "tag missing", "tag taken", "up to date", "not needed"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is to be done, or not.
+
+    Attributes:
+        kind: In a word.
+        detail: In more words; may be empty.
+    """
+
+    kind: Why
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done at one place.
+
+    Attributes:
+        place: The artifact's folder, or where a target is.
+        action: `build` the artifact, `publish` it, `refuse` to, or `none`.
+        reasons: At least one.
+    """
+
+    place: str
+    action: Action
+    reasons: tuple[Reason, ...]
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is to be done."""
+        return self.action != "none"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run of a recipe would do.
+
+    Attributes:
+        recipe: The recipe.
+        lock: What its sources are, or have to be.
+        artifact: The step that makes the artifact.
+        targets: A step for each target, in the recipe's order.
+    """
+
+    recipe: Recipe
+    lock: Lock
+    artifact: Step
+    targets: tuple[Step, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All of them, in their order."""
+        return (self.artifact, *self.targets)
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is to be done."""
+        return any(step.pending for step in self.steps)
+
+    @property
+    def publishes_to(self) -> tuple[Target, ...]:
+        """The targets that are not as they should be."""
+        return tuple(target for target, step in zip(self.recipe.publish, self.targets, strict=False) if step.pending)
+
+    def refuse(self) -> None:
+        """Go on only if every step can be done.
+
+        Raises:
+            PublishError: A target refuses; nothing was done yet.
+        """
+        refused = [step for step in self.targets if step.action == "refuse"]
+        if refused:
+            raise PublishError("\n".join(f"{step.place}: {step.reasons[-1]}" for step in refused))
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    lock: Lock | None = None,
+    out: Path | str | None = None,
+    force: bool = False,
+    publishing: bool = True,
+    progress: Progress | None = None,
+) -> Plan:
+    """Find out what a run would do. Nothing is written, no weights of a Hub are fetched, no token may write.
+
+    An artifact that only goes to targets is needed where one of them is not as it should be; one whose folder is
+    named, or that has no target, is needed for itself.
+
+    Args:
+        recipe: As `read_recipe` returns it.
+        lock: What the recipe's sources have to be; by default what they are now.
+        out: The artifact's folder; `dist/<name>` below the current folder by default.
+        force: As for `run`: nothing is refused.
+        publishing: False leaves the targets alone.
+        progress: Told of every target.
+
+    Raises:
+        LoramergeError: A source or a target can't be looked at, the lock does not fit the recipe, nothing says under
+            which licence to publish, or the artifact's folder belongs to something else.
+    """
+    targets = recipe.publish if publishing else ()
+    place = Path(out or Path("dist") / recipe.name).resolve()
+    progress = progress or Silent()
+    progress.start("plan", 2 + len(targets))
+    if lock is not None:
+        pins(recipe, lock)  # raises where it does not fit
+    wanted = Definition.of(recipe, lock or lock_sources(recipe))
+    progress.advance()
+    steps = []
+    for target in targets:
+        steps.append(_target(target.live(recipe.name, recipe.folder), wanted, force=force))
+        progress.advance()
+    licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
+    if targets and out is None and not any(step.pending for step in steps):
+        artifact = Step(str(place), "none", (Reason("not needed", "every target is up to date"),))
+    else:
+        check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
+        artifact = _artifact(place, wanted)
+    progress.advance()
+    return Plan(recipe, wanted.lock, artifact, tuple(steps))
+
+
+def _artifact(place: Path, wanted: Definition) -> Step:
+    if not place.exists() or not any(place.iterdir()):
+        return Step(str(place), "build", (Reason("new"),))
+    try:
+        reasons = tuple(_changes(Definition.of_artifact(place).data(), wanted))
+    except LoramergeError as error:
+        reasons = (Reason("drifted", error.message.splitlines()[0]),)
+    if not reasons:
+        try:
+            verify(place)
+        except VerificationError as error:
+            reasons = tuple(Reason("drifted", finding.message) for finding in error.findings)
+    return Step(str(place), "build" if reasons else "none", reasons or (Reason("up to date"),))
+
+
+def _target(live: Live, wanted: Definition, *, force: bool) -> Step:
+    for address, definition in live.proposals.items():
+        if not [*_changes(definition, wanted)]:
+            return Step(live.place, "none", (Reason("up to date", f"proposed in {address}"),))
+    if not live.published:
+        reasons: tuple[Reason, ...] = (Reason("new", live.note),)
+    else:
+        reasons = (*_changes(live.definition, wanted), *(Reason("drifted", each) for each in live.drift))
+    if live.tag is not None and not live.tag_exists:
+        reasons = (*reasons, Reason("tag missing", live.tag))
+    elif live.tag is not None and [*_changes(live.tagged, wanted)] and not force:
+        taken = Reason("tag taken", f"{live.tag} names another state; choose another `tag`, or move it with --force")
+        return Step(live.place, "refuse", (*reasons, taken))
+    return Step(live.place, "publish" if reasons else "none", reasons or (Reason("up to date"),))
+
+
+def _changes(earlier: Mapping[str, Any] | None, wanted: Definition) -> Iterator[Reason]:
+    known = Definition.parse(earlier)
+    if known is None:
+        yield Reason("recipe changed", "what was published says nothing of its recipe")
+        return
+    yield from (Reason(each.kind, each.detail) for each in wanted.since(known))

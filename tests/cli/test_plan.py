@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+from command_line import invoke, write_recipe
+
+from loramerge.errors import ExitCode
+
+
+@pytest.fixture
+def recipe(here, models):
+    """A small recipe of the quickstart's LoRAs, and what to change in it."""
+
+    def write(**more):
+        loras = {"ink": models.ink, "glow": {"source": str(models.glow), "weight": 0.8}}
+        return write_recipe(here, base=models.base, **({"loras": loras} | more))
+
+    return write
+
+
+def test_the_table(recipe, here):
+    recipe(publish=[{"kind": "folder", "path": "models"}])
+    result = invoke("plan", "small.yaml")
+    assert result.exit_code == ExitCode.CHANGES_PENDING
+    head, *rows = [line.split() for line in result.stdout.splitlines()]
+    assert head == ["RECIPE", "PLACE", "ACTION", "REASON"]
+    assert rows == [["small", "dist/small", "build", "new"], ["models", "publish", "new"]]
+    assert [path.name for path in here.iterdir()] == ["small.yaml"]
+    assert invoke("run", "small.yaml").exit_code == ExitCode.DONE
+    result = invoke("plan", "small.yaml")
+    assert result.exit_code == ExitCode.DONE
+    assert [line.split("  ")[-1] for line in result.stdout.splitlines()[1:]] == [
+        "not needed: every target is up to date",
+        "up to date",
+    ]
+
+
+def test_as_json(recipe, here, parsed):
+    recipe()
+    result = invoke("plan", "small.yaml", "--json")
+    assert result.stderr == ""
+    (entry,) = parsed(result)
+    assert entry == {
+        "recipe": "small.yaml",
+        "name": "small",
+        "pending": True,
+        "artifact": {
+            "place": str(here / "dist/small"),
+            "action": "build",
+            "reasons": [{"kind": "new", "detail": ""}],
+        },
+        "targets": [],
+    }
+
+
+def test_in_markdown_text_stays_text(recipe):
+    recipe(publish=[{"kind": "folder", "path": "a|b<i>_c_@me"}])
+    lines = invoke("plan", "small.yaml", "--markdown").stdout.splitlines()
+    assert lines[:2] == ["| recipe | place | action | reason |", "| --- | --- | --- | --- |"]
+    assert lines[3] == r"|  | a\|b&lt;i&gt;\_c\_\@me | publish | new |"
+
+
+def test_every_recipe_is_shown_whatever_is_wrong_with_one(recipe, here):
+    recipe(name="a", colour="red")
+    recipe(name="b", loras={"ink": "nowhere.safetensors"})
+    recipe(name="c")
+    result = invoke("plan", ".")
+    assert result.exit_code == ExitCode.FAILED
+    rows = [line.split() for line in result.stdout.splitlines()[1:]]
+    assert [row[:2] for row in rows] == [["a.yaml", "error"], ["b", "error"], ["c", "dist/c"]]
+    assert "error: a.yaml:" in result.stderr
+    assert "nowhere.safetensors" in result.stderr
+
+
+def test_a_damaged_lock_is_that_recipes_error(recipe, here):
+    recipe()
+    (here / "small.lock.yaml").write_text("version: 2\n")
+    assert invoke("plan", "small.yaml").exit_code == ExitCode.INVALID_RECIPE
+
+
+@pytest.mark.parametrize("arguments", [("--markdown", "--json"), ("--out", "x", "other.yaml")])
+def test_wrong_usage(recipe, arguments):
+    recipe()
+    recipe(name="other")
+    assert invoke("plan", "small.yaml", *arguments).exit_code == ExitCode.USAGE

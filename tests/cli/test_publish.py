@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from command_line import invoke, listing, write_recipe
+
+from loramerge.errors import ExitCode
+
+
+@pytest.fixture(autouse=True)
+def recipe(here, models):
+    return write_recipe(
+        here, base=models.base, loras={"ink": models.ink}, publish=[{"kind": "folder", "path": "models"}]
+    )
+
+
+def test_what_was_built_before_is_published_as_it_is(here, parsed):
+    assert invoke("run", "small.yaml", "--no-publish").exit_code == ExitCode.DONE
+    artifact = listing(here / "dist")
+    result = invoke("publish", "small.yaml")
+    assert result.exit_code == ExitCode.DONE, result.output
+    assert "  published  models\n" in result.stdout
+    assert (here / "models/pytorch_lora_weights.safetensors").exists()
+    assert listing(here / "dist") == artifact
+    assert invoke("publish", "small.yaml").stdout == "small: up to date\n"
+    (entry,) = parsed(invoke("publish", "small.yaml", "--json"))
+    assert (entry["status"], entry["published"]) == ("up to date", [])
+
+
+def test_what_was_not_built_is_not_published(here):
+    result = invoke("publish", "small.yaml")
+    assert result.exit_code == ExitCode.NOT_PUBLISHED
+    assert "dist/small is not what small.yaml asks for: new" in result.stderr
+    assert "hint: `loramerge run small.yaml`" in result.stderr
+
+
+def test_an_artifact_of_an_earlier_recipe_or_changed_by_hand(here, recipe):
+    invoke("run", "small.yaml", "--no-publish", "--out", "built")
+    text = recipe.read_text()
+    recipe.write_text(text.replace("cat", "linear"))
+    result = invoke("publish", "small.yaml", "--artifact", "built")
+    assert result.exit_code == ExitCode.NOT_PUBLISHED
+    assert "recipe changed: merge.combination_type from cat to linear" in result.stderr
+    recipe.write_text(text)
+    (here / "built/report.json").write_text("{}")
+    result = invoke("publish", "small.yaml", "--artifact", "built")
+    assert result.exit_code == ExitCode.NOT_PUBLISHED
+    assert "drifted: report.json was changed" in result.stderr
+    assert not (here / "models").exists()
+
+
+def test_wrong_usage(recipe, models, here):
+    assert invoke("publish", "-").exit_code == ExitCode.USAGE
+    write_recipe(here, name="other", base=models.base, loras={"ink": models.ink})
+    assert invoke("publish", ".", "--artifact", "x").exit_code == ExitCode.USAGE

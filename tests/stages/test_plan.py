@@ -1,0 +1,301 @@
+"""What a run would do, and why: recipe and lock, the last artifact, and what is live, compared."""
+
+import json
+from pathlib import Path
+
+import foreign
+import pytest
+import tiny
+from canonical import files_of
+from command_line import write_recipe
+from hub.example import OWNER
+
+from loramerge import definition, lock_sources, plan, publish, read_recipe, run
+from loramerge.definition import Definition
+from loramerge.errors import LoramergeError, MismatchError, PublishError, SourceError
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+FOLDER = {"kind": "folder", "path": "models"}
+HUB = {"kind": "hub", "repo": "tester/merged"}
+
+
+def lora(folder, seed, name):
+    pairs = foreign.random_lora(tiny.sd15(), seed=seed, rank=2, alpha=2.0)
+    return foreign.write_diffusers(pairs, folder / name)
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """Writes and reads a small recipe; what is given changes it."""
+    monkeypatch.chdir(tmp_path)
+    lora(tmp_path, 0, "ink.safetensors")
+    lora(tmp_path, 1, "glow.safetensors")
+
+    def read(**changed):
+        loras = {"ink": {"source": "ink.safetensors", "weight": 0.5}, "glow": "glow.safetensors"}
+        return read_recipe(
+            write_recipe(tmp_path, base=tiny.folder("sd15"), **({"loras": loras, "license": "mit"} | changed))
+        )
+
+    return read
+
+
+def steps(planned):
+    """Action and reasons of every step."""
+    return [(step.action, [str(reason) for reason in step.reasons]) for step in planned.steps]
+
+
+def kinds(planned):
+    return [(step.action, {reason.kind for reason in step.reasons}) for step in planned.steps]
+
+
+NOTHING = ("none", ["up to date"])
+UNNEEDED = ("none", ["not needed: every target is up to date"])
+
+
+def test_what_was_never_built_is_new(recipe, tmp_path):
+    planned = plan(recipe())
+    assert steps(planned) == [("build", ["new"])]
+    assert planned.pending
+    assert planned.artifact.place == str(tmp_path / "dist" / "small")
+    assert not (tmp_path / "dist").exists()
+
+
+def test_what_was_built_is_up_to_date(recipe):
+    run(recipe())
+    planned = plan(recipe())
+    assert steps(planned) == [NOTHING]
+    assert not planned.pending
+
+
+def test_the_changed_key_is_named(recipe):
+    run(recipe())
+    loras = {"ink": {"source": "ink.safetensors", "weight": 0.75}, "glow": "glow.safetensors"}
+    assert steps(plan(recipe(loras=loras))) == [("build", ["recipe changed: loras.ink.weight from 0.5 to 0.75"])]
+    (step,) = steps(plan(recipe(merge={"combination_type": "svd", "svd_rank": 2})))
+    assert "recipe changed: merge.combination_type from cat to svd" in step[1]
+    assert "recipe changed: merge.svd_rank added: 2" in step[1]
+
+
+def test_a_lora_more_or_less_is_named_once(recipe, tmp_path):
+    run(recipe())
+    lora(tmp_path, 2, "third.safetensors")
+    loras = {"ink": {"source": "ink.safetensors", "weight": 0.5}, "third": "third.safetensors"}
+    reasons = [str(each) for each in plan(recipe(loras=loras)).artifact.reasons]
+    assert "recipe changed: loras.third.source added: third.safetensors" in reasons
+    assert "recipe changed: loras.glow.source removed: it was glow.safetensors" in reasons
+    assert not [each for each in reasons if each.startswith("lock moved")]
+
+
+def test_a_comment_is_a_change_as_the_artifact_holds_the_recipe(recipe):
+    path = recipe().path
+    run(read_recipe(path))
+    path.write_text(path.read_text() + "# a word\n")
+    assert steps(plan(read_recipe(path))) == [("build", ["recipe changed: its comments or its layout"])]
+
+
+def test_a_source_that_moved(recipe, tmp_path):
+    run(recipe())
+    lora(tmp_path, 9, "ink.safetensors")
+    ((action, reasons),) = steps(plan(recipe()))
+    assert action == "build"
+    assert reasons[0].startswith("lock moved: loras.ink: ink.safetensors changed from ")
+
+
+def test_the_lock_counts_not_what_the_sources_are_now(recipe, tmp_path):
+    lock = lock_sources(recipe())
+    run(recipe(), lock=lock)
+    lora(tmp_path, 9, "ink.safetensors")
+    assert steps(plan(recipe(), lock=lock)) == [NOTHING]
+    assert steps(plan(recipe(), lock=lock_sources(recipe())))[0][0] == "build"
+
+
+def test_a_lock_of_another_recipe(recipe):
+    lock = lock_sources(recipe())
+    with pytest.raises(SourceError, match="the lock does not fit the recipe small"):
+        plan(recipe(loras={"ink": "ink.safetensors"}), lock=lock)
+
+
+def test_an_artifact_changed_by_hand(recipe):
+    report = run(recipe()).artifact / "report.json"
+    report.write_text(report.read_text() + " ")
+    ((action, (reason,)),) = steps(plan(recipe()))
+    assert action == "build"
+    assert reason.startswith("drifted: report.json was changed")
+
+
+def test_an_artifact_that_lost_its_papers(recipe):
+    artifact = run(recipe()).artifact
+    (artifact / "recipe.yaml").unlink()
+    ((action, (reason,)),) = steps(plan(recipe()))
+    assert action == "build"
+    assert reason.startswith("drifted: ")
+
+
+def test_a_folder_of_somebody_else_is_refused(recipe, tmp_path):
+    (tmp_path / "dist/small").mkdir(parents=True)
+    (tmp_path / "dist/small/precious").write_text("mine")
+    with pytest.raises(LoramergeError, match="is no artifact of loramerge"):
+        plan(recipe())
+
+
+# --- targets, without and with the artifact at hand
+
+
+@pytest.fixture(params=["folder", "hub"])
+def target(request, hub, monkeypatch):
+    """A target, and how somebody changes a file there by hand."""
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    name = "pytorch_lora_weights.safetensors"
+    if request.param == "folder":
+        return FOLDER, lambda: (Path("models") / name).write_bytes(b"by hand")
+    return HUB, lambda: hub.store.write(hub.store.repositories["model", "tester/merged"], {name: b"by hand"})
+
+
+def test_the_way_of_a_target(recipe, target):
+    settings, edit = target
+    assert kinds(plan(recipe(publish=[settings]))) == [("build", {"new"}), ("publish", {"new"})]
+    run(recipe(publish=[settings]))
+    assert steps(plan(recipe(publish=[settings]))) == [UNNEEDED, NOTHING]
+    edit()
+    planned = plan(recipe(publish=[settings]))
+    assert steps(planned) == [NOTHING, ("publish", ["drifted: pytorch_lora_weights.safetensors was changed"])]
+    publish(Path(planned.artifact.place), planned.recipe, targets=planned.publishes_to, force=True)
+    assert not plan(recipe(publish=[settings])).pending
+    changed = recipe(publish=[settings], merge={"combination_type": "linear"})
+    reasons = ["recipe changed: merge.combination_type from cat to linear"]
+    assert steps(plan(changed)) == [("build", reasons), ("publish", reasons)]
+
+
+def test_the_artifact_is_needed_again_only_where_a_target_is(recipe, target, tmp_path):
+    settings, edit = target
+    (tmp_path / "dist/small").mkdir(parents=True)
+    run(recipe(publish=[settings]))
+    (tmp_path / "dist").rename(tmp_path / "gone")
+    assert steps(plan(recipe(publish=[settings]))) == [UNNEEDED, NOTHING]
+    assert steps(plan(recipe(publish=[settings]), out="elsewhere")) == [("build", ["new"]), NOTHING]
+    assert steps(plan(recipe(publish=[settings]), publishing=False)) == [("build", ["new"])]
+    edit()
+    assert [action for action, _ in steps(plan(recipe(publish=[settings])))] == ["build", "publish"]
+
+
+def test_a_missing_file_is_named(recipe):
+    run(recipe(publish=[FOLDER]))
+    (Path("models") / "pytorch_lora_weights.safetensors").unlink()
+    assert steps(plan(recipe(publish=[FOLDER])))[1] == (
+        "publish",
+        ["drifted: pytorch_lora_weights.safetensors is missing"],
+    )
+
+
+def test_a_record_without_a_definition(recipe):
+    run(recipe(publish=[FOLDER]))
+    record = Path("models/.loramerge/small.json")
+    record.write_text(json.dumps({"recipe": "small", "files": json.loads(record.read_text())["files"]}))
+    assert kinds(plan(recipe(publish=[FOLDER])))[1] == ("publish", {"recipe changed"})
+    run(recipe(publish=[FOLDER]))
+    assert not plan(recipe(publish=[FOLDER])).pending
+
+
+def test_one_target_of_two(recipe):
+    other = {"kind": "folder", "path": "other"}
+    run(recipe(publish=[FOLDER, other]))
+    (Path("other") / "pytorch_lora_weights.safetensors").unlink()
+    planned = plan(recipe(publish=[FOLDER, other]))
+    assert [step.action for step in planned.targets] == ["none", "publish"]
+    assert [target.path for target in planned.publishes_to] == ["other"]
+
+
+def test_planning_writes_nothing_and_needs_no_token(recipe, hub, monkeypatch, tmp_path):
+    hub.repository(
+        "org/base", {name: (tiny.folder("sd15") / name).read_bytes() for name in files_of(tiny.folder("sd15"))}
+    )
+    hub.repository("org/ink", {"ink.safetensors": (tmp_path / "ink.safetensors").read_bytes()})
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    settings = {
+        "base": "hf://org/base", "loras": {"ink": "hf://org/ink"}, "publish": [HUB],
+        "outputs": [{"kind": "pipeline"}, {"kind": "adapter", "format": "diffusers"}],
+    }  # fmt: skip
+
+    def read():
+        return read_recipe(write_recipe(tmp_path, license="mit", **settings))
+
+    run(read())
+    monkeypatch.delenv("HF_TOKEN")
+    hub.log.clear()
+    assert not plan(read()).pending
+    assert {call.method for call in hub.log} <= {"GET", "HEAD"}
+    fetched = [call.path for call in hub.log if "/resolve/" in call.path]
+    assert not [each for each in fetched if each.endswith(".safetensors")]
+
+
+def test_a_private_repository_nobody_logged_in(recipe, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    run(recipe(publish=[HUB | {"private": True}]))
+    assert not plan(recipe(publish=[HUB | {"private": True}])).pending
+    monkeypatch.delenv("HF_TOKEN")
+    step = plan(recipe(publish=[HUB | {"private": True}])).targets[0]
+    assert (step.action, str(step.reasons[0])) == (
+        "publish",
+        "new: it does not exist, or is private and no token may read it",
+    )
+
+
+def test_a_tag(recipe, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    run(recipe(publish=[HUB]))
+    tagged = HUB | {"tag": "v1"}
+    # the tag is part of the recipe, and the artifact holds the recipe
+    assert kinds(plan(recipe(publish=[tagged])))[1] == ("publish", {"recipe changed", "tag missing"})
+    run(recipe(publish=[tagged]))
+    assert not plan(recipe(publish=[tagged])).pending
+    other = recipe(publish=[tagged], merge={"combination_type": "linear"})
+    planned = plan(other)
+    assert kinds(planned)[1] == ("refuse", {"recipe changed", "tag taken"})
+    with pytest.raises(PublishError, match="tag taken: v1 names another state"):
+        planned.refuse()
+    assert plan(other, force=True).targets[0].action == "publish"
+    run(other, force=True)
+    assert not plan(other).pending
+    hub.store.repositories["model", "tester/merged"].refs.pop("refs/tags/v1")
+    assert steps(plan(other))[1] == ("publish", ["tag missing: v1"])
+
+
+def test_a_pull_request_that_is_open(recipe, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    hub.repository("tester/merged", {})
+    proposing = recipe(publish=[HUB | {"create_pr": True}])
+    assert kinds(plan(proposing))[1] == ("publish", {"new"})
+    run(proposing)
+    action, (reason,) = steps(plan(proposing))[1]
+    assert action == "none"
+    assert reason.startswith("up to date: proposed in http")
+
+
+def test_a_hub_that_can_not_be_reached(recipe, hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("loramerge.targets.patience.sleep", lambda _: None)
+    with pytest.raises(PublishError, match="can't reach the Hub"):
+        plan(recipe(publish=[HUB]))
+
+
+def test_a_licence_is_asked_for_before_anything_is_built(recipe, hub):
+    with pytest.raises(MismatchError, match="which licence"):
+        plan(recipe(publish=[HUB], license=None))
+
+
+def test_an_artifact_built_without_a_licence_is_not_published(recipe, hub):
+    unlicensed = recipe(publish=[HUB], license=None)
+    artifact = run(unlicensed, targets=()).artifact
+    with pytest.raises(MismatchError, match="which licence"):
+        publish(artifact, unlicensed)
+
+
+def test_a_definition_survives_json(recipe):
+    known = Definition.of(recipe(), lock_sources(recipe()))
+    again = Definition.parse(json.loads(json.dumps(known.data())))
+    assert again == known
+    assert known.since(again) == ()
+    assert Definition.parse({"digest": "x", "recipe": {}, "lock": {}}) is None
+    assert Definition.parse(None) is None
+    assert definition.Definition.of_artifact(run(recipe()).artifact) == known
