@@ -7,8 +7,10 @@ of key and counter without a state. On the CPU NumPy computes it, elsewhere the 
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,14 +21,15 @@ _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _INCREMENTS = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _ROUNDS = 10
 _WORDS = 1 << 64
+_WORD_BITS, _BLOCK_BITS = 64, 256
 _HALF_BITS = 32
 _HALF_MASK = (1 << _HALF_BITS) - 1
-_PER_BLOCK = 8  # numbers of 32 bits in a block of four words of 64
+_SHORT_FROM = 0.1
 _CHUNK = 1 << 18
 
 
 def keep_mask(shape: Sequence[int], density: float, key: tuple[object, ...], device: str | torch.device) -> Tensor:
-    """Which values stay: each with probability `density`, to within 2⁻³².
+    """Which values stay: each with probability `density`, to within 2⁻¹⁷, or 2⁻³³ where the density is below 0.1.
 
     Args:
         shape: Of the mask; its values are numbered in row-major order.
@@ -37,58 +40,82 @@ def keep_mask(shape: Sequence[int], density: float, key: tuple[object, ...], dev
     Returns:
         A tensor of truth values.
     """
-    import math
-
     import torch
 
-    total, limit = math.prod(shape), round(density * (1 << _HALF_BITS))
-    if limit > _HALF_MASK:
+    draw = Draw(math.prod(shape), 16 if density >= _SHORT_FROM else 32, density, key)
+    if draw.limit >= 1 << draw.bits:
         return torch.ones(*shape, dtype=torch.bool, device=device)
     on_cpu = torch.device(device).type == "cpu"
-    numbers = _below_on_cpu if on_cpu else below_on_device
-    return numbers(total, limit, _words(key), device).view(*shape)
+    return (draw.on_cpu() if on_cpu else draw.on_device(device)).view(*shape)
 
 
-def _words(key: tuple[object, ...]) -> tuple[int, int, int, int]:
-    text = "\x1f".join(("loramerge/dare/1", *map(str, key)))
-    first, second, third, fourth = struct.unpack("<4Q", hashlib.blake2b(text.encode(), digest_size=32).digest())
-    return first, second, third, fourth
+@dataclass(frozen=True)
+class Draw:
+    """So many random numbers, and which of them lie below the density.
 
+    Attributes:
+        total: How many.
+        bits: Of each number: 16 or 32.
+        density: The share that is kept.
+        key: Whose numbers they are.
+    """
 
-def _below_on_cpu(total: int, limit: int, words: tuple[int, int, int, int], device: str | torch.device) -> Tensor:
-    import numpy as np
-    import torch
+    total: int
+    bits: int
+    density: float
+    key: tuple[object, ...]
 
-    del device
-    generator = np.random.Philox(
-        key=np.array(words[:2], dtype=np.uint64), counter=np.array([0, 0, *words[2:]], dtype=np.uint64)
-    )
-    keep = np.empty(total, dtype=bool)
-    for start in range(0, total, _CHUNK):
-        end = min(start + _CHUNK, total)
-        raw = generator.random_raw(4 * -(-(end - start) // _PER_BLOCK)).astype("<u8", copy=False)
-        np.less(raw.view("<u4")[: end - start], np.uint32(limit), out=keep[start:end])
-    return torch.from_numpy(keep)
+    @property
+    def limit(self) -> int:
+        """Numbers below this one stay."""
+        return round(self.density * (1 << self.bits))
 
+    def on_cpu(self) -> Tensor:
+        """By NumPy's generator."""
+        import numpy as np
+        import torch
 
-def below_on_device(total: int, limit: int, words: tuple[int, int, int, int], device: str | torch.device) -> Tensor:
-    """The same numbers from tensor operations, on any device."""
-    import torch
+        words, number = self._words, np.dtype(f"<u{self.bits // 8}")
+        generator = np.random.Philox(
+            key=np.array(words[:2], dtype=np.uint64), counter=np.array([0, 0, *words[2:]], dtype=np.uint64)
+        )
+        keep = np.empty(self.total, dtype=bool)
+        for start in range(0, self.total, _CHUNK):
+            end = min(start + _CHUNK, self.total)
+            raw = generator.random_raw(4 * self._blocks(end - start)).astype("<u8", copy=False)
+            np.less(raw.view(number)[: end - start], number.type(self.limit), out=keep[start:end])
+        return torch.from_numpy(keep)
 
-    # NumPy counts before it draws: its first block has the counter 1.
-    first = torch.arange(1, -(-total // _PER_BLOCK) + 1, dtype=torch.int64, device=device)
-    second = torch.zeros_like(first)
-    third, fourth = (torch.full_like(first, _signed(word)) for word in words[2:])
-    keys = list(words[:2])
-    for _ in range(_ROUNDS):
-        high_first, low_first = _product(first, _MULTIPLIERS[0])
-        high_third, low_third = _product(third, _MULTIPLIERS[1])
-        first, second = high_third ^ second ^ _signed(keys[0]), low_third
-        third, fourth = high_first ^ fourth ^ _signed(keys[1]), low_first
-        keys = [(key + increment) % _WORDS for key, increment in zip(keys, _INCREMENTS, strict=True)]
-    drawn = torch.stack([first, second, third, fourth], 1).view(-1)
-    halves = torch.stack([drawn & _HALF_MASK, (drawn >> _HALF_BITS) & _HALF_MASK], 1).view(-1)
-    return halves[:total] < limit
+    def on_device(self, device: str | torch.device) -> Tensor:
+        """The same numbers from tensor operations, on any device."""
+        import torch
+
+        # NumPy counts before it draws: its first block has the counter 1.
+        words = self._words
+        first = torch.arange(1, self._blocks(self.total) + 1, dtype=torch.int64, device=device)
+        second = torch.zeros_like(first)
+        third, fourth = (torch.full_like(first, _signed(word)) for word in words[2:])
+        keys = list(words[:2])
+        for _ in range(_ROUNDS):
+            high_first, low_first = _product(first, _MULTIPLIERS[0])
+            high_third, low_third = _product(third, _MULTIPLIERS[1])
+            first, second = high_third ^ second ^ _signed(keys[0]), low_third
+            third, fourth = high_first ^ fourth ^ _signed(keys[1]), low_first
+            keys = [(key + increment) % _WORDS for key, increment in zip(keys, _INCREMENTS, strict=True)]
+        drawn = torch.stack([first, second, third, fourth], 1).view(-1, 1)
+        shifts = torch.arange(0, _WORD_BITS, self.bits, device=device)
+        numbers = (drawn >> shifts) & ((1 << self.bits) - 1)
+        return numbers.view(-1)[: self.total] < self.limit
+
+    @property
+    def _words(self) -> tuple[int, int, int, int]:
+        """Philox's key, two words, and the part of its counter that never changes, two more."""
+        text = "\x1f".join(("loramerge/dare/1", *map(str, self.key)))
+        first, second, third, fourth = struct.unpack("<4Q", hashlib.blake2b(text.encode(), digest_size=32).digest())
+        return first, second, third, fourth
+
+    def _blocks(self, numbers: int) -> int:
+        return -(-numbers * self.bits // _BLOCK_BITS)
 
 
 def _signed(word: int) -> int:

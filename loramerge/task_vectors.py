@@ -7,6 +7,7 @@ the processor's cache from the first step to the last.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -16,69 +17,100 @@ _BLOCK = 1 << 14
 _IN_ORDER = 3
 
 
-def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Σ wᵢTᵢ: `task_arithmetic`.
+@dataclass(frozen=True)
+class Thinning:
+    """What DARE keeps of each tensor (Yu et al., arXiv:2311.03099): `random_pruning` after its draw.
+
+    Attributes:
+        masks: Truth values, one tensor of them for each tensor.
+        density: The share that is kept, by which what is kept is divided.
+    """
+
+    masks: Sequence[Tensor]
+    density: float
+
+
+def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float], thinning: Thinning | None = None) -> Tensor:
+    """Σ wᵢTᵢ: `task_arithmetic`, `dare_linear`.
 
     Args:
         tensors: Of one shape, number format and device.
         weights: One for each.
+        thinning: Applied first.
     """
     import torch
 
     result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
-    for out, *blocks in _blocks([result, *tensors]):
+    for out, blocks in _blocks(result, tensors, thinning):
         # Not add(…, alpha=weight): that rounds once where PEFT rounds twice, and equal terms would not cancel.
-        _sum([block * weight for block, weight in zip(blocks, weights, strict=True)], out)
+        _weighted(blocks, weights, out)
     return result
 
 
 def elected_mean(
-    tensors: Sequence[Tensor], weights: Sequence[float], majority: Literal["total", "frequency"]
+    tensors: Sequence[Tensor],
+    weights: Sequence[float],
+    majority: Literal["total", "frequency"],
+    thinning: Thinning | None = None,
 ) -> Tensor:
-    """Elect a sign for each value and average what agrees (Yadav et al., TIES): `ties` after its pruning.
+    """Elect a sign for each value and average what agrees (Yadav et al., TIES): `ties` after its pruning, `dare_ties`.
 
     Args:
         tensors: Of one shape, number format and device.
         weights: One for each; they play no part in the election.
         majority: Elect by the sum of the values, or by their number.
+        thinning: Applied first.
     """
     import torch
 
     result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
-    for out, *blocks in _blocks([result, *tensors]):
+    for out, blocks in _blocks(result, tensors, thinning):
         votes = blocks if majority == "total" else [block.sign() for block in blocks]
         # Zero added to a negative zero makes it positive: PEFT elects a plus where nobody votes.
-        elected = torch.copysign(torch.ones_like(out), _sum(votes, torch.empty_like(out)).add_(0.0))
+        elected = torch.copysign(torch.ones_like(out), _sum(votes).add_(0.0))
         agreed = [(block * elected).relu_() for block in blocks]
-        count = torch.zeros_like(out)
-        for block in agreed:
-            count.add_(block.sign())
-        _sum([block.mul_(weight) for block, weight in zip(agreed, weights, strict=True)], out)
-        out.mul_(elected).div_(count.clamp_(min=1))
+        count = _sum([block.sign() for block in agreed]).clamp_(min=1)
+        _weighted(agreed, weights, out)
+        out.mul_(elected).div_(count)
     return result
 
 
-def rescaled(tensor: Tensor, keep: Tensor, density: float) -> Tensor:
-    """What is kept, divided by the share that is kept (Yu et al., DARE): `random_pruning` after its draw."""
+def _blocks(
+    result: Tensor, tensors: Sequence[Tensor], thinning: Thinning | None
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """The same stretch of the result and of each thinned tensor, one stretch after the other."""
     import torch
 
-    return (tensor * keep.view(torch.uint8)).div_(density)
+    size = _BLOCK if result.device.type == "cpu" else max(result.numel(), 1)
+    flat = [tensor.reshape(-1) for tensor in tensors]
+    masks = [mask.reshape(-1).view(torch.uint8) for mask in thinning.masks] if thinning else []
+    for start in range(0, result.numel(), size):
+        stretch = slice(start, start + size)
+        blocks = [tensor[stretch] for tensor in flat]
+        if thinning:
+            kept = zip(blocks, masks, strict=True)
+            blocks = [(block * mask[stretch]).div_(thinning.density) for block, mask in kept]
+        yield result.view(-1)[stretch], blocks
 
 
-def _blocks(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    size = _BLOCK if tensors[0].device.type == "cpu" else max(tensors[0].numel(), 1)
+def _weighted(blocks: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
     import torch
 
-    return zip(*(torch.split(tensor.reshape(-1), size) for tensor in tensors), strict=True)
+    if len(blocks) > _IN_ORDER:
+        torch.sum(torch.stack([block * weight for block, weight in zip(blocks, weights, strict=True)]), 0, out=out)
+        return
+    torch.mul(blocks[0], weights[0], out=out)
+    for block, weight in zip(blocks[1:], weights[1:], strict=True):
+        out.add_(block * weight)
 
 
-def _sum(terms: Sequence[Tensor], out: Tensor) -> Tensor:
-    """The terms added up in the order in which torch reduces a stack of them; more than three it adds in parallel."""
+def _sum(terms: Sequence[Tensor]) -> Tensor:
+    """A new tensor: the terms as torch adds a stack of them up, one by one or, if there are many, in parallel."""
     import torch
 
     if len(terms) > _IN_ORDER:
-        return torch.sum(torch.stack(list(terms)), 0, out=out)
-    out.copy_(terms[0])
-    for term in terms[1:]:
-        out.add_(term)
-    return out
+        return torch.stack(list(terms)).sum(0)
+    total = terms[0] + terms[1] if len(terms) > 1 else terms[0].clone()
+    for term in terms[2:]:
+        total.add_(term)
+    return total

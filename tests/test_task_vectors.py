@@ -4,7 +4,7 @@ import pytest
 import torch
 from peft.utils import merge_utils
 
-from loramerge.task_vectors import elected_mean, rescaled, weighted_sum
+from loramerge.task_vectors import Thinning, elected_mean, weighted_sum
 
 SHAPES = [(1,), (3, 50), (70_000,), (8, 4, 3, 3)]
 
@@ -40,11 +40,19 @@ def test_equal_terms_of_opposite_weight_cancel():
     assert not weighted_sum([one, one], [0.7, -0.7]).any()
 
 
-def test_what_is_kept_is_rescaled_as_peft_does_it(monkeypatch):
-    (one,), _ = tensors(1, (1000,))
-    keep = torch.rand(1000, generator=torch.Generator().manual_seed(0)) < 0.3
-    monkeypatch.setattr(torch, "bernoulli", lambda like: keep.to(like.dtype))
-    assert torch.equal(rescaled(one, keep, 0.3), merge_utils.random_pruning(one, 0.3, rescale=True))
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("function", ["dare_linear", "dare_ties"])
+def test_what_is_kept_is_rescaled_as_peft_does_it(count, function, monkeypatch):
+    given, weights = tensors(count, (3, 20_000))
+    generator = torch.Generator().manual_seed(0)
+    masks = [torch.rand(given[0].shape, generator=generator) < 0.3 for _ in given]
+    drawn = iter(masks)
+    monkeypatch.setattr(torch, "bernoulli", lambda like: next(drawn).to(like.dtype))
+    want = getattr(merge_utils, function)(given, torch.tensor(weights), 0.3)
+    thinning = Thinning(masks, 0.3)
+    ours = {"dare_linear": lambda: weighted_sum(given, weights, thinning),
+            "dare_ties": lambda: elected_mean(given, weights, "total", thinning)}[function]()  # fmt: skip
+    assert torch.equal(ours, want)
 
 
 def test_what_goes_in_is_left_alone():

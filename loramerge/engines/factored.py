@@ -8,9 +8,11 @@ masks from the seed, the LoRA's name, the module and the factor instead of one g
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from loramerge.base import Component
     from loramerge.factorisation import Decomposition
     from loramerge.methods.method import Keep
+
+_AHEAD = 4  # modules per worker that wait for whoever takes them
 
 
 def merge_component(
@@ -53,28 +57,51 @@ def merge_component(
     Returns:
         The merged pair of every module that any LoRA touches, float32 on the CPU.
     """
-    chosen = method if len(parts) > 1 else Linear(combination_type="linear")
-    largest = max(pair.rank for part in parts for pair in part.modules.values())
-    names = sorted({module for part in parts for module in part.modules})
-    modules = [
-        _Module(
-            f"{component.name}.{name}",
-            tuple(part.name for part in parts if name in part.modules),
-            tuple(part.modules[name] for part in parts if name in part.modules),
-            tuple(part.weights[name] for part in parts if name in part.modules),
-        )
-        for name in names
-    ]
-    merge = partial(_merged, method=chosen, largest=largest, seed=seed, device=device)
+    names = {module for part in parts for module in part.modules}
     merged: dict[str, Merged] = {}
     steps, told = len(parts) + 1, 0
-    with one_thread(), workers(threads if device == "cpu" else 1) as pool:
-        for name, found in zip(names, pool.map(merge, modules), strict=True):
-            merged[name] = found
-            while told < steps * len(merged) // len(names):
-                advance()
-                told += 1
+    for name, found in merged_modules(component, parts, method, seed=seed, device=device, threads=threads):
+        merged[name] = found
+        while told < steps * len(merged) // len(names):
+            advance()
+            told += 1
     return merged
+
+
+def merged_modules(
+    component: Component,
+    parts: Sequence[Part],
+    method: Method,
+    *,
+    seed: int,
+    device: str,
+    threads: int | None = None,
+) -> Iterator[tuple[str, Merged]]:
+    """The same one by one, sorted by name; no more than a few modules are in memory at a time."""
+    chosen = method if len(parts) > 1 else Linear(combination_type="linear")
+    largest = max(pair.rank for part in parts for pair in part.modules.values())
+
+    def merge(name: str) -> Merged:
+        there = [part for part in parts if name in part.modules]
+        module = _Module(
+            f"{component.name}.{name}",
+            tuple(part.name for part in there),
+            tuple(part.modules[name] for part in there),
+            tuple(part.weights[name] for part in there),
+        )
+        return _merged(module, method=chosen, largest=largest, seed=seed, device=device)
+
+    names = sorted({module for part in parts for module in part.modules})
+    count = (threads or os.cpu_count() or 1) if device == "cpu" else 1
+    with one_thread(), workers(count) as pool:
+        waiting: deque[tuple[str, Future[Merged]]] = deque()
+        for name in names:
+            waiting.append((name, pool.submit(merge, name)))
+            if len(waiting) > _AHEAD * count:
+                first, found = waiting.popleft()
+                yield first, found.result()
+        for name, found in waiting:
+            yield name, found.result()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from loramerge.methods.method import ElectionParameters, Method, PruningParameters, RandomParameters, SvdParameters
-from loramerge.task_vectors import elected_mean, rescaled, weighted_sum
+from loramerge.task_vectors import Thinning, elected_mean, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,8 @@ class DareLinear(Method, PruningParameters, RandomParameters):
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, then add."""
-        return weighted_sum(_thinned(tensors, self.density, keep), weights)
+        given = list(tensors)
+        return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
 class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
@@ -44,7 +45,8 @@ class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, elect signs, average what agrees."""
-        return elected_mean(_thinned(tensors, self.density, keep), weights, self.majority_sign_method)
+        given = list(tensors)
+        return elected_mean(given, weights, self.majority_sign_method, _thinning(given, self.density, keep))
 
 
 class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
@@ -59,7 +61,8 @@ class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, then add."""
-        return weighted_sum(_thinned(tensors, self.density, keep), weights)
+        given = list(tensors)
+        return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
 class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameters, SvdParameters):
@@ -75,10 +78,11 @@ class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameter
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, elect signs, average what agrees."""
-        return elected_mean(_thinned(tensors, self.density, keep), weights, self.majority_sign_method)
+        given = list(tensors)
+        return elected_mean(given, weights, self.majority_sign_method, _thinning(given, self.density, keep))
 
 
-def _thinned(tensors: Iterable[Tensor], density: float, keep: Keep) -> list[Tensor]:
+def _thinning(tensors: Sequence[Tensor], density: float, keep: Keep) -> Thinning | None:
     if density >= 1:
-        return list(tensors)
-    return [rescaled(tensor, keep(position, tensor, density), density) for position, tensor in enumerate(tensors)]
+        return None
+    return Thinning([keep(position, tensor, density) for position, tensor in enumerate(tensors)], density)
