@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-_BLOCK = 1 << 14
+_BLOCK = 1 << 16
 _IN_ORDER = 3
 
 

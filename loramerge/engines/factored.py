@@ -141,13 +141,16 @@ def _merged(module: _Module, *, method: Method, largest: int, seed: int, device:
 
 
 def _concatenated(module: _Module) -> LowRank:
+    import numpy as np
     import torch
 
     pairs, rank = module.pairs, sum(pair.rank for pair in module.pairs)
     down = torch.empty(rank, *pairs[0].down.shape[1:])
     start = 0
     for pair, factor in zip(pairs, module.factors, strict=True):
-        down[start : start + pair.rank] = pair.down.double().mul_(factor)
+        rows = down[start : start + pair.rank]
+        # In float64 and rounded once; NumPy converts in passing, without a copy.
+        np.multiply(pair.down.numpy(), factor, out=rows.numpy(), dtype=np.float64, casting="same_kind")
         start += pair.rank
     return LowRank(down, torch.cat([pair.up for pair in pairs], 1), 1.0)
 
