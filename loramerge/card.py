@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loramerge.card_usage import base_id, snippets
+from loramerge.card_usage import base_id, snippets, verification
 from loramerge.preview import SHEET
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.sources.source import shown
@@ -91,6 +91,12 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
     for snippet in snippets(recipe, report):
         yield f"### {snippet.title}"
         yield _fenced(snippet.code, snippet.language)
+    yield "## How to verify it"
+    yield (
+        "`provenance.json` names every file of the artifact, and every file that it was made of, with its sha256. This "
+        "compares them; `--rebuild` makes it again as well."
+    )
+    yield _fenced(verification(recipe), "bash")
     yield "## How to make it again"
     yield _fenced(recipe.text, "yaml")
     yield _fenced("loramerge run recipe.yaml", "bash")

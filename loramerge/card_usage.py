@@ -88,6 +88,16 @@ def snippets(recipe: Recipe, report: Mapping[str, Any]) -> Iterator[Snippet]:
                     yield _peft(f"PEFT: `{output.folder}`, {lora['name']} alone", recipe, report, place, folders)
 
 
+def verification(recipe: Recipe) -> str:
+    """The commands that check an artifact: where it is published first, or in the folder of the card."""
+    for target in recipe.publish:
+        if isinstance(target, HubTarget):
+            branch = None if target.revision == "main" else target.revision
+            revision = target.tag or branch
+            return f"loramerge verify hf://{target.repo}{f'@{revision}' if revision else ''}"
+    return "loramerge verify ."
+
+
 def _place(recipe: Recipe, output: Output) -> _Place:
     """The first Hub repository that has the output, or else the folder of the card."""
     for target in recipe.publish:

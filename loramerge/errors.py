@@ -67,12 +67,12 @@ class Finding:
 
     Attributes:
         kind: `provenance` is missing or damaged; a file is `changed`, `missing` or `extra`; made again from its
-            recipe, an `input` or a file is `different`.
+            recipe, an `input` or a file is `different`; a `signature` is missing or bad, or a file not what was signed.
         file: Its name in the artifact; for an input, its place.
         message: The same in words.
     """
 
-    kind: Literal["provenance", "changed", "missing", "extra", "input", "different"]
+    kind: Literal["provenance", "changed", "missing", "extra", "input", "different", "signature"]
     file: str
     message: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -29,13 +30,14 @@ def explained(reference: str, repo: str, revision: str | None, *, publishing: bo
         PublishError: A call failed while publishing.
         SourceError: A call failed otherwise.
     """
+    from huggingface_hub.errors import OIDCError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported lazily since 1.31, for 1.x and 2.x
 
     try:
         yield
-    except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # hf_xet raises RuntimeError
+    except (httpx.HTTPError, OIDCError, OSError, ValueError, RuntimeError) as error:  # hf_xet raises RuntimeError
         cause = root(error)
-        message, hint = (publishing and _refused(cause, repo)) or _explain(cause, repo, revision)
+        message, hint = _untrusted(cause) or (publishing and _refused(cause, repo)) or _explain(cause, repo, revision)
         raise (PublishError if publishing else SourceError)(f"{reference}: {message}", hint=hint) from error
 
 
@@ -47,6 +49,24 @@ def root(error: Exception) -> Exception:
     while type(error) in wrappers and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
+
+
+def _untrusted(error: Exception) -> tuple[str, str] | None:
+    """What keeps a CI from getting a token as a trusted publisher; None for the rest."""
+    from huggingface_hub.errors import HfHubHTTPError, OIDCError
+
+    resource = os.environ.get("HF_OIDC_RESOURCE")
+    match error:
+        case OIDCError():
+            return f"HF_OIDC_RESOURCE is {resource}, and there is no identity to show for it", (
+                "in GitHub Actions, give the job `permissions: id-token: write`; elsewhere set HF_OIDC_ID_TOKEN"
+            )
+        case HfHubHTTPError() if error.response.url.path.endswith("/oauth/token"):
+            return f"the Hub does not trust this CI to publish to {resource}", (
+                f"add its repository, branch and workflow under Trusted Publishers in the settings of {resource}"
+            )
+        case _:
+            return None
 
 
 def _refused(error: Exception, repo: str) -> tuple[str, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from functools import cache
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from loramerge.atomic import replacing_file
 from loramerge.errors import LoramergeError
 from loramerge.fields import Name, Sha256, StrictModel, Text, Version, in_words
 from loramerge.recipe import yaml_document
 from loramerge.recipe.explain import mistakes
 from loramerge.recipe.problems import Problem, RecipeProblemsError
 from loramerge.recipe.text import read_text
+from loramerge.turns import in_turn
 
 if TYPE_CHECKING:
     from loramerge.recipe import Recipe
@@ -127,18 +128,11 @@ def write(lock: Lock, file: Path) -> bool:
     """
     content = text(lock).encode()
     file = file.resolve()
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         if file.is_file() and file.read_bytes() == content:
             return False
-        try:
-            with partial.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+        with in_turn(file), replacing_file(file) as stream:
+            stream.write(content)
     except OSError as error:
         raise LoramergeError(f"{file} can't be written: {error.strerror or error}") from None
     return True

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
+from secrets_scan import refuse
 
 from loramerge.cli.commands import commands
 from loramerge.recipe.yaml_document import dump
@@ -24,6 +25,7 @@ def invoke(*arguments: object, stdin: str | None = None) -> Result:
     """Run a command in this process."""
     result = CliRunner().invoke(commands, [str(each) for each in arguments], prog_name="loramerge", input=stdin)
     assert "Traceback" not in result.output
+    refuse(result.output, f"output of {arguments}")
     return result
 
 
@@ -31,7 +33,7 @@ def process(
     *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed program."""
-    return subprocess.run(
+    done = subprocess.run(
         [PROGRAM, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, **(env or {})},
@@ -40,6 +42,8 @@ def process(
         timeout=300,
         **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
     )
+    refuse(f"{done.stdout}{done.stderr}", f"output of {arguments}")
+    return done
 
 
 def write_recipe(folder: Path, *, name: str = "small", base: object, loras: Mapping[str, Any], **more: Any) -> Path:

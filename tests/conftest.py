@@ -8,9 +8,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hub.environment  # before anything that imports huggingface_hub
 from hub.fixture import hub
 from hypothesis import settings
+from secrets_scan import no_secrets, pytest_runtest_makereport
 
 settings.register_profile("here", deadline=None)  # machines are shared and noisy
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
-__all__ = ["hub"]
+__all__ = ["hub", "no_secrets", "pytest_runtest_makereport"]

@@ -29,19 +29,36 @@ ABOVE_RECIPES = {
     "card",
     "cli",
 }
-HEAVY = {"torch", "diffusers", "peft", "transformers", "huggingface_hub", "accelerate", "safetensors", "numpy", "PIL"}
+HEAVY = {
+    "torch",
+    "diffusers",
+    "peft",
+    "transformers",
+    "huggingface_hub",
+    "accelerate",
+    "safetensors",
+    "numpy",
+    "PIL",
+    "model_signing",
+    "sigstore",
+    "cryptography",
+}
 
 # One door per heavy library. torch is everywhere, but only inside functions.
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
     "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "stages/fuse.py", "preview.py", "upstream.py"},
+    "model_signing": {"signing.py"},
+    "sigstore": {"signing.py"},
+    "cryptography": {"keys.py", "signing.py"},
     "huggingface_hub": {
         "hub_errors.py",
         "sources/hub.py",
+        "sources/hub_listing.py",
         "targets/hub.py",
         "targets/hub_publication.py",
         "targets/hub_repository.py",
-        "targets/patience.py",
+        "patience.py",
         "card.py",
     },
 }

@@ -1,10 +1,8 @@
 import json
-import os
 
 import pytest
 
-from loramerge import artifact
-from loramerge.artifact import check_place, replacing
+from loramerge.artifact import check_place
 from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
 from loramerge.statement import Statement
@@ -19,53 +17,6 @@ def make(place, recipe="mine", **files):
     return place
 
 
-def test_a_folder_appears_when_it_is_complete(tmp_path):
-    with replacing(tmp_path / "a" / "b") as staging:
-        (staging / "x").write_text("1")
-        assert not (tmp_path / "a" / "b").exists()
-    assert list(files_of(tmp_path)) == ["a/b/x"]
-
-
-@pytest.mark.parametrize("atomic", [True, False])
-def test_a_folder_is_replaced_whole(atomic, tmp_path, monkeypatch):
-    if not atomic:
-        monkeypatch.setattr(artifact, "_exchange", lambda *_: False)
-    make(tmp_path / "x", old="1")
-    with replacing(tmp_path / "x") as staging:
-        (staging / "new").write_text("2")
-    assert list(files_of(tmp_path)) == ["x/new"]
-    assert os.listdir(tmp_path) == ["x"]  # noqa: PTH208  # hidden ones too
-
-
-def test_a_failure_leaves_what_was_there(tmp_path):
-    make(tmp_path / "x", old="1")
-
-    def fail():
-        with replacing(tmp_path / "x") as staging:
-            (staging / "new").write_text("2")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert list(files_of(tmp_path)) == ["x/old", "x/report.json"]
-
-
-def test_a_failure_leaves_no_empty_folders(tmp_path):
-    def fail():
-        with replacing(tmp_path / "a" / "b" / "c"):
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_place_that_can_not_be_written_is_an_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LoramergeError, match="can't be written"), replacing(tmp_path / "file" / "x"):
-        pass
-
-
 def test_an_earlier_artifact_of_the_same_recipe_may_be_replaced(tmp_path):
     place = make(tmp_path / "x", a="1")
     check_place(place, "mine", force=False)
@@ -73,14 +24,6 @@ def test_an_earlier_artifact_of_the_same_recipe_may_be_replaced(tmp_path):
     (tmp_path / "empty").mkdir()
     check_place(tmp_path / "empty", "mine", force=False)
     assert list(files_of(place)) == ["a", "report.json"]
-
-
-def test_a_file_is_replaced_and_leaves_nothing_behind(tmp_path):
-    (tmp_path / "x").write_text("a file")
-    with replacing(tmp_path / "x") as staging:
-        (staging / "new").write_text("2")
-    assert list(files_of(tmp_path)) == ["x/new"]
-    assert os.listdir(tmp_path) == ["x"]  # noqa: PTH208  # hidden ones too
 
 
 def test_a_folder_that_holds_what_must_stay_is_never_replaced(tmp_path, monkeypatch):

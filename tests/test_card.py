@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -12,9 +13,11 @@ import pytest
 import tiny
 import yaml
 from canonical import files_of
+from command_line import invoke
 from hub.example import OWNER
 
-from loramerge import read_recipe, run
+from loramerge import read_recipe, run, verify
+from loramerge.errors import ExitCode, VerificationError
 
 # huggingface_hub 2.4 uploads large files with an argument that httpx2 calls deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -99,6 +102,13 @@ def loaded(language, code, folder, base):
     return names["pipeline"]
 
 
+def check_verification(card):
+    """The command that the card names finds nothing wrong."""
+    ((_, command),) = re.findall(r"## How to verify it\n.*?```(\w+)\n(.*?)\n```", card, re.DOTALL)
+    result = invoke(*shlex.split(command)[1:])
+    assert result.exit_code == ExitCode.DONE, result.output
+
+
 def check_snippets(card, folder, base):
     """Every one makes a pipeline that draws what the merge draws, or a single LoRA its own picture."""
     import torch
@@ -139,6 +149,7 @@ def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     assert metadata(card)["base_model"] == base
     assert hub.store.repositories["model", base].head in card
     check_snippets(card, tmp_path / "elsewhere", base)
+    check_verification(card)
     pipeline = DiffusionPipeline.from_pretrained(base)
     PeftModel.from_pretrained(pipeline.unet, REPO, subfolder="peft/unet", revision="v1")
     pipeline.load_lora_weights(REPO, subfolder="kohya", weight_name="two.safetensors", revision="v1")
@@ -149,6 +160,7 @@ def test_every_snippet_runs_in_the_artifact(tmp_path, monkeypatch):
     result = run(write_recipe(tmp_path, base=base), out=tmp_path / "out")
     card = (result.artifact / "README.md").read_text()
     monkeypatch.chdir(result.artifact)
+    check_verification(card)
     check_snippets(card, result.artifact, base)
 
 
@@ -163,6 +175,7 @@ def test_one_output_alone_is_loaded_from_the_root(hub, base, tmp_path, monkeypat
     picture(loaded(language, code, tmp_path, base))
     published = hub.store.repositories["model", REPO].resolve("v1").files
     assert {"README.md", "recipe.yaml", "report.json", "model_index.json"} <= set(published)
+    check_verification(card)
     assert not [name for name in published if name.startswith(("kohya", "pipeline"))]
 
 
@@ -214,3 +227,17 @@ def test_code_in_a_recipe_ends_no_fence(tmp_path):
     recipe = write_recipe(tmp_path, base=tiny.folder("sd15"), outputs=outputs, extra=extra)
     card = (run(recipe, out=tmp_path / "out").artifact / "README.md").read_text()
     assert "\n`````yaml\nversion: 1" in card
+
+
+def test_what_was_not_published_is_said_and_what_was_removed_is_found(hub, base, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    outputs = "[{kind: adapter, format: diffusers}, {kind: adapter, format: kohya}, {kind: adapter, format: peft}]"
+    extra = f"publish:\n  - {{kind: hub, repo: {REPO}, outputs: [diffusers, kohya]}}\n"
+    run(write_recipe(tmp_path, base=f"hf://{base}", outputs=outputs, extra=extra), out=tmp_path / "out")
+    verified = verify(f"hf://{REPO}")
+    assert verified.left_out == ("peft",)
+    assert "not published there: peft" in invoke("verify", f"hf://{REPO}").stdout
+    hub.store.write(hub.store.repositories["model", REPO], {"kohya/two.safetensors": None})
+    with pytest.raises(VerificationError) as caught:
+        verify(f"hf://{REPO}")
+    assert [(each.kind, each.file) for each in caught.value.findings] == [("missing", "kohya/two.safetensors")]

@@ -11,6 +11,7 @@ import artifacts
 import pytest
 import tiny
 from safetensors import safe_open
+from secrets_scan import on_purpose
 
 from loramerge.digest import files_of, sha256_of
 from loramerge.git import public_url, recipe_commit
@@ -47,6 +48,7 @@ def git(folder, *arguments):
 def repository(folder, *, origin="https://me:secret@example.org/me/recipes.git"):
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "remote", "add", "origin", origin)
+    on_purpose(folder / ".git" / "config")
     return folder
 
 

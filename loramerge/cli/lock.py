@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loramerge.cli import console, options, progress
-from loramerge.cli.recipes import lock_beside, read_all, recipe_files
+from loramerge.cli.recipes import lock_beside, read_all, recipe_files, recipes_of_locks
 from loramerge.errors import ExitCode, InvalidRecipeError, UsageError
 
 if TYPE_CHECKING:
@@ -18,23 +18,29 @@ if TYPE_CHECKING:
     epilog=options.examples(
         "loramerge lock recipes",
         "loramerge lock ink-glow.yaml --check",
+        "loramerge lock recipes --check --if-locked",
         "loramerge lock recipes --check --json | jq -r '.[].changes[]'",
     )
 )
 @click.argument("paths", metavar="RECIPE...", nargs=-1, required=True, type=click.Path())
 @click.option("--check", is_flag=True, help="Write nothing; say what moved, and exit with 4 if anything did.")
+@click.option("--if-locked", is_flag=True, help="Pass over recipes that have no lock.")
 @options.as_json
 @options.verbose
-def command(paths: tuple[str, ...], check: bool, as_json: bool, verbose: bool) -> ExitCode:
+def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool, verbose: bool) -> ExitCode:
     """Write down what the sources of recipes are: commits, sizes, SHA-256, licences.
 
-    RECIPE is a file or a folder of recipes. The lock of NAME.yaml is NAME.lock.yaml beside it; from then on `loramerge
-    run` takes these very files and no others. No weights of a base on the Hub are downloaded.
+    RECIPE is a file, a folder of recipes, or the lock of a recipe, which stands for it. The lock of NAME.yaml is
+    NAME.lock.yaml beside it; from then on `loramerge run` takes these very files and no others. No weights of a base on
+    the Hub are downloaded.
     """
     del verbose
+    from loramerge.lock import place
+
     if "-" in paths:
         raise UsageError("a lock lies beside its recipe's file; standard input has no such place")
-    recipes = read_all(recipe_files(paths), ())
+    files = recipe_files(recipes_of_locks(paths))
+    recipes = read_all([file for file in files if not if_locked or place(file).exists()], ())
     done = [(_check if check else _write)(path, recipe, as_json=as_json) for path, recipe in recipes]
     if as_json:
         console.document(done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ _HEAD = ("recipe", "place", "action", "reason")
 @click.option("--out", metavar="DIR", type=click.Path(), help="Where the artifact goes, as for run.")
 @options.overrides
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone, as run does.")
+@click.option("--signed", is_flag=True, help="Plan for run --sign: what has no signature is to be signed.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 @options.as_json
 @options.verbose
@@ -41,7 +42,6 @@ def command(
     paths: tuple[str, ...],
     out: str | None,
     overrides: tuple[str, ...],
-    no_publish: bool,
     markdown: bool,
     **given: Any,
 ) -> ExitCode:
@@ -59,7 +59,8 @@ def command(
     recipes = read_each(recipe_files(paths), overrides, locks=True)
     if out is not None and len(recipes) > 1:
         raise UsageError(f"--out is for one recipe, these are {len(recipes)}", hint="leave it out, or name one recipe")
-    asked = [_planned(each, out, publishing=not no_publish, quiet=as_json, verbose=verbose) for each in recipes]
+    settings = {"out": out, "publishing": not given["no_publish"], "signing": given["signed"]}
+    asked = [_planned(each, settings, quiet=as_json, verbose=verbose) for each in recipes]
     if as_json:
         console.document([each.data for each in asked])
     else:
@@ -116,16 +117,14 @@ class _Planned:
         return facts | {"artifact": artifact, "targets": targets}
 
 
-def _planned(given: Given, out: str | None, *, publishing: bool, quiet: bool, verbose: bool) -> _Planned:
+def _planned(given: Given, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> _Planned:
     from loramerge import plan
 
     if given.recipe is None or given.error is not None:
         return _Planned(given, failure=failure(given.error or AssertionError(), verbose=verbose))
     try:
         with progress.shown(given.recipe.name, as_json=quiet) as watcher:
-            return _Planned(
-                given, plan(given.recipe, lock=given.lock, out=out, publishing=publishing, progress=watcher)
-            )
+            return _Planned(given, plan(given.recipe, lock=given.lock, progress=watcher, **settings))
     except Exception as error:  # noqa: BLE001  whatever it is, the other recipes are planned
         return _Planned(given, failure=failure(error, verbose=verbose))
 

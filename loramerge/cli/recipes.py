@@ -121,6 +121,23 @@ def lock_beside(path: str) -> Lock | None:
     return read(place(path)) if path != "-" and place(path).exists() else None
 
 
+def recipes_of_locks(paths: Sequence[str]) -> tuple[str, ...]:
+    """The paths, with the recipe in place of its lock.
+
+    Raises:
+        UsageError: The recipe of a lock is not there.
+    """
+    return tuple(_recipe_of(path) if path.endswith(_LOCK) else path for path in paths)
+
+
+def _recipe_of(lock: str) -> str:
+    stem = lock.removesuffix(".yaml").removesuffix(".yml").removesuffix(".lock")
+    for ending in _ENDINGS:
+        if Path(stem + ending).exists():
+            return stem + ending
+    raise UsageError(f"{lock} is the lock of {stem}.yaml, which is not there", hint="remove a lock with its recipe")
+
+
 def _is_yaml(file: Path) -> bool:
     return file.is_file() and file.name.endswith(_ENDINGS) and not file.name.endswith(_LOCK) and file.name[0] != "."
 

@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
 @click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
 @click.option("-k", "--keep-going", is_flag=True, help="Go on with the other recipes when one fails.")
+@click.option(
+    "--sign",
+    metavar="KEY",
+    type=click.Path(),
+    help="Sign the artifact: a file with an EC private key (its password in LORAMERGE_KEY_PASSWORD), or sigstore.",
+)
 @options.as_json
 @options.verbose
 def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) -> ExitCode:
@@ -76,6 +82,7 @@ class _Settings:
     no_publish: bool
     reference: bool
     keep_going: bool
+    sign: str | None
     as_json: bool
     verbose: bool
 
@@ -108,6 +115,7 @@ def _run(given: Given, settings: _Settings) -> dict[str, Any]:
             out=settings.out,
             force=settings.force,
             publishing=not settings.no_publish,
+            signing=settings.sign is not None,
             progress=watcher,
         )
         facts, text = _do(given.path, planned, settings, watcher)
@@ -137,6 +145,7 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
                 force=settings.force,
                 reference=settings.reference,
                 targets=everywhere if settings.rebuild else planned.publishes_to,
+                sign=settings.sign,
                 progress=watcher,
             )
             facts = summary.of(path, recipe, result, seconds=time.monotonic() - begin)

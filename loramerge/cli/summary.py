@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge.artifact import SIGNATURE
 from loramerge.cli import console
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         result: What came of it.
         seconds: How long it took.
     """
-    preview = result.artifact / "preview" / "preview.png"
+    preview, signature = result.artifact / "preview" / "preview.png", result.artifact / SIGNATURE
     return {
         "recipe": path,
         "name": recipe.name,
@@ -35,6 +36,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         "artifact": str(result.artifact),
         "report": str(result.artifact / "report.json"),
         "preview": str(preview) if preview.exists() else None,
+        "signature": str(signature) if signature.exists() else None,
         "outputs": {output.folder: _files_in(result, output.folder) for output in recipe.outputs},
         "fidelity": dict(result.fidelity),
         "warnings": list(result.warnings),
@@ -55,6 +57,8 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
         rows.append((f"  {name}", f"{console.counted(output['files'], 'file')}, {console.size(output['size'])}"))
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))
+    if facts["signature"]:
+        rows.append(("signed", near(Path(facts["signature"]))))
     rows += _published(result.receipts)
     rows.append(("time", f"{facts['seconds']:.1f} s"))
     lines = [recipe.name, console.table(rows)]

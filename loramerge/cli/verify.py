@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         "loramerge verify dist/quickstart",
         "loramerge verify hf://owner/merge@v1.0 --json | jq -r '.[].findings[].file'",
         "loramerge verify dist/quickstart --rebuild --recipe recipes/quickstart.yaml",
+        "loramerge verify hf://owner/merge --public-key owner.pub",
     )
 )
 @click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
@@ -31,15 +32,20 @@ if TYPE_CHECKING:
     type=click.Path(exists=True),
     help="Where its recipe lies, for --rebuild: relative paths start there.",
 )
+@click.option("--public-key", metavar="FILE", type=click.Path(), help="Whose signature it must have: EC, in PEM.")
+@click.option(
+    "--identity", metavar="WHO", help="Who must have signed it with Sigstore: an address, or a workflow's URL."
+)
+@click.option("--identity-provider", metavar="URL", help="Who vouches for that identity.")
 @options.as_json
 @options.verbose
-def command(artifacts: tuple[str, ...], rebuild: bool, recipe: str | None, as_json: bool, verbose: bool) -> ExitCode:
+def command(artifacts: tuple[str, ...], recipe: str | None, as_json: bool, verbose: bool, **given: Any) -> ExitCode:
     """Check every file of artifacts against their provenance.
 
     ARTIFACT is a folder, or hf://owner/name[@revision]. Files that were changed, are missing or extra are named, all
     of them; exits with 6 when there are any. With --rebuild the artifact is made again from its own recipe and
     inputs, and must come out the same: to the byte, or within the tolerance that is printed where bytes depend on
-    the environment.
+    the environment. With a public key or an identity, every file must be as it was signed in model.sig.
     """
     from loramerge.stages.verify import verify
 
@@ -48,7 +54,7 @@ def command(artifacts: tuple[str, ...], rebuild: bool, recipe: str | None, as_js
     for artifact in artifacts:
         try:
             with progress.shown(artifact, as_json=as_json) as watcher:
-                verified = verify(artifact, rebuild=rebuild, recipe=place, progress=watcher)
+                verified = verify(artifact, recipe=place, progress=watcher, **given)
         except VerificationError as error:  # noqa: PERF203  every artifact is looked at
             found.append(_failed(artifact, error))
             if not as_json:
@@ -74,6 +80,8 @@ def _passed(verified: Verified) -> dict[str, Any]:
         "recipe": verified.provenance.recipe,
         "files": len(verified.provenance.files),
         "findings": [],
+        "left_out": list(verified.left_out),
+        "signature": verified.signature,
         "rebuilt": _as_data(verified.rebuilt) if verified.rebuilt else None,
     }
 
@@ -90,8 +98,17 @@ def _as_data(rebuilt: Rebuilt) -> dict[str, Any]:
 
 
 def _lines(verified: Verified, *, verbose: bool) -> Iterator[str]:
-    files = console.counted(len(verified.provenance.files), "file")
+    names = [name for name in verified.provenance.files if name.partition("/")[0] not in verified.left_out]
+    files = console.counted(len(names), "file")
     yield f"{verified.reference}: {files}, all as the provenance of {verified.provenance.recipe} says"
+    if verified.left_out:
+        yield f"  not published there: {', '.join(verified.left_out)}"
+    if verified.signature == "verified":
+        yield "  all of them as they were signed"
+    elif verified.signature == "unchecked":
+        from loramerge.stages.verify import UNCHECKED
+
+        yield f"  {UNCHECKED}"
     if verified.rebuilt is not None:
         yield from _comparison(verified.rebuilt, verbose=verbose)
 

@@ -12,7 +12,9 @@ from loramerge import sources
 from loramerge.errors import SourceError
 from loramerge.recipe.problems import KeyPath, did_you_mean, either
 
-RESERVED = frozenset({"README.md", "recipe.yaml", "recipe.lock.yaml", "provenance.json", "report.json", "preview"})
+RESERVED = frozenset(
+    {"README.md", "recipe.yaml", "recipe.lock.yaml", "provenance.json", "report.json", "preview", "model.sig"}
+)
 _ANY_SHA256 = "0" * 64
 
 

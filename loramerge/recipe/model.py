@@ -1,5 +1,6 @@
 """The recipe: one YAML file that says what is merged, how, and what becomes of it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -21,6 +22,7 @@ from loramerge.recipe.overrides import Override
 from loramerge.recipe.problems import Problem, RecipeProblemsError
 from loramerge.recipe.text import name_of, read_text
 from loramerge.recipe.weights import Weight
+from loramerge.sources.source import shown
 from loramerge.targets import Target
 
 Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
@@ -111,8 +113,25 @@ class Recipe(StrictModel):
 
     @property
     def text(self) -> str:
-        """The recipe as YAML: the file as it was read, or the equivalent of what did not come from one file alone."""
-        return self._reading.text or yaml_document.dump(self.model_dump(mode="json", exclude_unset=True))
+        """The recipe as YAML: the file as it was read, or the equivalent of what did not come from one file alone.
+
+        Of addresses, what may hold a token is left out.
+        """
+        text = self._reading.text
+        for source in self.secretive:
+            text = text.replace(source, shown(source))
+        if text and not any(part in text for source in self.secretive for part in _secrets(source)):
+            return text
+        data = self.model_dump(mode="json", exclude_unset=True)
+        for entry in (data["base"], *data["loras"]):
+            entry["source"] = shown(entry["source"])
+        return yaml_document.dump(data)
+
+    @property
+    def secretive(self) -> tuple[str, ...]:
+        """Sources whose address has a query, which may hold a token."""
+        sources = (self.base.source, *(lora.source for lora in self.loras))
+        return tuple(source for source in sources if shown(source) != source)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -173,6 +192,11 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
         folder, text=yaml_document.dump(document.data) if settings else text, origin=origin
     )
     return recipe
+
+
+def _secrets(source: str) -> tuple[str, ...]:
+    """What `shown` leaves out, as far as it could still be recognised in a text that spells it in other ways."""
+    return tuple(part for part in re.split(r"[?#&=@/:]", source) if part and part not in shown(source))
 
 
 def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from loramerge.digest import FileDigest, git_blob_of, sha256_of
 from loramerge.errors import SourceError
 from loramerge.hub_errors import explained
+from loramerge.patience import patiently
+from loramerge.sources.hub_listing import Promise, licence_of, revisions_of
 from loramerge.sources.source import (
     Given,
     Located,
@@ -21,9 +21,6 @@ from loramerge.sources.source import (
     nearest,
     stays_inside,
 )
-
-if TYPE_CHECKING:
-    from huggingface_hub import ModelInfo
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)\w(?:[\w.-]{0,94}\w)?", re.ASCII)  # as huggingface_hub validates it
@@ -111,28 +108,37 @@ class HubSource:
             {name: digest for name, promise in promises.items() if (digest := promise.digest) is not None},
         )
 
-    def _listed(self) -> tuple[str, str | None, dict[str, _Promise]]:
+    def _listed(self) -> tuple[str, str | None, dict[str, Promise]]:
         from huggingface_hub import HfApi, constants
+        from huggingface_hub.errors import RevisionNotFoundError
 
         with explained(self.reference, self.repo, self.revision):
-            api, patience = HfApi(), constants.HF_HUB_DOWNLOAD_TIMEOUT
-            info = api.model_info(self.repo, revision=self.revision, files_metadata=True, timeout=patience)
+            api, seconds = HfApi(), constants.HF_HUB_DOWNLOAD_TIMEOUT
+            try:
+                info = patiently(
+                    lambda: api.model_info(self.repo, revision=self.revision, files_metadata=True, timeout=seconds)
+                )
+            except RevisionNotFoundError as error:
+                if hint := nearest(self.revision or "", revisions_of(self.repo)):
+                    message = f"{self.reference}: {self.repo} has no revision {self.revision}"
+                    raise SourceError(message, hint=hint) from error
+                raise
             if info.gated:
-                api.auth_check(self.repo)
+                patiently(lambda: api.auth_check(self.repo))
         if info.sha is None or not _COMMIT.fullmatch(info.sha):
             raise SourceError(f"{self.reference}: the Hub did not say which commit this is", hint="check HF_ENDPOINT")
         return (
             info.sha,
-            _licence(info),
+            licence_of(info),
             {
-                file.rfilename: _Promise(file.size, None, file.lfs.sha256)
+                file.rfilename: Promise(file.size, None, file.lfs.sha256)
                 if file.lfs
-                else _Promise(file.size, file.blob_id, None)
+                else Promise(file.size, file.blob_id, None)
                 for file in info.siblings or ()
             },
         )
 
-    def _cached(self) -> tuple[str, str | None, dict[str, _Promise]]:
+    def _cached(self) -> tuple[str, str | None, dict[str, Promise]]:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -149,9 +155,9 @@ class HubSource:
                 f"{self.reference}: offline, and nothing of commit {self.revision} is in the cache",
                 hint="run it once without HF_HUB_OFFLINE",
             ) from error
-        return self.revision, None, dict.fromkeys(files_below(Path(snapshot)), _Promise())
+        return self.revision, None, dict.fromkeys(files_below(Path(snapshot)), Promise())
 
-    def _below(self, listing: Mapping[str, _Promise]) -> tuple[str, dict[str, _Promise]]:
+    def _below(self, listing: Mapping[str, Promise]) -> tuple[str, dict[str, Promise]]:
         """The folder in the repository, with a '/' at its end, and what lies below it that is not hidden."""
         folder = self.path[: self.path.rfind("/") + 1] if self.path in listing else self.path and f"{self.path}/"
         found = {
@@ -170,7 +176,7 @@ class HubSource:
             )
         return folder, visible
 
-    def _check_file(self, promise: _Promise) -> None:
+    def _check_file(self, promise: Promise) -> None:
         if promise.size == 0:
             raise SourceError(f"{self.reference}: the file is empty", hint="ask its author for the right one")
         if self.sha256 is not None and promise.sha256 is not None and promise.sha256 != self.sha256:
@@ -180,7 +186,7 @@ class HubSource:
                 hint="pin the right commit in `revision`, or correct `sha256` if the change is intended",
             )
 
-    def _fetch(self, commit: str, folder: str, promises: Mapping[str, _Promise], names: Iterable[str], /) -> Path:
+    def _fetch(self, commit: str, folder: str, promises: Mapping[str, Promise], names: Iterable[str], /) -> Path:
         wanted = tuple(names)
         if not wanted:
             raise ValueError("no names to fetch")
@@ -191,51 +197,17 @@ class HubSource:
                 check_sha256(file, self.sha256, name=self.reference)
         return file.parents[name.count("/")]
 
-    def _download(self, commit: str, name: str, promise: _Promise) -> Path:
+    def _download(self, commit: str, name: str, promise: Promise) -> Path:
         """A file at a commit, compared with its listing even when the cache had it: the client checks sizes only."""
         from huggingface_hub import hf_hub_download
 
         with explained(self.reference, self.repo, commit):
-            file = Path(hf_hub_download(self.repo, name, revision=commit))
+            file = Path(patiently(lambda: hf_hub_download(self.repo, name, revision=commit)))
             if promise.broken_by(file):
-                file = Path(hf_hub_download(self.repo, name, revision=commit, force_download=True))
+                file = Path(patiently(lambda: hf_hub_download(self.repo, name, revision=commit, force_download=True)))
         if wrong := promise.broken_by(file):
             raise SourceError(f"{self.reference}: {name} is not what the Hub lists: {wrong}", hint="try again later")
         return file
-
-
-@dataclass(frozen=True)
-class _Promise:
-    """What the listing says of a file; all None when there is no listing."""
-
-    size: int | None = None
-    blob: str | None = None
-    sha256: str | None = None
-
-    @property
-    def digest(self) -> FileDigest | None:
-        """Size and SHA-256, where the listing has both: of large files."""
-        return None if self.size is None or self.sha256 is None else FileDigest(self.size, self.sha256)
-
-    def broken_by(self, file: Path) -> str:
-        """What is wrong with the file; empty when it is as promised."""
-        found: object
-        if self.size is not None and (found := file.stat().st_size) != self.size:
-            return f"{found} bytes, expected {self.size}"
-        if self.sha256 is not None and (found := sha256_of(file)) != self.sha256:
-            return f"its sha256 is {found}, expected {self.sha256}"
-        if self.blob is not None and (found := git_blob_of(file)) != self.blob:
-            return f"its git id is {found}, expected {self.blob}"
-        return ""
-
-
-def _licence(info: ModelInfo) -> str | None:
-    """What the model card's metadata says; `other` has a name of its own beside it."""
-    said = getattr(info.card_data, "license", None)
-    if said == "other":
-        said = getattr(info.card_data, "license_name", None) or said
-    text = ", ".join(map(str, said)) if isinstance(said, list) else str(said or "")
-    return "".join(character for character in text if character.isprintable()).strip() or None
 
 
 def _offline() -> bool:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from loramerge.artifact import check_place
+from loramerge.artifact import SIGNATURE, check_place
 from loramerge.definition import Definition
 from loramerge.errors import LoramergeError, PublishError, VerificationError
 from loramerge.licences import licence_for, licences_of
 from loramerge.pinning import pins
 from loramerge.progress import Progress, Silent
 from loramerge.stages.lock import lock as lock_sources
+from loramerge.stages.publish import takes_papers
 from loramerge.stages.resolve import local_sources
 from loramerge.stages.verify import verify
 
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
     from loramerge.targets.target import Live
 
 Action = Literal["build", "publish", "refuse", "none"]
-Why = Literal["new", "recipe changed", "lock moved", "drifted", "tag missing", "tag taken", "up to date", "not needed"]
+Why = Literal[
+    "new",
+    "recipe changed",
+    "lock moved",
+    "drifted",
+    "tag missing",
+    "tag taken",
+    "not signed",
+    "up to date",
+    "not needed",
+]
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ def plan(
     out: Path | str | None = None,
     force: bool = False,
     publishing: bool = True,
+    signing: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Find out what a run would do. Nothing is written, no weights of a Hub are fetched, no token may write.
@@ -125,6 +137,7 @@ def plan(
         out: The artifact's folder; `dist/<name>` below the current folder by default.
         force: As for `run`: nothing is refused.
         publishing: False leaves the targets alone.
+        signing: What has no signature is not as it should be.
         progress: Told of every target.
 
     Raises:
@@ -141,19 +154,21 @@ def plan(
     progress.advance()
     steps = []
     for target in targets:
-        steps.append(_target(target.live(recipe.name, recipe.folder), wanted, force=force))
+        live = target.live(recipe.name, recipe.folder)
+        signed = not signing or SIGNATURE in live.names or not takes_papers(target)
+        steps.append(_target(live, wanted, force=force, signed=signed))
         progress.advance()
     licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
     if targets and out is None and not any(step.pending for step in steps):
         artifact = Step(str(place), "none", (Reason("not needed", "every target is up to date"),))
     else:
         check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
-        artifact = _artifact(place, wanted)
+        artifact = _artifact(place, wanted, signing=signing)
     progress.advance()
     return Plan(recipe, wanted.lock, artifact, tuple(steps))
 
 
-def _artifact(place: Path, wanted: Definition) -> Step:
+def _artifact(place: Path, wanted: Definition, *, signing: bool) -> Step:
     if not place.exists() or not any(place.iterdir()):
         return Step(str(place), "build", (Reason("new"),))
     try:
@@ -165,10 +180,12 @@ def _artifact(place: Path, wanted: Definition) -> Step:
             verify(place)
         except VerificationError as error:
             reasons = tuple(Reason("drifted", finding.message) for finding in error.findings)
+    if signing and not (place / SIGNATURE).exists():
+        reasons = (*reasons, Reason("not signed"))
     return Step(str(place), "build" if reasons else "none", reasons or (Reason("up to date"),))
 
 
-def _target(live: Live, wanted: Definition, *, force: bool) -> Step:
+def _target(live: Live, wanted: Definition, *, force: bool, signed: bool) -> Step:
     for address, definition in live.proposals.items():
         if not [*_changes(definition, wanted)]:
             return Step(live.place, "none", (Reason("up to date", f"proposed in {address}"),))
@@ -176,6 +193,8 @@ def _target(live: Live, wanted: Definition, *, force: bool) -> Step:
         reasons: tuple[Reason, ...] = (Reason("new", live.note),)
     else:
         reasons = (*_changes(live.definition, wanted), *(Reason("drifted", each) for each in live.drift))
+    if live.published and not signed:
+        reasons = (*reasons, Reason("not signed"))
     if live.tag is not None and not live.tag_exists:
         reasons = (*reasons, Reason("tag missing", live.tag))
     elif live.tag is not None and [*_changes(live.tagged, wanted)] and not force:

@@ -48,10 +48,21 @@ def publish(
     licence_for(recipe, licences_of(definition.lock), publishing=True)
     receipts = []
     for target in targets:
-        delivery = Delivery(recipe.name, published_files(artifact, recipe, target), definition.data())
-        receipts.append(target.publish(delivery, recipe.folder, force=force))
+        files, outputs = published_files(artifact, recipe, target), published_outputs(recipe, target)
+        delivery = Delivery(recipe.name, files, definition.data(), outputs)
+        receipts.append(target.publish(delivery, recipe.folder, force=force, progress=progress))
         progress.advance()
     return tuple(receipts)
+
+
+def takes_papers(target: Target) -> bool:
+    """Whether a target gets the artifact's papers: card, provenance, signature and the like."""
+    return target.outputs is None or target.takes_papers
+
+
+def published_outputs(recipe: Recipe, target: Target) -> tuple[str, ...]:
+    """Folders of the outputs that a target takes."""
+    return tuple(output.folder for output in recipe.outputs) if target.outputs is None else tuple(target.outputs)
 
 
 def published_files(artifact: Path, recipe: Recipe, target: Target) -> dict[str, Path]:
@@ -60,12 +71,12 @@ def published_files(artifact: Path, recipe: Recipe, target: Target) -> dict[str,
     One output alone lies at the target's root, several lie in folders by name; a target that takes all of them gets
     the artifact's papers as well, and so does one where a model needs its card.
     """
-    chosen = target.outputs if target.outputs is not None else [output.folder for output in recipe.outputs]
+    chosen = published_outputs(recipe, target)
     found: dict[str, Path] = {}
     for name in chosen:
         start = "" if len(chosen) == 1 else f"{name}/"
         found |= {f"{start}{file}": path for file, path in files_of(artifact / name).items()}
-    if target.outputs is None or target.takes_papers:
+    if takes_papers(target):
         outputs = {output.folder for output in recipe.outputs}
         found |= {file: path for file, path in files_of(artifact).items() if file.partition("/")[0] not in outputs}
     return found

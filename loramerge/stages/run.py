@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import check_place, replacing
+from loramerge import signing
+from loramerge.artifact import check_place
+from loramerge.atomic import replacing
 from loramerge.licences import licence_for, licences_of
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.rounding import coarse, rounding_of
+from loramerge.sources import shown
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.load import load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write
+from loramerge.turns import in_turn
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -48,7 +52,7 @@ class Result:
     report: Mapping[str, Any]
 
 
-def run(  # noqa: PLR0913  all but the recipe have defaults and are given by name
+def run(  # noqa: PLR0913  each is an option of the command
     recipe: Recipe,
     *,
     lock: Lock | None = None,
@@ -57,6 +61,7 @@ def run(  # noqa: PLR0913  all but the recipe have defaults and are given by nam
     force: bool = False,
     targets: Sequence[Target] | None = None,
     reference: bool = False,
+    sign: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Merge, write and publish what a recipe says, whatever is there already; `plan` says whether it has to be.
@@ -69,24 +74,36 @@ def run(  # noqa: PLR0913  all but the recipe have defaults and are given by nam
         force: Replace whatever is at `out` and in the targets.
         targets: Those of the recipe's targets that are meant, none if empty; all by default.
         reference: Leave every step of the merge to PEFT itself, for comparison.
+        sign: The file of a private key, or `sigstore`; None leaves the artifact unsigned.
         progress: Told of every step.
 
     Raises:
         LoramergeError: With the exit code of what went wrong. Unless that was publishing, nothing is written.
     """
+    signer = None if sign is None else signing.signer(sign)
     place = Path(out or Path("dist") / recipe.name).resolve()
-    check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
-    with replacing(place) as folder:
-        resolved = resolve(recipe, lock, progress=progress)
-        loaded = load(resolved, progress=progress)
-        made_of = lock or lock_sources(recipe, resolved)
-        licence = licence_for(recipe, licences_of(made_of), publishing=targets is None or bool(targets))
-        loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
-        combined = combine(loras, loaded.base, recipe.merge, device=device, reference=reference, progress=progress)
-        rounding = rounding_of(recipe, combined.adapter)
-        poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
-        warnings = (*loaded.notes, *combined.notes, *poor)
-        facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
-        write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
-    receipts = publish(place, recipe, targets=targets, force=force, progress=progress)
+    kept = [recipe.folder, *local_sources(recipe)]
+    check_place(place, recipe.name, force=force, inputs=kept)
+    with in_turn(place, progress):
+        check_place(place, recipe.name, force=force, inputs=kept)  # another run may have been there meanwhile
+        with replacing(place) as folder:
+            resolved = resolve(recipe, lock, progress=progress)
+            loaded = load(resolved, progress=progress)
+            made_of = lock or lock_sources(recipe, resolved)
+            licence = licence_for(recipe, licences_of(made_of), publishing=targets is None or bool(targets))
+            loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
+            combined = combine(loras, loaded.base, recipe.merge, device=device, reference=reference, progress=progress)
+            rounding = rounding_of(recipe, combined.adapter)
+            poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
+            warnings = (*_left_out(recipe), *loaded.notes, *combined.notes, *poor)
+            facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
+            write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
+            if signer is not None:
+                signer.sign(folder, recipe.name)
+        receipts = publish(place, recipe, targets=targets, force=force, progress=progress)
     return Result(place, combined.adapter, summary(combined.fidelity), warnings, receipts, facts)
+
+
+def _left_out(recipe: Recipe) -> Iterator[str]:
+    for source in recipe.secretive:
+        yield f"recipe.yaml has {shown(source)} without its query, which may hold a token"

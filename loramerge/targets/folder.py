@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.artifact import replacing
+from loramerge.atomic import recover, replacing, replacing_file
 from loramerge.digest import files_of, sha256_of
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.fields import Listed, Name, StrictModel
 from loramerge.targets import record
 from loramerge.targets.record import Record
 from loramerge.targets.target import Delivery, Live, Receipt
+from loramerge.turns import clear, in_turn
 from loramerge.words import some
+
+if TYPE_CHECKING:
+    from loramerge.progress import Progress
 
 _CORRECT = "correct `path` in the recipe"
 
@@ -58,18 +62,19 @@ class FolderTarget(StrictModel):
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise PublishError(f"{place} can't be read: {reason}", hint=_CORRECT) from None
-        return Live(str(place), published=True, definition=known.definition, drift=drift)
+        return Live(str(place), published=True, definition=known.definition, names=frozenset(known.files), drift=drift)
 
-    def publish(self, delivery: Delivery, origin: Path, *, force: bool) -> Receipt:
+    def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Put files into the folder.
 
         A folder that is new, or holds nothing but this recipe's files, is replaced in one step; in a folder with
-        files of others every top-level entry is.
+        files of others every top-level entry is. Another run that publishes there is waited for.
 
         Args:
             delivery: What to put there.
             origin: Where a relative path starts.
             force: Overwrite files of others.
+            progress: Told of another run that is waited for.
 
         Raises:
             PublishError: Files of others are in the way, or the folder can't be written.
@@ -77,7 +82,11 @@ class FolderTarget(StrictModel):
         place: Path | str = self.path
         try:
             place = self._place(origin)
-            return self._put(delivery, place, force=force)
+            _check(place, delivery.files)
+            with in_turn(place, progress) as alone:
+                if alone:
+                    _clear(place, delivery, progress)
+                return _put(delivery, place, force=force)
         except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name, a full disk
             reason = getattr(error, "strerror", None) or error
             raise PublishError(f"publishing to {place} failed: {reason}", hint=_CORRECT) from None
@@ -89,35 +98,53 @@ class FolderTarget(StrictModel):
     def _place(self, origin: Path) -> Path:
         return (origin / Path(self.path).expanduser()).resolve()
 
-    def _put(self, delivery: Delivery, place: Path, *, force: bool) -> Receipt:
-        recipe, files = delivery.recipe, delivery.files
-        if place.exists() and not place.is_dir():
-            raise PublishError(f"{place} is a file, not a folder", hint=_CORRECT)
-        if any(path.resolve().is_relative_to(place) for path in files.values()):
-            raise PublishError(f"{place} holds the artifact itself", hint=_CORRECT)
-        wanted = {name: sha256_of(path) for name, path in files.items()}
-        known = _record(place, recipe)
-        earlier = known.files if known else {}
-        present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{record.FOLDER}/")}
-        if wanted == earlier and _unchanged(wanted, present) == set(wanted):
-            if known and known.definition != delivery.definition:
-                _write_record(place, delivery, wanted)
-            return Receipt(str(place), changed=False)
-        if not force:
-            _refuse_foreign(place, wanted, earlier, present)
-        ours = _unchanged(earlier, present)
-        if _holds_nothing_else(place, recipe, ours):
-            with replacing(place) as staging:
-                _copy(files, staging)
-                _write_record(staging, delivery, wanted)
-        else:
-            # A file of others with the same content stays theirs: it is in no receipt, and is never removed.
-            theirs = _unchanged(wanted, present) - set(earlier)
-            _replace_entries(place, files)
-            for name in ours - set(files):
-                (place / name).unlink(missing_ok=True)
-            _write_record(place, delivery, {name: digest for name, digest in wanted.items() if name not in theirs})
-        return Receipt(str(place), changed=True)
+
+def _check(place: Path, files: Mapping[str, Path]) -> None:
+    if place.exists() and not place.is_dir():
+        raise PublishError(f"{place} is a file, not a folder", hint=_CORRECT)
+    if any(path.resolve().is_relative_to(place) for path in files.values()):
+        raise PublishError(f"{place} holds the artifact itself", hint=_CORRECT)
+
+
+def _clear(place: Path, delivery: Delivery, progress: Progress | None) -> None:
+    """Put right what a killed run left between this recipe's files."""
+    known = _record(place, delivery.recipe)
+    names = {*delivery.files, *(known.digests if known else ())}
+    for entry in sorted({place / name.partition("/")[0] for name in names}):
+        recover(entry)
+        clear(entry, progress)
+    clear(place / record.place(delivery.recipe), progress)
+
+
+def _put(delivery: Delivery, place: Path, *, force: bool) -> Receipt:
+    recipe, files = delivery.recipe, delivery.files
+    wanted = {name: sha256_of(path) for name, path in files.items()}
+    goal = {name: {digest} for name, digest in wanted.items()}
+    earlier = _record(place, recipe) or Record(recipe, {})
+    present = {name: path for name, path in files_of(place).items() if not name.startswith(f"{record.FOLDER}/")}
+    there = _unchanged(goal, present)
+    # A file of others with the same content stays theirs: it is in no record, and is never removed.
+    theirs = there - set(earlier.digests)
+    ours = {name: digest for name, digest in wanted.items() if name not in theirs}
+    now = Record(recipe, ours, delivery.definition, delivery.outputs)
+    if (now.files, earlier.replacing) == (earlier.files, {}) and there == set(wanted):
+        if now != earlier:
+            _write(now, place)
+        return Receipt(str(place), changed=False)
+    if not force:
+        _refuse_foreign(place, goal, earlier.digests, present)
+    known = _unchanged(earlier.digests, present)
+    if _holds_nothing_else(place, recipe, known):
+        with replacing(place) as staging:
+            _copy(files, staging)
+            _write(replace(now, files=wanted), staging)
+    else:
+        _write(now.after(earlier), place)
+        _replace_entries(place, files)
+        for name in sorted(known - set(files)):
+            _remove(place, name)
+        _write(now, place)
+    return Receipt(str(place), changed=True)
 
 
 def _holds_nothing_else(place: Path, recipe: str, ours: Collection[str]) -> bool:
@@ -134,12 +161,15 @@ def _holds_nothing_else(place: Path, recipe: str, ours: Collection[str]) -> bool
     return True
 
 
-def _unchanged(known: Mapping[str, str], present: Mapping[str, Path]) -> set[str]:
-    return {name for name, digest in known.items() if name in present and sha256_of(present[name]) == digest}
+def _unchanged(known: Mapping[str, Collection[str]], present: Mapping[str, Path]) -> set[str]:
+    return {name for name, digests in known.items() if name in present and sha256_of(present[name]) in digests}
 
 
 def _refuse_foreign(
-    place: Path, wanted: Mapping[str, str], earlier: Mapping[str, str], present: Mapping[str, Path]
+    place: Path,
+    wanted: Mapping[str, Collection[str]],
+    earlier: Mapping[str, Collection[str]],
+    present: Mapping[str, Path],
 ) -> None:
     """Nothing may vanish but what this recipe put there: neither files of the same name nor others in our folders."""
     folders = {name.partition("/")[0] for name in wanted if "/" in name}
@@ -169,16 +199,17 @@ def _replace_entries(place: Path, files: Mapping[str, Path]) -> None:
 
 
 def _replace_file(source: Path, place: Path) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".partial", dir=place.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as target, source.open("rb") as content:
-            shutil.copyfileobj(content, target, 1 << 20)
-            target.flush()
-            os.fsync(target.fileno())
-        shutil.copymode(source, temporary)
-        Path(temporary).replace(place)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing_file(place) as target, source.open("rb") as content:
+        shutil.copyfileobj(content, target, 1 << 20)
+
+
+def _remove(place: Path, name: str) -> None:
+    """Remove a file, and the folders that it leaves empty."""
+    file = place / name
+    file.unlink(missing_ok=True)
+    with suppress(OSError):  # one that holds something
+        for folder in file.parents[: name.count("/")]:
+            folder.rmdir()
 
 
 def _copy(files: Mapping[str, Path], folder: Path) -> None:
@@ -189,8 +220,10 @@ def _copy(files: Mapping[str, Path], folder: Path) -> None:
 
 
 def _drift(known: Record, present: Mapping[str, Path]) -> Iterator[str]:
-    unchanged = _unchanged(known.files, present)
-    for name in sorted(set(known.files) - unchanged):
+    if known.replacing:
+        yield "a run that published there was killed"
+    unchanged = _unchanged(known.digests, present)
+    for name in sorted(set(known.digests) - unchanged):
         yield f"{name} was changed" if name in present else f"{name} is missing"
 
 
@@ -202,9 +235,8 @@ def _record(place: Path, recipe: str) -> Record | None:
         return None
 
 
-def _write_record(place: Path, delivery: Delivery, wanted: Mapping[str, str]) -> None:
-    file = place / record.place(delivery.recipe)
+def _write(known: Record, place: Path) -> None:
+    file = place / record.place(known.recipe)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{delivery.recipe}.partial")
-    temporary.write_text(Record(delivery.recipe, wanted, delivery.definition).text(), encoding="utf-8")
-    temporary.replace(file)
+    with replacing_file(file) as stream:
+        stream.write(known.text().encode())

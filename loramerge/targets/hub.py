@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ from loramerge.hub_errors import explained
 from loramerge.targets.hub_publication import Publication, State, state_of
 from loramerge.targets.hub_repository import Refs, Repository
 from loramerge.targets.target import Delivery, Live, Receipt
+
+if TYPE_CHECKING:
+    from loramerge.progress import Progress
 
 _REF = r"^[A-Za-z0-9_][A-Za-z0-9_+-]*(?:[./][A-Za-z0-9_+-]+)*$"
 _IN_WORDS = "a name of letters, digits, '_', '+' and '-', with single '.' or '/' between them"
@@ -95,6 +98,7 @@ class HubTarget(StrictModel):
             place,
             published=state.known is not None,
             definition=state.known.definition if state.known else None,
+            names=frozenset(state.known.files if state.known else ()),
             drift=tuple(state.drift),
             tag=self.tag if not self.create_pr else None,
             tagged=definition(refs.tags[self.tag]) if self.tag and self.tag in refs.tags else None,
@@ -106,18 +110,19 @@ class HubTarget(StrictModel):
             },
         )
 
-    def publish(self, delivery: Delivery, origin: Path, *, force: bool) -> Receipt:
+    def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Commit files to the repository.
 
         Args:
             delivery: What to commit.
             origin: Not used: a repository has no relative path.
             force: Replace files of others, and move a tag that names something else.
+            progress: Not used: others who commit at the same time are not waited for.
 
         Raises:
             PublishError: The Hub can't be reached or refuses, or holds what this recipe did not put there.
         """
-        del origin
+        del origin, progress
         from huggingface_hub import constants
 
         repository = Repository(self.repo, self.revision)

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
+from loramerge.patience import patiently
 from loramerge.targets import record
 from loramerge.targets.hub_repository import Content, Listed, Repository
-from loramerge.targets.patience import patiently
 from loramerge.targets.record import Record
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Publication:
         wanted = {name: Content.of(path) for name, path in sorted(delivery.files.items())}
         digests = {name: content.sha256 for name, content in wanted.items()}
         blobs = {name: content.blob for name, content in wanted.items()}
-        text = Record(recipe, digests, delivery.definition, blobs).text()
+        text = Record(recipe, digests, delivery.definition, delivery.outputs, blobs).text()
         return cls(repository, recipe, {**wanted, record.place(recipe): Content.of(text.encode())}, force)
 
     def state(self, commit: str) -> State:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.digest import git_blob_of, sha256_of
 from loramerge.errors import PublishError
-from loramerge.targets.patience import patiently
+from loramerge.patience import patiently
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationCopy

@@ -23,17 +23,41 @@ class Record:
         recipe: The recipe's name.
         files: Name → SHA-256.
         definition: What the files were made from, as the recipe layer has it; None if that is unknown.
+        outputs: Folders of the outputs that were meant; None if that is unknown.
         blobs: Name → id that git gives to the content, where the target's listings have those.
+        replacing: Name → every SHA-256 that a file may have while files are replaced one after the other. Only a run
+            that was killed leaves any.
     """
 
     recipe: str
     files: Mapping[str, str]
     definition: Mapping[str, Any] | None = None
+    outputs: tuple[str, ...] | None = None
     blobs: Mapping[str, str] = field(default_factory=dict)
+    replacing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def digests(self) -> Mapping[str, tuple[str, ...]]:
+        """Name → what the file may have: one SHA-256, or several where a run was killed."""
+        return {**self.replacing, **{name: (digest,) for name, digest in self.files.items()}}
+
+    def after(self, earlier: Record) -> Record:
+        """What to say on the way from an earlier record to this one: each file is as it was or as it shall be."""
+        known = {name: {*digests} for name, digests in earlier.digests.items()}
+        for name, digest in self.files.items():
+            known.setdefault(name, set()).add(digest)
+        return Record(self.recipe, {}, replacing={name: tuple(sorted(digests)) for name, digests in known.items()})
 
     def text(self) -> str:
         """The record as JSON; the same record is the same text."""
-        data = {"recipe": self.recipe, "files": self.files, "blobs": self.blobs, "definition": self.definition}
+        data = {
+            "recipe": self.recipe,
+            "files": self.files,
+            "blobs": self.blobs,
+            "definition": self.definition,
+            "outputs": self.outputs,
+            "replacing": self.replacing,
+        }
         kept = {key: value for key, value in data.items() if value or key == "files"}
         return json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -42,12 +66,14 @@ class Record:
         """Read what `text` wrote; None for anything else."""
         try:
             data = json.loads(text)
-            definition = data.get("definition")
+            definition, outputs = data.get("definition"), data.get("outputs")
             return cls(
                 str(data["recipe"]),
                 {str(name): str(digest) for name, digest in data["files"].items()},
                 definition if isinstance(definition, dict) else None,
+                None if outputs is None else tuple(map(str, outputs)),
                 {str(name): str(blob) for name, blob in data.get("blobs", {}).items()},
+                {str(name): tuple(map(str, digests)) for name, digests in data.get("replacing", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None

@@ -16,11 +16,13 @@ class Delivery:
         recipe: The recipe's name.
         files: Name in the target → where the file is now.
         definition: What the files were made from; the target keeps it, and compares nothing of it.
+        outputs: Folders of the outputs that the files belong to; kept as well.
     """
 
     recipe: str
     files: Mapping[str, Path]
     definition: Mapping[str, Any] | None = None
+    outputs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Live:
         note: What else is to be said where nothing is.
         published: Whether the recipe was ever published there.
         definition: What the files there were made from; None if that is unknown.
+        names: Files that were published there.
         drift: What is no longer as it was published, in words.
         tag: The target's tag; None if it has none.
         tagged: What the tagged files were made from; None if the tag is missing or names something else.
@@ -60,6 +63,7 @@ class Live:
     note: str = ""
     published: bool = False
     definition: Mapping[str, Any] | None = None
+    names: frozenset[str] = frozenset()
     drift: tuple[str, ...] = ()
     tag: str | None = None
     tagged: Mapping[str, Any] | None = None

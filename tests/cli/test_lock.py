@@ -92,6 +92,38 @@ def test_every_recipe_of_a_folder_is_checked(recipe, here, models, move):
     assert result.stdout == "other.lock.yaml: unchanged\n"
 
 
+def test_a_lock_stands_for_its_recipe(recipe, here, move):
+    invoke("lock", "small.yaml")
+    result = invoke("lock", "--check", "small.lock.yaml", "small.yaml")
+    assert (result.exit_code, result.stdout) == (ExitCode.DONE, "small.lock.yaml: unchanged\n")
+    move()
+    assert invoke("lock", "--check", "small.lock.yaml").exit_code == ExitCode.BAD_SOURCE
+
+
+def test_a_lock_of_a_recipe_with_the_short_ending(recipe, here):
+    recipe.rename(here / "short.yml")
+    assert invoke("lock", "short.yml").stdout == "short.lock.yaml: wrote\n"
+    assert invoke("lock", "--check", "short.lock.yaml").stdout == "short.lock.yaml: unchanged\n"
+
+
+def test_a_lock_without_its_recipe(recipe, here):
+    invoke("lock", "small.yaml")
+    recipe.unlink()
+    result = invoke("lock", "--check", "small.lock.yaml")
+    assert result.exit_code == ExitCode.USAGE
+    assert "error: small.lock.yaml is the lock of small.yaml, which is not there" in result.stderr
+
+
+def test_recipes_without_a_lock_are_passed_over_when_asked_to(recipe, here, models):
+    invoke("lock", "small.yaml")
+    write_recipe(here, name="other", base=models.base, loras={"glow": "glow.safetensors"})
+    assert invoke("lock", ".", "--check").exit_code == ExitCode.BAD_SOURCE
+    result = invoke("lock", ".", "--check", "--if-locked")
+    assert (result.exit_code, result.stdout) == (ExitCode.DONE, "small.lock.yaml: unchanged\n")
+    assert invoke("lock", "other.yaml", "--if-locked").output == ""
+    assert not (here / "other.lock.yaml").exists()
+
+
 def test_as_json(recipe, move, parsed):
     facts = {"recipe": "small.yaml", "lock": "small.lock.yaml", "changes": []}
     result = invoke("lock", "small.yaml", "--check", "--json")

@@ -55,7 +55,7 @@ def test_as_json(made, damaged, parsed):
     ]  # fmt: skip
     assert good == {
         "artifact": str(made / "out" / "small"), "verified": True, "recipe": "small", "files": 5, "findings": [],
-        "rebuilt": None,
+        "left_out": [], "signature": None, "rebuilt": None,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from hub import routes_account, routes_commit, routes_files, routes_listing, routes_refs
+from hub import routes_account, routes_commit, routes_files, routes_listing, routes_oauth, routes_refs
 from hub.faults import Fault, Injection
 from hub.http import Answer, RefusedError, Request
 from hub.store import Repository, Store
@@ -22,6 +22,7 @@ ROUTES = (
     *routes_refs.ROUTES,
     *routes_commit.ROUTES,
     *routes_files.ROUTES,
+    *routes_oauth.ROUTES,
 )
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: closing sends a reset
 

@@ -39,12 +39,16 @@ class Commit:
 
 @dataclass
 class Repository:
-    """Commits by id, and refs (`refs/heads/main`) that name them. `admitted` may read it although it is gated."""
+    """Commits by id, and refs (`refs/heads/main`) that name them.
+
+    `admitted` may read it although it is gated; where it is `trusted`, a CI may publish without a token of its own.
+    """
 
     kind: str
     name: str
     private: bool = False
     gated: bool = False
+    trusted: bool = False
     admitted: set[str] = field(default_factory=set)
     commits: dict[str, Commit] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hub.environment import CACHE
 from hub.example import FILES, OWNER, REPO, SHA256, STRANGER, WEIGHTS
+from hub.faults import Status
 
 from loramerge.digest import FileDigest
 from loramerge.errors import SourceError
@@ -138,8 +139,21 @@ def test_a_wrong_token(repository, monkeypatch):
 
 
 def test_a_revision_that_does_not_exist(repository):
-    with pytest.raises(SourceError, match="has no revision v2"):
+    with pytest.raises(SourceError, match="has no revision v2") as raised:
         locate(revision="v2")
+    assert "give a branch, a tag or a commit" in raised.value.hint
+
+
+def test_a_revision_with_a_mistake_in_it(hub, repository):
+    repository.refs["refs/tags/v1.0-final"] = repository.head
+    for wrong, right in {"mian": "main", "v1.0-fnal": "v1.0-final"}.items():
+        with pytest.raises(SourceError, match=f"has no revision {wrong}") as raised:
+            locate(revision=wrong)
+        assert raised.value.hint == f"did you mean {right}?"
+    hub.inject("GET", "/refs", Status(500), times=99)
+    with pytest.raises(SourceError, match="has no revision mian") as raised:
+        locate(revision="mian")
+    assert "give a branch" in raised.value.hint
 
 
 def test_a_file_that_does_not_exist(repository):

@@ -1,4 +1,6 @@
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hub.environment import CACHE
@@ -19,30 +21,115 @@ def read(located, name):
     return (located.fetch([name]) / name).read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("fault", "message", "hint"),
-    [
-        (Status(403), "the Hub forbids reading", "a token that may read it"),
-        (Status(429), "rate limit", "try again later"),
-        (Status(429, {"Retry-After": "30"}), "rate limit", "try again in 30 s"),
-        (Status(500), r"the Hub failed \(500\)", "try again later"),
-        (Status(503), r"the Hub failed \(503\)", "try again later"),
-        (Status(418), r"refuses the request \(418\)", "HF_ENDPOINT"),
-        (NotAHub(), "did not answer as a Hub does", "HF_ENDPOINT"),
-        (Truncated(), "can't reach the Hub", "try again"),
-        (Reset(), "can't reach the Hub", "try again"),
-        (Slow(4), "did not answer in time", "HF_HUB_DOWNLOAD_TIMEOUT"),
-    ],
-    ids=repr,
-)
-def test_while_listing(hub, repository, monkeypatch, fault, message, hint):
+@pytest.fixture(autouse=True)
+def waits(hub, monkeypatch):
+    """Seconds that were waited for between tries; nobody waits here."""
+    waited = []
+    monkeypatch.setattr("loramerge.patience.sleep", waited.append)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", 0.5)
     monkeypatch.setenv("HF_TOKEN", OWNER)
-    hub.inject("GET", "^/api/models/", fault)
+    hasty = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})  # the client's own patience; not the Hub's
+    for module in ("utils._http", "file_download"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.time", hasty)
+    return waited
+
+
+GATED = Status(403, {"X-Error-Code": "GatedRepo"})
+NO_REPOSITORY = Status(404, {"X-Error-Code": "RepoNotFound"})
+BUSY = Status(429, {"Retry-After": "30"})
+
+# Faults that waiting may mend: one of them is not noticed, and if they do not end, the message says so.
+PASSING = [
+    (Status(429), "rate limit", "try again later"),
+    (BUSY, "rate limit", "try again in 30 s"),
+    (Status(500), r"the Hub failed \(500\)", "try again later"),
+    (Status(503), r"the Hub failed \(503\)", "try again later"),
+    (Truncated(), "can't reach the Hub", "try again"),
+    (Reset(), "can't reach the Hub", "try again"),
+    (Slow(1), "did not answer in time", "HF_HUB_DOWNLOAD_TIMEOUT"),
+]
+# Faults that no waiting mends: they are told at once.
+LASTING = [
+    (Status(401), "does not accept the token", "HF_TOKEN"),
+    (Status(403), "the Hub forbids reading", "a token that may read it"),
+    (NO_REPOSITORY, "does not exist or is private", "check the name"),
+    (GATED, "is gated", "accept its conditions"),
+    (Status(412), r"refuses the request \(412\)", "HF_ENDPOINT"),
+    (Status(416), r"refuses the request \(416\)", "HF_ENDPOINT"),
+    (Status(418), r"refuses the request \(418\)", "HF_ENDPOINT"),
+]
+
+
+def refused(message, hint, call):
     with pytest.raises(SourceError, match=message) as raised:
-        locate()
+        call()
     assert hint in raised.value.hint
-    assert FILE in raised.value.message
+    assert raised.value.message.startswith(f"{FILE}: ")
+    assert raised.value.exit_code == 4
     assert OWNER not in str(raised.value)
+    assert not kept()
+
+
+def kept():
+    """Weights in the cache, whole or in part."""
+    return [path for path in CACHE.rglob("*") if path.is_file() and path.stat().st_size > 1000]
+
+
+passing = pytest.mark.parametrize(("fault", "message", "hint"), PASSING, ids=repr)
+lasting = pytest.mark.parametrize(("fault", "message", "hint"), LASTING, ids=repr)
+while_downloading = pytest.mark.parametrize("call", [("HEAD", "/resolve/"), ("GET", "^/_content/")], ids=str)
+
+
+@pytest.mark.parametrize("fault", [fault for fault, *_ in PASSING], ids=repr)
+def test_once_while_listing(hub, repository, waits, fault):
+    hub.inject("GET", "^/api/models/", fault)
+    assert read(locate(), "ikea.safetensors") == WEIGHTS
+    assert waits == [30.0 if fault is BUSY else 1.0]
+
+
+@passing
+def test_always_while_listing(hub, repository, waits, fault, message, hint):
+    hub.inject("GET", "^/api/models/", fault, times=99)
+    refused(message, hint, locate)
+    assert len(waits) == 4
+
+
+@while_downloading
+@pytest.mark.parametrize("fault", [fault for fault, *_ in PASSING], ids=repr)
+def test_once_while_downloading(hub, repository, fault, call):
+    located = locate()
+    hub.inject(*call, fault)
+    assert read(located, "ikea.safetensors") == WEIGHTS
+
+
+@passing
+def test_always_while_downloading(hub, repository, fault, message, hint):
+    located = locate()
+    hub.inject("GET", "^/_content/", fault, times=999)
+    refused(f"{message}|the connection broke off", hint, lambda: located.fetch(located.files))
+
+
+@lasting
+def test_told_at_once_while_listing(hub, repository, waits, fault, message, hint):
+    hub.inject("GET", "^/api/models/", fault)
+    refused(message, hint, locate)
+    assert waits == []
+
+
+@while_downloading
+@lasting
+def test_told_at_once_while_downloading(hub, repository, waits, fault, message, hint, call):  # a table
+    located = locate()
+    hub.inject(*call, fault)
+    refused(message, hint, lambda: located.fetch(located.files))
+    assert waits == []
+
+
+def test_no_hub(hub, repository, waits):
+    hub.inject("GET", "^/api/models/", NotAHub())
+    refused("did not answer as a Hub does", "HF_ENDPOINT", locate)
+    assert waits == []
 
 
 def test_nobody_there(hub, repository):

@@ -12,6 +12,7 @@ import pytest
 import tiny
 from canonical import files_of
 from hub.environment import CACHE
+from secrets_scan import on_purpose
 
 from loramerge import lock as locks
 from loramerge import lock_sources, read_recipe, run
@@ -152,7 +153,8 @@ def test_a_token_in_an_address_stays_out(tmp_path):
     address = "https://example.com/ink.safetensors?token=secret"
     file = lora(tmp_path, 0, "ink.safetensors")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    recipe = read_recipe(write_recipe(tmp_path, loras=[{"name": "ink", "source": address, "sha256": digest}]))
+    loras = [{"name": "ink", "source": address, "sha256": digest}]
+    recipe = read_recipe(on_purpose(write_recipe(tmp_path, loras=loras)))
     base = Located("base", None, ("unet/config.json",), lambda _: tiny.folder("sd15"))
     ink = Located(address, None, ("ink.safetensors",), lambda _: tmp_path)
     loras = (ResolvedLora(recipe.loras[0], ink, ink.files),)

@@ -274,7 +274,7 @@ def test_a_pull_request_that_is_open(recipe, hub, monkeypatch):
 
 def test_a_hub_that_can_not_be_reached(recipe, hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("loramerge.targets.patience.sleep", lambda _: None)
+    monkeypatch.setattr("loramerge.patience.sleep", lambda _: None)
     with pytest.raises(PublishError, match="can't reach the Hub"):
         plan(recipe(publish=[HUB]))
 

@@ -1,6 +1,10 @@
+import json
+import os
+
 import pytest
 
-from loramerge.digest import files_of
+from loramerge import atomic
+from loramerge.digest import files_of, sha256_of
 from loramerge.errors import PublishError
 from loramerge.targets import FolderTarget
 from loramerge.targets.target import Delivery
@@ -134,3 +138,85 @@ def test_a_path_that_can_not_be_written_is_a_publishing_error(files, place):
     with pytest.raises(PublishError) as error:
         put(files, place)
     assert error.value.exit_code == 7
+
+
+# --- runs that were killed
+
+
+@pytest.fixture
+def shared(place):
+    """A folder with a file of others: its entries are replaced one after the other."""
+    place.mkdir()
+    (place / "theirs").write_text("theirs")
+    return place
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def killed(monkeypatch, files, place, renames):
+    """Publish, and end after so many renames."""
+    left = iter(range(renames))
+    real = atomic.Path.replace
+
+    def replace(path, target):
+        if next(left, None) is None:
+            raise Killed
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.Path, "replace", replace)
+        with pytest.raises(Killed):
+            put(files, place)
+
+
+def receipt(place):
+    return json.loads((place / ".loramerge" / "mine.json").read_text())
+
+
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_receipt_claims_nothing_that_is_not_there(files, shared, monkeypatch, renames):
+    put({"a": files["mine.safetensors"], "b": files["mine.safetensors"]}, shared)
+    killed(monkeypatch, {"a": files["peft/config.json"], "b": files["peft/config.json"]}, shared, renames)
+    assert receipt(shared)["files"] == {}
+    both = sorted(sha256_of(files[name]) for name in ("mine.safetensors", "peft/config.json"))
+    assert receipt(shared)["replacing"] == {"a": both, "b": both}
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_after_a_killed_run_everything_of_ours_can_still_be_replaced(files, shared, monkeypatch, renames):
+    put({"a": files["mine.safetensors"], "gone": files["mine.safetensors"]}, shared)
+    killed(monkeypatch, {"a": files["peft/config.json"], "b": files["peft/config.json"]}, shared, renames)
+    assert put({"a": files["peft/model.safetensors"], "b": files["peft/model.safetensors"]}, shared).changed
+    assert seen(shared) == {"a": "3", "b": "3", "theirs": "theirs"}
+    assert "replacing" not in receipt(shared)
+
+
+def test_leftovers_of_a_killed_run_are_removed(files, shared):
+    put(files, shared)
+    for name in (".mine.safetensors.abcdefgh.partial", ".loramerge/.mine.json.abcdefgh.partial"):
+        (shared / name).write_text("half")
+    (shared / ".theirs.abcdefgh.partial").write_text("of another program")
+    assert not put(files, shared).changed
+    assert sorted(os.listdir(shared)) == [  # noqa: PTH208  # hidden ones too
+        ".loramerge",
+        ".theirs.abcdefgh.partial",
+        "mine.safetensors",
+        "peft",
+        "theirs",
+    ]
+    assert os.listdir(shared / ".loramerge") == ["mine.json"]  # noqa: PTH208  # hidden ones too
+
+
+def test_a_file_of_others_with_the_same_content_is_no_reason_to_write_again(files, shared):
+    (files["mine.safetensors"].parent / "same").write_text("theirs")
+    same = {"theirs": files["mine.safetensors"].parent / "same", "x": files["mine.safetensors"]}
+    assert put(same, shared).changed
+    assert not put(same, shared).changed
+
+
+def test_folders_that_become_empty_go_away(files, shared):
+    put(files, shared)
+    put({"mine.safetensors": files["mine.safetensors"]}, shared)
+    assert not (shared / "peft").exists()

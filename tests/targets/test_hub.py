@@ -32,10 +32,10 @@ def files(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def waits(monkeypatch):
+def waits(hub, monkeypatch):  # after `hub`, which waits for nobody either
     """Seconds that were waited for between tries; nobody waits here."""
     waited = []
-    monkeypatch.setattr("loramerge.targets.patience.sleep", waited.append)
+    monkeypatch.setattr("loramerge.patience.sleep", waited.append)
     monkeypatch.setenv("HF_TOKEN", OWNER)
     return waited
 

@@ -1,0 +1,113 @@
+"""A disk that is full or read-only: told in words, nothing lost, nothing half there."""
+
+import math
+import os
+import resource
+import shutil
+import subprocess
+import sys
+
+import foreign
+import pytest
+import tiny
+from command_line import process, write_recipe
+
+from loramerge import verify
+from loramerge.digest import files_of, sha256_of
+
+PAGE = 4096
+SCRIPT = """
+mount -t tmpfs -o size="$SIZE" none "$DISK" && cp -a "$BEFORE"/. "$DISK"/ || exit 99
+if [ -n "$READ_ONLY" ]; then mount -o remount,ro "$DISK" || exit 99; fi
+"$@"
+code=$?
+cp -a "$DISK"/. "$AFTER"/
+exit $code
+"""
+UNSHARE = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+
+
+def has_namespaces():
+    try:
+        done = subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+needs_a_disk = pytest.mark.skipif(not has_namespaces(), reason="a file system of its own can't be mounted here")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
+    for seed, name in enumerate("ab"):
+        pairs = foreign.random_lora(tiny.sd15(), rank=16, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
+        foreign.write_diffusers(pairs, tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    """Where the small file system is seen; what is on it at first, and in the end."""
+    for name in ("disk", "before", "after"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name.upper(), str(tmp_path / name))
+    return tmp_path / "disk"
+
+
+def recipe(folder, weight=1.0, **more):
+    loras = {"a": {"source": "a.safetensors", "weight": weight}, "b": "b.safetensors"}
+    return write_recipe(folder, base="base", loras=loras, license="mit", **more)
+
+
+def run_on(disk, *arguments, free, read_only=False, **env):
+    """Run the program with so many free bytes on a file system that holds what `before` does."""
+    used = sum(math.ceil(path.stat().st_size / PAGE) * PAGE for path in files_of(disk.with_name("before")).values())
+    settings = {"SIZE": str(used + free), "READ_ONLY": "1" if read_only else "", **env}
+    command = [*UNSHARE, SCRIPT, "sh", sys.executable, "-m", "loramerge", *map(str, arguments), "--device", "cpu"]
+    return subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+
+
+def digests(folder):
+    return {name: sha256_of(path) for name, path in files_of(folder).items()}
+
+
+@needs_a_disk
+@pytest.mark.parametrize(
+    ("free", "read_only", "reason"),
+    [(2 * PAGE, False, "No space left on device"), (0, True, "Read-only")],
+)
+def test_the_artifact_s_place(folder, disk, free, read_only, reason):
+    before = folder / "before" / "small"
+    process("run", recipe(folder), "--out", before, "--device", "cpu")
+    done = run_on(disk, "run", recipe(folder, 0.5), "--out", disk / "small", free=free, read_only=read_only)
+    assert done.returncode == 1, done.stderr
+    assert f"error: {disk}" in done.stderr
+    assert f"can't be written: {reason}" in done.stderr
+    assert digests(folder / "after") == digests(folder / "before")
+    verify(folder / "after" / "small")
+
+
+@needs_a_disk
+def test_the_hub_s_cache(hub, folder, disk):
+    hub.repository("me/a", {"a.safetensors": (folder / "a.safetensors").read_bytes()})
+    remote = write_recipe(folder, base="base", loras={"a": "hf://me/a/a.safetensors"})
+    done = run_on(disk, "run", remote, free=PAGE, HF_HUB_CACHE=str(disk / "hub"))
+    assert done.returncode == 4, done.stderr
+    assert f"hf://me/a/a.safetensors: can't keep the file in {disk / 'hub'}: No space left on device" in done.stderr
+    assert "HF_HUB_CACHE" in done.stderr
+    assert not (folder / "dist").exists()
+    assert not [path for path in files_of(folder / "after").values() if path.suffix == ".safetensors"]
+
+
+def test_files_that_may_not_grow(folder):
+    out = folder / "out"
+    process("run", recipe(folder), "--out", out, "--device", "cpu")
+    before = digests(out)
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE, PAGE))}
+    done = process("run", recipe(folder, 0.5), "--out", out, "--device", "cpu", **limit)
+    assert done.returncode == 1, done.stderr
+    assert "File too large" in done.stderr
+    assert digests(out) == before
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
