@@ -33,6 +33,7 @@ bench: $(STAMP)  ## measure against PEFT, both sides in one run
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/sdxl_cat.py
 	$(BIN)/python tests/bench/fuse.py
+	$(BIN)/python tests/bench/combine.py --quick
 
 pictures: quickstart  ## make the README's pictures again
 	cp dist/quickstart/preview/preview.png .github/pictures/quickstart.png

@@ -45,7 +45,9 @@ def report(
         "fidelity": {
             component: {
                 "error": total(modules),
-                "modules": {module: _module(entry) for module, entry in modules.items()},
+                "modules": {
+                    module: _module(entry) | _retained(combined, component, module) for module, entry in modules.items()
+                },
             }
             for component, modules in combined.fidelity.items()
         },
@@ -115,3 +117,9 @@ def _module(entry: ModuleFidelity) -> dict[str, Any]:
         "target_norm": entry.target,
         "error": entry.error,
     }
+
+
+def _retained(combined: Combined, component: str, module: str) -> dict[str, float]:
+    """The share of the combined delta's energy that its rank keeps, where it was cut to one."""
+    kept = combined.retained_energy.get(component, {}).get(module)
+    return {} if kept is None else {"retained_energy": kept}

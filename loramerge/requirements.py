@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from loramerge.errors import MismatchError
+from loramerge.errors import MismatchError, UsageError
 from loramerge.methods.method import SvdParameters
+from loramerge.methods.rank import EnergyRank
 from loramerge.words import by
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter, Modules
+    from loramerge.adapter import Adapter
     from loramerge.base import Base
-    from loramerge.engines.peft import Part
+    from loramerge.merging import Part
     from loramerge.methods import Method
 
 _FULL_DELTA = "use `cat`, which is exact at any mix of ranks, or `svd`"
@@ -73,30 +74,45 @@ def check_several(names: Sequence[str], method: Method) -> None:
         )
 
 
-def check_parts(component: str, names: Sequence[str], parts: Sequence[Part], base: Base, method: Method) -> None:
+def check_reference(method: Method) -> None:
+    """Refuse to leave to PEFT what it does not do.
+
+    Raises:
+        UsageError: Another engine, or a rank that PEFT does not know.
+    """
+    if method.engine != "peft":
+        raise UsageError(
+            f"the reference is PEFT's own merge, and the recipe says `engine: {method.engine}`",
+            hint="add --set merge.engine=peft",
+        )
+    if isinstance(method, SvdParameters) and isinstance(method.svd_rank, EnergyRank):
+        raise UsageError("PEFT chooses no rank by energy", hint="give svd_rank as a number, `sum` or `max`")
+
+
+def check_parts(component: str, parts: Sequence[Part], base: Base, method: Method, *, reference: bool) -> None:
     """Check the LoRAs of one component against the combination type.
 
     Args:
         component: Its name.
-        names: Of the LoRAs, in the order of `parts`.
-        parts: What each of them has there.
+        parts: What each LoRA has there.
         base: Has the shapes.
         method: With its parameters.
+        reference: Whether PEFT's own decomposition is used.
 
     Raises:
         MismatchError: Unequal ranks for a factor-wise type, or a rank that a module can't hold.
     """
     if method.factor_wise:
-        _check_equal_ranks(component, names, parts, method)
-    if method.decomposes and len(parts) > 1:
-        _check_convolutions(component, [part.modules for part in parts], base, method)
+        _check_equal_ranks(component, parts, method)
+    if isinstance(method, SvdParameters) and len(parts) > 1:
+        by_peft = reference or (method.engine == "peft" and method.decomposed_by_peft)
+        if by_peft or isinstance(method.svd_rank, int):
+            _check_convolutions(component, parts, base, method)
 
 
-def _check_equal_ranks(component: str, names: Sequence[str], parts: Sequence[Part], method: Method) -> None:
+def _check_equal_ranks(component: str, parts: Sequence[Part], method: Method) -> None:
     for module in sorted({module for part in parts for module in part.modules}):
-        ranks = {
-            name: part.modules[module].rank for name, part in zip(names, parts, strict=True) if module in part.modules
-        }
+        ranks = {part.name: part.modules[module].rank for part in parts if module in part.modules}
         if len(set(ranks.values())) > 1:
             seen = " and ".join(f"{rank} ({name})" for name, rank in ranks.items())
             raise MismatchError(
@@ -105,16 +121,16 @@ def _check_equal_ranks(component: str, names: Sequence[str], parts: Sequence[Par
             )
 
 
-def _check_convolutions(component: str, modules: Sequence[Modules], base: Base, method: Method) -> None:
-    chosen = method.svd_rank if isinstance(method, SvdParameters) else None
-    rank = chosen or max(pair.rank for part in modules for pair in part.values())
+def _check_convolutions(component: str, parts: Sequence[Part], base: Base, method: SvdParameters) -> None:
+    modules = [part.modules for part in parts]
+    ranks = [max(pair.rank for pair in part.values()) for part in modules]
+    rank = method.most(ranks, max(ranks)) or max(ranks)
     for module in sorted({module for part in modules for module in part}):
         shape = base.components[component].modules[module]
         largest = min(shape[0], math.prod(shape[1:]))
         if len(shape) > 2 and rank > largest:  # noqa: PLR2004  # a convolution: PEFT's reshape fails there
             raise MismatchError(
-                f"`{method.combination_type}` can't give {component}.{module} ({by(shape)}) "
-                f"rank {rank}: it can hold {largest}",
+                f"the decomposition can't give {component}.{module} ({by(shape)}) rank {rank}: it can hold {largest}",
                 hint=f"set svd_rank to {largest} or less, or use `cat`",
             )
 

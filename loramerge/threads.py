@@ -29,12 +29,16 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def workers() -> ThreadPoolExecutor:
-    """A worker for each core that computes on one thread: modules side by side, the same bytes for any number."""
+def workers(count: int | None = None) -> ThreadPoolExecutor:
+    """Workers that compute on one thread each: modules side by side, the same bytes for any number of workers.
+
+    Args:
+        count: How many; one for each core by default.
+    """
     import torch
 
     # OpenMP keeps its number of threads per thread, so each worker has to be told.
-    return ThreadPoolExecutor(os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(count or os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def in_order(

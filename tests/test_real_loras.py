@@ -10,9 +10,11 @@ import truth
 from canonical import deltas_of
 from diffusers import UNet2DConditionModel
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
-from loramerge import LoramergeError, load_adapter, load_base, read_recipe, run
+from loramerge import Adapter, LoramergeError, WeightedAdapter, combine, load_adapter, load_base, read_recipe, run
+from loramerge.methods import Merge
 
 NAMES = ("pokemon", "rick-and-morty", "portrait")
 WEIGHTS = (0.5, 0.8, 0.6)
@@ -125,3 +127,42 @@ def test_a_lora_for_another_family_is_named_with_shapes_and_family(base, tmp_pat
 def test_a_family_is_guessed_without_a_base():
     adapter = load_adapter(str(shared_data.lora("sd15-portrait.safetensors")))
     assert len(adapter) == 128
+
+
+@pytest.mark.parametrize("combination_type", ["cat", "linear", "ties", "magnitude_prune", "svd", "ties_svd"])
+def test_the_factored_engine_gives_what_peft_gives(combination_type, base):
+    density = {"density": 0.5} if "ties" in combination_type or "prune" in combination_type else {}
+    few = {
+        name: Adapter(
+            {
+                component: {module: pair for module, pair in modules.items() if "mid_block" in module}
+                for component, modules in adapter.components.items()
+            }
+        )
+        for name, adapter in adapters(base).items()
+    }
+    loras = [
+        WeightedAdapter(name, adapter, weight) for (name, adapter), weight in zip(few.items(), WEIGHTS, strict=True)
+    ]
+    chosen = {
+        engine: TypeAdapter(Merge).validate_python({"combination_type": combination_type, "engine": engine, **density})
+        for engine in ("factored", "peft")
+    }
+    ours = combine(loras, base, chosen["factored"], device="cpu").adapter
+    theirs = combine(loras, base, chosen["peft"], device="cpu", reference=True).adapter
+    assert len(ours) == 8
+    tolerance = 1e-5 if combination_type.endswith("svd") else 1e-6
+    assert truth.relative_error(deltas_of(ours), deltas_of(theirs)) <= tolerance
+
+
+@pytest.mark.parametrize("combination_type", ["svd", "ties_svd"])
+def test_the_energy_of_real_loras_says_which_rank_they_need(combination_type, base, tmp_path):
+    density = ", density: 0.5" if combination_type == "ties_svd" else ""
+    rank = "svd_rank: {energy: 0.9, max: 10}"
+    merge = f"{{combination_type: {combination_type}, engine: factored, {rank}{density}}}"
+    result = run(recipe(tmp_path, merge=merge), out=tmp_path / "out", device="cpu")
+    ranks = {pair.rank for _, _, pair in result.merged}
+    assert len(ranks) > 1
+    assert max(ranks) <= 10
+    again = load_adapter(str(result.artifact / "kohya" / "three-styles.safetensors"), base)
+    assert truth.relative_error(deltas_of(again), deltas_of(result.merged)) <= 1e-6

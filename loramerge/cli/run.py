@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--rebuild", is_flag=True, help="Make and publish also what is up to date.")
 @click.option("--force", is_flag=True, help="Replace whatever is in the way, at DIR and where it is published.")
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
+@click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
 @click.option("-k", "--keep-going", is_flag=True, help="Go on with the other recipes when one fails.")
 @click.option(
     "--sign",
@@ -81,6 +82,7 @@ class _Settings:
     rebuild: bool
     force: bool
     no_publish: bool
+    reference: bool
     keep_going: bool
     sign: str | None
     as_json: bool
@@ -153,6 +155,7 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
                 out=place,
                 device=settings.device,
                 force=settings.force,
+                reference=settings.reference,
                 targets=everywhere if settings.rebuild else planned.publishes_to,
                 sign=settings.sign,
                 progress=watcher,

@@ -1,41 +1,35 @@
 """PEFT's own merge: a PeftModel with one adapter per LoRA, and `add_weighted_adapter`.
 
 The base's weights play no part in it, so the model is built without them: every parameter is one zero, expanded to
-its shape with stride 0. Results are those of the same call on the real base.
+its shape with stride 0. Results are those of the same call on the real base. One step of PEFT's is replaced by an exact
+and faster one, unless the reference is asked for: the decomposition of the combined delta.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from loramerge.adapter import LowRank, Modules
+from loramerge.adapter import LowRank
+from loramerge.factorisation import of_matrix, of_product, stacked
+from loramerge.merging import Merged, Part
+from loramerge.methods import Svd
+from loramerge.methods.method import SvdParameters
+from loramerge.threads import one_thread
 from loramerge.upstream import quiet
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from loramerge.base import Component
     from loramerge.methods import Method
 
 _MERGED = "merged"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One LoRA's share in a component.
-
-    Attributes:
-        modules: Its pairs; those that weigh nothing are absent.
-        weights: The weight of each of them.
-    """
-
-    modules: Modules
-    weights: Mapping[str, float]
+_RETAINED = "_loramerge_retained_energy"
 
 
 def merge_component(
@@ -46,7 +40,8 @@ def merge_component(
     seed: int,
     device: str,
     advance: Callable[[], None] = lambda: None,
-) -> dict[str, LowRank]:
+    reference: bool = False,
+) -> dict[str, Merged]:
     """Merge the LoRAs of one component.
 
     Modules are visited in the order in which the architecture defines them, as PEFT does; the generator is seeded
@@ -59,6 +54,7 @@ def merge_component(
         seed: Of torch's global generator, which DARE draws from.
         device: `cpu` or `cuda`.
         advance: Called after each LoRA and after the merge.
+        reference: Leave every step to PEFT, its decomposition as well.
 
     Returns:
         The merged pair of every module that any LoRA touches, float32 on the CPU.
@@ -72,8 +68,11 @@ def merge_component(
         # A density of 1 prunes nothing, and PEFT warns that it does not.
         warnings.filterwarnings("ignore", message="The density 1.0 is greater than or equal to 1")
         shared = [_shared_weight(part) for part in parts]
+        if isinstance(method, SvdParameters) and not (reference or method.decomposed_by_peft):
+            model.base_model.__class__ = _exact_lora_model()
+            model.base_model.method = method
         model.base_model.add_weighted_adapter(
-            names, [1.0 if weight is None else weight for weight in shared], _MERGED, **method.peft_arguments()
+            names, [1.0 if weight is None else weight for weight in shared], _MERGED, **_arguments(parts, method)
         )
     advance()
     merged = {}
@@ -84,10 +83,77 @@ def merge_component(
             # `cat` allocates for all LoRAs everywhere: rows beyond those that touch this module are zeros.
             used = sum(part.modules[module].rank for part in parts if module in part.modules)
             down, up = down[:used], up[:, :used]
-        merged[module] = LowRank(
-            down.to("cpu", torch.float32), up.to("cpu", torch.float32), float(layer.scaling[_MERGED])
-        )
+        pair = LowRank(down.to("cpu", torch.float32), up.to("cpu", torch.float32), float(layer.scaling[_MERGED]))
+        merged[module] = Merged(pair, getattr(layer, _RETAINED, None))
     return merged
+
+
+def _arguments(parts: Sequence[Part], method: Method) -> dict[str, object]:
+    arguments = method.peft_arguments()
+    if isinstance(method, SvdParameters):
+        # One rank for all modules is all that PEFT knows: room enough for each.
+        ranks = list(map(_largest, parts))
+        arguments["svd_rank"] = method.most(ranks, max(ranks))
+    return arguments
+
+
+@cache
+def _exact_lora_model() -> Any:
+    """PEFT's LoraModel with another decomposition: of the stacked factors, or of a Gram matrix of the delta.
+
+    Both are in float64, keep to one thread, and give ranks module by module. What precedes the decomposition is what
+    PEFT computes, with the same random numbers.
+    """
+    import torch
+    from peft import LoraModel
+
+    class ExactLoraModel(LoraModel):  # type: ignore[misc]  # peft is untyped here
+        method: Any
+
+        def _svd_generalized_task_arithmetic_weighted_adapter(
+            self,
+            combination_type: str,
+            adapters: Sequence[str],
+            weights: Sequence[float],
+            new_rank: int,
+            target: Any,
+            target_lora_A: Tensor,  # noqa: N803  # PEFT's
+            target_lora_B: Tensor,  # noqa: N803  # PEFT's
+            *parameters: object,
+            **settings: object,
+        ) -> tuple[Tensor, Tensor]:
+            del combination_type, parameters, settings
+            there = [(name, weight) for name, weight in zip(adapters, weights, strict=True) if name in target.lora_A]
+            pairs = [
+                LowRank(target.lora_A[name].weight.data, target.lora_B[name].weight.data, target.scaling[name])
+                for name, _ in there
+            ]
+            most = self.method.most([pair.rank for pair in pairs], new_rank)
+            with one_thread():
+                product = stacked(pairs, [weight for _, weight in there])
+                if isinstance(self.method, Svd):
+                    found = of_product(*product, most)
+                else:
+                    deltas = (target.get_delta_weight(name) for name, _ in there)
+                    combined = self.method.combine(deltas, [weight for _, weight in there], _bernoulli)
+                    found = of_matrix(combined.flatten(1), most, product)
+                up, down, retained = self.method.cut(found, most)
+            setattr(target, _RETAINED, retained)
+            rank = up.shape[1]
+            return (
+                down.to(torch.float32).reshape(rank, *target_lora_A.shape[1:]),
+                up.to(torch.float32).reshape(len(up), rank, *target_lora_B.shape[2:]),
+            )
+
+    return ExactLoraModel
+
+
+def _bernoulli(position: int, tensor: Tensor, density: float) -> Tensor:
+    """PEFT's own draw, from the global generator of the tensor's device (peft.utils.merge_utils.random_pruning)."""
+    import torch
+
+    del position
+    return torch.bernoulli(torch.full_like(tensor, density)).bool()
 
 
 def _peft_model(

@@ -6,10 +6,13 @@ Names after sd-scripts (networks/lora.py): `lora_unet_`, `lora_te_` (SD 1.5 and 
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from loramerge.adapter import LowRank
 from loramerge.errors import SourceError
 from loramerge.formats.output import AdapterOutput, Components, Labels, rounded
 from loramerge.formats.pairing import Place, Role, alpha_over_rank, assemble
@@ -56,19 +59,22 @@ class KohyaOutput(AdapterOutput):
         return assemble(file.reference, file.tensors, _places(file.tensors.keys, modules), alpha_over_rank)
 
     def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
-        """Write `<recipe>.safetensors`. A module that sgm has no name for keeps diffusers' own."""
+        """Write `<recipe>.safetensors`. A module that sgm has no name for keeps diffusers' own.
+
+        All modules get one alpha: diffusers ignores that of an attention layer that has another than most.
+        """
         import torch
 
         from loramerge import tensors
 
-        flat, ranks, alphas = {}, set(), set()
+        flat, ranks = {}, set()
+        alpha = Counter(pair.scale * pair.rank for _, _, pair in adapter).most_common(1)[0][0]
         for component, module, pair in adapter:
             key = _prefix(component, base.family) + _file_name(component, module, base).replace(".", "_")
-            flat[f"{key}.lora_down.weight"], flat[f"{key}.lora_up.weight"] = rounded(pair, self.dtype, module)
-            alpha = pair.scale * pair.rank
+            written = _with_alpha(pair, alpha)
+            flat[f"{key}.lora_down.weight"], flat[f"{key}.lora_up.weight"] = rounded(written, self.dtype, module)
             flat[f"{key}.alpha"] = torch.tensor(alpha, dtype=torch.float32)
             ranks.add(pair.rank)
-            alphas.add(alpha)
         metadata = {
             "format": "pt",
             "modelspec.architecture": _ARCHITECTURE[base.family],
@@ -78,7 +84,7 @@ class KohyaOutput(AdapterOutput):
             "modelspec.title": labels.name,
             "modelspec.merged_from": ", ".join(labels.inputs),
             "ss_base_model_version": _BASE_VERSION[base.family],
-            "ss_network_alpha": _single(alphas),
+            "ss_network_alpha": str(alpha),
             "ss_network_dim": _single(ranks),
             "ss_network_module": "networks.lora",
             "ss_output_name": labels.name,
@@ -93,6 +99,15 @@ class KohyaOutput(AdapterOutput):
         if labels.tag_frequency:
             metadata["ss_tag_frequency"] = json.dumps(labels.tag_frequency, sort_keys=True, ensure_ascii=False)
         tensors.write(folder / f"{labels.name}.safetensors", flat, metadata)
+
+
+def _with_alpha(pair: LowRank, alpha: float) -> LowRank:
+    """The same delta with another alpha. Both factors take their share, so that neither gets too small for float16."""
+    if pair.scale * pair.rank == alpha:
+        return pair
+    share = pair.scale * pair.rank / alpha
+    root = math.sqrt(abs(share))
+    return LowRank(pair.down * root, pair.up * math.copysign(root, share), alpha / pair.rank)
 
 
 def trigger_phrases(metadata: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,10 +1,19 @@
 """The four `dare_*` types: drop values at random and rescale the rest (Yu et al., DARE, arXiv:2311.03099)."""
 
-from typing import ClassVar, Literal
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from loramerge.methods.method import ElectionParameters, Method, PruningParameters, RandomParameters, SvdParameters
+from loramerge.task_vectors import Thinning, elected_mean, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.methods.method import Keep
 
 
 class DareLinear(Method, PruningParameters, RandomParameters):
@@ -16,6 +25,11 @@ class DareLinear(Method, PruningParameters, RandomParameters):
 
     factor_wise: ClassVar[bool] = True
     random: ClassVar[bool] = True
+
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Drop at random, then add."""
+        given = list(tensors)
+        return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
 class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
@@ -29,6 +43,11 @@ class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
     random: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
 
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Drop at random, elect signs, average what agrees."""
+        given = list(tensors)
+        return elected_mean(given, weights, self.majority_sign_method, _thinning(given, self.density, keep))
+
 
 class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
     """DARE on the deltas, then the weighted sum, cut to a rank."""
@@ -39,6 +58,11 @@ class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
 
     random: ClassVar[bool] = True
     decomposes: ClassVar[bool] = True
+
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Drop at random, then add."""
+        given = list(tensors)
+        return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
 class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameters, SvdParameters):
@@ -51,3 +75,14 @@ class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameter
     random: ClassVar[bool] = True
     decomposes: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
+
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Drop at random, elect signs, average what agrees."""
+        given = list(tensors)
+        return elected_mean(given, weights, self.majority_sign_method, _thinning(given, self.density, keep))
+
+
+def _thinning(tensors: Sequence[Tensor], density: float, keep: Keep) -> Thinning | None:
+    if density >= 1:
+        return None
+    return Thinning([keep(position, tensor, density) for position, tensor in enumerate(tensors)], density)

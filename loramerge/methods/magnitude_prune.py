@@ -1,10 +1,20 @@
 """`magnitude_prune` and `magnitude_prune_svd`: keep the largest values, then sum."""
 
-from typing import ClassVar, Literal
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from loramerge.methods.method import Method, PruningParameters, SvdParameters
+from loramerge.selection import keep_largest
+from loramerge.task_vectors import weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.methods.method import Keep
 
 
 class MagnitudePrune(Method, PruningParameters):
@@ -16,6 +26,11 @@ class MagnitudePrune(Method, PruningParameters):
 
     factor_wise: ClassVar[bool] = True
 
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Prune by magnitude, then add."""
+        del keep
+        return weighted_sum([keep_largest(tensor, self.density) for tensor in tensors], weights)
+
 
 class MagnitudePruneSvd(Method, PruningParameters, SvdParameters):
     """Keeps the largest values of each delta, then adds them, cut to a rank."""
@@ -25,3 +40,8 @@ class MagnitudePruneSvd(Method, PruningParameters, SvdParameters):
     )
 
     decomposes: ClassVar[bool] = True
+
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Prune by magnitude, then add."""
+        del keep
+        return weighted_sum([keep_largest(tensor, self.density) for tensor in tensors], weights)

@@ -1,10 +1,23 @@
 """What all combination types have in common, and the parameters that several of them share."""
 
-from typing import ClassVar, Literal
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.fields import Density, Rank, Seed, StrictModel
+from loramerge.fields import Density, Seed, StrictModel
+from loramerge.methods.rank import EnergyRank, SvdRank
+from loramerge.task_vectors import weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.factorisation import Decomposition
+
+Keep = Callable[[int, "Tensor", float], "Tensor"]
+"""(position of the LoRA, tensor, density) → which of its values DARE keeps."""
 
 
 class Method(StrictModel):
@@ -21,7 +34,10 @@ class Method(StrictModel):
     """
 
     combination_type: str = Field(description="PEFT's name for how the LoRAs become one.")
-    engine: Literal["peft"] = Field("peft", description="What computes the merge; `peft` is add_weighted_adapter.")
+    engine: Literal["peft", "factored"] = Field(
+        "peft",
+        description="What computes the merge: PEFT's add_weighted_adapter, or the same from the factors alone, faster.",
+    )
 
     factor_wise: ClassVar[bool] = False
     concatenates: ClassVar[bool] = False
@@ -34,11 +50,26 @@ class Method(StrictModel):
         """The keyword arguments of PEFT's `add_weighted_adapter` that say how to combine."""
         return self.model_dump(exclude={"engine", "seed"})
 
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """What the type makes of one tensor per LoRA: factors for the types that are `factor_wise`, else deltas.
+
+        Args:
+            tensors: Of one shape; none is changed. Each is asked for when the one before it has been pruned.
+            weights: One for each.
+            keep: Draws DARE's masks.
+        """
+        del keep
+        return weighted_sum(list(tensors), weights)
+
 
 class SvdParameters(StrictModel):
     """For the types that decompose the combined delta and keep its largest singular values."""
 
-    svd_rank: Rank | None = Field(None, description="Rank of the result; the largest rank of the LoRAs if absent.")
+    svd_rank: SvdRank | None = Field(
+        None,
+        description="Rank of the result: a number; `sum` of the LoRAs' ranks in each module; `max`, their largest, "
+        "which is the default; or what keeps a share of the energy in each module.",
+    )
     svd_clamp: float | None = Field(
         None, gt=0, le=1, description="Quantile at which the values of both factors are clamped; no clamping if absent."
     )
@@ -49,6 +80,49 @@ class SvdParameters(StrictModel):
     svd_driver: Literal["gesvd", "gesvdj", "gesvda"] | None = Field(
         None, description="cuSOLVER's method, for merges on CUDA; torch chooses if absent."
     )
+
+    @property
+    def decomposed_by_peft(self) -> bool:
+        """Whether `engine: peft` leaves the decomposition to PEFT.
+
+        Clamping depends on the signs of the singular vectors, which are as LAPACK leaves them there.
+        """
+        return self.svd_clamp is not None or self.svd_driver is not None
+
+    def most(self, ranks: Sequence[int], largest: int) -> int | None:
+        """The rank that a module is cut to, or the most that it may get; None where nothing limits it.
+
+        Args:
+            ranks: Of the LoRAs that touch the module.
+            largest: Of all ranks in the component: what PEFT takes where nothing is said.
+        """
+        match self.svd_rank:
+            case EnergyRank():
+                return self.svd_rank.max
+            case int():
+                return self.svd_rank
+            case "sum":
+                return sum(ranks)
+        return largest
+
+    def cut(self, found: Decomposition, most: int | None) -> tuple[Tensor, Tensor, float]:
+        """(up, down, share of the energy that was kept) at the rank of the result, in float64.
+
+        Args:
+            found: The module's decomposition, to `most` triples where it has so many.
+            most: From `most`.
+        """
+        import torch
+
+        largest = min(len(found.left), found.right.shape[1])
+        rank = min(largest, most or largest)
+        if isinstance(self.svd_rank, EnergyRank):
+            rank = min(rank, found.rank_for(self.svd_rank.energy))
+        up, down = found.truncated(rank)
+        if self.svd_clamp is not None:
+            highest = float(torch.quantile(torch.cat([up.flatten(), down.flatten()]), self.svd_clamp))
+            up, down = (tensor.clamp(-highest, highest) for tensor in (up, down))
+        return up, down, found.retained(rank)
 
 
 class PruningParameters(StrictModel):

@@ -1,10 +1,20 @@
 """`ties` and `ties_svd`: trim, elect signs, merge disjointly (Yadav et al., arXiv:2306.01708)."""
 
-from typing import ClassVar, Literal
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from loramerge.methods.method import ElectionParameters, Method, PruningParameters, SvdParameters
+from loramerge.selection import keep_largest
+from loramerge.task_vectors import elected_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.methods.method import Keep
 
 
 class Ties(Method, PruningParameters, ElectionParameters):
@@ -17,6 +27,12 @@ class Ties(Method, PruningParameters, ElectionParameters):
     factor_wise: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
 
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Prune by magnitude, elect signs, average what agrees."""
+        del keep
+        kept = [keep_largest(tensor, self.density) for tensor in tensors]
+        return elected_mean(kept, weights, self.majority_sign_method)
+
 
 class TiesSvd(Method, PruningParameters, ElectionParameters, SvdParameters):
     """TIES on the deltas, cut to a rank."""
@@ -25,3 +41,9 @@ class TiesSvd(Method, PruningParameters, ElectionParameters, SvdParameters):
 
     decomposes: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
+
+    def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
+        """Prune by magnitude, elect signs, average what agrees."""
+        del keep
+        kept = [keep_largest(tensor, self.density) for tensor in tensors]
+        return elected_mean(kept, weights, self.majority_sign_method)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
-from loramerge.engines.peft import Part, merge_component
+from loramerge.engines import ENGINES
 from loramerge.errors import LoramergeError, MismatchError, UsageError
 from loramerge.fidelity import measure
+from loramerge.merging import Merged, Part
 from loramerge.methods.method import RandomParameters, SvdParameters
 from loramerge.progress import Progress, Silent
-from loramerge.requirements import check_different, check_parts, check_several
+from loramerge.requirements import check_different, check_parts, check_reference, check_several
 from loramerge.weighing import Weighing, weighing
 
 if TYPE_CHECKING:
-    from loramerge.adapter import LowRank
     from loramerge.base import Base
     from loramerge.fidelity import Fidelity
     from loramerge.methods import Method
@@ -46,12 +47,15 @@ class Combined:
         fidelity: How far each module is from the weighted sum of the LoRAs.
         notes: What the reader of the result should know, in words.
         device: Where it was computed, `cpu` or `cuda`.
+        retained_energy: By component and module, where a decomposition cut the combined delta to a rank: the share of
+            its squared norm that was kept.
     """
 
     adapter: Adapter
     fidelity: Fidelity
     notes: tuple[str, ...]
     device: str
+    retained_energy: Mapping[str, Mapping[str, float]]
 
 
 def combine(
@@ -60,6 +64,7 @@ def combine(
     method: Method,
     *,
     device: str = "auto",
+    reference: bool = False,
     progress: Progress | None = None,
 ) -> Combined:
     """Merge LoRAs as PEFT's `add_weighted_adapter` does, component by component, in float32; measure the result.
@@ -71,19 +76,23 @@ def combine(
         base: What they were fitted to.
         method: The combination type with its parameters.
         device: `auto`, `cpu` or `cuda`.
+        reference: Leave every step to PEFT itself, for comparison.
         progress: Told of every component and LoRA.
 
     Raises:
         MismatchError: The type can't take these LoRAs.
+        UsageError: PEFT has no part in what the method asks for.
         LoramergeError: There is no such device, or the result is not finite.
     """
     progress = progress or Silent()
     chosen = _chosen_device(device, method)
-    weighings, by_component = _parts(loras, base, method)
+    if reference:
+        check_reference(method)
+    weighings, by_component = _parts(loras, base, method, reference=reference)
     progress.start("merge", sum(len(parts) + 1 for parts in by_component.values()))
-    merged: dict[str, dict[str, LowRank]] = {}
-    for component, parts in by_component.items():
-        merged[component] = merge_component(
+    engine = partial(ENGINES[method.engine], reference=True) if reference else ENGINES[method.engine]
+    merged = {
+        component: engine(
             base.components[component],
             list(parts.values()),
             method,
@@ -91,10 +100,18 @@ def combine(
             device=chosen,
             advance=progress.advance,
         )
+        for component, parts in by_component.items()
+    }
     _check_finite(merged, method)
-    adapter = Adapter(merged)
+    adapter = Adapter(
+        {component: {name: found.pair for name, found in modules.items()} for component, modules in merged.items()}
+    )
     fidelity = measure(adapter, {lora.name: (lora.adapter, weighings[lora.name]) for lora in loras})
-    return Combined(adapter, fidelity, tuple(_notes(loras, by_component, method)), chosen)
+    retained = {
+        component: {name: found.retained_energy for name, found in modules.items() if found.retained_energy is not None}
+        for component, modules in merged.items()
+    }
+    return Combined(adapter, fidelity, tuple(_notes(loras, by_component, method)), chosen, retained)
 
 
 def check_combination(loras: Sequence[WeightedAdapter], base: Base, method: Method) -> None:
@@ -103,11 +120,11 @@ def check_combination(loras: Sequence[WeightedAdapter], base: Base, method: Meth
     Raises:
         MismatchError: The type can't take these LoRAs.
     """
-    _parts(loras, base, method)
+    _parts(loras, base, method, reference=False)
 
 
 def _parts(
-    loras: Sequence[WeightedAdapter], base: Base, method: Method
+    loras: Sequence[WeightedAdapter], base: Base, method: Method, *, reference: bool
 ) -> tuple[dict[str, Weighing], dict[str, dict[str, Part]]]:
     """The weights of each LoRA, and by component what each LoRA brings to it."""
     names = [lora.name for lora in loras]
@@ -128,7 +145,7 @@ def _parts(
         raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
     check_several(weighty, method)
     for component, parts in touched.items():
-        check_parts(component, list(parts), list(parts.values()), base, method)
+        check_parts(component, list(parts.values()), base, method, reference=reference)
     return weighings, touched
 
 
@@ -141,6 +158,11 @@ def _chosen_device(device: str, method: Method) -> str:
     if device == "cuda" and not available:
         raise LoramergeError("there is no CUDA device here", hint="use --device cpu, or auto")
     chosen = "cuda" if device != "cpu" and available else "cpu"
+    if isinstance(method, SvdParameters) and method.svd_driver and method.engine != "peft":
+        raise MismatchError(
+            "svd_driver chooses cuSOLVER's method in PEFT's merge; `engine: factored` has no use for it",
+            hint="drop svd_driver",
+        )
     if isinstance(method, SvdParameters) and method.svd_driver and chosen == "cpu":
         raise MismatchError("svd_driver chooses cuSOLVER's method and needs CUDA", hint="drop svd_driver on the CPU")
     return chosen
@@ -150,7 +172,7 @@ def _part(component: str, lora: WeightedAdapter, weigh: Weighing) -> Part | None
     modules = lora.adapter.components.get(component, {})
     weights = {module: weigh(component, module) for module in modules}
     kept = {module: pair for module, pair in modules.items() if weights[module] != 0}
-    return Part(kept, {module: weights[module] for module in kept}) if kept else None
+    return Part(lora.name, kept, {module: weights[module] for module in kept}) if kept else None
 
 
 def _notes(
@@ -169,10 +191,10 @@ def _notes(
             )
 
 
-def _check_finite(merged: Mapping[str, Mapping[str, LowRank]], method: Method) -> None:
+def _check_finite(merged: Mapping[str, Mapping[str, Merged]], method: Method) -> None:
     for component, modules in merged.items():
-        for module, pair in modules.items():
-            if not (pair.down.isfinite().all() and pair.up.isfinite().all()):
+        for module, found in modules.items():
+            if not (found.pair.down.isfinite().all() and found.pair.up.isfinite().all()):
                 raise LoramergeError(
                     f"`{method.combination_type}` gave NaN or infinite values in {component}.{module}",
                     hint="the weights are too large for float32",

@@ -60,6 +60,7 @@ def run(  # noqa: PLR0913  each is an option of the command
     device: str = "auto",
     force: bool = False,
     targets: Sequence[Target] | None = None,
+    reference: bool = False,
     sign: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -72,6 +73,7 @@ def run(  # noqa: PLR0913  each is an option of the command
         device: `auto`, `cpu` or `cuda`.
         force: Replace whatever is at `out` and in the targets.
         targets: Those of the recipe's targets that are meant, none if empty; all by default.
+        reference: Leave every step of the merge to PEFT itself, for comparison.
         sign: The file of a private key, or `sigstore`; None leaves the artifact unsigned.
         progress: Told of every step.
 
@@ -90,7 +92,7 @@ def run(  # noqa: PLR0913  each is an option of the command
             made_of = lock or lock_sources(recipe, resolved)
             licence = licence_for(recipe, licences_of(made_of), publishing=targets is None or bool(targets))
             loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
-            combined = combine(loras, loaded.base, recipe.merge, device=device, progress=progress)
+            combined = combine(loras, loaded.base, recipe.merge, device=device, reference=reference, progress=progress)
             rounding = rounding_of(recipe, combined.adapter)
             poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
             warnings = (*loaded.notes, *combined.notes, *poor)

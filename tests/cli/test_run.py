@@ -138,6 +138,16 @@ def test_a_poor_merge_is_a_warning(recipe, models):
     assert "  type         svd (svd_rank 2)\n" in result.stdout
 
 
+def test_the_reference_is_pefts_own_merge(recipe, models):
+    recipe(loras={"ink": models.ink, "again": {"source": str(models.ink), "weight": 0.5}}, merge={
+        "combination_type": "svd", "svd_rank": 2,
+    })  # fmt: skip
+    assert invoke("run", "small.yaml", "--reference").exit_code == ExitCode.DONE
+    result = invoke("run", "small.yaml", "--reference", "--rebuild", "--set", "merge.engine=factored")
+    assert result.exit_code == ExitCode.USAGE
+    assert "add --set merge.engine=peft" in result.stderr
+
+
 def test_a_folder_for_the_artifact_and_another_weight(recipe, here):
     recipe()
     result = invoke("run", "small.yaml", "--out", "elsewhere/x", "--set", "loras.0.weight=0.25")

@@ -46,3 +46,30 @@ def test_what_draws_numbers_draws_the_same_ones_again(combination_type):
     method = TypeAdapter(Merge).validate_python({"combination_type": combination_type, "density": 0.5, "seed": 1})
     once, again = (combine(loras, base_of("sdxl"), method, device="cuda") for _ in range(2))
     assert truth.relative_error(deltas_of(once.adapter), deltas_of(again.adapter)) == 0
+
+
+@pytest.mark.parametrize(
+    ("combination_type", "parameters"),
+    [
+        ("cat", {}),
+        ("svd", {"svd_rank": "sum"}),
+        ("linear", {}),
+        ("ties", {"density": 0.5}),
+        ("ties_svd", {"density": 0.5}),
+        ("dare_linear", {"density": 0.5, "seed": 1}),
+        ("dare_ties", {"density": 0.5, "seed": 1}),
+        ("dare_linear_svd", {"density": 0.5, "seed": 1}),
+        ("dare_ties_svd", {"density": 0.05, "seed": 1}),
+        ("magnitude_prune", {"density": 0.5}),
+        ("magnitude_prune_svd", {"density": 0.5, "svd_rank": {"energy": 0.9, "max": 4}}),
+    ],
+)
+def test_the_factored_engine_gives_on_cuda_what_it_gives_on_the_cpu(combination_type, parameters):
+    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=seed, conv_rank=4) for seed in range(2)]
+    loras = [WeightedAdapter(str(number), adapter_of(lora), 0.5) for number, lora in enumerate(pairs)]
+    method = TypeAdapter(Merge).validate_python(
+        {"combination_type": combination_type, "engine": "factored", **parameters}
+    )
+    cpu, cuda = (combine(loras, base_of("sdxl"), method, device=device) for device in ("cpu", "cuda"))
+    assert all(pair.down.device.type == "cpu" for _, _, pair in cuda.adapter)
+    assert truth.relative_error(deltas_of(cuda.adapter), deltas_of(cpu.adapter)) <= 1e-5

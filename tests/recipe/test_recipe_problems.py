@@ -38,7 +38,10 @@ def lora(**changes) -> list[dict[str, object]]:
         ({"merge": "cat"}, "merge: found the text 'cat'; expected a mapping with `combination_type`"),
         ({"merge": None}, "merge: found nothing; expected a mapping with `combination_type`"),
         ({"merge": {"combination_type": ["cat"]}}, "merge.combination_type: found a list; expected 'cat', "),
-        ({"merge": {"combination_type": "cat", "engine": "pft"}}, "expected 'peft'; did you mean 'peft'?"),
+        (
+            {"merge": {"combination_type": "cat", "engine": "pft"}},
+            "expected 'peft' or 'factored'; did you mean 'peft'?",
+        ),
         (
             {"merge": {"combination_type": "ties"}},
             "merge.density: missing; expected a number above 0 and at most 1",
@@ -51,6 +54,18 @@ def lora(**changes) -> list[dict[str, object]]:
         ({"merge": {"combination_type": "svd", "svd_rank": 0}}, "expected a whole number from 1 to 65536"),
         ({"merge": {"combination_type": "svd", "svd_rank": 4.0}}, "found the number 4.0; expected a whole number"),
         ({"merge": {"combination_type": "svd", "svd_rank": "4"}}, "found the text '4'; expected a whole number"),
+        (
+            {"merge": {"combination_type": "svd", "svd_rank": {"energy": 1.5}}},
+            "merge.svd_rank.energy: found the number 1.5; expected a number above 0 and at most 1",
+        ),
+        (
+            {"merge": {"combination_type": "svd", "svd_rank": {"max": 8}}},
+            "merge.svd_rank.energy: missing; expected a number above 0 and at most 1",
+        ),
+        (
+            {"merge": {"combination_type": "svd", "svd_rank": {"energie": 0.5, "energy": 1}}},
+            "merge.svd_rank.energie: unknown key; did you mean 'energy'?",
+        ),
         ({"merge": {"combination_type": "svd", "svd_clamp": 0}}, "expected a number above 0 and at most 1"),
         ({"merge": {"combination_type": "svd", "svd_full_matrices": 1}}, "found the number 1; expected true or false"),
         (

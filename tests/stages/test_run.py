@@ -99,8 +99,9 @@ def test_every_type_reaches_every_output_format_as_peft_merges_it(combination_ty
             name: scale * foreign.deltas({"": {"": (down, up, down.shape[0])}})[""][""]
             for name, (down, up, scale) in merged.items()
         }
+        tolerance = 1e-5 if recipe.merge.decomposes else 1e-6  # PEFT's own decomposition is in float32
         for deltas in read_back.values():
-            assert truth.relative_error(deltas[component], want) <= 1e-6
+            assert truth.relative_error(deltas[component], want) <= tolerance
 
 
 def test_adapter_outputs_need_no_weights_of_the_base(tmp_path):

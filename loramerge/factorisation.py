@@ -1,0 +1,192 @@
+"""Singular value decompositions of deltas: exact, in float64, with signs that do not depend on who computes them.
+
+Every function here expects to run on one thread: libraries round differently on several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loramerge.eigenvectors import leading
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from loramerge.adapter import LowRank
+
+_ROWS = 1024
+_COLUMNS = 256
+_CONDITION = 1e6  # of a Gram matrix: its rounding grows to 1e-10, far below that of float32
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """The largest singular triples of a matrix, in float64.
+
+    Attributes:
+        left: out×k, orthonormal columns where the value is not zero; the largest entry of each is positive.
+        values: The k singular values, falling.
+        right: k×in.
+        energy: Squared Frobenius norm of the whole matrix.
+    """
+
+    left: Tensor
+    values: Tensor
+    right: Tensor
+    energy: float
+
+    def truncated(self, rank: int) -> tuple[Tensor, Tensor]:
+        """(up, down) of the best approximation of that rank (Eckart-Young), float64: up has the singular values.
+
+        Args:
+            rank: Columns beyond the triples that there are come out as zeros.
+        """
+        up, down = self.left[:, :rank] * self.values[:rank], self.right[:rank]
+        missing = rank - len(self.values)
+        if missing > 0:
+            up, down = up.new_zeros(len(up), rank), down.new_zeros(rank, down.shape[1])
+            up[:, : len(self.values)], down[: len(self.values)] = self.left * self.values, self.right
+        return up, down
+
+    def rank_for(self, energy: float) -> int:
+        """The smallest rank that keeps this share of the energy; all triples where they do not keep so much."""
+        kept = self.values.square().cumsum(0)
+        enough = (kept >= energy * self.energy * (1 - 1e-12)).nonzero()
+        return int(enough[0]) + 1 if len(enough) else len(self.values)
+
+    def retained(self, rank: int) -> float:
+        """The share of the energy that a rank keeps; 1 for a matrix of zeros."""
+        kept = float(self.values[:rank].square().sum())
+        return min(kept / self.energy, 1.0) if self.energy > 0 else 1.0
+
+
+def stacked(
+    pairs: Sequence[LowRank], weights: Sequence[float], device: str | torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """(up, down) in float64 whose product is the weighted sum of the pairs' deltas.
+
+    Args:
+        pairs: Of one module.
+        weights: One for each.
+        device: Where the result is wanted; where the pairs are by default.
+    """
+    import torch
+
+    ups = [
+        pair.up.to(device).flatten(1).double() * (weight * pair.scale)
+        for pair, weight in zip(pairs, weights, strict=True)
+    ]
+    downs = [pair.down.to(device).flatten(1).double() for pair in pairs]
+    return torch.cat(ups, 1), torch.cat(downs)
+
+
+def of_product(up: Tensor, down: Tensor, rank: int | None = None) -> Decomposition:
+    """Decompose up @ down without forming it: an orthonormal basis of each, and the SVD of the small core between.
+
+    In float64, as two LoRAs that nearly cancel lose their difference in float32.
+
+    Args:
+        up: out×r, float64.
+        down: r×in, float64.
+        rank: How many triples are wanted; all by default.
+
+    Returns:
+        min(rank, out, r, in) triples.
+    """
+    import torch
+
+    left, right = _basis(up), _basis(down.mT)
+    outer, values, inner = torch.linalg.svd(left.core @ right.core.mT, full_matrices=False)
+    wanted = slice(rank)
+    return _canonical(
+        left.columns @ (left.mix @ outer[:, wanted]),
+        values[wanted],
+        (inner[wanted] @ right.mix.mT) @ right.columns.mT,
+        float(values.square().sum()),
+    )
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """A tall matrix as `columns @ mix @ core`, where `columns @ mix` is orthonormal."""
+
+    columns: Tensor
+    mix: Tensor
+    core: Tensor
+
+
+def _basis(tall: Tensor) -> _Basis:
+    """From the Gram matrix of the normalised columns where that loses no digit that counts, else by QR."""
+    import torch
+
+    gram = tall.mT @ tall
+    norms = gram.diagonal().sqrt()
+    if bool((norms > 0).all()):
+        values, vectors = torch.linalg.eigh(gram / torch.outer(norms, norms))
+        if bool(values[0] * _CONDITION > values[-1]):
+            roots = values.sqrt()
+            return _Basis(tall, vectors / roots / norms[:, None], (vectors * roots).mT * norms)
+    columns, core = torch.linalg.qr(tall)
+    return _Basis(columns, torch.eye(columns.shape[1], dtype=tall.dtype, device=tall.device), core)
+
+
+def of_matrix(matrix: Tensor, rank: int | None = None, near: tuple[Tensor, Tensor] | None = None) -> Decomposition:
+    """Decompose a dense matrix by the eigenvectors of its smaller Gram matrix, in float64.
+
+    Squaring costs what lies below 1e-8 of the largest singular value, and that is below float32's rounding of it.
+
+    Args:
+        matrix: out×in, any floating-point format.
+        rank: How many triples are wanted; all by default.
+        near: (up, down), whose product the matrix resembles: it shortens the search.
+
+    Returns:
+        min(rank, out, in) triples.
+    """
+    import torch
+
+    wide = matrix.shape[0] < matrix.shape[1]
+    gram = _gram(matrix.mT if wide else matrix)
+    wanted = min(rank or len(gram), len(gram))
+    guess = near and (near[0] if wide else near[1].mT)
+    vectors = leading(gram, wanted, guess)
+    projected = _projected(matrix.mT if wide else matrix, vectors)
+    values = projected.norm(dim=0)
+    other = projected / torch.where(values > 0, values, 1)
+    order = values.argsort(descending=True, stable=True)
+    values, other, vectors = values[order], other[:, order], vectors[:, order]
+    left, right = (vectors, other.mT) if wide else (other, vectors.mT)
+    return _canonical(left, values, right, float(gram.diagonal().sum()))
+
+
+def _gram(tall: Tensor) -> Tensor:
+    """tallᵀ·tall in float64; a block of rows at a time is converted, and what symmetry gives is not computed."""
+    import torch
+
+    size = tall.shape[1]
+    gram = torch.zeros(size, size, dtype=torch.float64, device=tall.device)
+    for rows in torch.split(tall, _ROWS):
+        block = rows.double()
+        for start in range(0, size, _COLUMNS):
+            end = start + _COLUMNS
+            gram[start:end, start:].addmm_(block[:, start:end].mT, block[:, start:])
+    upper = gram.triu()
+    return upper + upper.triu(1).mT
+
+
+def _projected(tall: Tensor, vectors: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat([rows.double() @ vectors for rows in torch.split(tall, _ROWS)])
+
+
+def _canonical(left: Tensor, values: Tensor, right: Tensor, energy: float) -> Decomposition:
+    """Turn each pair of vectors so that the largest entry of the left one is positive."""
+    import torch
+
+    smallest, largest = left.aminmax(dim=0)
+    signs = torch.where(largest >= -smallest, 1.0, -1.0).to(left.dtype)
+    return Decomposition(left * signs, values, right * signs[:, None], energy)
