@@ -80,13 +80,20 @@ def check_folders(artifact: Path, recipe: Recipe) -> None:
                 hint="correct `path` in the recipe, or put the artifact elsewhere with --out",
             )
         for earlier, other, taken in seen:
-            if folder == taken or (folder.exists() and taken.exists() and folder.samefile(taken)):
+            if _same(folder, taken):
                 raise PublishError(
                     f"targets {earlier} and {index} are one folder, {folder}, spelt {other.path!r} and "
                     f"{target.path!r}: each would remove the other's files",
                     hint="name both outputs in one target",
                 )
         seen.append((index, target, folder))
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def takes_papers(target: Target) -> bool:

@@ -89,7 +89,8 @@ class FolderTarget(StrictModel):
         """Put files into the folder.
 
         A folder that is new, or holds nothing but this recipe's files, is replaced in one step; in a folder with
-        files of others every top-level entry is. Another run that publishes there is waited for.
+        files of others, or one that the system does not let us replace, every top-level entry is. What others put
+        there meanwhile is kept. Another run that publishes there is waited for.
 
         Args:
             delivery: What to put there.
