@@ -17,7 +17,7 @@ BESIDE = (".git", ".gitattributes", ".cache", ".loramerge")
 """What git, a Hub and our own targets put beside the files that they hold."""
 
 
-def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path] = ()) -> None:
+def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path] = (), old: Path | None = None) -> None:
     """Refuse to replace anything but an earlier artifact of the same recipe.
 
     Args:
@@ -25,6 +25,7 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
         recipe: The recipe's name.
         force: Replace whatever is there.
         inputs: What must never be inside, even then; the current folder and the home folder are such as well.
+        old: Where what was at `place` is now; by default there.
 
     Raises:
         LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it.
@@ -34,18 +35,19 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
             raise LoramergeError(
                 f"{place} holds {kept}, and an artifact replaces its folder", hint="give a folder of its own with --out"
             )
-    if force or not place.exists() or (place.is_dir() and not any(place.iterdir())):
+    old = old or place
+    if force or not old.exists() or (old.is_dir() and not any(old.iterdir())):
         return
     hint = "choose another folder with --out, or replace it with --force"
-    if not place.is_dir():
+    if not old.is_dir():
         raise LoramergeError(f"{place} is a file", hint=hint)
     try:
-        name, files = _papers(place)
+        name, files = _papers(old)
     except (OSError, ValueError, KeyError, TypeError):
         raise LoramergeError(f"{place} exists and is no artifact of loramerge", hint=hint) from None
     if name != recipe:
         raise LoramergeError(f"{place} is an artifact of the recipe {name}, not of {recipe}", hint=hint)
-    foreign = sorted(set(files_of(place)) - files - {SIGNATURE})
+    foreign = sorted(set(files_of(old)) - files - {SIGNATURE})
     if foreign:
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
 

@@ -7,9 +7,10 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -22,15 +23,25 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
+def _anything(_old: Path) -> None:
+    """Whatever is there may be replaced."""
+
+
 @contextmanager
-def replacing(place: Path) -> Iterator[Path]:
+def replacing(place: Path, check: Callable[[Path], None] = _anything) -> Iterator[Path]:
     """An empty folder beside `place` that takes its place when the block ends well, and vanishes when it does not.
 
     A killed process leaves what was at `place`, or the new folder; never parts of both. Beside it may remain what
-    `recover` and `clear` take care of.
+    `recover` and `clear` take care of. A folder that is replaced hands on its mode and its group, and its owner where
+    that is allowed.
+
+    Args:
+        place: A folder, a file or nothing.
+        check: Looks at what is to be replaced: right before, and once more when it has stepped aside, where nobody
+            puts anything any more. It is told where that is; if it raises, everything stays as it was.
 
     Raises:
-        LoramergeError: Nothing can be written there.
+        LoramergeError: Nothing can be written there; the cause is the system's error.
     """
     with parents_of(place):
         try:
@@ -38,15 +49,16 @@ def replacing(place: Path) -> Iterator[Path]:
         except OSError as error:
             raise LoramergeError(
                 f"{place} can't be written: {error.strerror or error}", hint="choose another folder with --out"
-            ) from None
+            ) from error
         try:
-            staging.chmod(0o755 & ~_umask())
+            mode = _take_after(place, staging)
             yield staging
             try:
                 _sync(staging)
-                _put(staging, place)
+                staging.chmod(mode)
+                _put(staging, place, check)
             except OSError as error:
-                raise LoramergeError(f"{place} can't be written: {error.strerror or error}") from None
+                raise LoramergeError(f"{place} can't be written: {error.strerror or error}") from error
         finally:
             remove(staging)
 
@@ -131,17 +143,43 @@ def _aside(place: Path) -> Path:
     return place.with_name(f".{place.name}.old{_PARTIAL}")
 
 
-def _put(staging: Path, place: Path) -> None:
+def _take_after(place: Path, staging: Path) -> int:
+    """Let a new folder be as the one that it replaces; returns the mode that it gets in the end."""
+    mode = 0o755 & ~_umask()
+    with suppress(OSError):
+        old = place.lstat()
+        if stat.S_ISDIR(old.st_mode):
+            mode = stat.S_IMODE(old.st_mode)
+            if os.name != "nt":
+                with suppress(OSError):  # only root may give folders away
+                    os.chown(staging, old.st_uid, -1)
+                with suppress(OSError):  # others may give them to the groups that they are in
+                    os.chown(staging, -1, old.st_gid)
+    staging.chmod(mode | stat.S_IRWXU)  # what is written there takes after it, but it has to be written
+    return mode
+
+
+def _put(staging: Path, place: Path, check: Callable[[Path], None]) -> None:
     if not os.path.lexists(place):
         staging.rename(place)
-    elif not _exchange(staging, place):
+        _sync_folder(place.parent)
+        return
+    check(place)
+    if _exchange(staging, place):
+        try:
+            check(staging)
+        except BaseException:
+            _exchange(staging, place)
+            raise
+    else:
         # No atomic exchange on this system: the old one steps aside for the moment between two renames.
         aside = _aside(place)
         remove(aside)
         place.rename(aside)
         try:
+            check(aside)
             staging.rename(place)
-        except OSError:
+        except BaseException:
             aside.rename(place)
             raise
         remove(aside)

@@ -80,6 +80,61 @@ def test_a_link_is_replaced_and_what_it_names_is_kept(exchange, tmp_path, monkey
     assert sorted(os.listdir(tmp_path)) == ["theirs", "x"]  # noqa: PTH208  # hidden ones too
 
 
+@pytest.fixture(params=[True, False], ids=["exchange", "two renames"])
+def with_and_without_exchange(request, monkeypatch):
+    if not request.param:
+        monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+
+
+@pytest.mark.usefixtures("with_and_without_exchange")
+def test_what_is_replaced_is_looked_at_before_and_after(tmp_path):
+    write(tmp_path / "x" / "old", "1")
+    seen = []
+    with replacing(tmp_path / "x", lambda old: seen.append((old, list(files_of(old))))) as staging:
+        (staging / "new").write_text("2")
+    assert [files for _, files in seen] == [["old"], ["old"]]
+    assert seen[0][0] == tmp_path / "x" != seen[1][0]
+    assert list(files_of(tmp_path)) == ["x/new"]
+
+
+@pytest.mark.usefixtures("with_and_without_exchange")
+@pytest.mark.parametrize("looks", [1, 2])
+def test_what_must_not_be_replaced_stays(tmp_path, looks):
+    write(tmp_path / "x" / "old", "1")
+    left = iter(range(looks - 1))
+
+    def check(_):
+        if next(left, None) is None:
+            raise PermissionError("it is precious")
+
+    with pytest.raises(LoramergeError, match="can't be written"), replacing(tmp_path / "x", check) as staging:
+        (staging / "new").write_text("2")
+    assert list(files_of(tmp_path)) == ["x/old"]
+    assert os.listdir(tmp_path) == ["x"]  # noqa: PTH208  # hidden ones too
+
+
+@pytest.mark.parametrize("mode", [0o2775, 0o700, 0o555])
+def test_a_new_folder_has_the_mode_of_the_old_one(tmp_path, mode):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x").chmod(mode)
+    with replacing(tmp_path / "x") as staging:
+        (staging / "new").write_text("2")
+    assert (tmp_path / "x").stat().st_mode & 0o7777 == mode
+    assert (tmp_path / "x" / "new").exists()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may give folders away")
+def test_a_new_folder_belongs_to_whom_the_old_one_did(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x").chmod(0o2775)
+    os.chown(tmp_path / "x", 1234, 5678)
+    with replacing(tmp_path / "x") as staging:
+        (staging / "new").write_text("2")
+    status = (tmp_path / "x").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (1234, 5678, 0o2775)
+    assert (tmp_path / "x" / "new").stat().st_gid == 5678
+
+
 def test_a_new_folder_that_can_not_take_the_place_leaves_the_old_one_there(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
     write(tmp_path / "x" / "old", "1")

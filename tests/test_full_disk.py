@@ -1,4 +1,4 @@
-"""A disk that is full or read-only: told in words, nothing lost, nothing half there."""
+"""A disk that is full, read-only or mounted where we write: told in words, nothing lost, nothing half there."""
 
 import math
 import os
@@ -115,6 +115,20 @@ def test_a_target(folder, disk, free, read_only, reason, shared):
     assert digests(folder / "after")[name] == digests(folder / "before")[name]
     kept = {each for each in files_of(folder / "after") if not each.startswith("models/.loramerge/")}
     assert kept == {each for each in files_of(folder / "before") if not each.startswith("models/.loramerge/")}
+
+
+@needs_a_disk
+@pytest.mark.parametrize("ours", [False, True], ids=["empty", "of our own"])
+def test_a_target_that_is_a_file_system_of_its_own(folder, disk, ours):
+    if ours:
+        publish = [{"kind": "folder", "path": str(folder / "before")}]
+        process("run", recipe(folder, publish=publish), "--device", "cpu", cwd=folder)
+    publish = [{"kind": "folder", "path": str(disk)}]
+    done = run_on(disk, "run", recipe(folder, 0.5, publish=publish), "--out", folder / "out", free=100 * PAGE)
+    assert done.returncode == 0, done.stderr
+    name = "pytorch_lora_weights.safetensors"
+    assert digests(folder / "after")[name] == digests(folder / "out" / "diffusers")[name]
+    assert not [path for path in files_of(folder / "after") if path.endswith(".partial")]
 
 
 @needs_a_disk

@@ -15,7 +15,7 @@ from loramerge.licences import licence_for, licences_of
 from loramerge.pinning import pins
 from loramerge.progress import Progress, Silent
 from loramerge.stages.lock import lock as lock_sources
-from loramerge.stages.publish import takes_papers
+from loramerge.stages.publish import check_folders, takes_papers
 from loramerge.stages.resolve import local_sources
 from loramerge.stages.verify import verify
 from loramerge.statement import STATEMENT
@@ -36,6 +36,7 @@ Why = Literal[
     "tag missing",
     "tag taken",
     "not signed",
+    "refused",
     "up to date",
     "not needed",
 ]
@@ -151,6 +152,8 @@ def plan(
     place = Path(out or Path("dist") / recipe.name).resolve()
     progress = progress or Silent()
     progress.start("plan", 2 + len(targets))
+    if targets:
+        check_folders(place, recipe)
     if lock is not None:
         pins(recipe, lock)  # raises where it does not fit
     wanted = Definition.of(recipe, lock or lock_sources(recipe))
@@ -172,7 +175,7 @@ def plan(
 
 
 def _artifact(place: Path, wanted: Definition, *, signing: bool | Trust) -> Step:
-    if not place.exists() or not any(place.iterdir()):
+    if not place.is_dir() or not any(place.iterdir()):
         return Step(str(place), "build", (Reason("new"),))
     try:
         reasons = tuple(_changes(Definition.of_artifact(place).data(), wanted))
@@ -212,6 +215,8 @@ def _target(live: Live, wanted: Definition, *, force: bool, signed: bool) -> Ste
     elif live.tag is not None and [*_changes(live.tagged, wanted)] and not force:
         taken = Reason("tag taken", f"{live.tag} names another state; choose another `tag`, or move it with --force")
         return Step(live.place, "refuse", (*reasons, taken))
+    if reasons and live.refusal and not force:
+        return Step(live.place, "refuse", (*reasons, Reason("refused", live.refusal)))
     return Step(live.place, "publish" if reasons else "none", reasons or (Reason("up to date"),))
 
 

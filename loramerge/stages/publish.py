@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from loramerge.definition import Definition
 from loramerge.digest import files_of
+from loramerge.errors import PublishError
 from loramerge.licences import licence_for, licences_of
 from loramerge.progress import Progress, Silent
+from loramerge.targets import FolderTarget
 from loramerge.targets.target import Delivery
 
 if TYPE_CHECKING:
@@ -37,13 +39,14 @@ def publish(
 
     Raises:
         MismatchError: Nothing says under which licence to publish.
-        PublishError: A target would not take it; those before it are done.
+        PublishError: A target would not take it; those before it are done. Nothing is where `check_folders` says so.
     """
     targets = recipe.publish if targets is None else targets
     progress = progress or Silent()
     progress.start("publish", len(targets))
     if not targets:
         return ()
+    check_folders(artifact, recipe)
     definition = Definition.of_artifact(artifact)
     licence_for(recipe, licences_of(definition.lock), publishing=True)
     receipts = []
@@ -53,6 +56,44 @@ def publish(
         receipts.append(target.publish(delivery, recipe.folder, force=force, progress=progress))
         progress.advance()
     return tuple(receipts)
+
+
+def check_folders(artifact: Path, recipe: Recipe) -> None:
+    """Refuse targets that would remove each other's files, or that a new artifact would remove.
+
+    Args:
+        artifact: Its folder, there or not.
+        recipe: Names the targets.
+
+    Raises:
+        PublishError: A target lies in the artifact, or two are one folder, however they spell it.
+    """
+    seen: list[tuple[int, FolderTarget, Path]] = []
+    for index, target in enumerate(recipe.publish):
+        if not isinstance(target, FolderTarget):
+            continue
+        folder = target.folder(recipe.folder)
+        if folder.is_relative_to(artifact.resolve()):
+            raise PublishError(
+                f"target {index} publishes to {folder}, inside the artifact {artifact.resolve()}, "
+                "which every run replaces",
+                hint="correct `path` in the recipe, or put the artifact elsewhere with --out",
+            )
+        for earlier, other, taken in seen:
+            if _same(folder, taken):
+                raise PublishError(
+                    f"targets {earlier} and {index} are one folder, {folder}, spelt {other.path!r} and "
+                    f"{target.path!r}: each would remove the other's files",
+                    hint="name both outputs in one target",
+                )
+        seen.append((index, target, folder))
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def takes_papers(target: Target) -> bool:

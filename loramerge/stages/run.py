@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,10 +84,11 @@ def run(  # noqa: PLR0913  each is an option of the command
     signer = None if sign is None else signing.signer(sign)
     place = Path(out or Path("dist") / recipe.name).resolve()
     kept = [recipe.folder, *local_sources(recipe)]
-    check_place(place, recipe.name, force=force, inputs=kept)
+    check = partial(check_place, place, recipe.name, force=force, inputs=kept)
+    check()
     with in_turn(place, progress):
-        check_place(place, recipe.name, force=force, inputs=kept)  # another run may have been there meanwhile
-        with replacing(place) as folder:
+        check()  # another run may have been there meanwhile
+        with replacing(place, lambda old: check(old=old)) as folder:
             resolved = resolve(recipe, lock, progress=progress)
             loaded = load(resolved, progress=progress)
             made_of = lock or lock_sources(recipe, resolved)

@@ -27,6 +27,7 @@ class Record:
         blobs: Name → id that git gives to the content, where the target's listings have those.
         replacing: Name → every SHA-256 that a file may have while files are replaced one after the other. Only a run
             that was killed leaves any.
+        borrowed: Name → SHA-256 of files that others had put there already, with the same content.
     """
 
     recipe: str
@@ -35,6 +36,7 @@ class Record:
     outputs: tuple[str, ...] | None = None
     blobs: Mapping[str, str] = field(default_factory=dict)
     replacing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    borrowed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digests(self) -> Mapping[str, tuple[str, ...]]:
@@ -57,6 +59,7 @@ class Record:
             "definition": self.definition,
             "outputs": self.outputs,
             "replacing": self.replacing,
+            "borrowed": self.borrowed,
         }
         kept = {key: value for key, value in data.items() if value or key == "files"}
         return json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -74,6 +77,7 @@ class Record:
                 None if outputs is None else tuple(map(str, outputs)),
                 {str(name): str(blob) for name, blob in data.get("blobs", {}).items()},
                 {str(name): tuple(map(str, digests)) for name, digests in data.get("replacing", {}).items()},
+                {str(name): str(digest) for name, digest in data.get("borrowed", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None

@@ -57,6 +57,7 @@ class Live:
         tagged: What the tagged files were made from; None if the tag is missing or names something else.
         tag_exists: Whether the tag names anything.
         proposals: Address of an open pull request → what it was made from.
+        refusal: Why publishing other files would be refused without force; empty if it would not.
     """
 
     place: str
@@ -69,3 +70,4 @@ class Live:
     tagged: Mapping[str, Any] | None = None
     tag_exists: bool = False
     proposals: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    refusal: str = ""

@@ -158,7 +158,7 @@ def test_the_way_of_a_target(recipe, target):
     run(recipe(publish=[settings]))
     assert steps(plan(recipe(publish=[settings]))) == [UNNEEDED, NOTHING]
     edit()
-    planned = plan(recipe(publish=[settings]))
+    planned = plan(recipe(publish=[settings]), force=True)
     assert steps(planned) == [NOTHING, ("publish", ["drifted: pytorch_lora_weights.safetensors was changed"])]
     publish(Path(planned.artifact.place), planned.recipe, targets=planned.publishes_to, force=True)
     assert not plan(recipe(publish=[settings])).pending
@@ -176,7 +176,85 @@ def test_the_artifact_is_needed_again_only_where_a_target_is(recipe, target, tmp
     assert steps(plan(recipe(publish=[settings]), out="elsewhere")) == [("build", ["new"]), NOTHING]
     assert steps(plan(recipe(publish=[settings]), publishing=False)) == [("build", ["new"])]
     edit()
-    assert [action for action, _ in steps(plan(recipe(publish=[settings])))] == ["build", "publish"]
+    assert [action for action, _ in steps(plan(recipe(publish=[settings]), force=True))] == ["build", "publish"]
+
+
+def test_what_run_would_refuse_plan_refuses(recipe):
+    run(recipe(publish=[FOLDER]))
+    (Path("models") / "pytorch_lora_weights.safetensors").write_bytes(b"by hand")
+    planned = plan(recipe(publish=[FOLDER]))
+    assert kinds(planned)[1] == ("refuse", {"drifted", "refused"})
+    with pytest.raises(PublishError, match=r"models: refused: it holds pytorch_lora_weights.safetensors, .* --force"):
+        planned.refuse()
+    with pytest.raises(PublishError, match="which was changed since"):
+        run(recipe(publish=[FOLDER]))
+
+
+def test_a_file_of_others_that_was_published_there_by_chance_is_watched(recipe):
+    small = recipe(publish=[FOLDER | {"outputs": ["diffusers"]}])
+    name = "pytorch_lora_weights.safetensors"
+    artifact = run(small, targets=()).artifact
+    Path("models").mkdir()
+    (Path("models") / name).write_bytes((artifact / "diffusers" / name).read_bytes())
+    run(small)
+    assert not plan(small).pending
+    (Path("models") / name).write_bytes(b"other")
+    assert kinds(plan(small))[1] == ("refuse", {"drifted", "refused"})
+    (Path("models") / name).unlink()
+    assert steps(plan(small))[1] == ("publish", [f"drifted: {name} is missing"])
+    run(small, targets=plan(small).publishes_to)
+    assert not plan(small).pending
+
+
+@pytest.mark.parametrize("spelling", ["absolute", "home", "link", "above"])
+def test_one_folder_by_two_spellings(recipe, tmp_path, monkeypatch, spelling):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path / "models")
+    paths = {
+        "absolute": str(tmp_path / "models"),
+        "home": "~/models",
+        "link": "link",
+        "above": f"../{tmp_path.name}/models",
+    }
+    outputs = [{"kind": "adapter", "format": each} for each in ("diffusers", "kohya")]
+    twice = recipe(
+        outputs=outputs,
+        publish=[FOLDER | {"outputs": ["diffusers"]}, FOLDER | {"path": paths[spelling], "outputs": ["kohya"]}],
+    )
+    with pytest.raises(PublishError, match=r"targets 0 and 1 are one folder, .*/models, spelt 'models' and") as error:
+        plan(twice)
+    assert error.value.hint == "name both outputs in one target"
+    assert plan(twice, publishing=False).pending
+    artifact = run(twice, targets=()).artifact
+    with pytest.raises(PublishError, match="targets 0 and 1 are one folder"):
+        publish(artifact, twice)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_target_inside_the_artifact(recipe):
+    nested = recipe(publish=[{"kind": "folder", "path": "dist/small/models"}])
+    with pytest.raises(PublishError, match=r"target 0 publishes to .*/dist/small/models, inside the artifact"):
+        plan(nested)
+    artifact = run(nested, targets=()).artifact
+    with pytest.raises(PublishError, match="inside the artifact"):
+        publish(artifact, nested)
+    assert plan(nested, out="elsewhere").pending
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b"])
+def test_a_target_that_can_be_no_folder(recipe, path):
+    with pytest.raises(PublishError) as error:
+        plan(recipe(publish=[{"kind": "folder", "path": path}]))
+    assert error.value.hint == "correct `path` in the recipe"
+
+
+def test_a_file_in_the_artifact_s_place(recipe):
+    Path("dist").mkdir()
+    Path("dist/small").write_text("a file")
+    with pytest.raises(LoramergeError, match="is a file"):
+        plan(recipe())
+    assert steps(plan(recipe(), force=True)) == [("build", ["new"])]
+    assert (run(recipe(), force=True).artifact / "report.json").exists()
 
 
 def test_a_missing_file_is_named(recipe):

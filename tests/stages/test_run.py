@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from loramerge import load_base, read_recipe, run
 from loramerge.errors import LoramergeError, MismatchError, SourceError
+from loramerge.stages import run as run_stage
+from loramerge.stages.write import write as write_artifact
 
 FORMATS = ("peft", "diffusers", "kohya")
 OUTPUTS = "[{kind: adapter, format: peft}, {kind: adapter, format: diffusers}, {kind: adapter, format: kohya}]"
@@ -256,6 +258,29 @@ def test_an_out_that_holds_an_input_is_refused_even_with_force(tmp_path):
     with pytest.raises(LoramergeError, match="an artifact replaces its folder"):
         run(read_recipe(path), out=tmp_path / "loras", force=True)
     assert source.is_file()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_others_put_into_the_artifact_while_it_is_made_is_kept_without_force(tmp_path, monkeypatch, force):
+    source = foreign.write_diffusers(pairs_of("sd15", 0), tmp_path / "a.safetensors")
+    recipe = read_recipe(write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}"))
+    out = run(recipe, out=tmp_path / "out").artifact
+    before = {name: (out / name).read_bytes() for name in files_of(out)}
+
+    def write(*arguments, **options):
+        write_artifact(*arguments, **options)
+        (out / "precious.txt").write_text("notes")
+
+    monkeypatch.setattr(run_stage, "write", write)
+    if force:
+        run(recipe, out=out, force=True)
+        assert not (out / "precious.txt").exists()
+        return
+    with pytest.raises(LoramergeError, match=r"files that are not the artifact's: precious.txt") as error:
+        run(recipe, out=out)
+    assert "partial" not in error.value.message
+    assert {name: (out / name).read_bytes() for name in files_of(out)} == {**before, "precious.txt": b"notes"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "out", "recipe.yaml"]
 
 
 def test_what_float16_loses_is_measured_and_said(tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 
@@ -6,7 +7,7 @@ import pytest
 from loramerge import atomic
 from loramerge.digest import files_of, sha256_of
 from loramerge.errors import PublishError
-from loramerge.targets import FolderTarget
+from loramerge.targets import FolderTarget, folder_publication
 from loramerge.targets.target import Delivery
 
 
@@ -26,6 +27,10 @@ def place(tmp_path):
 
 def put(files, place, *, force=False, recipe="mine"):
     return FolderTarget(kind="folder", path=place.name).publish(Delivery(recipe, files), place.parent, force=force)
+
+
+def live(place, recipe="mine"):
+    return FolderTarget(kind="folder", path=place.name).live(recipe, place.parent)
 
 
 def seen(place):
@@ -110,6 +115,54 @@ def test_a_file_of_others_with_the_same_content_stays_theirs(files, place):
     assert seen(place) == {"other": "theirs", "recipe.yaml": "1", "x": "2", "y": "2"}
 
 
+@pytest.fixture
+def borrowed(files, place):
+    """A folder with a file of others that has the content that was to be published there."""
+    place.mkdir()
+    (place / "same").write_text("1")
+    put({"same": files["mine.safetensors"], "x": files["peft/config.json"]}, place)
+    return place
+
+
+def test_a_file_of_others_with_the_same_content_is_watched(borrowed, files):
+    assert receipt(borrowed)["borrowed"] == {"same": sha256_of(files["mine.safetensors"])}
+    assert live(borrowed).drift == ()
+    assert live(borrowed).names == {"same", "x"}
+    (borrowed / "same").write_text("other")
+    assert live(borrowed).drift == ("same was changed",)
+    assert "same" in live(borrowed).refusal
+    (borrowed / "same").unlink()
+    assert live(borrowed).drift == ("same is missing",)
+    assert live(borrowed).refusal == ""
+    assert put({"same": files["mine.safetensors"], "x": files["peft/config.json"]}, borrowed).changed
+    assert "borrowed" not in receipt(borrowed)
+    assert seen(borrowed) == {"same": "1", "x": "2"}
+
+
+def test_a_file_of_others_that_had_the_same_content_is_not_overwritten_without_force(borrowed, files):
+    other = {"same": files["peft/model.safetensors"], "x": files["peft/config.json"]}
+    with pytest.raises(PublishError, match="holds same, which this recipe did not put there"):
+        put(other, borrowed)
+    assert seen(borrowed) == {"same": "1", "x": "2"}
+    assert put(other, borrowed, force=True).changed
+    assert set(receipt(borrowed)["files"]) == {"same", "x"}
+
+
+def test_what_would_be_refused_is_said_before(files, place):
+    put(files, place)
+    assert live(place).refusal == ""
+    (place / "mine.safetensors").unlink()
+    assert live(place).refusal == ""
+    (place / "peft" / "notes.txt").write_text("theirs")
+    assert live(place).refusal == (
+        "it holds peft/notes.txt, which this recipe did not put there, or which was changed since; "
+        "move it away, or overwrite it with --force"
+    )
+    (place / "peft" / "notes.txt").unlink()
+    (place / "peft" / "config.json").write_text("by hand")
+    assert "peft/config.json" in live(place).refusal
+
+
 def test_links_and_empty_folders_are_kept(files, place, tmp_path):
     place.mkdir()
     (tmp_path / "big").mkdir()
@@ -138,6 +191,128 @@ def test_a_path_that_can_not_be_written_is_a_publishing_error(files, place):
     with pytest.raises(PublishError) as error:
         put(files, place)
     assert error.value.exit_code == 7
+
+
+# --- what others do meanwhile
+
+
+def meanwhile(monkeypatch, module, name, do):
+    """Do something right after a function, the first time that it is called."""
+    real, waiting = getattr(module, name), [do]
+
+    def function(*arguments):
+        answer = real(*arguments)
+        if waiting:
+            waiting.pop()()
+        return answer
+
+    monkeypatch.setattr(module, name, function)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
+def test_a_file_that_others_put_there_while_we_copy_is_kept(files, place, monkeypatch, there):
+    if there:
+        put({"old": files["mine.safetensors"]}, place)
+
+    def download():
+        place.mkdir(exist_ok=True)
+        (place / "precious").write_text("theirs")
+
+    meanwhile(monkeypatch, folder_publication, "_copy", download)
+    put({"new": files["peft/config.json"]}, place)
+    assert seen(place) == {"new": "2", "precious": "theirs"}
+
+
+def test_a_file_of_the_same_name_that_others_put_there_while_we_copy_is_kept(files, place, monkeypatch):
+    put({"old": files["mine.safetensors"]}, place)
+    meanwhile(monkeypatch, folder_publication, "_copy", lambda: (place / "new").write_text("theirs"))
+    with pytest.raises(PublishError, match="holds new, which this recipe did not put there"):
+        put({"new": files["peft/config.json"]}, place)
+    assert seen(place) == {"new": "theirs", "old": "1"}
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_file_that_others_put_there_at_the_last_moment_is_kept(files, place, monkeypatch, exchange):
+    put({"old": files["mine.safetensors"]}, place)
+    if not exchange:
+        monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    real = atomic.Path.rename if not exchange else atomic._exchange
+    waiting = [1]
+
+    def step(one, other):
+        if waiting:
+            waiting.pop()
+            (place / "precious").write_text("theirs")
+        return real(one, other)
+
+    monkeypatch.setattr(*((atomic, "_exchange") if exchange else (atomic.Path, "rename")), step)
+    put({"new": files["peft/config.json"]}, place)
+    assert seen(place) == {"new": "2", "precious": "theirs"}
+    assert sorted(os.listdir(place.parent)) == ["artifact", "target"]  # noqa: PTH208  # hidden ones too
+
+
+def test_a_file_that_others_put_into_our_own_folder_while_we_copy_is_kept(files, shared, monkeypatch):
+    put(files, shared)
+    theirs = shared / "peft" / "precious"
+    meanwhile(monkeypatch, folder_publication, "_copy", lambda: theirs.write_text("theirs"))
+    with pytest.raises(PublishError, match="peft was changed by somebody else while we published"):
+        put({**files, "peft/config.json": files["mine.safetensors"]}, shared)
+    assert theirs.read_text() == "theirs"
+    assert seen(shared)["peft/config.json"] == "2"
+
+
+def test_a_file_of_ours_that_is_edited_while_we_publish_is_kept(files, shared, monkeypatch):
+    put({"a": files["mine.safetensors"], "b": files["mine.safetensors"]}, shared)
+    edit = (shared / "b").write_text
+    meanwhile(monkeypatch, folder_publication.shutil, "copyfileobj", lambda: edit("by hand"))
+    with pytest.raises(PublishError, match="b was changed by somebody else"):
+        put({"a": files["peft/config.json"], "b": files["peft/config.json"]}, shared)
+    assert seen(shared) == {"a": "2", "b": "by hand", "theirs": "theirs"}
+    (shared / "b").unlink()
+    assert put({"a": files["peft/config.json"], "b": files["peft/config.json"]}, shared).changed
+    assert seen(shared) == {"a": "2", "b": "2", "theirs": "theirs"}
+
+
+# --- folders that can be written, but not replaced
+
+
+@pytest.mark.parametrize("there", ["nothing", "ours"])
+def test_where_something_is_mounted_the_folder_stays(files, place, monkeypatch, there):
+    place.mkdir()
+    if there == "ours":
+        put({"old": files["mine.safetensors"]}, place)
+    monkeypatch.setattr(atomic.Path, "is_mount", lambda path: path == place)
+    folder = place.stat().st_ino
+    assert put(files, place).changed
+    assert not put(files, place).changed
+    assert seen(place) == {"mine.safetensors": "1", "peft/config.json": "2", "peft/model.safetensors": "3"}
+    assert place.stat().st_ino == folder
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM])
+@pytest.mark.parametrize("step", ["_exchange", "mkdtemp"])
+def test_where_the_system_refuses_the_folder_stays(files, place, monkeypatch, code, step):
+    put({"old": files["mine.safetensors"]}, place)
+
+    def refuse(*_, dir=place.parent, **__):  # noqa: A002  # mkdtemp's own name
+        if dir == place.parent:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(atomic.tempfile if step == "mkdtemp" else atomic, step, refuse)
+    folder = place.stat().st_ino
+    assert put({"new": files["peft/config.json"]}, place).changed
+    assert seen(place) == {"new": "2"}
+    assert place.stat().st_ino == folder
+
+
+def test_where_the_folder_above_can_not_be_written_the_folder_stays(files, place, monkeypatch):
+    put({"old": files["mine.safetensors"]}, place)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != place.parent and real(path, mode))
+    folder = place.stat().st_ino
+    put({"new": files["peft/config.json"]}, place)
+    assert seen(place) == {"new": "2"}
+    assert place.stat().st_ino == folder
 
 
 # --- runs that were killed

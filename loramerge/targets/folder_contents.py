@@ -1,0 +1,103 @@
+"""What a folder holds: files of a recipe as its record has them, and files of others."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from loramerge.digest import files_of, sha256_of
+from loramerge.targets import record
+from loramerge.targets.record import Record
+from loramerge.words import some
+
+MOVE = "move it away, or overwrite it with --force"
+
+Traces = Mapping[str, tuple[int, ...]]
+"""Name → what tells that somebody wrote there; the name of the place itself is empty."""
+
+
+def record_in(place: Path, recipe: str) -> Record | None:
+    """What this recipe put there the last time."""
+    try:
+        return Record.parse((place / record.place(recipe)).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def published_in(place: Path) -> dict[str, Path]:
+    """Every file in a folder but the records."""
+    return {name: path for name, path in files_of(place).items() if not name.startswith(f"{record.FOLDER}/")}
+
+
+def unchanged(known: Mapping[str, Collection[str]], present: Mapping[str, Path]) -> set[str]:
+    """Names of the files that have one of the SHA-256s that they may have."""
+    return {name for name, digests in known.items() if name in present and sha256_of(present[name]) in digests}
+
+
+def drift(known: Record, present: Mapping[str, Path], still: Collection[str]) -> Iterator[str]:
+    """What is no longer as it was published, in words.
+
+    Args:
+        known: The record.
+        present: What there is.
+        still: Names of what is as the record says.
+    """
+    if known.replacing:
+        yield "a run that published there was killed"
+    for name in sorted({*known.digests, *known.borrowed} - set(still)):
+        yield f"{name} was changed" if name in present else f"{name} is missing"
+
+
+def obstacle(place: Path, wanted: Collection[str], present: Mapping[str, Path], free: Collection[str]) -> str:
+    """Why files can't be put there without force, in words that follow the folder's name; empty if they can.
+
+    Nothing may vanish but what this recipe put there: neither files of the same name nor others in our folders.
+
+    Args:
+        place: The folder.
+        wanted: Names of what is to be put there.
+        present: What there is.
+        free: Names of what may be replaced, or need not be.
+    """
+    folders = {name.partition("/")[0] for name in wanted if "/" in name}
+    if linked := [name for name in sorted(folders) if (place / name).is_symlink()]:
+        return f"has a link where {some(linked)} should go"
+    touched = {name for name in present if name in wanted or name.partition("/")[0] in folders}
+    if in_the_way := sorted(touched - set(free)):
+        return f"holds {some(in_the_way)}, which this recipe did not put there, or which was changed since"
+    return ""
+
+
+def traces_of(place: Path) -> Traces:
+    """What is at a place and below it, each by what tells that somebody wrote there; empty where nothing is."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in (place, *place.rglob("*")):
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            name = "" if path == place else path.relative_to(place).as_posix()
+            # A folder's own time changes with what is in it, and what is in it has traces of its own.
+            found[name] = () if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def below(name: str, traces: Traces) -> Traces:
+    """The part of traces that one entry has, as `traces_of` would say it of this entry."""
+    inside = {each.removeprefix(name)[1:]: trace for each, trace in traces.items() if each.startswith(f"{name}/")}
+    return inside | ({"": traces[name]} if name in traces else {})
+
+
+def holds_nothing_else(place: Path, recipe: str, ours: Collection[str]) -> bool:
+    """Whether every entry of a folder is a file of this recipe or a folder of such: no link, no empty folder."""
+    for path in place.rglob("*"):
+        name = path.relative_to(place).as_posix()
+        if path.is_symlink():
+            return False
+        if path.is_dir():
+            if not os.access(path, os.R_OK | os.X_OK) or not any(path.iterdir()):
+                return False
+        elif name not in ours and name != record.place(recipe):
+            return False
+    return True

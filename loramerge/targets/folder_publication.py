@@ -1,0 +1,173 @@
+"""The files of one recipe on their way to a folder that may hold files of others."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.atomic import replacing, replacing_file
+from loramerge.digest import sha256_of
+from loramerge.errors import LoramergeError, PublishError
+from loramerge.targets import record
+from loramerge.targets.folder_contents import (
+    MOVE,
+    Traces,
+    below,
+    holds_nothing_else,
+    obstacle,
+    published_in,
+    record_in,
+    traces_of,
+    unchanged,
+)
+from loramerge.targets.record import Record
+from loramerge.targets.target import Receipt
+
+if TYPE_CHECKING:
+    from loramerge.targets.target import Delivery
+
+# What a system answers where a folder can't be swapped for another one, though it can be written.
+_IN_PLACE = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV, errno.ENOTEMPTY, errno.EEXIST}
+
+
+class _NotWholeError(Exception):
+    """The folder can't be replaced whole: the system refuses, or somebody put something there meanwhile."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What shall be in the folder, and the steps that bring it there.
+
+    Attributes:
+        place: The folder.
+        delivery: What to put there.
+        force: Overwrite files of others.
+    """
+
+    place: Path
+    delivery: Delivery
+    force: bool
+
+    def put(self) -> Receipt:
+        """Bring everything there.
+
+        Raises:
+            PublishError: Files of others are in the way, or came in the way.
+            LoramergeError: The folder can't be replaced.
+            OSError: It can't be written.
+        """
+        try:
+            return self._put(whole=_can_be_replaced(self.place))
+        except _NotWholeError:
+            return self._put(whole=False)  # looks at everything again
+
+    @cached_property
+    def _wanted(self) -> Mapping[str, str]:
+        return {name: sha256_of(path) for name, path in self.delivery.files.items()}
+
+    def _put(self, *, whole: bool) -> Receipt:
+        place, recipe, wanted = self.place, self.delivery.recipe, self._wanted
+        goal = {name: {digest} for name, digest in wanted.items()}
+        traces = traces_of(place)
+        earlier = record_in(place, recipe) or Record(recipe, {})
+        present = published_in(place)
+        there = unchanged(goal, present)
+        # A file of others with the same content stays theirs: it is watched, and never removed.
+        borrowed = {name: wanted[name] for name in there - set(earlier.digests)}
+        ours = {name: digest for name, digest in wanted.items() if name not in borrowed}
+        now = Record(recipe, ours, self.delivery.definition, self.delivery.outputs, borrowed=borrowed)
+        if (now.files, earlier.replacing) == (earlier.files, {}) and there == set(wanted):
+            if now != earlier:
+                _write(now, place)
+            return Receipt(str(place), changed=False)
+        known = unchanged(earlier.digests, present)
+        if not self.force and (what := obstacle(place, wanted, present, known | there)):
+            raise PublishError(f"{place} {what}", hint=MOVE)
+        if whole and holds_nothing_else(place, recipe, known):
+            self._replace(now, traces)
+        else:
+            _write(now.after(earlier), place)
+            self._replace_entries(traces)
+            for name in sorted(known - set(wanted)):
+                if os.path.lexists(place / name):
+                    self._refuse_changes(name, traces, place / name)
+                    _remove(place, name)
+            _write(now, place)
+        return Receipt(str(place), changed=True)
+
+    def _replace(self, now: Record, traces: Traces) -> None:
+        """Replace the folder whole, unless it is no longer as it was when we looked."""
+
+        def check(old: Path) -> None:
+            if traces_of(old) != traces:
+                raise _NotWholeError
+
+        try:
+            with replacing(self.place, check) as staging:
+                _copy(self.delivery.files, staging)
+                _write(now, staging)
+        except LoramergeError as error:
+            if self.place.is_dir() and isinstance(error.__cause__, OSError) and error.__cause__.errno in _IN_PLACE:
+                raise _NotWholeError from error
+            raise
+
+    def _replace_entries(self, traces: Traces) -> None:
+        entries: dict[str, dict[str, Path]] = {}
+        for name, path in self.delivery.files.items():
+            top, _, rest = name.partition("/")
+            entries.setdefault(top, {})[rest] = path
+        for top, inside in sorted(entries.items()):
+            if "" in inside:
+                self._replace_file(inside[""], top, traces)
+            else:
+                check = partial(self._refuse_changes, top, traces)
+                with replacing(self.place / top, check) as staging:
+                    _copy(inside, staging)
+
+    def _replace_file(self, source: Path, name: str, traces: Traces) -> None:
+        place = self.place / name
+        with replacing_file(place) as target, source.open("rb") as content:
+            shutil.copyfileobj(content, target, 1 << 20)
+            self._refuse_changes(name, traces, place)
+
+    def _refuse_changes(self, name: str, traces: Traces, old: Path) -> None:
+        """Nothing vanishes that came, or was changed, after we looked."""
+        if not self.force and traces_of(old) != below(name, traces):
+            raise PublishError(
+                f"{self.place / name} was changed by somebody else while we published", hint="look at it, and run again"
+            )
+
+
+def _can_be_replaced(place: Path) -> bool:
+    """Whether another folder can take the place of this one: not where something is mounted there, for instance."""
+    return not place.exists() or (not place.is_mount() and os.access(place.parent, os.W_OK | os.X_OK))
+
+
+def _remove(place: Path, name: str) -> None:
+    """Remove a file, and the folders that it leaves empty."""
+    file = place / name
+    file.unlink(missing_ok=True)
+    with suppress(OSError):  # one that holds something
+        for folder in file.parents[: name.count("/")]:
+            folder.rmdir()
+
+
+def _copy(files: Mapping[str, Path], folder: Path) -> None:
+    for name, source in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _write(known: Record, place: Path) -> None:
+    file = place / record.place(known.recipe)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(file) as stream:
+        stream.write(known.text().encode())
