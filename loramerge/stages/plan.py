@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from loramerge.artifact import SIGNATURE, check_place
+from loramerge.artifact import PAPERS, SIGNATURE, check_place
 from loramerge.definition import Definition
 from loramerge.errors import LoramergeError, PublishError, VerificationError
 from loramerge.licences import licence_for, licences_of
 from loramerge.pinning import pins
 from loramerge.progress import Progress, Silent
 from loramerge.stages.lock import lock as lock_sources
-from loramerge.stages.publish import takes_papers
+from loramerge.stages.publish import published_outputs, takes_papers
 from loramerge.stages.resolve import local_sources
 from loramerge.stages.verify import verify
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loramerge.lock import Lock
     from loramerge.recipe import Recipe
     from loramerge.targets import Target
-    from loramerge.targets.target import Live
+    from loramerge.targets.target import Held, Live
 
 Action = Literal["build", "publish", "refuse", "none"]
 Why = Literal[
@@ -33,6 +33,7 @@ Why = Literal[
     "tag missing",
     "tag taken",
     "not signed",
+    "refused",
     "up to date",
     "not needed",
 ]
@@ -154,9 +155,8 @@ def plan(
     progress.advance()
     steps = []
     for target in targets:
-        live = target.live(recipe.name, recipe.folder)
-        signed = not signing or SIGNATURE in live.names or not takes_papers(target)
-        steps.append(_target(live, wanted, force=force, signed=signed))
+        aim = _Aim(wanted, published_outputs(recipe, target), signed=signing and takes_papers(target))
+        steps.append(_target(target.live(recipe.name, recipe.folder), aim, force=force))
         progress.advance()
     licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
     if targets and out is None and not any(step.pending for step in steps):
@@ -185,21 +185,45 @@ def _artifact(place: Path, wanted: Definition, *, signing: bool) -> Step:
     return Step(str(place), "build" if reasons else "none", reasons or (Reason("up to date"),))
 
 
-def _target(live: Live, wanted: Definition, *, force: bool, signed: bool) -> Step:
-    for address, definition in live.proposals.items():
-        if not [*_changes(definition, wanted)]:
+@dataclass(frozen=True)
+class _Aim:
+    """What a target shall hold: outputs of a definition, signed or as it is."""
+
+    definition: Definition
+    outputs: tuple[str, ...]
+    signed: bool
+
+    def missed_by(self, held: Held) -> Iterator[Reason]:
+        """Why a state is not that."""
+        changed = [*_changes(held.definition, self.definition)]
+        yield from changed
+        if not changed and set(held.outputs or ()) != set(self.outputs):
+            found = ", ".join(held.outputs or ()) or "unknown"
+            yield Reason("drifted", f"holds the outputs {found}, not {', '.join(self.outputs)}")
+        yield from (Reason("drifted", each) for each in held.drift)
+        if self.signed and SIGNATURE not in held.names:
+            yield Reason("not signed")
+
+    def held_by(self, held: Held) -> bool:
+        """Whether a state is that, with at least a file of every output."""
+        single = len(self.outputs) == 1  # lies at the root, among the artifact's papers
+        there = {"" if single else name.partition("/")[0] for name in held.names - {*PAPERS, SIGNATURE}}
+        return not [*self.missed_by(held)] and {"" if single else name for name in self.outputs} <= there
+
+
+def _target(live: Live, aim: _Aim, *, force: bool) -> Step:
+    for address, held in live.proposals.items():
+        if aim.held_by(held):
             return Step(live.place, "none", (Reason("up to date", f"proposed in {address}"),))
-    if not live.published:
-        reasons: tuple[Reason, ...] = (Reason("new", live.note),)
-    else:
-        reasons = (*_changes(live.definition, wanted), *(Reason("drifted", each) for each in live.drift))
-    if live.published and not signed:
-        reasons = (*reasons, Reason("not signed"))
-    if live.tag is not None and not live.tag_exists:
+    reasons = tuple(aim.missed_by(live)) if live.published else (Reason("new", live.note),)
+    if live.tag is not None and live.tagged is None:
         reasons = (*reasons, Reason("tag missing", live.tag))
-    elif live.tag is not None and [*_changes(live.tagged, wanted)] and not force:
-        taken = Reason("tag taken", f"{live.tag} names another state; choose another `tag`, or move it with --force")
+    if not force and live.tagged is not None and (missed := [*aim.missed_by(live.tagged)]):
+        other = f"{live.tag} names another state ({missed[0]})"
+        taken = Reason("tag taken", f"{other}; choose another `tag`, or move it with --force")
         return Step(live.place, "refuse", (*reasons, taken))
+    if not force and reasons and live.refusal:
+        return Step(live.place, "refuse", (*reasons, Reason("refused", live.refusal)))
     return Step(live.place, "publish" if reasons else "none", reasons or (Reason("up to date"),))
 
 

@@ -62,7 +62,14 @@ class FolderTarget(StrictModel):
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise PublishError(f"{place} can't be read: {reason}", hint=_CORRECT) from None
-        return Live(str(place), published=True, definition=known.definition, names=frozenset(known.files), drift=drift)
+        return Live(
+            str(place),
+            published=True,
+            definition=known.definition,
+            outputs=known.outputs,
+            names=frozenset(known.files),
+            drift=drift,
+        )
 
     def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Put files into the folder.

@@ -267,13 +267,13 @@ def test_a_pull_request_whose_answer_is_lost_is_not_opened_twice(hub, files):
     receipt = put(files, create_pr=True)
     assert receipt.changed
     assert receipt.url == f"{hub.url}/{REPO}/discussions/1"
-    assert repository(hub).pull_requests == 1
+    assert len(repository(hub).pull_requests) == 1
 
 
 def test_a_pull_request_where_everything_is_there_is_none(hub, files):
     put(files)
     assert not put(files, create_pr=True).changed
-    assert repository(hub).pull_requests == 0
+    assert repository(hub).pull_requests == []
 
 
 def test_a_pull_request_to_no_branch(hub, files):
