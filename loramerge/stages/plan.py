@@ -218,10 +218,12 @@ def _target(live: Live, aim: _Aim, *, force: bool) -> Step:
     reasons = tuple(aim.missed_by(live)) if live.published else (Reason("new", live.note),)
     if live.tag is not None and live.tagged is None:
         reasons = (*reasons, Reason("tag missing", live.tag))
-    if not force and live.tagged is not None and (missed := [*aim.missed_by(live.tagged)]):
+    if live.tagged is not None and (missed := [*aim.missed_by(live.tagged)]):
         other = f"{live.tag} names another state ({missed[0]})"
-        taken = Reason("tag taken", f"{other}; choose another `tag`, or move it with --force")
-        return Step(live.place, "refuse", (*reasons, taken))
+        if not force:
+            taken = Reason("tag taken", f"{other}; choose another `tag`, or move it with --force")
+            return Step(live.place, "refuse", (*reasons, taken))
+        reasons = (*reasons, Reason("tag taken", other))
     if not force and reasons and live.refusal:
         return Step(live.place, "refuse", (*reasons, Reason("refused", live.refusal)))
     return Step(live.place, "publish" if reasons else "none", reasons or (Reason("up to date"),))

@@ -109,7 +109,7 @@ class HubTarget(StrictModel):
             definition=now.definition,
             outputs=now.outputs,
             names=now.names,
-            drift=(*now.drift, *([_PUBLIC] if public else ())),
+            drift=(*now.drift, *(["everybody may read it"] if public else ())),
             refusal=self._refusal(repository, recipe, state, there=there, public=public),
             tag=self.tag,
             tagged=held(refs.tags[self.tag]) if self.tag and self.tag in refs.tags else None,
@@ -129,7 +129,8 @@ class HubTarget(StrictModel):
         if state.known is None and artifact_of(repository, state) == recipe:
             return ""  # its record was lost; files that are the same are not replaced
         theirs = foreign(repository, state, sorted({*PAPERS, *state.held.names}))
-        return f"it holds {some(theirs)}, which this recipe did not put there" if theirs else ""
+        held = f"it holds {some(theirs)}, which this recipe did not put there"
+        return f"{held}; publish to another repository, or replace them with --force" if theirs else ""
 
     def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Commit files to the repository.
