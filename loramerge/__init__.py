@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from loramerge.stages.combine import Combined, WeightedAdapter, combine
     from loramerge.stages.load import load_adapter, load_base
     from loramerge.stages.lock import lock as lock_sources
-    from loramerge.stages.plan import Plan, plan
+    from loramerge.stages.plan import plan
     from loramerge.stages.publish import publish
     from loramerge.stages.run import Result, run
+    from loramerge.stages.steps import Plan
     from loramerge.stages.verify import Verified, verify
 
 __all__ = [
@@ -54,7 +55,7 @@ _HOMES = {
     "Lock": ("loramerge.lock", "Lock"),
     "LoramergeError": ("loramerge.errors", "LoramergeError"),
     "LowRank": ("loramerge.adapter", "LowRank"),
-    "Plan": ("loramerge.stages.plan", "Plan"),
+    "Plan": ("loramerge.stages.steps", "Plan"),
     "Recipe": ("loramerge.recipe", "Recipe"),
     "Result": ("loramerge.stages.run", "Result"),
     "Verified": ("loramerge.stages.verify", "Verified"),

@@ -13,6 +13,8 @@ from loramerge.words import some
 
 REPORT = "report.json"
 SIGNATURE = "model.sig"
+PAPERS = ("README.md", "provenance.json", "recipe.lock.yaml", "recipe.yaml", REPORT)
+"""What lies at the top of every artifact."""
 BESIDE = (".git", ".gitattributes", ".cache", ".loramerge")
 """What git, a Hub and our own targets put beside the files that they hold."""
 
@@ -52,12 +54,21 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
 
 
+def recipe_of(statement: str) -> str:
+    """Name of the recipe that a provenance.json is of.
+
+    Raises:
+        ValueError, KeyError, TypeError: It is none of loramerge.
+    """
+    predicate = Statement.parse(statement).predicate
+    return str(predicate["buildDefinition"]["externalParameters"]["recipe"]["name"])
+
+
 def _papers(place: Path) -> tuple[str, set[str]]:
     """The recipe's name and all files of an artifact, as it says itself."""
     if (place / STATEMENT).exists():
-        statement = Statement.parse((place / STATEMENT).read_text(encoding="utf-8"))
-        name = statement.predicate["buildDefinition"]["externalParameters"]["recipe"]["name"]
-        return str(name), {*statement.subjects, STATEMENT}
+        text = (place / STATEMENT).read_text(encoding="utf-8")
+        return recipe_of(text), {*Statement.parse(text).subjects, STATEMENT}
     # loramerge 0.1 wrote no provenance; its report listed the files.
     report = json.loads((place / REPORT).read_text(encoding="utf-8"))
     return str(report["recipe"]["name"]), {*report["files"], REPORT}

@@ -81,14 +81,19 @@ class Definition:
         return {"digest": self.digest, "recipe": dict(self.recipe), "lock": lock}
 
     def since(self, earlier: Definition) -> tuple[Difference, ...]:
-        """What is different from an earlier definition; nothing where an artifact would be the same."""
+        """What is different from an earlier definition; nothing where an artifact would be the same.
+
+        A licence that becomes unknown while nothing else of its source changed is no difference: offline, nobody says
+        under which licence a commit was published.
+        """
         found = [Difference("recipe changed", each) for each in _differences(earlier.recipe, self.recipe)]
         if not found and earlier.digest != self.digest:
             found.append(Difference("recipe changed", "its comments or its layout"))
         # what a changed recipe says of its sources is in its lock as well, and need not be said twice
         said = ("source", "revision", "") if found else ()
         moved = [each for each in changes(earlier.lock, self.lock) if each.what not in said]
-        return (*found, *(Difference("lock moved", str(each)) for each in moved))
+        real = {each.where for each in moved if (each.what, each.now) != ("licence", None)}
+        return (*found, *(Difference("lock moved", str(each)) for each in moved if each.where in real))
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

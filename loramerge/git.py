@@ -33,14 +33,27 @@ class RecipeCommit:
 
 
 def recipe_commit(recipe: Path) -> RecipeCommit | None:
-    """Ask git about a recipe; None without git, outside of a work tree, or for a file that was never committed."""
+    """Ask git about a recipe; None without git, outside of a work tree, or for a file that was never committed.
+
+    A shallow clone does not know what came before its first commits, and shows every file as touched by them: there
+    it is None as well, so that the answer does not change with every commit that a runner checks out.
+    """
     folder, name = recipe.parent, f"./{recipe.name}"
     commit = _git(folder, "log", "-1", "--format=%H", "--", name)
     path = _git(folder, "ls-files", "--full-name", "--", name)
-    if not commit or not path:
+    if not commit or not path or commit in _first_known(folder):
         return None
     clean = _git(folder, "status", "--porcelain", "--", name) == ""
     return RecipeCommit(commit, path, clean, public_url(_git(folder, "config", "--get", "remote.origin.url") or ""))
+
+
+def _first_known(folder: Path) -> list[str]:
+    """Commits at which the history of a shallow clone is cut off."""
+    listed = _git(folder, "rev-parse", "--git-path", "shallow")
+    try:
+        return (folder / listed).read_text(encoding="ascii").split() if listed else []
+    except (OSError, ValueError):
+        return []
 
 
 def public_url(url: str) -> str | None:

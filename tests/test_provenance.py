@@ -46,6 +46,7 @@ def git(folder, *arguments):
 
 
 def repository(folder, *, origin="https://me:secret@example.org/me/recipes.git"):
+    folder.mkdir(exist_ok=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "remote", "add", "origin", origin)
     on_purpose(folder / ".git" / "config")
@@ -191,6 +192,22 @@ def test_a_hooks_repository_is_not_the_recipes(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(repository(tmp_path) / ".git"))
     (tmp_path / "elsewhere").mkdir()
     assert recipe_commit(tmp_path / "elsewhere" / "recipe.yaml") is None
+
+
+def test_a_shallow_clone_knows_no_commit_but_those_after_its_first(tmp_path):
+    origin, clone = repository(tmp_path / "origin"), tmp_path / "clone"
+    for name in ("recipe.yaml", "other"):
+        (origin / name).write_text("a")
+        git(origin, "add", ".")
+        git(origin, "commit", "--quiet", "-m", name)
+    git(tmp_path, "clone", "--quiet", "--depth=1", origin.as_uri(), "clone")
+    assert recipe_commit(clone / "recipe.yaml") is None
+    (clone / "recipe.yaml").write_text("b")
+    git(clone, "commit", "--quiet", "--all", "-m", "change")
+    assert recipe_commit(clone / "recipe.yaml").commit == git(clone, "rev-parse", "HEAD")
+    git(clone, "reset", "--quiet", "--hard", "HEAD^")
+    git(clone, "fetch", "--quiet", "--unshallow", "origin")
+    assert recipe_commit(clone / "recipe.yaml").commit == recipe_commit(origin / "recipe.yaml").commit
 
 
 def test_without_git_there_is_no_commit(tmp_path, monkeypatch):

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from loramerge import sources
+from loramerge.artifact import PAPERS, SIGNATURE
 from loramerge.errors import SourceError
 from loramerge.recipe.problems import KeyPath, did_you_mean, either
 
-RESERVED = frozenset(
-    {"README.md", "recipe.yaml", "recipe.lock.yaml", "provenance.json", "report.json", "preview", "model.sig"}
-)
+RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _ANY_SHA256 = "0" * 64
 
 
@@ -67,7 +66,8 @@ def _twice(where: str, names: Mapping[int, object], *, what: str, key: str) -> I
 
 
 def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[KeyPath, str]]:
-    branches: dict[tuple[str, object], int] = {}
+    branches: dict[tuple[str, str], int] = {}
+    tags: dict[tuple[str, str], int] = {}
     paths: dict[str, int] = {}
     for index, target in _mappings(data, "publish"):
         if isinstance(repo := target.get("repo"), str):
@@ -77,6 +77,11 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
                 yield ("publish", index, "repo"), f"{message}; name both outputs in one target"
             if repo.endswith(".git"):
                 yield ("publish", index, "repo"), f"{repo!r} ends in '.git'; write owner/name alone"
+            if isinstance(tag := target.get("tag"), str) and (
+                (earlier := tags.setdefault((repo.casefold(), tag), index)) != index
+            ):
+                message = f"target {earlier} gives {tag!r} to its commit already, and a tag names one; choose another"
+                yield ("publish", index, "tag"), message
             if target.get("create_pr") is True and target.get("tag") is not None:
                 message = "a pull request gets no tag: it names a commit that may never be merged"
                 yield ("publish", index, "tag"), f"{message}; leave out `tag` or `create_pr`"

@@ -11,7 +11,7 @@ from pathlib import Path
 from loramerge.errors import SourceError
 from loramerge.hub_errors import explained
 from loramerge.patience import patiently
-from loramerge.sources.hub_listing import Promise, licence_of, revisions_of
+from loramerge.sources.hub_listing import Promise, cached_licence, licence_of, revisions_of
 from loramerge.sources.source import (
     Given,
     Located,
@@ -156,7 +156,8 @@ class HubSource:
                 f"{self.reference}: offline, and nothing of commit {self.revision} is in the cache",
                 hint="run it once without HF_HUB_OFFLINE",
             ) from error
-        return self.revision, None, dict.fromkeys(files_below(Path(snapshot)), Promise())
+        licence = cached_licence(Path(snapshot) / "README.md")
+        return self.revision, licence, dict.fromkeys(files_below(Path(snapshot)), Promise())
 
     def _below(self, listing: Mapping[str, Promise]) -> tuple[str, dict[str, Promise]]:
         """The folder in the repository, with a '/' at its end, and what lies below it that is not hidden."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from loramerge.digest import FileDigest, git_blob_of, sha256_of
 
@@ -52,8 +55,22 @@ def revisions_of(repo: str) -> list[str]:
 
 def licence_of(info: ModelInfo) -> str | None:
     """What the model card's metadata says; `other` has a name of its own beside it."""
-    said = getattr(info.card_data, "license", None)
+    return _licence({} if info.card_data is None else vars(info.card_data))
+
+
+def cached_licence(card: Path) -> str | None:
+    """The same by a model card on this machine; None where there is none, or one that can't be read."""
+    from huggingface_hub import metadata_load
+
+    try:
+        return _licence(metadata_load(card) or {})
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
+def _licence(metadata: Mapping[str, Any]) -> str | None:
+    said = metadata.get("license")
     if said == "other":
-        said = getattr(info.card_data, "license_name", None) or said
+        said = metadata.get("license_name") or said
     text = ", ".join(map(str, said)) if isinstance(said, list) else str(said or "")
     return "".join(character for character in text if character.isprintable()).strip() or None

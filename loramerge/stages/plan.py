@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import SIGNATURE, check_place
+from loramerge.artifact import PAPERS, SIGNATURE, check_place
 from loramerge.definition import Definition
 from loramerge.digest import sha256_of
-from loramerge.errors import LoramergeError, PublishError, VerificationError
+from loramerge.errors import LoramergeError, VerificationError
 from loramerge.licences import licence_for, licences_of
 from loramerge.pinning import pins
 from loramerge.progress import Progress, Silent
 from loramerge.stages.lock import lock as lock_sources
-from loramerge.stages.publish import check_folders, takes_papers
+from loramerge.stages.publish import check_folders, published_outputs, takes_papers
 from loramerge.stages.resolve import local_sources
+from loramerge.stages.steps import Plan, Reason, Step
 from loramerge.stages.verify import verify
 from loramerge.statement import STATEMENT
 
@@ -24,100 +25,7 @@ if TYPE_CHECKING:
     from loramerge.lock import Lock
     from loramerge.recipe import Recipe
     from loramerge.signatures import Trust
-    from loramerge.targets import Target
-    from loramerge.targets.target import Live
-
-Action = Literal["build", "publish", "refuse", "none"]
-Why = Literal[
-    "new",
-    "recipe changed",
-    "lock moved",
-    "drifted",
-    "tag missing",
-    "tag taken",
-    "not signed",
-    "refused",
-    "up to date",
-    "not needed",
-]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why something is to be done, or not.
-
-    Attributes:
-        kind: In a word.
-        detail: In more words; may be empty.
-    """
-
-    kind: Why
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.detail}" if self.detail else self.kind
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is to be done at one place.
-
-    Attributes:
-        place: The artifact's folder, or where a target is.
-        action: `build` the artifact, `publish` it, `refuse` to, or `none`.
-        reasons: At least one.
-    """
-
-    place: str
-    action: Action
-    reasons: tuple[Reason, ...]
-
-    @property
-    def pending(self) -> bool:
-        """Whether anything is to be done."""
-        return self.action != "none"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run of a recipe would do.
-
-    Attributes:
-        recipe: The recipe.
-        lock: What its sources are, or have to be.
-        artifact: The step that makes the artifact.
-        targets: A step for each target, in the recipe's order.
-    """
-
-    recipe: Recipe
-    lock: Lock
-    artifact: Step
-    targets: tuple[Step, ...]
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """All of them, in their order."""
-        return (self.artifact, *self.targets)
-
-    @property
-    def pending(self) -> bool:
-        """Whether anything is to be done."""
-        return any(step.pending for step in self.steps)
-
-    @property
-    def publishes_to(self) -> tuple[Target, ...]:
-        """The targets that are not as they should be."""
-        return tuple(target for target, step in zip(self.recipe.publish, self.targets, strict=False) if step.pending)
-
-    def refuse(self) -> None:
-        """Go on only if every step can be done.
-
-        Raises:
-            PublishError: A target refuses; nothing was done yet.
-        """
-        refused = [step for step in self.targets if step.action == "refuse"]
-        if refused:
-            raise PublishError("\n".join(f"{step.place}: {step.reasons[-1]}" for step in refused))
+    from loramerge.targets.target import Held, Live
 
 
 def plan(
@@ -160,9 +68,8 @@ def plan(
     progress.advance()
     steps = []
     for target in targets:
-        live = target.live(recipe.name, recipe.folder)
-        signed = signing is False or SIGNATURE in live.names or not takes_papers(target)
-        steps.append(_target(live, wanted, force=force, signed=signed))
+        aim = _Aim(wanted, published_outputs(recipe, target), signed=signing is not False and takes_papers(target))
+        steps.append(_target(target.live(recipe.name, recipe.folder), aim, force=force))
         progress.advance()
     licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
     if targets and out is None and not any(step.pending for step in steps):
@@ -200,22 +107,46 @@ def _unsigned(place: Path, files: Mapping[str, str], signing: bool | Trust) -> I
         yield from (Reason("not signed", each.message) for each in signing.findings(signature, digests))
 
 
-def _target(live: Live, wanted: Definition, *, force: bool, signed: bool) -> Step:
-    for address, definition in live.proposals.items():
-        if not [*_changes(definition, wanted)]:
+@dataclass(frozen=True)
+class _Aim:
+    """What a target shall hold: outputs of a definition, signed or as it is."""
+
+    definition: Definition
+    outputs: tuple[str, ...]
+    signed: bool
+
+    def missed_by(self, held: Held) -> Iterator[Reason]:
+        """Why a state is not that."""
+        changed = [*_changes(held.definition, self.definition)]
+        yield from changed
+        if not changed and set(held.outputs or ()) != set(self.outputs):
+            found = ", ".join(held.outputs or ()) or "unknown"
+            yield Reason("drifted", f"holds the outputs {found}, not {', '.join(self.outputs)}")
+        yield from (Reason("drifted", each) for each in held.drift)
+        if self.signed and SIGNATURE not in held.names:
+            yield Reason("not signed")
+
+    def held_by(self, held: Held) -> bool:
+        """Whether a state is that, with at least a file of every output."""
+        single = len(self.outputs) == 1  # lies at the root, among the artifact's papers
+        there = {"" if single else name.partition("/")[0] for name in held.names - {*PAPERS, SIGNATURE}}
+        return not [*self.missed_by(held)] and {"" if single else name for name in self.outputs} <= there
+
+
+def _target(live: Live, aim: _Aim, *, force: bool) -> Step:
+    for address, held in live.proposals.items():
+        if aim.held_by(held):
             return Step(live.place, "none", (Reason("up to date", f"proposed in {address}"),))
-    if not live.published:
-        reasons: tuple[Reason, ...] = (Reason("new", live.note),)
-    else:
-        reasons = (*_changes(live.definition, wanted), *(Reason("drifted", each) for each in live.drift))
-    if live.published and not signed:
-        reasons = (*reasons, Reason("not signed"))
-    if live.tag is not None and not live.tag_exists:
+    reasons = tuple(aim.missed_by(live)) if live.published else (Reason("new", live.note),)
+    if live.tag is not None and live.tagged is None:
         reasons = (*reasons, Reason("tag missing", live.tag))
-    elif live.tag is not None and [*_changes(live.tagged, wanted)] and not force:
-        taken = Reason("tag taken", f"{live.tag} names another state; choose another `tag`, or move it with --force")
-        return Step(live.place, "refuse", (*reasons, taken))
-    if reasons and live.refusal and not force:
+    if live.tagged is not None and (missed := [*aim.missed_by(live.tagged)]):
+        other = f"{live.tag} names another state ({missed[0]})"
+        if not force:
+            taken = Reason("tag taken", f"{other}; choose another `tag`, or move it with --force")
+            return Step(live.place, "refuse", (*reasons, taken))
+        reasons = (*reasons, Reason("tag taken", other))
+    if not force and reasons and live.refusal:
         return Step(live.place, "refuse", (*reasons, Reason("refused", live.refusal)))
     return Step(live.place, "publish" if reasons else "none", reasons or (Reason("up to date"),))
 

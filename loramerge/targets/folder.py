@@ -66,6 +66,7 @@ class FolderTarget(StrictModel):
             str(place),
             published=True,
             definition=known.definition,
+            outputs=known.outputs,
             names=frozenset({*known.files, *known.borrowed}),
             drift=tuple(drift(known, present, still)),
             refusal=f"it {refusal}; {MOVE}" if refusal else "",

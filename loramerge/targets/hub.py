@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from loramerge.artifact import PAPERS
 from loramerge.errors import PublishError, SourceError
 from loramerge.fields import Listed, Name, StrictModel, in_words
 from loramerge.hub_errors import explained
-from loramerge.targets.hub_publication import Publication, State, state_of
+from loramerge.targets.hub_publication import Publication
 from loramerge.targets.hub_repository import Refs, Repository
-from loramerge.targets.target import Delivery, Live, Receipt
+from loramerge.targets.hub_state import State, artifact_of, foreign, state_of
+from loramerge.targets.target import Delivery, Held, Live, Receipt
+from loramerge.words import some
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
 
+_DEFAULT = "main"
+_PUBLIC = "it is public, and the recipe says `private: true`"
+_NO_BRANCH = "a pull request needs a branch that exists"
 _REF = r"^[A-Za-z0-9_][A-Za-z0-9_+-]*(?:[./][A-Za-z0-9_+-]+)*$"
 _IN_WORDS = "a name of letters, digits, '_', '+' and '-', with single '.' or '/' between them"
 
@@ -39,7 +44,7 @@ class HubTarget(StrictModel):
         json_schema_extra=in_words("owner/name, of letters, digits and '_', with single '.' or '-' between them"),
     )
     revision: str = Field(
-        "main",
+        _DEFAULT,
         max_length=128,
         pattern=_REF,
         description="Branch; made if it does not exist.",
@@ -80,35 +85,52 @@ class HubTarget(StrictModel):
                 except GatedRepoError:
                     raise
                 except RepositoryNotFoundError:
-                    return Live(place, "it does not exist, or is private and no token may read it", tag=self.tag)
+                    note = "it does not exist, or is private and no token may read it"
+                    refusal = _NO_BRANCH if self.create_pr and self.revision != _DEFAULT else ""
+                    return Live(place, note, refusal=refusal, tag=self.tag)
                 return self._live(repository, recipe, refs, place)
         except SourceError as error:
             raise PublishError(error.message, hint=error.hint) from error
 
     def _live(self, repository: Repository, recipe: str, refs: Refs, place: str) -> Live:
-        def definition(commit: str) -> Mapping[str, Any] | None:
-            known = state_of(repository, recipe, commit).known
-            return known.definition if known else None
+        def held(commit: str) -> Held:
+            return state_of(repository, recipe, commit).held
 
-        if self.revision not in refs.branches:
-            return Live(place, tag=self.tag, tag_exists=self.tag in refs.tags)
-        state = state_of(repository, recipe, refs.branches[self.revision])
-        opened = repository.open_pull_requests() if self.create_pr else {}
+        # a branch that is not there yet begins at main
+        commit = refs.branches.get(self.revision) or refs.branches.get(_DEFAULT)
+        state = state_of(repository, recipe, commit) if commit else State("", {}, frozenset())
+        there = self.revision in refs.branches
+        now = state.held if there else Held()
+        public = self.private and repository.is_public()
+        opened = repository.open_pull_requests(own=True) if self.create_pr and there else {}
         return Live(
             place,
-            published=state.known is not None,
-            definition=state.known.definition if state.known else None,
-            names=frozenset(state.known.files if state.known else ()),
-            drift=tuple(state.drift),
-            tag=self.tag if not self.create_pr else None,
-            tagged=definition(refs.tags[self.tag]) if self.tag and self.tag in refs.tags else None,
-            tag_exists=self.tag in refs.tags,
+            published=there and state.known is not None,
+            definition=now.definition,
+            outputs=now.outputs,
+            names=now.names,
+            drift=(*now.drift, *(["everybody may read it"] if public else ())),
+            refusal=self._refusal(repository, recipe, state, there=there, public=public),
+            tag=self.tag,
+            tagged=held(refs.tags[self.tag]) if self.tag and self.tag in refs.tags else None,
             proposals={
-                address: definition(refs.pull_requests[number])
+                address: held(refs.pull_requests[number])
                 for number, address in opened.items()
                 if number in refs.pull_requests
             },
         )
+
+    def _refusal(self, repository: Repository, recipe: str, state: State, *, there: bool, public: bool) -> str:
+        """What of a refusal can be known before the files are."""
+        if public:
+            return _PUBLIC
+        if self.create_pr and not there:
+            return f"there is no branch {self.revision}, and {_NO_BRANCH}"
+        if state.known is None and artifact_of(repository, state) == recipe:
+            return ""  # its record was lost; files that are the same are not replaced
+        theirs = foreign(repository, state, sorted({*PAPERS, *state.held.names}))
+        held = f"it holds {some(theirs)}, which this recipe did not put there"
+        return f"{held}; publish to another repository, or replace them with --force" if theirs else ""
 
     def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Commit files to the repository.
@@ -147,9 +169,7 @@ class HubTarget(StrictModel):
         if self.revision in refs.branches:
             return refs
         if self.create_pr:
-            raise PublishError(
-                f"hf://{self.repo} has no branch {self.revision}", hint="a pull request needs a branch that exists"
-            )
+            raise PublishError(f"hf://{self.repo} has no branch {self.revision}", hint=_NO_BRANCH)
         repository.create_branch()
         return repository.refs()
 
@@ -160,7 +180,7 @@ class HubTarget(StrictModel):
         if self.tag not in refs.tags:
             return True
         tagged: State = publication.state(refs.tags[self.tag])
-        if publication.done(tagged):
+        if publication.fits(tagged):
             return False
         if not publication.force:
             raise PublishError(

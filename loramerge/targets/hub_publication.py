@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 from loramerge.errors import PublishError
 from loramerge.patience import patiently
 from loramerge.targets import record
-from loramerge.targets.hub_repository import Content, Listed, Repository
+from loramerge.targets.hub_repository import Content, Repository
+from loramerge.targets.hub_state import State, foreign, state_of
 from loramerge.targets.record import Record
 
 if TYPE_CHECKING:
@@ -25,42 +25,6 @@ _PRECONDITION_FAILED = 412
 
 
 @dataclass(frozen=True)
-class State:
-    """What a repository holds at a commit.
-
-    Attributes:
-        commit: 40 hex digits.
-        files: Everything.
-        ours: Names of what this recipe put there.
-        known: What this recipe's record says; None where there is none, or a damaged one.
-    """
-
-    commit: str
-    files: Mapping[str, Listed]
-    ours: frozenset[str]
-    known: Record | None = None
-
-    @property
-    def drift(self) -> Iterator[str]:
-        """What is no longer as this recipe published it, in words."""
-        known = self.known or Record("", {})
-        for name, digest in sorted(known.files.items()):
-            if name not in self.files:
-                yield f"{name} is missing"
-            elif not self.files[name].holds(Content(b"", digest, known.blobs.get(name, ""))):
-                yield f"{name} was changed"
-
-
-def state_of(repository: Repository, recipe: str, commit: str) -> State:
-    """What a repository holds of a recipe at a commit."""
-    files, place = repository.files(commit), record.place(recipe)
-    if place not in files:
-        return State(commit, files, frozenset())
-    known = Record.parse(repository.text(commit, place))
-    return State(commit, files, frozenset({place, *(known.files if known else ())} & set(files)), known)
-
-
-@dataclass(frozen=True)
 class Publication:
     """What shall be in the repository, and the steps that bring it there.
 
@@ -70,12 +34,14 @@ class Publication:
     Attributes:
         repository: Where to.
         recipe: The recipe's name.
+        record: What this recipe's record shall say.
         wanted: Name → content, with the record.
         force: Replace files of others.
     """
 
     repository: Repository
     recipe: str
+    record: Record
     wanted: Mapping[str, Content]
     force: bool
 
@@ -86,8 +52,9 @@ class Publication:
         wanted = {name: Content.of(path) for name, path in sorted(delivery.files.items())}
         digests = {name: content.sha256 for name, content in wanted.items()}
         blobs = {name: content.blob for name, content in wanted.items()}
-        text = Record(recipe, digests, delivery.definition, delivery.outputs, blobs).text()
-        return cls(repository, recipe, {**wanted, record.place(recipe): Content.of(text.encode())}, force)
+        known = Record(recipe, digests, delivery.definition, delivery.outputs, blobs)
+        text = Content.of(known.text().encode())
+        return cls(repository, recipe, known, {**wanted, record.place(recipe): text}, force)
 
     def state(self, commit: str) -> State:
         """What the repository holds at a commit."""
@@ -96,6 +63,19 @@ class Publication:
     def done(self, state: State) -> bool:
         """Whether nothing is left to be changed."""
         return not self._additions(state) and not state.ours - set(self.wanted)
+
+    def fits(self, state: State) -> bool:
+        """Whether a state is made from the same, and as it was published: files made again may be other bytes."""
+        known, wanted = state.known, self.record
+        if self.done(state):
+            return True
+        return (
+            known is not None
+            and known.definition is not None
+            and (known.definition, known.outputs) == (wanted.definition, wanted.outputs)
+            and set(wanted.files) <= set(known.files)
+            and not [*state.drift]
+        )
 
     def commit(self, state: State) -> str:
         """Bring everything to the branch in one commit, and return it.
@@ -158,12 +138,9 @@ class Publication:
         Raises:
             PublishError: It would be.
         """
-        foreign = [name for name in self._additions(state) if name in state.files and name not in state.ours]
-        if "README.md" in foreign and self._is_the_hubs_own(state):
-            foreign.remove("README.md")
-        if foreign and not self.force:
+        if not self.force and (theirs := foreign(self.repository, state, self._additions(state))):
             raise PublishError(
-                f"{self} holds {_few(foreign)}, which this recipe did not put there",
+                f"{self} holds {_few(theirs)}, which this recipe did not put there",
                 hint="publish to another repository, or replace them with --force",
             )
 
@@ -180,11 +157,6 @@ class Publication:
     def _try(self, state: State, *, parent: str | None) -> CommitInfo:
         removed = sorted(state.ours - set(self.wanted))
         return self.repository.commit(f"Publish {self.recipe}", self._additions(state), removed, parent=parent)
-
-    def _is_the_hubs_own(self, state: State) -> bool:
-        """The card of a repository that was made on the Hub's page is a licence and nothing else."""
-        text = self.repository.text(state.commit, "README.md")
-        return re.fullmatch(r"\s*(---\s*\n(license: *\S+\s*\n)?---\s*)?", text) is not None
 
     def _refuse_race(self, before: State, now: State) -> None:
         names = sorted({*self.wanted, *before.ours})

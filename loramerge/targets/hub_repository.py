@@ -85,13 +85,18 @@ class Repository:
         """
         from huggingface_hub import HfApi
 
-        api = HfApi()
-        patiently(lambda: api.create_repo(self.name, private=private, exist_ok=True))
-        if private and not patiently(lambda: api.model_info(self.name)).private:
+        patiently(lambda: HfApi().create_repo(self.name, private=private, exist_ok=True))
+        if private and self.is_public():
             raise PublishError(
                 f"hf://{self.name} exists and is public, the recipe says `private: true`",
                 hint="make it private in its settings on the Hub, or remove `private` from the recipe",
             )
+
+    def is_public(self) -> bool:
+        """Whether everybody may read it."""
+        from huggingface_hub import HfApi
+
+        return not patiently(lambda: HfApi().model_info(self.name)).private
 
     def create_branch(self) -> None:
         """Make the branch, beginning at `main`."""
@@ -167,8 +172,12 @@ class Repository:
             found.append(f"{entry.title!r} by {', '.join(entry.authors)} ({entry.commit_id[:8]})")
         return found
 
-    def open_pull_requests(self) -> dict[int, str]:
-        """Number → address."""
+    def open_pull_requests(self, *, own: bool = False) -> dict[int, str]:
+        """Number → address.
+
+        Args:
+            own: Only those of the repository's owner and of whoever is logged in: anybody may open one.
+        """
         from huggingface_hub import HfApi
 
         found = patiently(
@@ -176,7 +185,11 @@ class Repository:
                 HfApi().get_repo_discussions(self.name, discussion_type="pull_request", discussion_status="open")
             )
         )
-        return {each.num: each.url for each in found}
+        authors = {each.author for each in found}
+        if own:
+            owner = self.name.partition("/")[0]
+            authors = {owner} if authors <= {owner} else {owner, _user()}
+        return {each.num: each.url for each in found if each.author in authors}
 
     def move_tag(self, tag: str, commit: str, *, exists: bool) -> None:
         """Let a tag name a commit."""
@@ -192,3 +205,16 @@ class Repository:
                 f"hf://{self.name}: the tag {tag} is at {found}, not at the commit {commit} that was published",
                 hint="somebody else moves it at this moment; run again",
             )
+
+
+def _user() -> str:
+    """Who is logged in; empty if nobody is, or if the Hub does not say."""
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if get_token() is None:
+        return ""
+    try:
+        return str(patiently(lambda: HfApi().whoami()).get("name", ""))
+    except HfHubHTTPError:  # the token that a CI gets for one repository is nobody's
+        return ""

@@ -42,32 +42,41 @@ class Receipt:
     commit: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A state of what was published of a recipe: what a target holds now, what a tag names, what is proposed.
+
+    Attributes:
+        definition: What the files were made from; None if that is unknown.
+        outputs: Folders of the outputs that the files belong to; None if that is unknown.
+        names: Files that were published.
+        drift: What is no longer as it was published, in words.
+    """
+
+    definition: Mapping[str, Any] | None = None
+    outputs: tuple[str, ...] | None = None
+    names: frozenset[str] = frozenset()
+    drift: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
-class Live:
+class Live(Held):
     """What a target holds of a recipe at this moment.
 
     Attributes:
         place: Where.
         note: What else is to be said where nothing is.
         published: Whether the recipe was ever published there.
-        definition: What the files there were made from; None if that is unknown.
-        names: Files that were published there.
-        drift: What is no longer as it was published, in words.
-        tag: The target's tag; None if it has none.
-        tagged: What the tagged files were made from; None if the tag is missing or names something else.
-        tag_exists: Whether the tag names anything.
-        proposals: Address of an open pull request → what it was made from.
         refusal: Why publishing other files would be refused without force; empty if it would not.
+        tag: The target's tag; None if it has none.
+        tagged: What the tag names; None if it is missing.
+        proposals: Address of an open pull request by whoever publishes here → what it proposes.
     """
 
     place: str
     note: str = ""
     published: bool = False
-    definition: Mapping[str, Any] | None = None
-    names: frozenset[str] = frozenset()
-    drift: tuple[str, ...] = ()
-    tag: str | None = None
-    tagged: Mapping[str, Any] | None = None
-    tag_exists: bool = False
-    proposals: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     refusal: str = ""
+    tag: str | None = None
+    tagged: Held | None = None
+    proposals: Mapping[str, Held] = field(default_factory=dict)

@@ -7,18 +7,18 @@ from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import unquote
 
-from hub.access import commit_at, writable
+from hub.access import commit_at, readable, user, writable
 from hub.git import object_id
 from hub.http import KIND, NAME, REVISION, Answer, RefusedError, Request, Route
 from hub.routes_account import page
-from hub.store import LARGE_FILES, Blob, Store
+from hub.store import LARGE_FILES, Blob, Repository, Store
 
 _LARGE = 10 << 20
 
 
 def preupload(store: Store, request: Request, kind: str, name: str, revision: str) -> Answer:
     """Say of each file how it comes in, and which a `.gitignore`, sent along or there already, leaves out."""
-    files = commit_at(writable(store, request, kind, name), revision).files
+    files = commit_at(_open_to(store, request, kind, name), revision).files
     asked = request.json()
     there = files[".gitignore"].data.decode() if ".gitignore" in files else ""
     lines = asked.get("gitIgnore", there).splitlines()
@@ -39,10 +39,10 @@ def preupload(store: Store, request: Request, kind: str, name: str, revision: st
 
 
 def commit(store: Store, request: Request, kind: str, name: str, revision: str) -> Answer:
-    repository = writable(store, request, kind, name)
+    repository, as_pull_request = _open_to(store, request, kind, name), "create_pr" in request.query
     head = commit_at(repository, revision)
     header, *operations = (json.loads(line) for line in request.body.splitlines() if line.strip())
-    asked, as_pull_request = header["value"], "create_pr" in request.query
+    asked = header["value"]
     parent = asked.get("parentCommit")
     if parent and not as_pull_request and not head.git_id.startswith(parent):
         raise RefusedError(412, "A commit has happened since. Please refresh and try again.")
@@ -53,12 +53,21 @@ def commit(store: Store, request: Request, kind: str, name: str, revision: str) 
     home = page(store, kind, name)
     said = {"success": True, "commitOid": git_id, "commitUrl": f"{home}/commit/{git_id}"}
     if as_pull_request:
-        repository.pull_requests += 1
-        repository.refs[f"refs/pr/{repository.pull_requests}"] = git_id
-        return Answer.json({**said, "pullRequestUrl": f"{home}/discussions/{repository.pull_requests}"})
+        repository.pull_requests.append(user(store, request))
+        number = len(repository.pull_requests)
+        repository.refs[f"refs/pr/{number}"] = git_id
+        return Answer.json({**said, "pullRequestUrl": f"{home}/discussions/{number}"})
     branch = f"refs/heads/{unquote(revision)}"
     repository.refs[branch if branch in repository.refs else unquote(revision)] = git_id
     return Answer.json(said)
+
+
+def _open_to(store: Store, request: Request, kind: str, name: str) -> Repository:
+    """The repository, if the caller owns it or, with any account, proposes a change."""
+    if "create_pr" not in request.query:
+        return writable(store, request, kind, name)
+    user(store, request)
+    return readable(store, request, kind, name)
 
 
 def _applied(store: Store, files: Mapping[str, Blob], key: str, value: Mapping[str, Any]) -> Mapping[str, Blob]:

@@ -55,13 +55,13 @@ def discussions(store: Store, request: Request, kind: str, name: str) -> Answer:
         {
             "num": number,
             "title": repository.commits[repository.refs[f"refs/pr/{number}"]].title,
-            "author": {"name": repository.owner},
+            "author": {"name": author},
             "createdAt": "2023-11-14T22:13:20.000Z",
             "status": "open",
             "isPullRequest": True,
             "repo": {"name": name, "type": kind},
         }
-        for number in range(1, repository.pull_requests + 1)
+        for number, author in enumerate(repository.pull_requests, 1)
     ]
     return Answer.json({"discussions": said, "count": len(said), "start": 0})
 

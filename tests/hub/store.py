@@ -41,7 +41,8 @@ class Commit:
 class Repository:
     """Commits by id, and refs (`refs/heads/main`) that name them.
 
-    `admitted` may read it although it is gated; where it is `trusted`, a CI may publish without a token of its own.
+    `pull_requests` are the names of their authors: the first one opened number 1. `admitted` may read it although it
+    is gated; where it is `trusted`, a CI may publish without a token of its own.
     """
 
     kind: str
@@ -52,7 +53,7 @@ class Repository:
     admitted: set[str] = field(default_factory=set)
     commits: dict[str, Commit] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
-    pull_requests: int = 0
+    pull_requests: list[str] = field(default_factory=list)
 
     @property
     def owner(self) -> str:

@@ -269,6 +269,18 @@ def test_a_branch_has_one_target():
     assert parsed(small(publish=publish))
 
 
+def test_a_tag_names_one_commit():
+    publish = [
+        {"kind": "hub", "repo": "me/a", "tag": "v1"},
+        {"kind": "hub", "repo": "Me/a", "revision": "b", "tag": "v1"},
+    ]
+    assert problems(publish=publish) == [
+        "publish.1.tag: target 0 gives 'v1' to its commit already, and a tag names one; choose another"
+    ]
+    publish[1]["tag"] = "v1-b"
+    assert parsed(small(publish=publish))
+
+
 def test_a_pull_request_has_no_tag():
     (problem,) = problems(publish=[{"kind": "hub", "repo": "me/a", "create_pr": True, "tag": "v1"}])
     assert problem.startswith("publish.0.tag: a pull request gets no tag")

@@ -8,11 +8,14 @@ import pytest
 import tiny
 from canonical import files_of
 from command_line import write_recipe
-from hub.example import OWNER
+from hub.example import OWNER, STRANGER
+from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
 
 from loramerge import definition, lock_sources, plan, publish, read_recipe, run
 from loramerge.definition import Definition
 from loramerge.errors import LoramergeError, MismatchError, PublishError, SourceError
+from loramerge.targets.hub_repository import Content, Repository
+from loramerge.targets.record import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 FOLDER = {"kind": "folder", "path": "models"}
@@ -348,6 +351,198 @@ def test_a_pull_request_that_is_open(recipe, hub, monkeypatch):
     action, (reason,) = steps(plan(proposing))[1]
     assert action == "none"
     assert reason.startswith("up to date: proposed in http")
+
+
+@pytest.fixture
+def live(hub, monkeypatch):
+    """The repository on the Hub, as somebody who may write there sees it."""
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    return lambda: hub.store.repositories["model", "tester/merged"]
+
+
+def carry_out(recipe, **options):
+    """What `loramerge run` does, and then a plan."""
+    planned = plan(recipe, **options)
+    planned.refuse()
+    run(recipe, targets=planned.publishes_to, **options)
+    return plan(recipe, **options)
+
+
+def files_at(repository, revision):
+    return set(repository.resolve(revision).files)
+
+
+def test_a_branch_that_began_at_main_holds_the_outputs_of_main(recipe, live, monkeypatch):
+    outputs = [{"kind": "adapter", "format": "diffusers"}, {"kind": "adapter", "format": "kohya"}]
+    other = HUB | {"revision": "kohya", "outputs": ["kohya"]}
+    both = recipe(outputs=outputs, publish=[HUB | {"outputs": ["diffusers"]}, other])
+    run(both, targets=both.publish[:1])
+    Repository("tester/merged", "kohya").create_branch()  # and the run was killed
+    assert steps(plan(both))[1:] == [
+        NOTHING,
+        ("publish", ["drifted: holds the outputs diffusers, not kohya"]),
+    ]
+    assert not carry_out(both).pending
+    assert "small.safetensors" in files_at(live(), "kohya")
+    assert "pytorch_lora_weights.safetensors" not in files_at(live(), "kohya")
+
+
+def test_a_tag_stays_where_the_branch_is_healed(recipe, hub, live, monkeypatch):
+    tagging = recipe(publish=[HUB | {"tag": "v1"}])
+    run(tagging)
+    tagged = live().refs["refs/tags/v1"]
+    hub.store.write(live(), {"README.md": b"by hand"})
+    monkeypatch.setattr("loramerge.report.environment", lambda _: {"python": "another"})
+    monkeypatch.setattr("loramerge.provenance.environment", lambda _: {"python": "another"})
+    assert not carry_out(tagging, force=False).pending
+    assert live().resolve("main").files["provenance.json"] != live().resolve("v1").files["provenance.json"]
+    assert live().refs["refs/tags/v1"] == tagged
+
+
+def test_a_tag_whose_files_were_changed_is_taken(recipe, hub, live):
+    tagging = recipe(publish=[HUB | {"tag": "v1"}])
+    run(tagging)
+    good = live().head
+    live().refs["refs/tags/v1"] = hub.store.write(live(), {"pytorch_lora_weights.safetensors": b"by hand"})
+    live().refs["refs/heads/main"] = good
+    action, (reason,) = steps(plan(tagging))[1]
+    assert action == "refuse"
+    assert "v1 names another state (drifted: pytorch_lora_weights.safetensors was changed)" in reason
+    with pytest.raises(PublishError, match="has a tag v1"):
+        run(tagging)
+    assert not carry_out(tagging, force=True).pending
+    assert live().refs["refs/tags/v1"] == good
+
+
+def test_a_tag_without_the_signature_is_taken(recipe, live):
+    tagging = recipe(publish=[HUB | {"tag": "v1"}])
+    run(tagging)
+    action, reasons = steps(plan(tagging, signing=True))[1]
+    assert action == "refuse"
+    assert "v1 names another state (not signed)" in reasons[-1]
+
+
+def test_a_branch_that_is_gone_while_its_tag_is_right(recipe, live):
+    tagging = recipe(publish=[HUB | {"tag": "v1", "revision": "dev"}])
+    tagged = run(tagging).receipts[0].commit
+    live().refs.pop("refs/heads/dev")
+    assert kinds(plan(tagging))[1] == ("publish", {"new"})
+    assert not carry_out(tagging).pending
+    assert live().refs["refs/tags/v1"] == tagged
+
+
+def propose(recipe, files, *, token=OWNER):
+    """A pull request by hand with a record that fits the recipe."""
+    definition = Definition.of(recipe, lock_sources(recipe)).data()
+    contents = {name: Content.of(data) for name, data in files.items()}
+    digests = {name: content.sha256 for name, content in contents.items()}
+    blobs = {name: content.blob for name, content in contents.items()}
+    record = Record("small", digests, definition, ("diffusers",), blobs).text()
+    operations = [
+        CommitOperationAdd(name, data) for name, data in {".loramerge/small.json": record.encode(), **files}.items()
+    ]
+    HfApi(token=token).create_commit("tester/merged", operations, commit_message="Publish small", create_pr=True)
+
+
+def test_a_pull_request_of_a_stranger_is_not_ours(recipe, hub, live):
+    hub.repository("tester/merged", {})
+    proposing = recipe(publish=[HUB | {"create_pr": True}])
+    propose(proposing, {"recipe.yaml": b"theirs", "config.json": b"{}"}, token=STRANGER)
+    assert steps(plan(proposing))[1] == ("publish", ["new"])
+    assert not carry_out(proposing).pending
+    assert live().pull_requests == ["stranger", "tester"]
+
+
+def test_a_pull_request_of_whoever_publishes_counts(recipe, hub, monkeypatch):
+    hub.repository("tester/merged", {})
+    proposing = recipe(publish=[HUB | {"create_pr": True}])
+    propose(proposing, {"recipe.yaml": b"ours", "config.json": b"{}"}, token=STRANGER)
+    monkeypatch.setenv("HF_TOKEN", STRANGER)
+    assert kinds(plan(proposing))[1] == ("none", {"up to date"})
+    monkeypatch.delenv("HF_TOKEN")
+    assert kinds(plan(proposing))[1] == ("publish", {"new"})
+
+
+def test_a_pull_request_without_the_files(recipe, hub, live):
+    hub.repository("tester/merged", {})
+    proposing = recipe(publish=[HUB | {"create_pr": True}])
+    propose(proposing, {"recipe.yaml": b"no weights"})
+    assert kinds(plan(proposing))[1] == ("publish", {"new"})
+
+
+def test_a_pull_request_that_somebody_changed_or_nobody_signed(recipe, hub, live):
+    hub.repository("tester/merged", {})
+    proposing = recipe(publish=[HUB | {"create_pr": True}])
+    run(proposing)
+    assert kinds(plan(proposing, signing=True))[1] == ("publish", {"new"})
+    live().refs["refs/heads/spoilt"] = live().refs["refs/pr/1"]
+    live().refs["refs/pr/1"] = hub.store.write(live(), {"README.md": b"by hand"}, branch="spoilt")
+    assert kinds(plan(proposing))[1] == ("publish", {"new"})
+
+
+def test_files_of_others_are_refused_before_anything_is_built(recipe, hub, live):
+    hub.repository("tester/merged", {"README.md": b"# Theirs"})
+    publishing = recipe(publish=[HUB])
+    assert kinds(plan(publishing))[1] == ("refuse", {"new", "refused"})
+    assert "README.md, which this recipe did not put there" in str(plan(publishing).targets[0].reasons[-1])
+    assert kinds(plan(publishing, force=True))[1] == ("publish", {"new"})
+    hub.repository("tester/merged", {"README.md": b"---\nlicense: mit\n---\n"})  # as the Hub makes it
+    assert not carry_out(publishing).pending
+
+
+def test_two_recipes_do_not_take_a_repository_from_each_other(recipe, live):
+    first, second = recipe(name="one", publish=[HUB]), recipe(name="two", publish=[HUB])
+    run(first)
+    assert kinds(plan(second))[1] == ("refuse", {"new", "refused"})
+    assert not carry_out(second, force=True).pending
+    assert kinds(plan(first))[1] == ("refuse", {"drifted", "refused"})
+    with pytest.raises(PublishError, match="which this recipe did not put there"):
+        run(first)
+    assert not plan(second).pending
+
+
+def test_a_record_that_was_lost_is_written_anew(recipe, hub, live):
+    publishing = recipe(publish=[HUB])
+    run(publishing)
+    hub.store.write(live(), {".loramerge/small.json": None})
+    assert kinds(plan(publishing))[1] == ("publish", {"new"})
+    assert not carry_out(publishing).pending
+
+
+def test_a_public_repository_that_shall_be_private(recipe, hub, live):
+    publishing = recipe(publish=[HUB | {"private": True}])
+    run(publishing)
+    live().private = False
+    assert steps(plan(publishing))[1] == (
+        "refuse",
+        ["drifted: everybody may read it", "refused: it is public, and the recipe says `private: true`"],
+    )
+    with pytest.raises(PublishError, match="is public"):
+        run(publishing)
+
+
+def test_a_pull_request_to_a_branch_that_is_not_there(recipe, hub, live):
+    proposing = recipe(publish=[HUB | {"create_pr": True, "revision": "dev"}])
+    assert kinds(plan(proposing))[1] == ("refuse", {"new", "refused"})
+    hub.repository("tester/merged", {})
+    assert "there is no branch dev" in str(plan(proposing).targets[0].reasons[-1])
+    with pytest.raises(PublishError, match="has no branch dev"):
+        run(proposing)
+
+
+def test_a_licence_that_nobody_tells_offline_is_no_change(recipe, hub, tmp_path, monkeypatch):
+    card = {"README.md": b"---\nlicense: mit\n---\n"}
+    pinned = hub.repository("org/ink", {"ink.safetensors": (tmp_path / "ink.safetensors").read_bytes()} | card).head
+    loras = {"ink": {"source": "hf://org/ink/ink.safetensors", "revision": pinned}, "glow": "glow.safetensors"}
+    publishing = recipe(loras=loras, publish=[FOLDER])
+    run(publishing)
+    with monkeypatch.context() as offline:
+        offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        assert lock_sources(publishing).sources.loras["ink"].licence is None
+        assert not plan(publishing).pending
+    hf_hub_download("org/ink", "README.md", revision=pinned)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert lock_sources(publishing).sources.loras["ink"].licence == "mit"
 
 
 def test_a_hub_that_can_not_be_reached(recipe, hub, monkeypatch):

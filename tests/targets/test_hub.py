@@ -59,9 +59,9 @@ class Meanwhile(Harmless):
         return answer
 
 
-def put(files, *, force=False, recipe="mine", **settings):
+def put(files, *, force=False, recipe="mine", definition=None, **settings):
     target = HubTarget(kind="hub", repo=REPO, **settings)
-    return target.publish(Delivery(recipe, files), Path("/nowhere"), force=force)
+    return target.publish(Delivery(recipe, files, definition), Path("/nowhere"), force=force)
 
 
 def repository(hub):
@@ -146,6 +146,15 @@ def test_two_recipes_share_a_repository(hub, files, tmp_path):
     put({"b.txt": tmp_path / "b"}, recipe="other")
     assert not put(files).changed
     assert at(hub) == bytes_of(files) | {"b.txt": b"b"}
+
+
+def test_what_another_recipe_took_by_force_is_the_other_s(hub, files, changed):
+    put(files)
+    put({"mine.safetensors": changed["mine.safetensors"]}, recipe="other", force=True)
+    assert "mine.safetensors, which this recipe did not put there" in refused(files).message
+    del files["mine.safetensors"]
+    put(files)
+    assert at(hub) == bytes_of(changed)
 
 
 def test_a_file_edited_on_the_hub_is_mended(hub, files):
@@ -236,6 +245,18 @@ def test_a_tag_on_other_files_is_moved_by_force_alone(hub, files, changed):
     assert repository(hub).refs["refs/tags/v1"] == receipt.commit != tagged
 
 
+def test_a_tag_on_the_same_definition_stays_where_it_is(hub, files, changed, tmp_path):
+    tagged = put(files, tag="v1", definition={"recipe": 1}).commit
+    assert put(changed, tag="v1", definition={"recipe": 1}).changed  # the same made again, to other bytes
+    assert at(hub) == bytes_of(changed)
+    assert repository(hub).refs["refs/tags/v1"] == tagged
+    refused(changed, tag="v1", definition={"recipe": 2})
+    signed = {**changed, "model.sig": tmp_path / "other"}
+    refused(signed, tag="v1", definition={"recipe": 1})
+    repository(hub).refs["refs/tags/v1"] = hub.store.write(repository(hub), {"README.md": b"by hand"})
+    refused(changed, tag="v1", definition={"recipe": 1})
+
+
 def test_a_tag_that_somebody_takes_meanwhile_is_noticed(hub, files):
     put(files)
     repo = repository(hub)
@@ -267,13 +288,13 @@ def test_a_pull_request_whose_answer_is_lost_is_not_opened_twice(hub, files):
     receipt = put(files, create_pr=True)
     assert receipt.changed
     assert receipt.url == f"{hub.url}/{REPO}/discussions/1"
-    assert repository(hub).pull_requests == 1
+    assert len(repository(hub).pull_requests) == 1
 
 
 def test_a_pull_request_where_everything_is_there_is_none(hub, files):
     put(files)
     assert not put(files, create_pr=True).changed
-    assert repository(hub).pull_requests == 0
+    assert repository(hub).pull_requests == []
 
 
 def test_a_pull_request_to_no_branch(hub, files):

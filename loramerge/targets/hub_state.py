@@ -1,0 +1,102 @@
+"""What a Hub repository holds of a recipe at a commit, and what of others is in the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loramerge.artifact import recipe_of
+from loramerge.statement import STATEMENT
+from loramerge.targets import record
+from loramerge.targets.hub_repository import Content, Listed
+from loramerge.targets.record import Record
+from loramerge.targets.target import Held
+
+if TYPE_CHECKING:
+    from loramerge.targets.hub_repository import Repository
+
+
+@dataclass(frozen=True)
+class State:
+    """What a repository holds at a commit.
+
+    Attributes:
+        commit: 40 hex digits.
+        files: Everything.
+        ours: Names of what this recipe put there, and no other recipe since.
+        known: What this recipe's record says; None where there is none, or a damaged one.
+    """
+
+    commit: str
+    files: Mapping[str, Listed]
+    ours: frozenset[str]
+    known: Record | None = None
+
+    @property
+    def drift(self) -> Iterator[str]:
+        """What is no longer as this recipe published it, in words."""
+        if self.known is not None:
+            there = _as_recorded(self.known, self.files)
+            for name in sorted(set(self.known.files) - there):
+                yield f"{name} was changed" if name in self.files else f"{name} is missing"
+
+    @property
+    def held(self) -> Held:
+        """What there is of this recipe."""
+        if self.known is None:
+            return Held()
+        return Held(
+            definition=self.known.definition,
+            outputs=self.known.outputs,
+            names=frozenset(self.known.files),
+            drift=(*self.drift,),
+        )
+
+
+def state_of(repository: Repository, recipe: str, commit: str) -> State:
+    """What a repository holds of a recipe at a commit."""
+    files, own = repository.files(commit), record.place(recipe)
+    places = [name for name in files if re.fullmatch(rf"{re.escape(record.FOLDER)}/[^/]+\.json", name)]
+    records = {place: Record.parse(repository.text(commit, place)) for place in places}
+    known = records.pop(own, None)
+    theirs = {name for other in records.values() if other is not None for name in _as_recorded(other, files)}
+    ours = {own, *((set(known.files) if known else set()) - theirs)} & set(files)
+    return State(commit, files, frozenset(ours), known)
+
+
+def foreign(repository: Repository, state: State, names: Iterable[str]) -> list[str]:
+    """Which of the names are files of others. The card that the Hub made with a repository is nobody's.
+
+    Args:
+        repository: Where.
+        state: What it holds.
+        names: Files that would be replaced.
+    """
+    found = [name for name in names if name in state.files and name not in state.ours]
+    if "README.md" in found and _is_the_hubs_own(repository.text(state.commit, "README.md")):
+        found.remove("README.md")
+    return found
+
+
+def artifact_of(repository: Repository, state: State) -> str | None:
+    """Name of the recipe whose artifact the repository holds, by its provenance; None where that is unknown."""
+    try:
+        return recipe_of(repository.text(state.commit, STATEMENT)) if STATEMENT in state.files else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _as_recorded(known: Record, files: Mapping[str, Listed]) -> set[str]:
+    """Which files of a record are there with the content that it says."""
+    return {
+        name
+        for name, digest in known.files.items()
+        if name in files and files[name].holds(Content(b"", digest, known.blobs.get(name, "")))
+    }
+
+
+def _is_the_hubs_own(card: str) -> bool:
+    """The card of a repository that was made on the Hub's page is a licence and nothing else."""
+    return re.fullmatch(r"\s*(---\s*\n(license: *\S+\s*\n)?---\s*)?", card) is not None
