@@ -146,9 +146,10 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
     recipe, place = planned.recipe, Path(planned.artifact.place)
     planned.refuse()
     begin = time.monotonic()
+    rebuild = settings.rebuild or settings.reference  # what another way made is not up to date
     everywhere = () if settings.no_publish else recipe.publish
     try:
-        if planned.artifact.pending or settings.rebuild:
+        if planned.artifact.pending or rebuild:
             result = run(
                 recipe,
                 lock=planned.lock,
@@ -156,7 +157,7 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
                 device=settings.device,
                 force=settings.force,
                 reference=settings.reference,
-                targets=everywhere if settings.rebuild else planned.publishes_to,
+                targets=everywhere if rebuild else planned.publishes_to,
                 sign=settings.sign,
                 progress=watcher,
             )
