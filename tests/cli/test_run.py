@@ -3,21 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from command_line import invoke, listing, process, write_recipe
+from command_line import invoke, listing, process
 from hub.example import OWNER
 
 from loramerge.errors import ExitCode
-
-
-@pytest.fixture
-def recipe(here, models):
-    """A small recipe of the quickstart's LoRAs, and what to change in it."""
-
-    def write(**more):
-        loras = {"ink": models.ink, "glow": {"source": str(models.glow), "weight": 0.8}}
-        return write_recipe(here, base=models.base, **({"loras": loras} | more))
-
-    return write
 
 
 def test_the_quickstart(quickstart):
