@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import MismatchError, SourceError
+from loramerge.shapes import Shapes, shapes_of
 from loramerge.upstream import quiet
 from loramerge.words import some
 
@@ -120,26 +122,19 @@ def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Ba
     Raises:
         SourceError: No model can be built from one of them.
     """
-    from torch import nn
-
     components = {}
     for name, config in configs.items():
         try:
-            model = _build(name, config)
+            shapes = shapes_of(_architecture(name, config), config, partial(_measure, name, config))
         except Exception as error:  # noqa: BLE001  whatever upstream raises on a config that nobody meant
             path = PurePosixPath(reference.removeprefix("hf://")) / name / "config.json"
             raise SourceError(f"{path} describes no model that can be built: {error}") from None
-        layers = {
-            canonical(name, live): (live, tuple(layer.weight.shape))
-            for live, layer in model.named_modules()
-            if isinstance(layer, nn.Linear | nn.Conv2d)
-        }
         components[name] = Component(
             name,
             config,
-            modules={module: shape for module, (_, shape) in layers.items()},
-            live={module: live for module, (live, _) in layers.items()},
-            parameters={canonical(name, live): tuple(each.shape) for live, each in model.named_parameters()},
+            modules={canonical(name, live): shape for live, shape in shapes.layers.items()},
+            live={canonical(name, live): live for live in shapes.layers},
+            parameters={canonical(name, live): shape for live, shape in shapes.parameters.items()},
         )
     return Base(reference, _family(configs["unet"]), components)
 
@@ -148,6 +143,27 @@ def _family(unet: Mapping[str, Any]) -> str:
     if unet.get("addition_embed_type") == "text_time":
         return "sdxl"
     return "sd2" if unet.get("use_linear_projection") else "sd15"
+
+
+def _architecture(name: str, config: Mapping[str, Any]) -> str:
+    if name == "unet":
+        return "UNet2DConditionModel"
+    projected = "CLIPTextModelWithProjection" in (config.get("architectures") or ())
+    return "CLIPTextModelWithProjection" if projected else "CLIPTextModel"
+
+
+def _measure(name: str, config: Mapping[str, Any]) -> Shapes:
+    from torch import nn
+
+    model = _build(name, config)
+    return Shapes(
+        layers={
+            live: tuple(layer.weight.shape)
+            for live, layer in model.named_modules()
+            if isinstance(layer, nn.Linear | nn.Conv2d)
+        },
+        parameters={live: tuple(each.shape) for live, each in model.named_parameters()},
+    )
 
 
 def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
@@ -159,11 +175,10 @@ def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
 
             model: nn.Module = UNet2DConditionModel.from_config(dict(config))
         else:
-            from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+            import transformers
 
-            projected = "CLIPTextModelWithProjection" in (config.get("architectures") or ())
-            text_config = CLIPTextConfig.from_dict(dict(config))
-            model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(text_config)
+            text_model = getattr(transformers, _architecture(name, config))
+            model = text_model(transformers.CLIPTextConfig.from_dict(dict(config)))
     return model.eval()
 
 

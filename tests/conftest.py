@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import atexit
 import os
+import tempfile
 
 # The tensors of tests are tiny: a second thread costs more than it gives, and there is a worker for each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,5 +15,10 @@ from secrets_scan import no_secrets, pytest_runtest_makereport
 settings.register_profile("here", deadline=None)  # machines are shared and noisy
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+# What a user, or an earlier session, has kept is neither read nor added to.
+_cache = tempfile.TemporaryDirectory(prefix="loramerge-cache-", ignore_cleanup_errors=True)
+atexit.register(_cache.cleanup)
+os.environ["XDG_CACHE_HOME"] = _cache.name
 
 __all__ = ["hub", "no_secrets", "pytest_runtest_makereport"]

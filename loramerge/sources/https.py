@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from loramerge.cache import cache_folder
 from loramerge.digest import sha256_of
 from loramerge.errors import SourceError
 from loramerge.sources.source import Given, Located, missing, shown, stays_inside
@@ -71,7 +71,7 @@ class HttpsSource:
         missing(names, (self.name,), reference=shown(self.reference))
         from loramerge.sources.download import download  # TLS takes a third of the start-up time of `validate`
 
-        folder = _cache() / self.sha256
+        folder = cache_folder() / self.sha256
         try:
             if not (folder / self.name).is_file() or sha256_of(folder / self.name) != self.sha256:
                 download(self.reference, folder / self.name, sha256=self.sha256)
@@ -81,7 +81,3 @@ class HttpsSource:
                 hint="free some space, correct its permissions, or set XDG_CACHE_HOME to another folder",
             ) from error
         return folder
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "loramerge"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
-from command_line import MODELS, QUICKSTART, ROOT
+from command_line import MODELS, QUICKSTART, ROOT, listing, write_recipe
 
-HEAVY = {"torch", "diffusers", "peft", "transformers", "huggingface_hub", "accelerate", "safetensors", "numpy", "rich"}
+BUILDERS = {"diffusers", "transformers", "accelerate", "peft"}
+HEAVY = {"torch", "huggingface_hub", "safetensors", "numpy", "rich", *BUILDERS}
+# What is written without any of the libraries that build models.
+LIGHT = (("adapter", "diffusers"), ("adapter", "kohya"), ("pipeline", None))
 CODE = f"""
 import sys
 from loramerge.cli import main
@@ -20,10 +25,9 @@ print(*sorted({HEAVY} & {{*sys.modules}}), sep=",", file=sys.stderr)
 """
 
 
-def loaded(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, arguments)], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+def loaded(*arguments, **env):
+    command = [sys.executable, "-c", CODE, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, **env})
     return done.stderr.splitlines()[-1]
 
 
@@ -48,3 +52,54 @@ def test_what_needs_no_heavy_library_loads_none(arguments):
 
 def test_what_is_heavy_is_found_where_it_is_used():
     assert "torch" in loaded("inspect", MODELS / "ink.safetensors", "--json")
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory):
+    """A recipe for the factored engine, run with an empty cache; and what it takes to run another with the same."""
+    folder = tmp_path_factory.mktemp("cold")
+    cache = folder / "cache"
+
+    def run(name, *formats, **more):
+        loras = {name: MODELS / f"{name}.safetensors" for name in ("ink", "glow")}
+        merge = {"combination_type": "cat", "engine": "factored"}
+        outputs = [{"kind": kind, **({"format": each} if each else {})} for kind, each in formats]
+        settings = {"merge": merge, "outputs": outputs, "license": "mit", **more}
+        recipe = write_recipe(folder, base=MODELS / "base", loras=loras, **settings)
+        arguments = ["run", recipe, "--rebuild", "--device", "cpu", "--out", folder / name]
+        return {*loaded(*arguments, XDG_CACHE_HOME=str(cache)).split(",")}
+
+    libraries = run("cold", *LIGHT)
+    entries = listing(cache / "loramerge" / "shapes")
+    return SimpleNamespace(run=run, libraries=libraries, folder=folder, cache=cache, entries=entries)
+
+
+def test_a_base_that_was_never_seen_is_built(cold):
+    assert {"diffusers", "transformers"} <= cold.libraries
+    assert len(cold.entries) == 3  # the UNet and both text encoders
+
+
+def test_a_merge_from_factors_builds_no_base_twice(cold):
+    libraries = cold.run("warm", *LIGHT)
+    assert "torch" in libraries
+    assert not libraries & BUILDERS
+    assert listing(cold.folder / "warm") == listing(cold.folder / "cold")
+
+
+def test_a_damaged_cache_changes_nothing_and_is_mended(cold):
+    for name, content in cold.entries.items():
+        (cold.cache / "loramerge" / "shapes" / name).write_bytes(content[: len(content) // 2])
+    assert "diffusers" in cold.run("damaged", *LIGHT)
+    assert listing(cold.folder / "damaged") == listing(cold.folder / "cold")
+    assert listing(cold.cache / "loramerge" / "shapes") == cold.entries
+
+
+@pytest.mark.parametrize("output", [("adapter", "peft"), ("inputs", None)], ids=["peft", "inputs"])
+def test_peft_describes_its_own_format(cold, output):
+    assert "peft" in cold.run("peft", output)
+
+
+def test_inspecting_builds_no_base_twice(cold):
+    shapes = {"XDG_CACHE_HOME": str(cold.cache)}
+    loaded("inspect", MODELS / "glow.safetensors", "--json", **shapes)
+    assert not {*loaded("inspect", MODELS / "glow.safetensors", "--json", **shapes).split(",")} & BUILDERS

@@ -1,0 +1,84 @@
+"""What a model consists of, by name and shape, kept between runs.
+
+diffusers and transformers know it, but importing them takes longer than many a merge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from loramerge.atomic import replacing_file
+from loramerge.cache import cache_folder
+
+_LAYOUT = 1  # of an entry; to be counted up whenever what is kept changes its meaning
+_FOLDER = "shapes"
+_BUILDERS = ("diffusers", "transformers")
+
+Named = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """A model without its numbers. Names are those that it has in memory.
+
+    Attributes:
+        layers: Shape of the weight (out×in, or out×in×kh×kw) of every linear and convolution layer, in the order in
+            which the architecture defines them.
+        parameters: Shape of every parameter, in that order too.
+    """
+
+    layers: Named
+    parameters: Named
+
+
+def shapes_of(architecture: str, config: Mapping[str, Any], build: Callable[[], Shapes]) -> Shapes:
+    """The shapes that are kept for a model, or those that `build` finds, which are kept then.
+
+    A damaged entry is made again. Where none can be written, the next run builds the model again as well.
+
+    Args:
+        architecture: The model's class.
+        config: Its config.json.
+        build: Builds the model with the libraries that are installed; called only where nothing is kept.
+    """
+    versions = {name: version(name) for name in ("loramerge", *_BUILDERS)}
+    if any("dev" in versions[name] for name in _BUILDERS):  # their code changes, and the version stays
+        return build()
+    identity = {"layout": _LAYOUT, "versions": versions, "architecture": architecture, "config": config}
+    name = f"{_digest(json.dumps(identity, sort_keys=True))}.json"
+    return _kept(name) or _keep(name, build())
+
+
+def _kept(name: str) -> Shapes | None:
+    try:
+        entry = json.loads((cache_folder() / _FOLDER / name).read_bytes())
+        if _digest(json.dumps(entry["shapes"])) != entry["sha256"]:
+            return None
+        return Shapes(**{kind: _named(shapes) for kind, shapes in entry["shapes"].items()})
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _named(shapes: Mapping[str, list[int]]) -> Named:
+    return {name: tuple(shape) for name, shape in shapes.items()}
+
+
+def _keep(name: str, shapes: Shapes) -> Shapes:
+    plain = asdict(shapes)
+    entry = {"sha256": _digest(json.dumps(plain)), "shapes": plain}
+    with suppress(OSError, RuntimeError):  # the next run is slower, and nothing else
+        folder = cache_folder() / _FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing_file(folder / name) as file:
+            file.write(json.dumps(entry).encode())
+    return shapes
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
