@@ -171,7 +171,7 @@ def ours(folder: Path) -> dict[str, float]:
     import transformers
 
     from loramerge import load_adapter, load_base
-    from loramerge.artifact import replacing
+    from loramerge.atomic import replacing
     from loramerge.pipeline_files import PipelineFiles
     from loramerge.recipe.outputs import PipelineOutput
     from loramerge.stages.fuse import fuse
