@@ -168,7 +168,7 @@ def _put(staging: Path, place: Path, check: Callable[[Path], None]) -> None:
     if _exchange(staging, place):
         try:
             check(staging)
-        except BaseException:
+        except BaseException:  # ^C as well: what stepped aside goes back before anything is raised
             _exchange(staging, place)
             raise
     else:
@@ -179,7 +179,7 @@ def _put(staging: Path, place: Path, check: Callable[[Path], None]) -> None:
         try:
             check(aside)
             staging.rename(place)
-        except BaseException:
+        except BaseException:  # the same
             aside.rename(place)
             raise
         remove(aside)

@@ -186,7 +186,7 @@ def _is_present(entry: object, shown: str) -> bool:
     """Whether a pipeline has a component: its entry is [library, class], or [null, null] where it has none."""
     if entry is None:
         return False
-    if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004
+    if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004  library and class
         raise SourceError(f"{shown} should be [library, class], it is {entry!r}", hint="fetch the base again")
     return entry[0] is not None
 

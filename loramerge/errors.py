@@ -3,7 +3,7 @@
 A message says what is wrong and where; the hint says what to do. Anything that is not a `LoramergeError` is a defect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
@@ -22,6 +22,12 @@ class ExitCode(IntEnum):
     NOT_PUBLISHED = 7
     USAGE = 64
     INTERRUPTED = 130
+
+
+def common(codes: Iterable[ExitCode]) -> ExitCode:
+    """What to tell the shell of several failures: their code where they share one, else that the command failed."""
+    found = set(codes)
+    return found.pop() if len(found) == 1 else ExitCode.FAILED if found else ExitCode.DONE
 
 
 class LoramergeError(Exception):

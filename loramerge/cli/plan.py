@@ -13,8 +13,8 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import Failure, failure
-from loramerge.cli.recipes import Given, read_each, recipe_files
-from loramerge.errors import ExitCode, UsageError
+from loramerge.cli.recipes import Given, read_each, recipe_files, refuse_several
+from loramerge.errors import ExitCode, UsageError, common
 
 if TYPE_CHECKING:
     from loramerge import Plan
@@ -57,8 +57,8 @@ def command(
     if markdown and as_json:
         raise UsageError("--markdown and --json exclude each other")
     recipes = read_each(recipe_files(paths), overrides, locks=True)
-    if out is not None and len(recipes) > 1:
-        raise UsageError(f"--out is for one recipe, these are {len(recipes)}", hint="leave it out, or name one recipe")
+    if out is not None:
+        refuse_several(recipes, "--out")
     settings = {"out": out, "publishing": not given["no_publish"], "signing": given["signed"]}
     asked = [_planned(each, settings, quiet=as_json, verbose=verbose) for each in recipes]
     if as_json:
@@ -69,9 +69,8 @@ def command(
     for each in asked:
         if each.failure and not as_json:
             console.error(each.failure.message, each.failure.hint)
-    codes = {each.failure.code for each in asked if each.failure}
-    if codes:
-        return codes.pop() if len(codes) == 1 else ExitCode.FAILED
+    if failures := [each.failure.code for each in asked if each.failure]:
+        return common(failures)
     return ExitCode.CHANGES_PENDING if any(each.pending for each in asked) else ExitCode.DONE
 
 
@@ -90,7 +89,7 @@ class _Planned:
         """A line for each reason; what the line above says is not said again."""
         from loramerge.cli.summary import near
 
-        name = self.given.recipe.name if self.given.recipe else self.given.path
+        name = self.given.name or self.given.path
         if self.plan is None:
             yield name, "", "error", self.failure.message.splitlines()[0] if self.failure else ""
             return
@@ -102,8 +101,7 @@ class _Planned:
 
     @property
     def data(self) -> dict[str, Any]:
-        name = self.given.recipe.name if self.given.recipe else None
-        facts: dict[str, Any] = {"recipe": self.given.path, "name": name, "pending": self.pending}
+        facts: dict[str, Any] = {"recipe": self.given.path, "name": self.given.name, "pending": self.pending}
         if self.plan is None:
             return facts | {"error": self.failure.data if self.failure else None}
         artifact, *targets = [
@@ -120,11 +118,10 @@ class _Planned:
 def _planned(given: Given, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> _Planned:
     from loramerge import plan
 
-    if given.recipe is None or given.error is not None:
-        return _Planned(given, failure=failure(given.error or AssertionError(), verbose=verbose))
     try:
-        with progress.shown(given.recipe.name, as_json=quiet) as watcher:
-            return _Planned(given, plan(given.recipe, lock=given.lock, progress=watcher, **settings))
+        recipe = given.readable()
+        with progress.shown(recipe.name, as_json=quiet) as watcher:
+            return _Planned(given, plan(recipe, lock=given.lock, progress=watcher, **settings))
     except Exception as error:  # noqa: BLE001  whatever it is, the other recipes are planned
         return _Planned(given, failure=failure(error, verbose=verbose))
 

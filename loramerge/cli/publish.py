@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loramerge.cli import console, options, progress
-from loramerge.cli.recipes import lock_beside, read_all, recipe_files
+from loramerge.cli.recipes import lock_beside, read_all, recipe_files, refuse_several
 from loramerge.errors import PublishError, UsageError
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> None:
     if "-" in paths:
         raise UsageError("publishing takes recipes as they are in files; standard input has none")
     recipes = read_all(recipe_files(paths), ())
-    if artifact is not None and len(recipes) > 1:
-        raise UsageError(
-            f"--artifact is for one recipe, these are {len(recipes)}", hint="leave it out, or name one recipe"
-        )
+    if artifact is not None:
+        refuse_several(recipes, "--artifact")
     done = [
         _publish(path, recipe, artifact, force=given["force"], as_json=given["as_json"]) for path, recipe in recipes
     ]
@@ -58,8 +56,11 @@ def _publish(path: str, recipe: Recipe, artifact: str | None, *, force: bool, as
     with progress.shown(recipe.name, as_json=as_json) as watcher:
         planned = plan(recipe, lock=lock_beside(path), out=place, force=force, progress=watcher)
         if planned.artifact.pending:
+            reason = planned.artifact.reasons[0]
             raise PublishError(
-                f"{place} is not what {path} asks for: {planned.artifact.reasons[0]}",
+                f"there is no artifact in {place}"
+                if reason.kind == "new"
+                else f"{place} is not what {path} asks for: {reason}",
                 hint=f"`loramerge run {path}` makes it and publishes it",
             )
         planned.refuse()

@@ -56,6 +56,21 @@ class Given:
     lock: Lock | None = None
     error: InvalidRecipeError | None = None
 
+    @property
+    def name(self) -> str | None:
+        """The recipe's, where it could be read."""
+        return self.recipe.name if self.recipe else None
+
+    def readable(self) -> Recipe:
+        """The recipe, if it and its lock could be read.
+
+        Raises:
+            InvalidRecipeError: They could not.
+        """
+        if self.recipe is None or self.error is not None:
+            raise self.error or InvalidRecipeError(f"{self.path} can't be read")
+        return self.recipe
+
 
 def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) -> tuple[Given, ...]:
     """Read recipes, all of them before anything is done with the first.
@@ -91,6 +106,16 @@ def read_all(paths: Sequence[str], overrides: Sequence[str]) -> tuple[tuple[str,
     given = read_each(paths, overrides, locks=False)
     refuse_mistakes(given)
     return tuple((each.path, each.recipe) for each in given if each.recipe)
+
+
+def refuse_several(given: Sequence[object], option: str) -> None:
+    """Go on only if there is one recipe, as an option wants it.
+
+    Raises:
+        UsageError: There are more.
+    """
+    if len(given) > 1:
+        raise UsageError(f"{option} is for one recipe, these are {len(given)}", hint="leave it out, or name one recipe")
 
 
 def refuse_mistakes(given: Sequence[Given]) -> None:

@@ -12,8 +12,8 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import failure
-from loramerge.cli.recipes import Given, read_each, recipe_files, refuse_mistakes
-from loramerge.errors import ExitCode, PublishError, UsageError
+from loramerge.cli.recipes import Given, read_each, recipe_files, refuse_mistakes, refuse_several
+from loramerge.errors import ExitCode, PublishError, common
 
 if TYPE_CHECKING:
     from loramerge import Plan
@@ -61,8 +61,8 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
     """
     settings = _Settings(**given)
     recipes = read_each(recipe_files(paths), overrides, locks=True)
-    if settings.out is not None and len(recipes) > 1:
-        raise UsageError(f"--out is for one recipe, these are {len(recipes)}", hint="leave it out, or name one recipe")
+    if settings.out is not None:
+        refuse_several(recipes, "--out")
     if not settings.keep_going:
         refuse_mistakes(recipes)
     done = list(_each(recipes, settings))
@@ -71,8 +71,7 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
     failed = [each for each in done if "error" in each]
     if failed and not settings.as_json and len(recipes) > 1:
         console.note(f"{len(failed)} of {len(recipes)} recipes failed: {', '.join(each['recipe'] for each in failed)}")
-    codes = {each["error"]["exit_code"] for each in failed}
-    return ExitCode(codes.pop()) if len(codes) == 1 else ExitCode.FAILED if codes else ExitCode.DONE
+    return common(ExitCode(each["error"]["exit_code"]) for each in failed)
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,7 @@ def _each(recipes: Sequence[Given], settings: _Settings) -> Iterator[dict[str, A
             found = failure(error, verbose=settings.verbose)
             if not settings.as_json:
                 console.error(found.message, found.hint)
-            name = given.recipe.name if given.recipe else None
-            yield {"recipe": given.path, "name": name, "status": "failed", "error": found.data}
+            yield {"recipe": given.path, "name": given.name, "status": "failed", "error": found.data}
             if not settings.keep_going:
                 return
 
@@ -115,10 +113,7 @@ def _trusted(sign: str | None) -> bool | Trust:
 def _run(given: Given, settings: _Settings) -> dict[str, Any]:
     from loramerge import plan
 
-    if given.recipe is None or given.error is not None:
-        assert given.error is not None  # noqa: S101  for the type checker
-        raise given.error
-    recipe = given.recipe
+    recipe = given.readable()
     with progress.shown(recipe.name, as_json=settings.as_json) as watcher:
         planned = plan(
             recipe,

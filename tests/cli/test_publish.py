@@ -29,7 +29,7 @@ def test_what_was_built_before_is_published_as_it_is(here, parsed):
 def test_what_was_not_built_is_not_published(here):
     result = invoke("publish", "small.yaml")
     assert result.exit_code == ExitCode.NOT_PUBLISHED
-    assert "dist/small is not what small.yaml asks for: new" in result.stderr
+    assert "error: there is no artifact in dist/small\n" in result.stderr
     assert "hint: `loramerge run small.yaml`" in result.stderr
 
 
