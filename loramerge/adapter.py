@@ -55,6 +55,23 @@ class LowRank:
         up, down = self.matrices()
         return math.sqrt(max(float(((up.T @ up) * (down @ down.T)).sum()), 0.0))
 
+    def times(self, factor: float) -> LowRank:
+        """The pair of a delta that is this one's times a factor."""
+        return LowRank(self.down, self.up, self.scale * factor)
+
+    def shaped(self, shape: tuple[int, ...]) -> LowRank:
+        """The same map for a weight of an equivalent shape: a linear layer and a 1×1 convolution are one map."""
+        down, up = self.factor_shapes(shape)
+        return LowRank(self.down.reshape(down), self.up.reshape(up), self.scale)
+
+    def factor_shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of (down, up) for a weight of this shape."""
+        return (self.rank, *shape[1:]), (shape[0], self.rank, *(1 for _ in shape[2:]))
+
+    def loaded(self) -> LowRank:
+        """The same in memory, where it is already."""
+        return self
+
 
 Modules = Mapping[str, LowRank]
 
@@ -88,3 +105,13 @@ class Adapter:
 
     def __len__(self) -> int:
         return sum(map(len, self.components.values()))
+
+    def loaded(self) -> Adapter:
+        """The same in memory; adapters are read from their files when they are needed."""
+        return Adapter(
+            {
+                component: {module: pair.loaded() for module, pair in modules.items()}
+                for component, modules in self.components.items()
+            },
+            self.metadata,
+        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.base import canonical
 from loramerge.errors import SourceError
-from loramerge.layout import ITEM_SIZES, Stored, layout
+from loramerge.layout import ITEM_SIZES, Stored
 from loramerge.tensors import opened
 from loramerge.words import by, some
 
@@ -63,9 +63,9 @@ def stored_in(weights: Sequence[Path], shown: str) -> tuple[Stored, ...]:
     """
     found: dict[str, Stored] = {}
     for path in weights:
-        with opened(path, f"{shown}/{path.name}"):
-            tensors = layout(path)
-        for tensor in tensors:
+        for tensor in sorted(
+            opened(path, f"{shown}/{path.name}").stored.values(), key=lambda each: (each.offset, each.size)
+        ):
             if tensor.key in found:
                 raise SourceError(f"{shown}: {found[tensor.key].path.name} and {path.name} both have {tensor.key}")
             found[tensor.key] = tensor
@@ -123,12 +123,8 @@ def with_lora(
                 f"{shown}: {change.stored.key} is stored as {change.stored.dtype}, which nothing can be added to",
                 hint="choose a base in float32, float16 or bfloat16",
             )
-        by_name[name] = replace(change, pair=_scaled(pair, scale), shown_as=f"{component.name}.{module}")
+        by_name[name] = replace(change, pair=pair.times(scale), shown_as=f"{component.name}.{module}")
     return list(by_name.values())
-
-
-def _scaled(pair: LowRank, scale: float) -> LowRank:
-    return replace(pair, scale=pair.scale * scale)
 
 
 def _name(component: Component, key: str) -> str:

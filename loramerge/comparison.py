@@ -79,16 +79,16 @@ def files(old: Path, new: Path) -> Distance:
 
 def _tensors(old: Path, new: Path) -> Distance:
     what = "relative error of the tensors"
-    with opened(old) as one, opened(new) as other:
-        if one.keys != other.keys or any(
-            (one.shape(key), one.dtype(key)) != (other.shape(key), other.dtype(key)) for key in one.keys
-        ):
-            return Distance(what, math.inf, TENSOR_TOLERANCE)
-        errors = []
-        for key in one.keys:
-            before, after = one.tensor(key).double(), other.tensor(key).double()
-            size, difference = float(before.norm()), float((after - before).norm())
-            errors.append(difference / size if size > 0 else math.inf * difference if difference else 0.0)
+    one, other = opened(old), opened(new)
+    if one.keys != other.keys or any(
+        (one.shape(key), one.dtype(key)) != (other.shape(key), other.dtype(key)) for key in one.keys
+    ):
+        return Distance(what, math.inf, TENSOR_TOLERANCE)
+    errors = []
+    for key in one.keys:
+        before, after = one.tensor(key).read().double(), other.tensor(key).read().double()
+        size, difference = float(before.norm()), float((after - before).norm())
+        errors.append(difference / size if size > 0 else math.inf * difference if difference else 0.0)
     return Distance(what, _largest(errors), TENSOR_TOLERANCE)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from loramerge.merging import Share
 from loramerge.threads import one_thread, workers
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from loramerge.adapter import Adapter, LowRank
     from loramerge.weighing import Weighing
+
+_STRIP = 32  # rows of a Gram matrix that are computed at once
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,14 @@ Fidelity = Mapping[str, Mapping[str, ModuleFidelity]]
 
 
 def measure(merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]) -> dict[str, dict[str, ModuleFidelity]]:
-    """Measure every module of a merge.
+    """Measure every module of an adapter against the weighted sum of others.
 
     Args:
-        merged: The result.
+        merged: What is measured.
         loras: Name → adapter and its weights.
 
     Returns:
-        By component and module, for every module of the merge.
+        By component and module, for every module of `merged`.
     """
     places = [(component, module) for component, module, _ in merged]
     with one_thread(), workers() as pool:
@@ -73,12 +76,12 @@ def measure(merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]) -> d
 def _entry(
     component: str, module: str, merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]
 ) -> ModuleFidelity:
-    inputs = {
-        name: (adapter.components[component][module], weight)
+    inputs = [
+        Share(name, adapter.components[component][module], weight)
         for name, (adapter, weigh) in loras.items()
         if module in adapter.components.get(component, {}) and (weight := weigh(component, module)) != 0
-    }
-    return _module(merged.components[component][module], inputs)
+    ]
+    return measure_module(merged.components[component][module], inputs)
 
 
 def total(fidelity: Mapping[Any, ModuleFidelity]) -> float | None:
@@ -87,14 +90,20 @@ def total(fidelity: Mapping[Any, ModuleFidelity]) -> float | None:
     return math.hypot(*(entry.difference for entry in fidelity.values())) / target if target > 0 else None
 
 
-def _module(merged: LowRank, inputs: Mapping[str, tuple[LowRank, float]]) -> ModuleFidelity:
-    pairs = [merged, *(pair for pair, _ in inputs.values())]
-    factors = [merged.scale, *(-weight * pair.scale for pair, weight in inputs.values())]
+def measure_module(merged: LowRank, inputs: Sequence[Share]) -> ModuleFidelity:
+    """Measure one module of a merge.
+
+    Args:
+        merged: The result.
+        inputs: What each LoRA has there.
+    """
+    pairs = [merged, *(share.pair for share in inputs)]
+    factors = [merged.scale, *(-share.weight * share.pair.scale for share in inputs)]
     products, spans = _products(pairs, factors)
     everything, summed = slice(None), slice(spans[0].stop, None)
     return ModuleFidelity(
-        ranks={name: pair.rank for name, (pair, _) in inputs.items()},
-        norms={name: _norm(products, span) for name, span in zip(inputs, spans[1:], strict=True)},
+        ranks={share.name: share.pair.rank for share in inputs},
+        norms={share.name: _norm(products, span) for share, span in zip(inputs, spans[1:], strict=True)},
         rank=merged.rank,
         norm=_norm(products, spans[0]),
         target=_norm(products, summed),
@@ -110,18 +119,31 @@ def _products(pairs: Sequence[LowRank], factors: Sequence[float]) -> tuple[Tenso
     import torch
 
     rank, shape = sum(pair.rank for pair in pairs), pairs[0].shape
-    up = torch.empty(shape[0], rank, dtype=torch.float64)
+    up = torch.empty(rank, shape[0], dtype=torch.float64)
     down = torch.empty(rank, math.prod(shape[1:]), dtype=torch.float64)
     column = torch.empty(rank, dtype=torch.float64)
     spans, start = [], 0
     for pair, factor in zip(pairs, factors, strict=True):
         span = slice(start, start + pair.rank)
-        up[:, span] = pair.up.flatten(1)
+        up[span] = pair.up.flatten(1).T
         down[span] = pair.down.flatten(1)
         column[span] = factor
         spans.append(span)
         start = span.stop
-    return (up.T @ up) * (down @ down.T) * torch.outer(column, column), spans
+    return _gram(up) * _gram(down) * torch.outer(column, column), spans
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """Rows · rowsᵀ, of which the half above the diagonal is taken from the half below."""
+    import torch
+
+    count = len(rows)
+    found = torch.empty(count, count, dtype=rows.dtype)
+    for first in range(0, count, _STRIP):
+        strip = slice(first, min(first + _STRIP, count))
+        torch.mm(rows[strip], rows[: strip.stop].T, out=found[strip, : strip.stop])
+        found[: strip.start, strip] = found[strip, : strip.start].T
+    return found
 
 
 def _norm(products: Tensor, span: slice) -> float:

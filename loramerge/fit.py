@@ -64,12 +64,7 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
 def _shaped(pair: LowRank, expected: tuple[int, ...]) -> LowRank | None:
     if _as_map(pair.shape) != _as_map(expected):
         return None
-    ones = (1,) * (len(expected) - 2)
-    return replace(
-        pair,
-        down=pair.down.reshape(pair.rank, *expected[1:]),
-        up=pair.up.reshape(expected[0], pair.rank, *ones),
-    )
+    return pair.shaped(expected)
 
 
 def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -77,7 +72,7 @@ def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _family(adapter: Adapter) -> str | None:
-    return guess((module, tuple(pair.down.shape)) for _, module, pair in adapter)
+    return guess((module, (pair.rank, *pair.shape[1:])) for _, module, pair in adapter)
 
 
 def _is_of_another_family(adapter: Adapter, base: Base) -> bool:

@@ -44,10 +44,10 @@ def inspect(
     for name in names:
         dtypes: Counter[str] = Counter()
         if name.endswith(".safetensors"):
-            with opened(place / name, reference) as file:
-                dtypes.update(map(file.dtype, file.keys))
-                shapes += [(key, file.shape(key)) for key in file.keys]
-                metadata |= file.metadata
+            file = opened(place / name, reference)
+            dtypes.update(map(file.dtype, file.keys))
+            shapes += [(key, file.shape(key)) for key in file.keys]
+            metadata |= file.metadata
         path = place / name
         files.append(InspectedFile(name, path.stat().st_size, sha256_of(path), dict(sorted(dtypes.items()))))
     family = base.family if base else guess(shapes)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank, Modules
@@ -26,6 +26,30 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Share:
+    """One LoRA's share in a module.
+
+    Attributes:
+        name: The LoRA's.
+        pair: In memory.
+        weight: What its delta is multiplied by.
+    """
+
+    name: str
+    pair: LowRank
+    weight: float
+
+
+def shares(parts: Sequence[Part], module: str) -> tuple[Share, ...]:
+    """What each LoRA that touches a module brings to it, read into memory."""
+    return tuple(
+        Share(part.name, part.modules[module].loaded(), part.weights[module])
+        for part in parts
+        if module in part.modules
+    )
+
+
+@dataclass(frozen=True)
 class Merged:
     """One merged module.
 
@@ -37,3 +61,8 @@ class Merged:
 
     pair: LowRank
     retained_energy: float | None = None
+
+
+Finished = TypeVar("Finished")
+Finish = Callable[[str, Sequence[Share], Merged], Finished]
+"""(module, its inputs, the result) → what the caller wants to have of it. It is called side by side for modules."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from loramerge.adapter import LowRank
     from loramerge.changes import Change
 
 
@@ -35,9 +36,10 @@ def add(change: Change, first: int, count: int, read: memoryview, made: memoryvi
     summed = _scratch("sum", count, exact).copy_(before)
     delta = None
     if change.pair is not None:
-        up, down = change.pair.up.flatten(1), change.pair.down.flatten(1)
+        pair = _loaded(change.pair)
+        up, down = pair.up.flatten(1), pair.down.flatten(1)
         row = down.shape[1]
-        rows = up[first // row : (first + count) // row].to(exact) * change.pair.scale
+        rows = up[first // row : (first + count) // row].to(exact) * pair.scale
         delta = _scratch("delta", count, exact)
         torch.mm(rows, down.to(exact), out=delta.view(-1, row))
         summed.add_(delta)
@@ -59,6 +61,15 @@ def _check_finite(change: Change, summed: Tensor, delta: Tensor | None, after: T
 
 
 _of_thread = threading.local()
+
+
+def _loaded(pair: LowRank) -> LowRank:
+    """The pair in memory, where it stays until the thread's next one: a large tensor comes in many stretches."""
+    known: tuple[LowRank, LowRank] | None = getattr(_of_thread, "pair", None)
+    if known is None or known[0] is not pair:
+        known = pair, pair.loaded()
+        _of_thread.pair = known
+    return known[1]
 
 
 def _scratch(name: str, count: int, dtype: torch.dtype) -> Tensor:

@@ -6,47 +6,60 @@ The library writes two or more metadata keys in random order and leaves files re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError, SourceError
-from loramerge.layout import header
+from loramerge.layout import Stored, header, layout
+from loramerge.stored import FileBytes, StoredTensor
+from loramerge.threads import in_order, workers
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from loramerge.planned import Planned
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_AHEAD = 16  # tensors that are made before the first of them is written
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """An open safetensors file. Tensors are mapped from disk when they are asked for, not before."""
+    """A safetensors file that was found sound. Tensors are read when they are asked for, not before.
 
-    path: Path
+    Attributes:
+        place: The file.
+        metadata: What it says of itself.
+        stored: Where each tensor lies, by key, sorted.
+    """
+
+    place: FileBytes
     metadata: Mapping[str, str]
-    keys: tuple[str, ...]
-    _handle: Any
+    stored: Mapping[str, Stored]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the tensors, sorted."""
+        return tuple(self.stored)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of a tensor, from the header."""
-        return tuple(self._handle.get_slice(key).get_shape())
+        return self.stored[key].shape
 
     def dtype(self, key: str) -> str:
         """Number format of a tensor as the header spells it (`F16`, `BF16`, …)."""
-        return str(self._handle.get_slice(key).get_dtype())
+        return self.stored[key].dtype
 
-    def tensor(self, key: str) -> Tensor:
-        """The tensor, on the CPU, in its own number format."""
-        tensor: Tensor = self._handle.get_tensor(key)
-        return tensor
+    def tensor(self, key: str) -> StoredTensor:
+        """The tensor, left where it is."""
+        stored = self.stored[key]
+        return StoredTensor(self.place, stored.offset, stored.dtype, stored.shape)
 
 
-@contextmanager
-def opened(path: Path, shown_as: str | None = None) -> Iterator[TensorFile]:
-    """Open a safetensors file for reading.
+def opened(path: Path, shown_as: str | None = None) -> TensorFile:
+    """A safetensors file for reading.
 
     Args:
         path: The file.
@@ -59,14 +72,17 @@ def opened(path: Path, shown_as: str | None = None) -> Iterator[TensorFile]:
 
     shown = shown_as or str(path)
     _refuse_what_is_none(path, shown)
+    place = FileBytes.at(path, shown)
     try:
-        with safe_open(path, framework="pt", device="cpu") as handle:
-            yield TensorFile(path, dict(handle.metadata() or {}), tuple(sorted(handle.keys())), handle)
+        with safe_open(path, framework="np") as handle:
+            metadata = dict(handle.metadata() or {})
     except SafetensorError as error:
         raise SourceError(
             f"{shown} is not a sound safetensors file: {error}",
             hint="fetch the file again; it is damaged or was never safetensors",
         ) from None
+    stored = {tensor.key: tensor for tensor in layout(path)}
+    return TensorFile(place, metadata, dict(sorted(stored.items())))
 
 
 def _refuse_what_is_none(path: Path, shown: str) -> None:
@@ -84,29 +100,46 @@ def _refuse_what_is_none(path: Path, shown: str) -> None:
         )
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str]) -> str:
     """Write a safetensors file: sorted header, mode 0644 less the umask, same input → same bytes.
+
+    Tensors are made side by side, a few at a time, and digested while they are written.
 
     Args:
         path: Where to; its folder exists.
-        tensors: By key; any shapes, one of the floating-point formats.
+        tensors: In any order.
         metadata: Written with sorted keys.
 
-    Raises:
-        LoramergeError: The disk is full or the file can't be written.
-    """
-    import torch
+    Returns:
+        SHA-256 of the file, 64 hex digits.
 
-    names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
-    start = header(
-        ((key, names[tensors[key].dtype], tuple(tensors[key].shape), tensors[key].nbytes) for key in sorted(tensors)),
-        metadata,
-    )
+    Raises:
+        LoramergeError: The disk is full, the file can't be written, or a tensor can't be made.
+    """
+    ordered = sorted(tensors, key=lambda tensor: tensor.key)
+    start = header(((each.key, each.dtype, each.shape, each.size) for each in ordered), metadata)
+    digest = hashlib.sha256(start)
     try:
-        with path.open("wb") as file:
-            file.write(start)
-            for key in sorted(tensors):
-                flat = tensors[key].detach().cpu().contiguous().reshape(-1)
-                file.write(flat.view(torch.uint8).numpy().data)
+        with path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
+
+            def written() -> Iterator[memoryview]:
+                file.write(start)
+                for data in in_order(pool, _made, ordered, ahead=_AHEAD):
+                    file.write(data)
+                    yield data
+
+            for _ in in_order(hasher, digest.update, written(), ahead=_AHEAD):
+                pass
     except OSError as error:
         raise LoramergeError(f"{path} can't be written: {error.strerror or error}") from None
+    return digest.hexdigest()
+
+
+def _made(planned: Planned) -> memoryview:
+    import torch
+
+    tensor = planned.make().contiguous().reshape(-1)
+    data: memoryview = tensor.view(torch.uint8).numpy().data
+    if len(data) != planned.size:
+        raise LoramergeError(f"{planned.key} has {len(data)} bytes, and {planned.size} were planned")
+    return data

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from loramerge import read_recipe, run
 from loramerge.digest import sha256_of
+from loramerge.planned import planned
 from loramerge.tensors import opened, write
 
 LORAS = {"a": {"source": "a.safetensors", "weight": 0.7}, "b": {"source": "b.safetensors", "weight": -0.4}}
@@ -59,12 +60,11 @@ def told(artifact: Path, names: Sequence[str]) -> None:
 
 def scaled(path: Path, factor: float) -> None:
     """Multiply what a LoRA does, and keep all that its file says."""
-    with opened(path) as file:
-        metadata = file.metadata
+    metadata = opened(path).metadata
     # Copies: what load_file returns lies in the very file.
     factors = {"lora_up": factor, "lora_B": factor}
-    tensors = {
-        key: tensor * next((value for name, value in factors.items() if name in key), 1.0)
+    tensors = [
+        planned(key, tensor * next((value for name, value in factors.items() if name in key), 1.0))
         for key, tensor in load_file(path).items()
-    }
+    ]
     write(path, tensors, metadata)

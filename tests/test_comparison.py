@@ -10,9 +10,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from loramerge import comparison
 from loramerge.adapter import Adapter, LowRank
+from loramerge.planned import planned
 from loramerge.tensors import write
 
 WEIGHT = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def written(path, tensors):
+    write(path, [planned(key, tensor) for key, tensor in tensors.items()], {})
 
 
 def two(tmp_path, name, make, *given):
@@ -35,15 +40,15 @@ def two(tmp_path, name, make, *given):
     ],
 )
 def test_tensors(tmp_path, other, value, within):
-    distance = two(tmp_path, "a.safetensors", lambda path, tensors: write(path, tensors, {}), {"x": WEIGHT}, other)
+    distance = two(tmp_path, "a.safetensors", written, {"x": WEIGHT}, other)
     assert distance.value == pytest.approx(value, rel=1e-2)
     assert distance.within is within
 
 
 def test_a_tensor_of_zeros(tmp_path):
     zeros, ones = {"x": torch.zeros(4)}, {"x": torch.ones(4)}
-    assert two(tmp_path, "a.safetensors", lambda path, tensors: write(path, tensors, {}), zeros, zeros).value == 0
-    assert not two(tmp_path, "b.safetensors", lambda path, tensors: write(path, tensors, {}), zeros, ones).within
+    assert two(tmp_path, "a.safetensors", written, zeros, zeros).value == 0
+    assert not two(tmp_path, "b.safetensors", written, zeros, ones).within
 
 
 def picture(path, given):

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from loramerge.engines import factored, peft
-from loramerge.merging import Merged
 
-Engine = Callable[..., dict[str, Merged]]
+Engine = Callable[..., dict[str, Any]]
 ENGINES: Mapping[str, Engine] = MappingProxyType({"peft": peft.merge_component, "factored": factored.merge_component})
 
 __all__ = ["ENGINES", "Engine"]

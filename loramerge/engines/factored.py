@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank
 from loramerge.factorisation import of_matrix, of_product, stacked
 from loramerge.masks import keep_mask
-from loramerge.merging import Merged, Part
+from loramerge.merging import Finish, Finished, Merged, Part, Share, shares
 from loramerge.methods import Linear, Method, Svd
 from loramerge.methods.method import SvdParameters
-from loramerge.threads import one_thread, workers
+from loramerge.threads import in_order, one_thread, workers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,20 +28,21 @@ if TYPE_CHECKING:
     from loramerge.factorisation import Decomposition
     from loramerge.methods.method import Keep
 
-_AHEAD = 4  # modules per worker that wait for whoever takes them
+_AHEAD = 4  # modules per worker that are merged or waiting at a time
 
 
-def merge_component(
+def merge_component(  # noqa: PLR0913  # what both engines take
     component: Component,
     parts: Sequence[Part],
     method: Method,
     *,
     seed: int,
     device: str,
+    finish: Finish[Finished],
     advance: Callable[[], None] = lambda: None,
     threads: int | None = None,
-) -> dict[str, Merged]:
-    """Merge the LoRAs of one component.
+) -> dict[str, Finished]:
+    """Merge the LoRAs of one component, a few modules in memory at a time.
 
     Args:
         component: The base's component.
@@ -51,67 +50,48 @@ def merge_component(
         method: The combination type with its parameters.
         seed: Of DARE's masks.
         device: `cpu` or `cuda`.
+        finish: Gets the merged pair of every module that any LoRA touches, float32 on the CPU.
         advance: Called once for each LoRA and once more.
         threads: How many modules are merged at a time; as many as there are cores by default. It changes no bit.
 
     Returns:
-        The merged pair of every module that any LoRA touches, float32 on the CPU.
+        What `finish` made of each module, sorted by name.
     """
-    names = {module for part in parts for module in part.modules}
-    merged: dict[str, Merged] = {}
-    steps, told = len(parts) + 1, 0
-    for name, found in merged_modules(component, parts, method, seed=seed, device=device, threads=threads):
-        merged[name] = found
-        while told < steps * len(merged) // len(names):
-            advance()
-            told += 1
-    return merged
-
-
-def merged_modules(
-    component: Component,
-    parts: Sequence[Part],
-    method: Method,
-    *,
-    seed: int,
-    device: str,
-    threads: int | None = None,
-) -> Iterator[tuple[str, Merged]]:
-    """The same one by one, sorted by name; no more than a few modules are in memory at a time."""
     chosen = method if len(parts) > 1 else Linear(combination_type="linear")
     largest = max(pair.rank for part in parts for pair in part.modules.values())
 
-    def merge(name: str) -> Merged:
-        there = [part for part in parts if name in part.modules]
-        module = _Module(
-            f"{component.name}.{name}",
-            tuple(part.name for part in there),
-            tuple(part.modules[name] for part in there),
-            tuple(part.weights[name] for part in there),
-        )
-        return _merged(module, method=chosen, largest=largest, seed=seed, device=device)
+    def merge(name: str) -> Finished:
+        inputs = shares(parts, name)
+        module = _Module(f"{component.name}.{name}", inputs)
+        return finish(name, inputs, _merged(module, method=chosen, largest=largest, seed=seed, device=device))
 
     names = sorted({module for part in parts for module in part.modules})
     count = (threads or os.cpu_count() or 1) if device == "cpu" else 1
+    finished: dict[str, Finished] = {}
+    steps, told = len(parts) + 1, 0
     with one_thread(), workers(count) as pool:
-        waiting: deque[tuple[str, Future[Merged]]] = deque()
-        for name in names:
-            waiting.append((name, pool.submit(merge, name)))
-            if len(waiting) > _AHEAD * count:
-                first, found = waiting.popleft()
-                yield first, found.result()
-        for name, found in waiting:
-            yield name, found.result()
+        for name, found in zip(names, in_order(pool, merge, names, ahead=_AHEAD * count), strict=True):
+            finished[name] = found
+            while told < steps * len(finished) // len(names):
+                advance()
+                told += 1
+    return finished
 
 
 @dataclass(frozen=True)
 class _Module:
-    """What the LoRAs have for one module: its full name, and of each its name, its pair and its weight."""
+    """A module by its full name, and what the LoRAs have for it."""
 
     name: str
-    loras: tuple[str, ...]
-    pairs: tuple[LowRank, ...]
-    weights: tuple[float, ...]
+    inputs: tuple[Share, ...]
+
+    @property
+    def pairs(self) -> tuple[LowRank, ...]:
+        return tuple(share.pair for share in self.inputs)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return tuple(share.weight for share in self.inputs)
 
     @property
     def factors(self) -> tuple[float, ...]:
@@ -125,7 +105,7 @@ def _merged(module: _Module, *, method: Method, largest: int, seed: int, device:
 
     def keep(factor: str) -> Keep:
         return lambda position, tensor, density: keep_mask(
-            tensor.shape, density, (seed, module.loras[position], module.name, factor), tensor.device
+            tensor.shape, density, (seed, module.inputs[position].name, module.name, factor), tensor.device
         )
 
     if isinstance(method, SvdParameters):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import LowRank
 from loramerge.factorisation import of_matrix, of_product, stacked
-from loramerge.merging import Merged, Part
+from loramerge.merging import Finish, Finished, Merged, Part, shares
 from loramerge.methods import Svd
 from loramerge.methods.method import SvdParameters
-from loramerge.threads import one_thread
+from loramerge.threads import one_thread, workers
 from loramerge.upstream import quiet
 
 if TYPE_CHECKING:
@@ -32,16 +32,17 @@ _MERGED = "merged"
 _RETAINED = "_loramerge_retained_energy"
 
 
-def merge_component(
+def merge_component(  # noqa: PLR0913  # what both engines take
     component: Component,
     parts: Sequence[Part],
     method: Method,
     *,
     seed: int,
     device: str,
+    finish: Finish[Finished],
     advance: Callable[[], None] = lambda: None,
     reference: bool = False,
-) -> dict[str, Merged]:
+) -> dict[str, Finished]:
     """Merge the LoRAs of one component.
 
     Modules are visited in the order in which the architecture defines them, as PEFT does; the generator is seeded
@@ -53,11 +54,12 @@ def merge_component(
         method: The combination type with its parameters.
         seed: Of torch's global generator, which DARE draws from.
         device: `cpu` or `cuda`.
+        finish: Gets the merged pair of every module that any LoRA touches, float32 on the CPU.
         advance: Called after each LoRA and after the merge.
         reference: Leave every step to PEFT, its decomposition as well.
 
     Returns:
-        The merged pair of every module that any LoRA touches, float32 on the CPU.
+        What `finish` made of each module, sorted by name.
     """
     import torch
 
@@ -75,8 +77,8 @@ def merge_component(
             names, [1.0 if weight is None else weight for weight in shared], _MERGED, **_arguments(parts, method)
         )
     advance()
-    merged = {}
-    for module in sorted({module for part in parts for module in part.modules}):
+
+    def finished(module: str) -> Finished:
         layer = model.base_model.model.get_submodule(component.live[module])
         down, up = layer.lora_A[_MERGED].weight.detach(), layer.lora_B[_MERGED].weight.detach()
         if method.concatenates:
@@ -84,8 +86,11 @@ def merge_component(
             used = sum(part.modules[module].rank for part in parts if module in part.modules)
             down, up = down[:used], up[:, :used]
         pair = LowRank(down.to("cpu", torch.float32), up.to("cpu", torch.float32), float(layer.scaling[_MERGED]))
-        merged[module] = Merged(pair, getattr(layer, _RETAINED, None))
-    return merged
+        return finish(module, shares(parts, module), Merged(pair, getattr(layer, _RETAINED, None)))
+
+    modules = sorted({module for part in parts for module in part.modules})
+    with one_thread(), workers() as pool:
+        return dict(zip(modules, pool.map(finished, modules), strict=True))
 
 
 def _arguments(parts: Sequence[Part], method: Method) -> dict[str, object]:

@@ -9,16 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from loramerge.adapter import LowRank
+from loramerge import tensors
 from loramerge.base import canonical
 from loramerge.errors import SourceError
-from loramerge.formats.output import AdapterOutput, Components, Labels, rounded
+from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, ScaleRule, alpha_over_rank, assemble
 from loramerge.formats.peft_config import Scaling, settings_for
+from loramerge.planned import Planned, factors
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from loramerge.adapter import Adapter
     from loramerge.base import Base
     from loramerge.formats.lora_file import LoraFile
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 _COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 _UNET_PARTS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding")
 _METADATA = "lora_adapter_metadata"
+_FILE = "pytorch_lora_weights.safetensors"
 _ENDINGS: tuple[tuple[str, Role], ...] = (
     (".lora_A.weight", "down"),
     (".lora_B.weight", "up"),
@@ -59,21 +59,23 @@ class DiffusersOutput(AdapterOutput):
         keys = file.tensors.keys
         return assemble(file.reference, file.tensors, ((key, _place(key)) for key in keys), _scale_rule(file))
 
-    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
-        """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
-        from loramerge import tensors
+    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+        """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta.
 
-        folded = {
-            component: {name: _folded(pair) for name, pair in modules.items()}
-            for component, modules in adapter.components.items()
-        }
-        flat: dict[str, Tensor] = {}
+        Both factors take their share, so that neither becomes too small for float16.
+        """
+        planned: list[Planned] = []
         settings: dict[str, Any] = {}
-        for component, modules in folded.items():
+        for component, modules in adapter.components.items():
             for module, pair in modules.items():
-                key = f"{component}.{module}"
-                flat[f"{key}.lora_A.weight"], flat[f"{key}.lora_B.weight"] = rounded(pair, self.dtype, module)
-            described = settings_for(modules, base.components[component].modules, _without_text_model)
+                keys = f"{component}.{module}.lora_A.weight", f"{component}.{module}.lora_B.weight"
+                root = math.sqrt(abs(pair.scale))
+                planned += factors(pair, keys, self.dtype, module, (root, math.copysign(root, pair.scale)))
+            described = settings_for(
+                {module: (pair.rank, 1.0) for module, pair in modules.items()},
+                base.components[component].modules,
+                _without_text_model,
+            )
             settings |= {f"{component}.{key}": value for key, value in described.items()}
         metadata = {
             "format": "pt",
@@ -85,13 +87,7 @@ class DiffusersOutput(AdapterOutput):
             metadata["description"] = labels.description
         if labels.trigger_phrases:
             metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
-        tensors.write(folder / "pytorch_lora_weights.safetensors", flat, metadata)
-
-
-def _folded(pair: LowRank) -> LowRank:
-    """The same delta at scale 1. Both factors take their share, so that neither becomes too small for float16."""
-    root = math.sqrt(abs(pair.scale))
-    return LowRank(pair.down * root, pair.up * math.copysign(root, pair.scale), 1.0)
+        return {_FILE: tensors.write(folder / _FILE, planned, metadata)}
 
 
 def _scale_rule(file: LoraFile) -> ScaleRule:

@@ -12,14 +12,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from loramerge.adapter import LowRank
+from loramerge import tensors
 from loramerge.errors import SourceError
-from loramerge.formats.output import AdapterOutput, Components, Labels, rounded
+from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, alpha_over_rank, assemble
 from loramerge.formats.sgm import sgm_name
+from loramerge.planned import Planned, factors
+from loramerge.planned import planned as as_planned
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
+    from loramerge.adapter import Adapter, LowRank
     from loramerge.base import Base
     from loramerge.formats.lora_file import LoraFile
 
@@ -58,23 +60,20 @@ class KohyaOutput(AdapterOutput):
         modules |= {_flat("unet", name): ("unet", module) for name, module in _sgm_modules(base)}
         return assemble(file.reference, file.tensors, _places(file.tensors.keys, modules), alpha_over_rank)
 
-    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
+    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<recipe>.safetensors`. A module that sgm has no name for keeps diffusers' own.
 
         All modules get one alpha: diffusers ignores that of an attention layer that has another than most.
         """
         import torch
 
-        from loramerge import tensors
-
-        flat, ranks = {}, set()
+        planned: list[Planned] = []
         alpha = Counter(pair.scale * pair.rank for _, _, pair in adapter).most_common(1)[0][0]
         for component, module, pair in adapter:
             key = _prefix(component, base.family) + _file_name(component, module, base).replace(".", "_")
-            written = _with_alpha(pair, alpha)
-            flat[f"{key}.lora_down.weight"], flat[f"{key}.lora_up.weight"] = rounded(written, self.dtype, module)
-            flat[f"{key}.alpha"] = torch.tensor(alpha, dtype=torch.float32)
-            ranks.add(pair.rank)
+            keys = f"{key}.lora_down.weight", f"{key}.lora_up.weight"
+            planned += factors(pair, keys, self.dtype, module, _folded(pair, alpha))
+            planned.append(as_planned(f"{key}.alpha", torch.tensor(alpha, dtype=torch.float32)))
         metadata = {
             "format": "pt",
             "modelspec.architecture": _ARCHITECTURE[base.family],
@@ -85,7 +84,7 @@ class KohyaOutput(AdapterOutput):
             "modelspec.merged_from": ", ".join(labels.inputs),
             "ss_base_model_version": _BASE_VERSION[base.family],
             "ss_network_alpha": str(alpha),
-            "ss_network_dim": _single(ranks),
+            "ss_network_dim": _single({pair.rank for _, _, pair in adapter}),
             "ss_network_module": "networks.lora",
             "ss_output_name": labels.name,
             **labels.origin(),
@@ -98,16 +97,15 @@ class KohyaOutput(AdapterOutput):
             metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
         if labels.tag_frequency:
             metadata["ss_tag_frequency"] = json.dumps(labels.tag_frequency, sort_keys=True, ensure_ascii=False)
-        tensors.write(folder / f"{labels.name}.safetensors", flat, metadata)
+        name = f"{labels.name}.safetensors"
+        return {name: tensors.write(folder / name, planned, metadata)}
 
 
-def _with_alpha(pair: LowRank, alpha: float) -> LowRank:
-    """The same delta with another alpha. Both factors take their share, so that neither gets too small for float16."""
-    if pair.scale * pair.rank == alpha:
-        return pair
+def _folded(pair: LowRank, alpha: float) -> tuple[float, float]:
+    """What down and up take on for another alpha. Both take their share, so that neither gets too small for float16."""
     share = pair.scale * pair.rank / alpha
     root = math.sqrt(abs(share))
-    return LowRank(pair.down * root, pair.up * math.copysign(root, share), alpha / pair.rank)
+    return root, math.copysign(root, share)
 
 
 def trigger_phrases(metadata: Mapping[str, str]) -> tuple[str, ...]:

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.errors import LoramergeError
 from loramerge.fields import Dtype, Name, StrictModel
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from loramerge.adapter import Adapter, LowRank
     from loramerge.base import Base
     from loramerge.formats.lora_file import LoraFile
@@ -87,22 +84,9 @@ class AdapterOutput(StrictModel):
         """
 
     @abstractmethod
-    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
-        """Write the adapter's files into `folder`, which exists and is empty."""
+    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+        """Write the adapter's files into `folder`, which exists and is empty.
 
-
-def rounded(pair: LowRank, dtype: str, module: str) -> tuple[Tensor, Tensor]:
-    """(down, up) in the number format of the file.
-
-    Raises:
-        LoramergeError: A value is too large for it.
-    """
-    import torch
-
-    target = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
-    down, up = (tensor.to(target).contiguous() for tensor in (pair.down, pair.up))
-    if not (down.isfinite().all() and up.isfinite().all()):
-        raise LoramergeError(
-            f"{module} has values that {dtype} can't hold", hint="write this output with dtype: bfloat16 or float32"
-        )
-    return down, up
+        Returns:
+            SHA-256 of the weight files, by their '/'-separated names below `folder`.
+        """

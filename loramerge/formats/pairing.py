@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from loramerge.adapter import LowRank
 from loramerge.errors import SourceError
+from loramerge.finite import is_finite
+from loramerge.stored import READABLE, StoredLowRank, StoredTensor
+from loramerge.threads import workers
 from loramerge.words import counted, some
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from loramerge.adapter import LowRank
     from loramerge.tensors import TensorFile
 
-_READABLE = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 Role = Literal["down", "up", "alpha"]
 ScaleRule = Callable[[str, str, int, "float | None"], float]
 """(component, module, rank, alpha from the file or None) → scale."""
@@ -42,7 +43,7 @@ def alpha_over_rank(component: str, module: str, rank: int, alpha: float | None)
 def assemble(
     reference: str, file: TensorFile, places: Iterable[tuple[str, Place | None]], scale_of: ScaleRule
 ) -> dict[str, dict[str, LowRank]]:
-    """Pairs by component and module, in float32.
+    """Pairs by component and module; their numbers stay in the file.
 
     Args:
         reference: For messages.
@@ -71,6 +72,9 @@ def assemble(
     components: dict[str, dict[str, LowRank]] = {}
     for (component, module), slot in slots.items():
         components.setdefault(component, {})[module] = _pair(reference, file, (component, module), slot, scale_of)
+    with workers() as pool:
+        for _ in pool.map(lambda key: _check_finite(reference, file, key), file.keys):
+            pass
     return components
 
 
@@ -87,35 +91,38 @@ def _pair(
         raise SourceError(
             f"{reference}: {key} has no {missing[0]} half: the pair is incomplete", hint="fetch the file again"
         )
-    down, up = (_float32(reference, file, slot[role]) for role in ("down", "up"))
-    if down.ndim not in (2, 4) or up.ndim not in (2, 4) or up.shape[1] != down.shape[0] or not down.shape[0]:
+    down, up = (_numbers(reference, file, slot[role]) for role in ("down", "up"))
+    dimensions = len(down.shape), len(up.shape)
+    if not {2, 4}.issuperset(dimensions) or up.shape[1] != down.shape[0] or not down.shape[0]:
         raise SourceError(
             f"{reference}: {slot['down']} {list(down.shape)} and {slot['up']} {list(up.shape)} are no pair: "
             "down should be rank×in, up out×rank"
         )
-    if up.ndim == 4 and tuple(up.shape[2:]) != (1, 1):  # noqa: PLR2004  # out×r×1×1
+    if up.shape[2:] not in ((), (1, 1)):
         raise SourceError(f"{reference}: {slot['up']} {list(up.shape)} should have a 1×1 kernel")
     alpha = None
     if "alpha" in slot:
-        tensor = _float32(reference, file, slot["alpha"])
-        if tensor.numel() != 1 or float(tensor) == 0:
+        tensor = _numbers(reference, file, slot["alpha"])
+        if math.prod(tensor.shape) != 1 or not (value := float(tensor.load())):
             raise SourceError(
                 f"{reference}: {slot['alpha']} should be one number other than 0: tools disagree about what 0 means",
                 hint="merge a LoRA whose alpha says how strong it is",
             )
-        alpha = float(tensor)
-    return LowRank(down, up, scale_of(*where, int(down.shape[0]), alpha))
+        alpha = value
+    return StoredLowRank(down, up, scale_of(*where, down.shape[0], alpha))
 
 
-def _float32(reference: str, file: TensorFile, key: str) -> Tensor:
-    if file.dtype(key) not in _READABLE:
+def _numbers(reference: str, file: TensorFile, key: str) -> StoredTensor:
+    if file.dtype(key) not in READABLE:
         raise SourceError(
-            f"{reference}: {key} holds {file.dtype(key)}, expected floating-point numbers ({', '.join(_READABLE)})",
+            f"{reference}: {key} holds {file.dtype(key)}, expected floating-point numbers ({', '.join(READABLE)})",
             hint="convert the file with the tool that made it",
         )
-    tensor = file.tensor(key).float()
-    if not tensor.isfinite().all():
+    return file.tensor(key)
+
+
+def _check_finite(reference: str, file: TensorFile, key: str) -> None:
+    if not is_finite(file.tensor(key).load()):
         raise SourceError(
             f"{reference}: {key} holds NaN or infinite values", hint="the training diverged; use another checkpoint"
         )
-    return tensor

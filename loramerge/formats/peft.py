@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from loramerge import tensors
 from loramerge.base import canonical
 from loramerge.errors import LoramergeError, SourceError
-from loramerge.formats.output import AdapterOutput, Components, Labels, rounded
+from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, assemble
 from loramerge.formats.peft_config import Scaling, settings_for
+from loramerge.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
@@ -57,38 +59,41 @@ class PeftOutput(AdapterOutput):
 
         return assemble(reference, file.tensors, _places(names, component), scale_of)
 
-    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> None:
+    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`."""
-        for component, modules in adapter.components.items():
-            write_folder(modules, component, base, self.dtype, folder / component, labels.origin())
+        return {
+            f"{component}/{WEIGHTS}": write_folder(
+                modules, component, base, self.dtype, folder / component, labels.origin()
+            )
+            for component, modules in adapter.components.items()
+        }
 
 
 def write_folder(
     modules: Modules, component: str, base: Base, dtype: str, folder: Path, metadata: Mapping[str, str] | None = None
-) -> None:
-    """One component's pairs as a PEFT adapter.
+) -> str:
+    """One component's pairs as a PEFT adapter; returns the SHA-256 of its weights.
 
     Modules bear the names that they have in memory under the installed transformers: PEFT matches keys exactly.
     """
     from peft import LoraConfig
 
-    from loramerge import tensors
-
     part = base.components[component]
-    settings = settings_for(modules, part.modules, lambda module: part.live[module])
+    described = {module: (pair.rank, pair.scale) for module, pair in modules.items()}
+    settings = settings_for(described, part.modules, lambda module: part.live[module])
     repository = base.reference.removeprefix("hf://") if base.reference.startswith("hf://") else None
     config = LoraConfig(base_model_name_or_path=repository, inference_mode=True, **settings).to_dict()
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    flat = {}
+    planned: list[Planned] = []
     for module, pair in modules.items():
         key = f"{_PREFIX}{part.live[module]}"
-        flat[f"{key}.lora_A.weight"], flat[f"{key}.lora_B.weight"] = rounded(pair, dtype, module)
+        planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
-    tensors.write(folder / WEIGHTS, flat, {"format": "pt", **(metadata or {})})
+    return tensors.write(folder / WEIGHTS, planned, {"format": "pt", **(metadata or {})})
 
 
 def _places(names: Mapping[str, tuple[str, Role] | None], component: str) -> Iterable[tuple[str, Place | None]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loramerge.adapter import Modules
 from loramerge.errors import SourceError
 from loramerge.formats.refusals import refuse_config
 
@@ -81,11 +80,13 @@ def _check_pattern(reference: str, pattern: str) -> None:
         )
 
 
-def settings_for(modules: Modules, all_modules: Iterable[str], rename: Callable[[str], str]) -> dict[str, Any]:
+def settings_for(
+    modules: Mapping[str, tuple[int, float]], all_modules: Iterable[str], rename: Callable[[str], str]
+) -> dict[str, Any]:
     """The LoraConfig settings under which PEFT gives each module its own rank and scale.
 
     Args:
-        modules: The pairs to describe.
+        modules: Rank and scale of each pair to describe, by canonical name.
         all_modules: Every linear and convolution layer of the component, by canonical name.
         rename: From canonical name to the name that PEFT will see.
 
@@ -93,8 +94,8 @@ def settings_for(modules: Modules, all_modules: Iterable[str], rename: Callable[
         `r`, `lora_alpha`, `rank_pattern`, `alpha_pattern` and `target_modules`, sorted. Target modules are full
         names; where a name would also hit another module by its ending, an exact regular expression instead.
     """
-    ranks = {rename(name): pair.rank for name, pair in modules.items()}
-    alphas = {rename(name): _alpha(pair.scale * pair.rank) for name, pair in modules.items()}
+    ranks = {rename(name): rank for name, (rank, _) in modules.items()}
+    alphas = {rename(name): _alpha(scale * rank) for name, (rank, scale) in modules.items()}
     rank = Counter(ranks.values()).most_common(1)[0][0]
     alpha = Counter(alphas.values()).most_common(1)[0][0]
     endings = _endings(map(rename, all_modules))

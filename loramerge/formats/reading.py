@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,7 @@ def read_lora(reference: str, folder: Path, names: Sequence[str], base: Base) ->
         base: Knows the modules that flat names stand for.
 
     Returns:
-        The format's name and the adapter, its pairs in float32.
+        The format's name and the adapter, whose numbers stay in the files until they are asked for.
 
     Raises:
         SourceError: No or two formats match, or the one that matches can't read it.
@@ -86,20 +85,19 @@ def read_lora(reference: str, folder: Path, names: Sequence[str], base: Base) ->
     components: dict[str, dict[str, Any]] = {}
     metadata: dict[str, str] = {}
     formats: set[type[AdapterOutput]] = set()
-    with ExitStack() as stack:
-        for name in names:
-            if name.endswith(".safetensors"):
-                file = LoraFile(
-                    reference=_shown(reference, name),
-                    tensors=stack.enter_context(opened(folder / name, _shown(reference, name))),
-                    config=_config(reference, folder, name, names),
-                    component=_component_folder(name),
-                )
-                found = _format_of(file)
-                formats.add(found)
-                for component, modules in found.read(file, base).items():
-                    _add(components.setdefault(component, {}), component, modules, file.reference)
-                metadata |= file.tensors.metadata
+    for name in names:
+        if name.endswith(".safetensors"):
+            file = LoraFile(
+                reference=_shown(reference, name),
+                tensors=opened(folder / name, _shown(reference, name)),
+                config=_config(reference, folder, name, names),
+                component=_component_folder(name),
+            )
+            found = _format_of(file)
+            formats.add(found)
+            for component, modules in found.read(file, base).items():
+                _add(components.setdefault(component, {}), component, modules, file.reference)
+            metadata |= file.tensors.metadata
     adapter = Adapter(components, metadata)
     return "+".join(sorted(found.default_folder for found in formats)), adapter
 

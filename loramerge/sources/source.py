@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -91,6 +91,10 @@ class Located:
         unknown = [name for name in wanted if name not in self.listed]
         folder = self.fetch(unknown) if unknown else Path()
         return {name: self.listed.get(name) or digest_of(folder / name) for name in wanted}
+
+    def knowing(self, found: Mapping[str, FileDigest]) -> Located:
+        """The same, when files were read for their digests already; what the source itself says of them stays."""
+        return replace(self, listed={**found, **self.listed})
 
 
 class Fetch(Protocol):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loramerge.adapter import Adapter
 from loramerge.engines import ENGINES
 from loramerge.errors import LoramergeError, MismatchError, UsageError
-from loramerge.fidelity import measure
-from loramerge.merging import Merged, Part
+from loramerge.fidelity import measure_module
+from loramerge.finite import is_finite
+from loramerge.merging import Merged, Part, Share
 from loramerge.methods.method import RandomParameters, SvdParameters
 from loramerge.progress import Progress, Silent
 from loramerge.requirements import check_different, check_parts, check_reference, check_several
+from loramerge.rounding import loss
 from loramerge.weighing import Weighing, weighing
 
 if TYPE_CHECKING:
+    from loramerge.adapter import LowRank
     from loramerge.base import Base
-    from loramerge.fidelity import Fidelity
+    from loramerge.fidelity import Fidelity, ModuleFidelity
     from loramerge.methods import Method
 
 
@@ -49,6 +53,7 @@ class Combined:
         device: Where it was computed, `cpu` or `cuda`.
         retained_energy: By component and module, where a decomposition cut the combined delta to a rank: the share of
             its squared norm that was kept.
+        rounding: By number format: ‖rounded - merged‖ / ‖merged‖ over all modules if the factors are written in it.
     """
 
     adapter: Adapter
@@ -56,15 +61,28 @@ class Combined:
     notes: tuple[str, ...]
     device: str
     retained_energy: Mapping[str, Mapping[str, float]]
+    rounding: Mapping[str, float]
 
 
-def combine(
+@dataclass(frozen=True)
+class _Finished:
+    """What is kept of a merged module."""
+
+    pair: LowRank
+    retained_energy: float | None
+    fidelity: ModuleFidelity
+    losses: Mapping[str, float]
+
+
+def combine(  # noqa: PLR0913  # each is a choice of its own
     loras: Sequence[WeightedAdapter],
     base: Base,
     method: Method,
     *,
     device: str = "auto",
     reference: bool = False,
+    keep: Callable[[LowRank], LowRank] = lambda pair: pair,
+    formats: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Combined:
     """Merge LoRAs as PEFT's `add_weighted_adapter` does, component by component, in float32; measure the result.
@@ -77,6 +95,8 @@ def combine(
         method: The combination type with its parameters.
         device: `auto`, `cpu` or `cuda`.
         reference: Leave every step to PEFT itself, for comparison.
+        keep: Puts a merged pair where it is to wait, and gives it back from there; in memory by default.
+        formats: Number formats whose rounding is to be measured, `float16` or `bfloat16`.
         progress: Told of every component and LoRA.
 
     Raises:
@@ -88,9 +108,16 @@ def combine(
     chosen = _chosen_device(device, method)
     if reference:
         check_reference(method)
-    weighings, by_component = _parts(loras, base, method, reference=reference)
+    by_component = _parts(loras, base, method, reference=reference)
     progress.start("merge", sum(len(parts) + 1 for parts in by_component.values()))
     engine = partial(ENGINES[method.engine], reference=True) if reference else ENGINES[method.engine]
+
+    def finish(component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
+        _check_finite(f"{component}.{module}", merged.pair, method)
+        fidelity = measure_module(merged.pair, inputs)
+        losses = {dtype: loss(merged.pair, dtype) for dtype in formats}
+        return _Finished(keep(merged.pair), merged.retained_energy, fidelity, losses)
+
     merged = {
         component: engine(
             base.components[component],
@@ -98,20 +125,19 @@ def combine(
             method,
             seed=method.seed if isinstance(method, RandomParameters) else 0,
             device=chosen,
+            finish=partial(finish, component),
             advance=progress.advance,
         )
         for component, parts in by_component.items()
     }
-    _check_finite(merged, method)
-    adapter = Adapter(
-        {component: {name: found.pair for name, found in modules.items()} for component, modules in merged.items()}
+    return Combined(
+        adapter=Adapter(_of_each(merged, lambda found: found.pair)),
+        fidelity=_of_each(merged, lambda found: found.fidelity),
+        notes=tuple(_notes(loras, by_component, method)),
+        device=chosen,
+        retained_energy=_of_each(merged, lambda found: found.retained_energy),
+        rounding=_rounding(merged, formats),
     )
-    fidelity = measure(adapter, {lora.name: (lora.adapter, weighings[lora.name]) for lora in loras})
-    retained = {
-        component: {name: found.retained_energy for name, found in modules.items() if found.retained_energy is not None}
-        for component, modules in merged.items()
-    }
-    return Combined(adapter, fidelity, tuple(_notes(loras, by_component, method)), chosen, retained)
 
 
 def check_combination(loras: Sequence[WeightedAdapter], base: Base, method: Method) -> None:
@@ -125,8 +151,8 @@ def check_combination(loras: Sequence[WeightedAdapter], base: Base, method: Meth
 
 def _parts(
     loras: Sequence[WeightedAdapter], base: Base, method: Method, *, reference: bool
-) -> tuple[dict[str, Weighing], dict[str, dict[str, Part]]]:
-    """The weights of each LoRA, and by component what each LoRA brings to it."""
+) -> dict[str, dict[str, Part]]:
+    """By component what each LoRA brings to it."""
     names = [lora.name for lora in loras]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -146,7 +172,7 @@ def _parts(
     check_several(weighty, method)
     for component, parts in touched.items():
         check_parts(component, list(parts.values()), base, method, reference=reference)
-    return weighings, touched
+    return touched
 
 
 def _chosen_device(device: str, method: Method) -> str:
@@ -191,11 +217,30 @@ def _notes(
             )
 
 
-def _check_finite(merged: Mapping[str, Mapping[str, Merged]], method: Method) -> None:
-    for component, modules in merged.items():
-        for module, found in modules.items():
-            if not (found.pair.down.isfinite().all() and found.pair.up.isfinite().all()):
-                raise LoramergeError(
-                    f"`{method.combination_type}` gave NaN or infinite values in {component}.{module}",
-                    hint="the weights are too large for float32",
-                )
+_Fact = TypeVar("_Fact")
+
+
+def _of_each(
+    merged: Mapping[str, Mapping[str, _Finished]], fact: Callable[[_Finished], _Fact | None]
+) -> dict[str, dict[str, _Fact]]:
+    """One fact of every module that has it."""
+    return {
+        component: {name: value for name, found in modules.items() if (value := fact(found)) is not None}
+        for component, modules in merged.items()
+    }
+
+
+def _rounding(merged: Mapping[str, Mapping[str, _Finished]], formats: Sequence[str]) -> dict[str, float]:
+    every = [found for modules in merged.values() for found in modules.values()]
+    norm = math.hypot(*(found.fidelity.norm for found in every))
+    return {
+        dtype: math.hypot(*(found.losses[dtype] for found in every)) / norm if norm > 0 else 0.0 for dtype in formats
+    }
+
+
+def _check_finite(module: str, pair: LowRank, method: Method) -> None:
+    if not (is_finite(pair.down) and is_finite(pair.up)):
+        raise LoramergeError(
+            f"`{method.combination_type}` gave NaN or infinite values in {module}",
+            hint="the weights are too large for float32",
+        )

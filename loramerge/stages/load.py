@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.base import Base, config_files, read_base
-from loramerge.digest import sha256_of
+from loramerge.digest import FileDigest, sha256_of
 from loramerge.errors import MismatchError, SourceError
 from loramerge.families import architecture, guess
 from loramerge.fit import fit
@@ -109,6 +111,22 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     )
 
 
+def known(resolved: Resolved, loaded: Loaded) -> Resolved:
+    """The same sources, whose files need not be read once more for their digests."""
+    loras = {lora.name: lora.files for lora in loaded.loras}
+    return replace(
+        resolved,
+        base=resolved.base.knowing(_digests(loaded.base_inputs)),
+        loras=tuple(
+            replace(entry, located=entry.located.knowing(_digests(loras[entry.lora.name]))) for entry in resolved.loras
+        ),
+    )
+
+
+def _digests(files: Iterable[InputFile]) -> dict[str, FileDigest]:
+    return {file.name: FileDigest(file.size, file.sha256) for file in files}
+
+
 def plain_weight(weight: Weight) -> float | dict[str, Any]:
     """A recipe's weight as plain data: what it names, and nothing that it leaves to the default."""
     return float(weight) if isinstance(weight, int | float) else weight.model_dump(exclude_unset=True)
@@ -140,7 +158,12 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
 
 
 def _input_files(folder: Path, names: Iterable[str]) -> tuple[InputFile, ...]:
-    return tuple(InputFile(name, (folder / name).stat().st_size, sha256_of(folder / name)) for name in sorted(names))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return tuple(pool.map(lambda name: _input_file(folder / name, name), sorted(names)))
+
+
+def _input_file(path: Path, name: str) -> InputFile:
+    return InputFile(name, path.stat().st_size, sha256_of(path))
 
 
 def load_base(reference: str, *, revision: str | None = None, folder: Path | None = None) -> Base:
@@ -179,15 +202,15 @@ def load_adapter(
     place = located.fetch(names)
     known = base or architecture(_family(located.reference, place, names))
     _, adapter = read_lora(located.reference, place, names, known)
-    return fit(located.reference, adapter, known, skip=False)[0]
+    return fit(located.reference, adapter, known, skip=False)[0].loaded()
 
 
 def _family(reference: str, folder: Path, names: tuple[str, ...]) -> str:
     shapes: list[tuple[str, tuple[int, ...]]] = []
     for name in names:
         if name.endswith(".safetensors"):
-            with opened(folder / name, reference) as file:
-                shapes += [(key, file.shape(key)) for key in file.keys]
+            file = opened(folder / name, reference)
+            shapes += [(key, file.shape(key)) for key in file.keys]
     family = guess(shapes)
     if family is None:
         raise MismatchError(

@@ -169,8 +169,8 @@ def _adapters(folder: str, old: Mapping[str, Path], new: Mapping[str, Path], bas
             read.append(read_lora(folder, place, lora_files(folder, sorted(inside)), base)[1])
         except SourceError:
             return comparison.UNREADABLE
-    with opened(next(path for name, path in inside.items() if name.endswith(".safetensors"))) as file:
-        dtype = file.dtype(next(key for key in file.keys if not key.endswith(".alpha")))
+    file = opened(next(path for name, path in inside.items() if name.endswith(".safetensors")))
+    dtype = file.dtype(next(key for key in file.keys if not key.endswith(".alpha")))
     return comparison.adapters(read[0], read[1], dtype)
 
 

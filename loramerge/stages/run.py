@@ -13,14 +13,15 @@ from loramerge.artifact import check_place
 from loramerge.atomic import replacing
 from loramerge.licences import licence_for, licences_of
 from loramerge.report import poor_fidelity, report, summary
-from loramerge.rounding import coarse, rounding_of
+from loramerge.rounding import by_output, coarse, formats_of
 from loramerge.sources import shown
 from loramerge.stages.combine import WeightedAdapter, combine
-from loramerge.stages.load import load
+from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write
+from loramerge.stored import Spool
 from loramerge.turns import in_turn
 
 if TYPE_CHECKING:
@@ -91,11 +92,20 @@ def run(  # noqa: PLR0913  each is an option of the command
         with replacing(place, lambda old: check(old=old)) as folder:
             resolved = resolve(recipe, lock, progress=progress)
             loaded = load(resolved, progress=progress)
-            made_of = lock or lock_sources(recipe, resolved)
+            made_of = lock or lock_sources(recipe, known(resolved, loaded))
             licence = licence_for(recipe, licences_of(made_of), publishing=targets is None or bool(targets))
             loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
-            combined = combine(loras, loaded.base, recipe.merge, device=device, reference=reference, progress=progress)
-            rounding = rounding_of(recipe, combined.adapter)
+            combined = combine(
+                loras,
+                loaded.base,
+                recipe.merge,
+                device=device,
+                reference=reference,
+                keep=Spool(place.parent).keep,
+                formats=formats_of(recipe),
+                progress=progress,
+            )
+            rounding = by_output(recipe, combined.rounding)
             poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
             warnings = (*loaded.notes, *combined.notes, *poor)
             facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}

@@ -15,7 +15,7 @@ from loramerge.digest import files_of, sha256_of
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
-from loramerge.formats.peft import write_folder
+from loramerge.formats.peft import WEIGHTS, write_folder
 from loramerge.lock import text as lock_text
 from loramerge.preview import render
 from loramerge.progress import Progress, Silent
@@ -64,12 +64,12 @@ def write(
         place = folder / output.folder
         _make(place)
         if isinstance(output, AdapterOutput):
-            output.write(merged, loaded.base, labels, place)
+            digests = output.write(merged, loaded.base, labels, place)
         elif isinstance(output, PipelineOutput):
             digests = fuse(loaded.base_files, loaded.base, merged, output, place)
-            known |= {f"{output.folder}/{name}": digest for name, digest in digests.items()}
         else:
-            _write_inputs(output, loaded, labels, place)
+            digests = _write_inputs(output, loaded, labels, place)
+        known |= {f"{output.folder}/{name}": digest for name, digest in digests.items()}
         progress.advance()
     if recipe.preview is not None:
         _draw(folder, recipe, loaded, merged, combined.device, progress)
@@ -87,12 +87,16 @@ def write(
         raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
 
 
-def _write_inputs(output: InputsOutput, loaded: Loaded, labels: Labels, place: Path) -> None:
+def _write_inputs(output: InputsOutput, loaded: Loaded, labels: Labels, place: Path) -> dict[str, str]:
     """The UNet's part lies in the LoRA's own folder, as `subfolder=` finds it; text encoders lie in folders below."""
+    digests = {}
     for lora in loaded.loras:
         for component, modules in lora.adapter.components.items():
-            folder = place / lora.name if component == "unet" else place / lora.name / component
-            write_folder(modules, component, loaded.base, output.dtype, folder, labels.origin(lora.name))
+            folder = lora.name if component == "unet" else f"{lora.name}/{component}"
+            digests[f"{folder}/{WEIGHTS}"] = write_folder(
+                modules, component, loaded.base, output.dtype, place / folder, labels.origin(lora.name)
+            )
+    return digests
 
 
 def _draw(folder: Path, recipe: Recipe, loaded: Loaded, merged: Adapter, device: str, progress: Progress) -> None:

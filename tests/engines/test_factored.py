@@ -27,14 +27,20 @@ PRUNED_AT_RANDOM = ("dare_linear", "dare_ties", "dare_linear_svd", "dare_ties_sv
 SAME_AS_PEFT = [each for each in PARAMETERS if each not in PRUNED_AT_RANDOM]
 
 
+def as_merged(_module, _inputs, merged):
+    return merged
+
+
 def merge(parts, chosen, **options):
-    options = {"seed": getattr(chosen, "seed", 0), "device": "cpu"} | options
+    options = {"seed": getattr(chosen, "seed", 0), "device": "cpu", "finish": as_merged} | options
     return factored.merge_component(COMPONENT, parts, chosen, **options)
 
 
 def by_peft(parts, chosen, *, reference=True):
     seed = getattr(chosen, "seed", 0)
-    return peft.merge_component(COMPONENT, parts, chosen, seed=seed, device="cpu", reference=reference)
+    return peft.merge_component(
+        COMPONENT, parts, chosen, seed=seed, device="cpu", finish=as_merged, reference=reference
+    )
 
 
 def masks(parts, module, chosen, factor):
@@ -194,7 +200,8 @@ def test_progress_is_told_as_often_as_by_peft():
     calls = []
     for engine in (factored, peft):
         told = []
-        engine.merge_component(COMPONENT, parts, chosen, seed=0, device="cpu", advance=lambda told=told: told.append(1))
+        options = {"seed": 0, "device": "cpu", "finish": as_merged, "advance": lambda told=told: told.append(1)}
+        engine.merge_component(COMPONENT, parts, chosen, **options)
         calls.append(len(told))
     assert calls == [3, 3]
 

@@ -12,9 +12,12 @@ from canonical import adapter_of, base_of, deltas_of, files_of, read
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from loramerge import tensors
+from loramerge.digest import sha256_of
 from loramerge.errors import SourceError
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.output import Labels
+from loramerge.planned import planned
 
 ATTENTION_FORMS = ("to_k_lora", "processor", "bare_processor")
 TOLERANCE = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
@@ -363,10 +366,10 @@ def test_a_folder_of_pickles_is_refused(tmp_path):
 
 
 def test_written_tensors_are_what_torch_loads(tmp_path):
-    from loramerge import tensors
-
     values = {"b": torch.randn(3, 5, dtype=torch.bfloat16), "a": torch.randn(2, 2, 1, 1), "c": torch.tensor(2.0)}
-    tensors.write(tmp_path / "x.safetensors", values, {"z": "1", "a": "é"})
+    written = [planned(key, tensor) for key, tensor in values.items()]
+    digest = tensors.write(tmp_path / "x.safetensors", written, {"z": "1", "a": "é"})
+    assert digest == sha256_of(tmp_path / "x.safetensors")
     loaded = load_file(tmp_path / "x.safetensors")
     assert loaded.keys() == values.keys()
     assert all(torch.equal(loaded[key], values[key]) for key in values)

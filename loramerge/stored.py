@@ -1,0 +1,249 @@
+"""Pairs that stay in their file until they are asked for, so that memory does not grow with the adapters.
+
+What is asked for is read anew each time: whoever needs a tensor twice keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loramerge.adapter import LowRank
+from loramerge.errors import LoramergeError, SourceError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+READABLE = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+"""Number formats that a LoRA can have, as a safetensors header spells them."""
+
+
+class Bytes(Protocol):
+    """Where tensors lie."""
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer with what begins at an offset.
+
+        Raises:
+            LoramergeError: It can't be read, or ends before the buffer is full.
+        """
+
+
+@dataclass(frozen=True)
+class FileBytes:
+    """A file that somebody else keeps.
+
+    Attributes:
+        path: The file.
+        shown_as: What errors call it.
+        version: Size in bytes and time of the last change, in nanoseconds, of the content that is meant.
+    """
+
+    path: Path
+    shown_as: str
+    version: tuple[int, int]
+
+    @classmethod
+    def at(cls, path: Path, shown_as: str) -> FileBytes:
+        """The file as it is now."""
+        return cls(path.absolute(), shown_as, _version(path.stat()))
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer.
+
+        Raises:
+            SourceError: The file can't be read, or is no longer what it was.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                complete = _filled(file, buffer) and _version(os.fstat(file.fileno())) == self.version
+        except OSError as error:
+            raise SourceError(f"{self.shown_as} can't be read: {error.strerror or error}") from None
+        if not complete:
+            raise SourceError(
+                f"{self.shown_as} was changed while it was read", hint="run again when nothing else writes it"
+            )
+
+
+class Spool:
+    """A file without a name for what is made and needed again; it is gone with the last who holds it.
+
+    Args:
+        folder: On whose disk it lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._end = 0
+        try:
+            self._file: Any = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115  # closed below
+        except OSError as error:
+            raise self._failed(error) from None
+        weakref.finalize(self, self._file.close)
+
+    def keep(self, pair: LowRank) -> LowRank:
+        """The same pair in float32, in the file instead of in memory. Any thread may call it.
+
+        Raises:
+            LoramergeError: The disk is full.
+        """
+        return StoredLowRank(self._kept(pair.down), self._kept(pair.up), pair.scale)
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer.
+
+        Raises:
+            LoramergeError: The disk fails.
+        """
+        try:
+            with self._lock:
+                self._file.seek(offset)
+                complete = _filled(self._file, buffer)
+        except OSError as error:
+            raise self._failed(error) from None
+        if not complete:
+            raise LoramergeError(f"a temporary file in {self._folder} is shorter than what was written to it")
+
+    def _kept(self, tensor: Tensor) -> StoredTensor:
+        data = tensor.detach().float().contiguous().numpy().reshape(-1).view("uint8").data
+        with self._lock:
+            offset, self._end = self._end, self._end + len(data)
+            try:
+                self._file.seek(offset)
+                left = data
+                while left:
+                    left = left[self._file.write(left) :]
+            except OSError as error:
+                raise self._failed(error) from None
+        return StoredTensor(self, offset, "F32", tuple(tensor.shape))
+
+    def _failed(self, error: OSError) -> LoramergeError:
+        return LoramergeError(f"{self._folder} can't be written: {error.strerror or error}")
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file.
+
+    Attributes:
+        place: The file.
+        offset: Where its bytes begin there.
+        dtype: Number format as a safetensors header spells it.
+        shape: Of the tensor.
+    """
+
+    place: Bytes
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    def read(self) -> Tensor:
+        """The tensor in its own number format, on the CPU."""
+        import torch
+
+        tensor = torch.empty(self.shape, dtype=_dtype(self.dtype))
+        if tensor.numel():
+            self.place.read_into(tensor.view(-1).view(torch.uint8).numpy().data, self.offset)
+        return tensor
+
+    def load(self) -> Tensor:
+        """The tensor in float32, on the CPU."""
+        return self.read().float()
+
+    def reshaped(self, shape: tuple[int, ...]) -> StoredTensor:
+        """The same numbers in another shape."""
+        assert math.prod(shape) == math.prod(self.shape)  # noqa: S101  # as `Tensor.reshape` does
+        return StoredTensor(self.place, self.offset, self.dtype, shape)
+
+
+class StoredLowRank(LowRank):
+    """A pair that is read when its factors are asked for, and not kept.
+
+    Args:
+        down: r×in, or r×in×kh×kw.
+        up: out×r, or out×r×1×1.
+        scale: As in `LowRank`.
+    """
+
+    def __init__(self, down: StoredTensor, up: StoredTensor, scale: float) -> None:
+        object.__setattr__(self, "_down", down)
+        object.__setattr__(self, "_up", up)
+        object.__setattr__(self, "scale", scale)
+
+    _down: StoredTensor
+    _up: StoredTensor
+
+    @property
+    def down(self) -> Tensor:
+        """Read from the file."""
+        return self._down.load()
+
+    @property
+    def up(self) -> Tensor:
+        """Read from the file."""
+        return self._up.load()
+
+    @property
+    def rank(self) -> int:
+        """Number of rows of `down`; nothing is read."""
+        return self._down.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight that the delta is added to; nothing is read."""
+        return (self._up.shape[0], *self._down.shape[1:])
+
+    def times(self, factor: float) -> LowRank:
+        """The pair of a delta that is this one's times a factor."""
+        return StoredLowRank(self._down, self._up, self.scale * factor)
+
+    def shaped(self, shape: tuple[int, ...]) -> LowRank:
+        """The same map for a weight of an equivalent shape."""
+        down, up = self.factor_shapes(shape)
+        return StoredLowRank(self._down.reshaped(down), self._up.reshaped(up), self.scale)
+
+    def loaded(self) -> LowRank:
+        """The same in memory."""
+        return LowRank(self.down, self.up, self.scale)
+
+
+def _version(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _filled(file: Any, buffer: memoryview) -> bool:
+    found = 0
+    while found < len(buffer) and (more := file.readinto(buffer[found:])):
+        found += more
+    return found == len(buffer)
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    known = {
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+        "F8_E4M3": torch.float8_e4m3fn,
+        "F8_E5M2": torch.float8_e5m2,
+        "I64": torch.int64,
+        "I32": torch.int32,
+        "I16": torch.int16,
+        "I8": torch.int8,
+        "U8": torch.uint8,
+        "BOOL": torch.bool,
+    }
+    if name not in known:
+        raise SourceError(f"numbers of the format {name} can't be read", hint=f"known are {', '.join(known)}")
+    return known[name]
