@@ -96,16 +96,36 @@ def of_product(up: Tensor, down: Tensor, rank: int | None = None) -> Decompositi
     Returns:
         min(rank, out, r, in) triples.
     """
+    left, values, right, energy = _triples(up, down, rank)
+    return _canonical(left, values, right, float(energy))
+
+
+def of_products(up: Tensor, down: Tensor, rank: int | None = None) -> list[Decomposition]:
+    """The same for many matrices of one shape at once, which is what devices other than the CPU are fast at.
+
+    Args:
+        up: n×out×r, float64.
+        down: n×r×in, float64.
+        rank: As above.
+    """
+    return [
+        _canonical(left, values, right, float(energy))
+        for left, values, right, energy in zip(*_triples(up, down, rank), strict=True)
+    ]
+
+
+def _triples(up: Tensor, down: Tensor, rank: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Left vectors, values, right vectors and energy, of one product or of many."""
     import torch
 
     left, right = _basis(up), _basis(down.mT)
     outer, values, inner = torch.linalg.svd(left.core @ right.core.mT, full_matrices=False)
     wanted = slice(rank)
-    return _canonical(
-        left.columns @ (left.mix @ outer[:, wanted]),
-        values[wanted],
-        (inner[wanted] @ right.mix.mT) @ right.columns.mT,
-        float(values.square().sum()),
+    return (
+        left.columns @ (left.mix @ outer[..., wanted]),
+        values[..., wanted],
+        (inner[..., wanted, :] @ right.mix.mT) @ right.columns.mT,
+        values.square().sum(-1),
     )
 
 
@@ -123,14 +143,14 @@ def _basis(tall: Tensor) -> _Basis:
     import torch
 
     gram = tall.mT @ tall
-    norms = gram.diagonal().sqrt()
+    norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
     if bool((norms > 0).all()):
-        values, vectors = torch.linalg.eigh(gram / torch.outer(norms, norms))
-        if bool(values[0] * _CONDITION > values[-1]):
-            roots = values.sqrt()
-            return _Basis(tall, vectors / roots / norms[:, None], (vectors * roots).mT * norms)
+        values, vectors = torch.linalg.eigh(gram / (norms[..., :, None] * norms[..., None, :]))
+        if bool((values[..., 0] * _CONDITION > values[..., -1]).all()):
+            roots = values.sqrt()[..., None, :]
+            return _Basis(tall, vectors / roots / norms[..., :, None], (vectors * roots).mT * norms[..., None, :])
     columns, core = torch.linalg.qr(tall)
-    return _Basis(columns, torch.eye(columns.shape[1], dtype=tall.dtype, device=tall.device), core)
+    return _Basis(columns, torch.eye(columns.shape[-1], dtype=tall.dtype, device=tall.device), core)
 
 
 def of_matrix(matrix: Tensor, rank: int | None = None, near: tuple[Tensor, Tensor] | None = None) -> Decomposition:

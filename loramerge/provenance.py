@@ -25,7 +25,9 @@ LOCK = "recipe.lock.yaml"
 PREVIEW = "preview"
 
 
-def provenance(recipe: Recipe, loaded: Loaded, lock: Lock, files: Mapping[str, str], *, device: str) -> Statement:
+def provenance(
+    recipe: Recipe, loaded: Loaded, lock: Lock, files: Mapping[str, str], *, device: str, reference: bool = False
+) -> Statement:
     """The provenance of an artifact. It holds no time and no place of this machine.
 
     Args:
@@ -34,6 +36,7 @@ def provenance(recipe: Recipe, loaded: Loaded, lock: Lock, files: Mapping[str, s
         lock: Knows the licences.
         files: Name → sha256 of every file of the artifact but the provenance.
         device: Where the merge was computed.
+        reference: Whether every step of it was left to PEFT itself.
     """
     definition = {
         "buildType": BUILD_TYPE,
@@ -49,6 +52,7 @@ def provenance(recipe: Recipe, loaded: Loaded, lock: Lock, files: Mapping[str, s
                 "outputs": {output.folder: output.dtype or "as in the base" for output in recipe.outputs},
             },
             "environment": environment(device),
+            "reference": reference,
             "seed": getattr(recipe.merge, "seed", None),
         },
         "resolvedDependencies": [*_inputs(loaded, lock), *_repository(recipe)],
@@ -67,6 +71,7 @@ class Provenance:
         outputs: Folders of the recipe's outputs.
         environment: What computed the merge.
         dependent: What lies at the artifact's top whose bytes depend on more than the versions of libraries.
+        reference: Whether every step of the merge was left to PEFT itself.
         inputs: Name of the LoRA ("" for the base) and place of every file that went in → its sha256.
     """
 
@@ -75,6 +80,7 @@ class Provenance:
     outputs: Sequence[str]
     environment: Mapping[str, str]
     dependent: Sequence[str]
+    reference: bool
     inputs: Mapping[tuple[str, str], str]
 
     @classmethod
@@ -96,6 +102,7 @@ class Provenance:
                 outputs=[str(name) for name in internal["dtypes"]["outputs"]],
                 environment={str(key): str(value) for key, value in internal["environment"].items()},
                 dependent=[str(name) for name in internal["bytesDependOnEnvironment"]],
+                reference=bool(internal.get("reference", False)),
                 inputs={
                     (entry["annotations"].get("lora", ""), entry["uri"]): entry["digest"]["sha256"]
                     for entry in definition["resolvedDependencies"]

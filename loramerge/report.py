@@ -36,6 +36,7 @@ def report(
         "recipe": {"name": recipe.name, "sha256": hashlib.sha256(recipe.text.encode()).hexdigest()},
         "license": licence,
         "merge": recipe.merge.model_dump(mode="json"),
+        "reference": combined.reference,
         "base": {
             "source": shown(recipe.base.source),
             "revision": loaded.revision,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from loramerge.errors import LoramergeError, SourceError
 from loramerge.stored import READABLE, Spool, StoredLowRank
 from loramerge.tensors import opened
 
+OPEN_FILES = Path("/proc/self/fd")
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -64,11 +66,11 @@ def test_a_pair_is_reshaped_and_scaled_where_it_lies(tmp_path):
 def test_a_spool_leaves_nothing_behind(tmp_path):
     kept = Spool(tmp_path).keep(random_pair())
     assert list(tmp_path.iterdir()) == []
-    open_files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
-    del kept
-    gc.collect()
-    if open_files is not None:
-        assert len(os.listdir("/proc/self/fd")) == open_files - 1
+    if OPEN_FILES.is_dir():
+        before = len(list(OPEN_FILES.iterdir()))
+        del kept
+        gc.collect()
+        assert len(list(OPEN_FILES.iterdir())) == before - 1
 
 
 def test_a_spool_needs_a_folder_that_can_be_written(tmp_path):

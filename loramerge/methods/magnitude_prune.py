@@ -25,6 +25,7 @@ class MagnitudePrune(Method, PruningParameters):
     )
 
     factor_wise: ClassVar[bool] = True
+    selects: ClassVar[bool] = True
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Prune by magnitude, then add."""
@@ -40,6 +41,7 @@ class MagnitudePruneSvd(Method, PruningParameters, SvdParameters):
     )
 
     decomposes: ClassVar[bool] = True
+    selects: ClassVar[bool] = True
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Prune by magnitude, then add."""

@@ -30,6 +30,7 @@ class Method(StrictModel):
         takes_one: A single LoRA means something to it: that LoRA times its weight.
         random: The result depends on `seed`.
         decomposes: The result is cut to a rank by a singular value decomposition.
+        selects: Values are kept or dropped by how they compare with the others of their tensor.
         sign_elected: Values whose sign loses an election are dropped (Yadav et al., TIES, arXiv:2306.01708).
     """
 
@@ -44,6 +45,7 @@ class Method(StrictModel):
     takes_one: ClassVar[bool] = False
     random: ClassVar[bool] = False
     decomposes: ClassVar[bool] = False
+    selects: ClassVar[bool] = False
     sign_elected: ClassVar[bool] = False
 
     def peft_arguments(self) -> dict[str, object]:

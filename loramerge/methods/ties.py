@@ -25,6 +25,7 @@ class Ties(Method, PruningParameters, ElectionParameters):
     )
 
     factor_wise: ClassVar[bool] = True
+    selects: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
@@ -40,6 +41,7 @@ class TiesSvd(Method, PruningParameters, ElectionParameters, SvdParameters):
     combination_type: Literal["ties_svd"] = Field(description="TIES on the deltas, cut to svd_rank.")
 
     decomposes: ClassVar[bool] = True
+    selects: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:

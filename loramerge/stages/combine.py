@@ -51,6 +51,7 @@ class Combined:
         fidelity: How far each module is from the weighted sum of the LoRAs.
         notes: What the reader of the result should know, in words.
         device: Where it was computed, `cpu` or `cuda`.
+        reference: Whether every step was left to PEFT itself.
         retained_energy: By component and module, where a decomposition cut the combined delta to a rank: the share of
             its squared norm that was kept.
         rounding: By number format: ‖rounded - merged‖ / ‖merged‖ over all modules if the factors are written in it.
@@ -60,6 +61,7 @@ class Combined:
     fidelity: Fidelity
     notes: tuple[str, ...]
     device: str
+    reference: bool
     retained_energy: Mapping[str, Mapping[str, float]]
     rounding: Mapping[str, float]
 
@@ -135,6 +137,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         fidelity=_of_each(merged, lambda found: found.fidelity),
         notes=tuple(_notes(loras, by_component, method)),
         device=chosen,
+        reference=reference,
         retained_energy=_of_each(merged, lambda found: found.retained_energy),
         rounding=_rounding(merged, formats),
     )

@@ -66,7 +66,15 @@ def rebuild_and_compare(
         device = "cpu" if provenance.environment.get("device") == "cpu" else "auto"
         place = Path(temporary) / again.name
         try:
-            run(again, lock=lock, out=place, device=device, targets=(), progress=progress)
+            run(
+                again,
+                lock=lock,
+                out=place,
+                targets=(),
+                reference=provenance.reference,
+                device=device,
+                progress=progress,
+            )
         except SourceError as error:
             hint = "give the inputs that the artifact was made of with --recipe, or make them available again"
             raise SourceError(error.message, hint=hint) from None

@@ -81,7 +81,7 @@ def write(
         text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
         files = {name: known.get(name) or sha256_of(path) for name, path in files_of(folder).items()}
-        statement = provenance(recipe, loaded, lock, files, device=combined.device)
+        statement = provenance(recipe, loaded, lock, files, device=combined.device, reference=combined.reference)
         (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
     except OSError as error:
         raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None

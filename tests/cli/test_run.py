@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from command_line import invoke, listing, process
 from hub.example import OWNER
 
 from loramerge.errors import ExitCode
+from loramerge.provenance import Provenance
 
 
 def test_the_quickstart(quickstart):
@@ -132,6 +134,10 @@ def test_the_reference_is_pefts_own_merge(recipe, models):
         "combination_type": "svd", "svd_rank": 2,
     })  # fmt: skip
     assert invoke("run", "small.yaml", "--reference").exit_code == ExitCode.DONE
+    artifact = Path("dist/small")
+    assert json.loads((artifact / "report.json").read_text())["reference"] is True
+    assert Provenance.parse((artifact / "provenance.json").read_text()).reference is True
+    assert invoke("verify", "dist/small", "--rebuild", "--recipe", "small.yaml").exit_code == ExitCode.DONE
     result = invoke("run", "small.yaml", "--reference", "--rebuild", "--set", "merge.engine=factored")
     assert result.exit_code == ExitCode.USAGE
     assert "add --set merge.engine=peft" in result.stderr

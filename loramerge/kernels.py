@@ -1,0 +1,121 @@
+"""PEFT's combination types on one module, from its factors: a dense delta only where a type prunes deltas."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loramerge.adapter import LowRank
+from loramerge.factorisation import of_matrix, of_product, stacked
+from loramerge.masks import keep_mask
+from loramerge.merging import Merged, Share
+from loramerge.methods import Method, Svd
+from loramerge.methods.method import SvdParameters
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.factorisation import Decomposition
+    from loramerge.methods.method import Keep
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module that is to be merged.
+
+    Attributes:
+        name: In full, with its component.
+        inputs: What the LoRAs have for it.
+    """
+
+    name: str
+    inputs: tuple[Share, ...]
+
+    @property
+    def pairs(self) -> tuple[LowRank, ...]:
+        """Of the LoRAs."""
+        return tuple(share.pair for share in self.inputs)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of the LoRAs."""
+        return tuple(share.weight for share in self.inputs)
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """By what each up @ down counts in the sum."""
+        return tuple(weight * pair.scale for pair, weight in zip(self.pairs, self.weights, strict=True))
+
+    @property
+    def roots(self) -> tuple[list[float], list[float]]:
+        """By what each up and each down counts where they are summed apart from each other, as PEFT has it."""
+        roots = [math.sqrt(abs(factor)) for factor in self.factors]
+        return roots, [math.copysign(root, factor) for root, factor in zip(roots, self.factors, strict=True)]
+
+
+def merged(module: Module, *, method: Method, largest: int, seed: int, device: str) -> Merged:
+    """Merge one module.
+
+    Args:
+        module: With its inputs in memory.
+        method: The combination type with its parameters.
+        largest: Of all ranks in the component.
+        seed: Of DARE's masks.
+        device: Where it is computed.
+    """
+    if method.concatenates:
+        return Merged(_concatenated(module))
+
+    def keep(factor: str) -> Keep:
+        return lambda position, tensor, density: keep_mask(
+            tensor.shape, density, (seed, module.inputs[position].name, module.name, factor), tensor.device
+        )
+
+    if isinstance(method, SvdParameters):
+        most = method.most([pair.rank for pair in module.pairs], largest)
+        up, down, retained = method.cut(_decomposition(module, method, most, keep("delta"), device), most)
+        return Merged(as_pair(up, down, module.pairs[0]), retained)
+    roots, signed = module.roots
+    downs = (pair.down.to(device) for pair in module.pairs)
+    ups = (pair.up.to(device) for pair in module.pairs)
+    down, up = method.combine(downs, signed, keep("down")), method.combine(ups, roots, keep("up"))
+    return Merged(LowRank(down.cpu(), up.cpu(), 1.0))
+
+
+def _concatenated(module: Module) -> LowRank:
+    import numpy as np
+    import torch
+
+    pairs, rank = module.pairs, sum(pair.rank for pair in module.pairs)
+    down = torch.empty(rank, *pairs[0].down.shape[1:])
+    start = 0
+    for pair, factor in zip(pairs, module.factors, strict=True):
+        rows = down[start : start + pair.rank]
+        # In float64 and rounded once; NumPy converts in passing, without a copy.
+        np.multiply(pair.down.numpy(), factor, out=rows.numpy(), dtype=np.float64, casting="same_kind")
+        start += pair.rank
+    return LowRank(down, torch.cat([pair.up for pair in pairs], 1), 1.0)
+
+
+def _decomposition(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
+    product = stacked(module.pairs, module.weights, device)
+    if isinstance(method, Svd):
+        return of_product(*product, most)
+    deltas = (_delta(pair, device) for pair in module.pairs)
+    return of_matrix(method.combine(deltas, module.weights, keep), most, product)
+
+
+def _delta(pair: LowRank, device: str) -> Tensor:
+    # As PEFT computes it, so that pruning finds the same values equal.
+    return (pair.up.to(device).flatten(1) @ pair.down.to(device).flatten(1)).mul_(pair.scale)
+
+
+def as_pair(up: Tensor, down: Tensor, like: LowRank) -> LowRank:
+    """Two matrices as a float32 pair on the CPU, in the shape of another one."""
+    rank = up.shape[1]
+    return LowRank(
+        down.float().cpu().reshape(rank, *like.down.shape[1:]).contiguous(),
+        up.float().cpu().reshape(len(up), rank, *like.up.shape[2:]).contiguous(),
+        1.0,
+    )
