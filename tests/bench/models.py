@@ -132,12 +132,13 @@ def write_weights(folder: Path, base: Base) -> None:
 
     from loramerge.layout import header
 
-    noise = torch.randn(1 << 24, generator=torch.Generator().manual_seed(0)).mul_(0.02).half()
     shapes = base.components["unet"].parameters
     tensors = sorted((name, shape, math.prod(shape)) for name, shape in shapes.items())
+    largest = max(count for _, _, count in tensors)
+    noise = torch.randn(largest, generator=torch.Generator().manual_seed(0)).mul_(0.02).half()
     with (folder / UNET).open("wb") as file:
         file.write(header(((name, "F16", shape, 2 * count) for name, shape, count in tensors), {"format": "pt"}))
         for _, _, count in tensors:
-            file.write(noise.repeat(-(-count // len(noise)))[:count].numpy().data)
+            file.write(noise[:count].numpy().data)
         file.flush()
         os.fsync(file.fileno())
