@@ -125,7 +125,13 @@ class Ours:
         method = _method(combination_type)
         with stopwatch(self.device) as figures:
             factored.merge_component(
-                self.base.components["unet"], parts, method, seed=0, device=self.device, threads=self.threads
+                self.base.components["unet"],
+                parts,
+                method,
+                seed=0,
+                device=self.device,
+                finish=lambda _name, _inputs, merged: merged.pair,
+                threads=self.threads,
             )
         return figures
 
