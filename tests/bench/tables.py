@@ -14,7 +14,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
 FIGURES = HERE / "figures.json"  # the rows that the README shows
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
