@@ -29,11 +29,8 @@ type: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest
 
-bench: $(STAMP)  ## measure against PEFT, both sides in one run
-	$(BIN)/python tests/bench/startup.py
-	$(BIN)/python tests/bench/sdxl_cat.py
-	$(BIN)/python tests/bench/fuse.py
-	$(BIN)/python tests/bench/combine.py --quick
+bench: $(STAMP)  ## measure against PEFT and diffusers, and write the README's figures; half an hour of a quiet machine
+	$(BIN)/python tests/bench/run.py --write tests/bench/figures.json
 
 pictures: quickstart  ## make the README's pictures again
 	cp dist/quickstart/preview/preview.png .github/pictures/quickstart.png

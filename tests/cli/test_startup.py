@@ -1,4 +1,4 @@
-"""What a command loads before it works. How long that takes is measured in bench/startup.py."""
+"""What a command loads before it works. How long that takes is measured in bench/starting.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,157 @@
+"""Fusing a LoRA into a UNet: loramerge, diffusers, and copying the file.
+
+The UNet is one float16 file of random weights, the LoRA is on every linear layer of its transformers. Each side is a
+process of its own, from files to files that are on the disk in the end:
+
+- loramerge reads the configs and the LoRA, and fuses as `run` does for a `pipeline` output, SHA-256 of the new file
+  included;
+- diffusers loads the UNet and the LoRA, then `fuse_lora`, `unload_lora`, `save_pretrained`;
+- the copy reads and writes blocks of the size that loramerge reads, and writes to the disk as early as loramerge does;
+- the digest is the same copy with SHA-256, which a provenance needs of every file.
+
+The base is in the page cache before each, as it is in a run, which has just compared its digest. Imports are not
+counted: ours has fused a tiny UNet before. Peak memory is that of the whole process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from measure import Figures, asked, in_turn, peak_memory, ratio, stopwatch, sync, tell
+from models import UNET, random_pairs, write_configs, write_weights
+
+if TYPE_CHECKING:
+    from plan import Plan
+
+RANK = 32
+SIDES = ("diffusers", "loramerge", "copy", "digest")
+PAIRS = (("diffusers", "loramerge"), ("loramerge", "copy"), ("loramerge", "digest"))
+FIRST, REAL, LORA = "first", "real", "lora.safetensors"
+
+
+def rows(plan: Plan) -> Iterator[Figures]:
+    """A row for each model."""
+    for model in plan.models:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            made = asked("fusing.py", {"step": "make", "folder": folder, "model": model})
+            found = in_turn(plan.runs, {side: partial(_measured, side, Path(folder)) for side in SIDES})
+        yield {
+            "part": "fusing",
+            "model": model,
+            "rank": RANK,
+            **made,
+            "sides": found,
+            "ratios": [ratio(found, over, under) for over, under in PAIRS],
+        }
+
+
+def _measured(side: str, folder: Path) -> Figures:
+    with (folder / REAL / UNET).open("rb") as file:
+        block = bytearray(1 << 20)
+        while file.readinto(block):
+            pass
+    figures = asked("fusing.py", {"step": side, "folder": str(folder)})
+    shutil.rmtree(folder / side)
+    return figures
+
+
+def answer(step: str, folder: str, **settings: str) -> Iterator[Figures]:
+    """What one process says: of the inputs it made, or of the side it measured."""
+    warnings.simplefilter("ignore")
+    steps = {"make": make, "loramerge": ours, "diffusers": theirs, "copy": copied, "digest": digested}
+    figures = steps[step](Path(folder), **settings)
+    yield {**figures, "peak_mb": peak_memory()}
+
+
+def make(folder: Path, model: str) -> Figures:
+    """Write the base and the LoRA; the same in tiny for a first time."""
+    _write_inputs(folder / FIRST, "tiny")
+    layers = _write_inputs(folder / REAL, model)
+    return {"layers": layers, "file_mb": (folder / REAL / UNET).stat().st_size / 2**20}
+
+
+def _write_inputs(folder: Path, model: str) -> int:
+    from safetensors.torch import save_file
+
+    base = write_configs(folder, model)
+    write_weights(folder, base)
+    modules = base.components["unet"].modules
+    layers = {name: shape for name, shape in modules.items() if ".attentions." in name and not shape[2:]}
+    lora = {}
+    for name, pair in random_pairs(layers, RANK, seed=0).items():
+        lora[f"unet.{name}.lora_A.weight"] = pair.down / pair.shape[1] ** 0.5
+        lora[f"unet.{name}.lora_B.weight"] = pair.up / 100
+    save_file(lora, folder / LORA)
+    return len(layers)
+
+
+def ours(folder: Path) -> Figures:
+    """What `run` does for a `pipeline` output."""
+    from loramerge import load_adapter, load_base
+    from loramerge.atomic import replacing
+    from loramerge.pipeline_files import PipelineFiles
+    from loramerge.recipe.outputs import PipelineOutput
+    from loramerge.stages.fuse import fuse
+
+    for source in (folder / FIRST, folder / REAL):
+        with stopwatch() as figures:
+            base = load_base(str(source))
+            adapter = load_adapter(str(source / LORA), base)
+            files = PipelineFiles(source, ("model_index.json", "unet/config.json", UNET), None)
+            with replacing(folder / "loramerge") as place:
+                fuse(files, base, adapter, PipelineOutput(kind="pipeline"), place)
+    return figures
+
+
+def theirs(folder: Path) -> Figures:
+    """diffusers' own way."""
+    import peft
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    _ = peft.LoraConfig
+    with stopwatch() as figures:
+        unet = UNet2DConditionModel.from_pretrained(folder / REAL / "unet", dtype=torch.float16)
+        unet.load_lora_adapter(folder / REAL, weight_name=LORA, prefix="unet")
+        unet.fuse_lora()
+        unet.unload_lora()
+        unet.save_pretrained(folder / "diffusers")
+        sync(folder / "diffusers")
+    return figures
+
+
+def copied(folder: Path) -> Figures:
+    """The file as it is."""
+    return _copied(folder / REAL / UNET, folder / "copy", len)
+
+
+def digested(folder: Path) -> Figures:
+    """The same, and its SHA-256."""
+    return _copied(folder / REAL / UNET, folder / "digest", hashlib.sha256().update)
+
+
+def _copied(source: Path, folder: Path, each: Callable[[memoryview], object]) -> Figures:
+    from loramerge.blocks import BLOCK
+    from loramerge.steady import SteadyWriter
+
+    folder.mkdir()
+    with stopwatch() as figures:
+        block = bytearray(BLOCK)
+        with source.open("rb") as reading, (folder / "copy").open("wb") as file:
+            writer = SteadyWriter(file)
+            while size := reading.readinto(block):
+                writer.write(memoryview(block)[:size])
+                each(memoryview(block)[:size])
+        sync(folder)
+    return figures
+
+
+if __name__ == "__main__":
+    tell(answer)

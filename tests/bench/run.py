@@ -1,0 +1,122 @@
+"""Measure loramerge against PEFT and diffusers, both sides in one run; print rows, and write them and a table.
+
+    python tests/bench/run.py [--quick] [--only merging|files|fusing|starting] [--write figures.json]
+
+Every part's own file says what it measures, and how. `--write` also writes the table beside it, and into the README
+where the file is the one that the README shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import files
+import fusing
+import merging
+import starting
+from machine import Others, machine, versions
+from models import MODELS, PARAMETERS
+from plan import QUICK, Plan
+from tables import line, write
+
+if TYPE_CHECKING:
+    from measure import Figures
+
+PARTS = {"merging": merging.rows, "files": files.rows, "fusing": fusing.rows, "starting": starting.rows}
+
+BUSY = 0.05  # of all processors
+
+
+def main() -> None:
+    """Measure what the command line says."""
+    options = _parser().parse_args()
+    plan = _plan(options)
+    if plan.device == "cuda" and not _has_cuda():
+        print("there is no CUDA device here: nothing is measured", file=sys.stderr)
+        return
+    begin, others, on = time.monotonic(), Others(), machine(plan.device)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as cache:
+        os.environ["XDG_CACHE_HOME"] = cache  # neither helped by what earlier runs kept, nor leaving anything there
+        for row in _rows(options.only or list(PARTS), plan):
+            print(line(row), flush=True)
+            rows.append(row)
+    share = others.share()
+    measured = {
+        "command": _command(sys.argv[1:]),
+        "seconds": round(time.monotonic() - begin),
+        "machine": {**on, "threads": plan.threads, "others": None if share is None else round(share, 3)},
+        "versions": versions(),
+        "rows": rows,
+    }
+    print(f"{measured['seconds']} s; other programs took {_percent(share)} of the processors")
+    if share is not None and share > BUSY:
+        print("the machine was busy: measure again before anybody is shown these figures", file=sys.stderr)
+    if options.write:
+        write(measured, options.write)
+
+
+def _rows(parts: Sequence[str], plan: Plan) -> Iterator[Figures]:
+    for part in parts:
+        if plan.device == "cpu" or part in {"merging", "files"}:
+            yield from PARTS[part](plan)
+        else:
+            print(f"{part}: runs on the CPU alone, and is left out", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="less of everything, in less than two minutes")
+    parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be given several times")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="rows as JSON, and the table as FILE.md beside it")
+    parser.add_argument("--models", nargs="+", choices=MODELS)
+    parser.add_argument("--ranks", nargs="+", type=int)
+    parser.add_argument("--loras", nargs="+", type=int, choices=range(2, 6), metavar="2-5")
+    parser.add_argument("--types", nargs="+", choices=PARAMETERS)
+    parser.add_argument("--runs", type=int, help="how often both sides take their turn")
+    parser.add_argument("--device", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=int, help="of both sides; as many as there are cores by default")
+    parser.add_argument("--profile", action="store_true", default=None, help="print where our merges spend their time")
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    given: dict[str, Any] = {}
+    for name in Plan.__dataclass_fields__:
+        value = getattr(options, name, None)
+        if value is not None:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    if "types" in given:
+        given["types_of_files"] = given["types"]
+    return replace(QUICK if options.quick else Plan(), **given)
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command as it was given, without where its rows went."""
+    kept = list(arguments)
+    if "--write" in kept:
+        position = kept.index("--write")
+        del kept[position : position + 2]
+    return " ".join(["python tests/bench/run.py", *(each for each in kept if not each.startswith("--write="))])
+
+
+def _percent(share: float | None) -> str:
+    return "an unknown share" if share is None else f"{share:.0%}"
+
+
+if __name__ == "__main__":
+    main()

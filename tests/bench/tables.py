@@ -1,0 +1,321 @@
+"""Rows as text: a line on the terminal, tables in Markdown, and their place in the README.
+
+`python tests/bench/tables.py` writes the tables again from the rows that are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parents[1] / "README.md"
+FIGURES = HERE / "figures.json"  # the rows that the README shows
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+TITLES = {"tiny": "tiny UNet", "small": "SD 1.5 with half of its channels", "sd15": "SD 1.5", "sdxl": "SDXL"}
+USUAL_RANK = 32
+
+
+def write(measured: Mapping[str, Any], file: Path) -> None:
+    """Rows into a file, tables beside it, and into the README if that is the file it shows."""
+    file.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    tables = markdown(measured)
+    file.with_suffix(".md").write_text(tables, encoding="utf-8", newline="\n")
+    if file.resolve() == FIGURES:
+        README.write_text(inserted(README.read_text(encoding="utf-8"), tables), encoding="utf-8", newline="\n")
+
+
+def inserted(text: str, tables: str) -> str:
+    """A README with the tables between its marks."""
+    return re.sub(f"{BEGIN}\n.*?{END}", lambda _: f"{BEGIN}\n{tables}{END}", text, count=1, flags=re.DOTALL)
+
+
+def line(row: Row) -> str:
+    """A row for the terminal."""
+    title = [f"{row[key]}" for key in ("part", "model", "type", "what") if key in row]
+    title += [f"{name} {row[key]}" for key, name in (("rank", "rank"), ("loras", "LoRAs")) if key in row]
+    sides = [f"{side} {_number(_seconds(row, side))} s{_peak_said(row, side)}" for side in row["sides"]]
+    ratios = [f"{each['over']} / {each['under']}: {_spread(each, row)}" for each in row["ratios"]]
+    return f"{' '.join(title)}: {', '.join(sides)}; {'; '.join(ratios)}"
+
+
+def markdown(measured: Mapping[str, Any]) -> str:
+    """All tables, with what they were measured on and the command."""
+    parts: dict[str, list[Row]] = {}
+    for row in measured["rows"]:
+        parts.setdefault(row["part"], []).append(row)
+    blocks = [_head(measured), *_main_table(parts)]
+    for part, block in (("merging", _merging), ("files", _files), ("fusing", _fusing), ("starting", _starting)):
+        if part in parts:
+            blocks += block(parts[part])
+    return "\n\n".join(blocks) + "\n"
+
+
+def _head(measured: Mapping[str, Any]) -> str:
+    on, of = measured["machine"], measured["versions"]
+    processor = f"{on['cores']} cores of an {on['processor']} ({on['architecture']}, {on['memory_gb']:.0f} GB)"
+    if "gpu" in on:
+        processor += f" with an {on['gpu']}"
+    libraries = ", ".join(f"{name} {version}" for name, version in of.items() if name not in {"python", "loramerge"})
+    meanwhile = "" if on["others"] is None else f" Other programs took {on['others']:.0%} of the processors meanwhile."
+    minutes = _count(max(1, round(measured["seconds"] / 60)), "minute")
+    return (
+        f"`{measured['command']}` measured this in {minutes} on {processor}, "
+        f"{_count(on['threads'], 'thread')} a side, with Python {of['python']}, {libraries}.{meanwhile} Both sides ran "
+        "in turn. Times are medians; ratios are medians of those within a run, with the least and the most. LoRAs are "
+        "random, of float32, on all layers of the UNet's transformers."
+    )
+
+
+def _main_table(parts: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+    """The types side by side: the merge itself, and from files to file."""
+    whole = {row["type"]: row for row in _main_rows(parts.get("files", ()))}
+    if not whole:
+        return
+    of = next(iter(whole.values()))
+    itself = {row["type"]: row for row in parts.get("merging", ()) if _key(row) == _key(of)}
+    yield f"### Merging {_setting(of)}: {of['layers']} layers"
+    yield (
+        "First the merge itself, then a whole `run` from files to file, with the process's peak memory above what "
+        "`import torch` takes. What is sampled is said below."
+    )
+    head = ["type", "PEFT", "loramerge", "times as fast", "files: PEFT", "loramerge", "times as fast"]
+    head += ["memory: PEFT", "loramerge"]
+    yield _table(
+        head,
+        [
+            [
+                f"`{name}`",
+                *(_both(itself[name]) if name in itself else ["", "", ""]),
+                *_both(row),
+                *(_memory(row, side) for side in row["sides"]),
+            ]
+            for name, row in whole.items()
+        ],
+    )
+
+
+def _main_rows(files: Sequence[Row]) -> list[Row]:
+    """Those of the setting that is measured for all types, which come first."""
+    return [row for row in files if _key(row) == _key(files[0])]
+
+
+def _key(row: Row) -> tuple[str, int, int]:
+    return row["model"], row["rank"], row["loras"]
+
+
+def _setting(row: Row) -> str:
+    return f"{row['loras']} LoRAs of rank {row['rank']} for {TITLES[row['model']]}"
+
+
+def _both(row: Row) -> list[str]:
+    return [*(_said(row, side) for side in row["sides"]), f"**{_spread(row['ratios'][0], row)}**"]
+
+
+def _merging(rows: Sequence[Row]) -> Iterator[str]:
+    yield "### The merge itself"
+    yield (
+        "`engine: factored` against PEFT's `add_weighted_adapter`, in memory, without reading and writing. In a cell: "
+        "PEFT's time, ours, and how many times as fast that is. Types that cut a delta to a rank would take PEFT "
+        "hours: it merges one layer of each shape, which counts as often as the UNet has that shape (with "
+        "`svd_full_matrices: false`, PEFT's faster choice). For `*_svd` ours merges as many of each shape as there "
+        "are threads, counted likewise. For the others, and for ours in `svd`, both sides merge the number of layers "
+        "in the last row, every nth of each shape, and the time is that of all by the number of values."
+    )
+    models = _values(rows, "model")
+    for model in models:
+        here = [row for row in rows if row["model"] == model]
+        columns = sorted({(row["loras"], row["rank"]) for row in here})
+        found = {(row["type"], row["loras"], row["rank"]): row for row in here}
+        table = [
+            [f"`{name}`", *(_compared(found[(name, *column)]) for column in columns)] for name in _values(here, "type")
+        ]
+        merged = {column: next(row for row in here if (row["loras"], row["rank"]) == column) for column in columns}
+        table.append(["layers merged", *(f"{row['merged']} of {row['layers']}" for row in merged.values())])
+        yield _folded(f"{TITLES[model]}", [f"{loras} LoRAs, rank {rank}" for loras, rank in columns], table)
+    yield from _growth(rows, models)
+
+
+def _growth(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
+    ranks, counts = sorted(_values(rows, "rank")), sorted(_values(rows, "loras"))
+    rank = min(ranks, key=lambda each: abs(each - USUAL_RANK))
+    steps = [
+        (f"rank {ranks[0]} to {ranks[-1]}", (models[-1], ranks[0], counts[0]), (models[-1], ranks[-1], counts[0])),
+        (f"{counts[0]} to {counts[-1]} LoRAs", (models[-1], rank, counts[0]), (models[-1], rank, counts[-1])),
+        (
+            f"{TITLES[models[0]]} to {TITLES[models[-1]]}",
+            (models[0], rank, counts[0]),
+            (models[-1], rank, counts[0]),
+        ),
+    ]
+    steps = [step for step in steps if step[1] != step[2]]
+    if not steps:
+        return
+    found = {(row["model"], row["rank"], row["loras"], row["type"]): row for row in rows}
+
+    def growth(name: str, before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
+        less, more = found[(*before, name)], found[(*after, name)]
+        return ", ".join(f"{side} {_number(_seconds(more, side) / _seconds(less, side))}" for side in more["sides"])
+
+    table = [
+        [f"`{name}`", *(growth(name, before, after) for _, before, after in steps)] for name in _values(rows, "type")
+    ]
+    yield "How the time grows, in times as long:"
+    yield _table(["type", *(title for title, _, _ in steps)], table)
+
+
+def _files(rows: Sequence[Row]) -> Iterator[str]:
+    yield "### From files to file"
+    yield (
+        "A whole `run` (it also hashes, checks, measures the fidelity, writes report and provenance) against PEFT by "
+        "hand: load the LoRAs into a model without weights, merge, save. Both files are on the disk in the end; "
+        "imports are not counted. Where a type cuts a delta to a rank, PEFT's time is what it takes to load and save, "
+        "and its sampled merge."
+    )
+    first = _main_rows(rows)
+    others = [row for row in rows if row not in first]
+    if others:
+        name = others[0]["type"]
+        yield f"How time and memory of `{name}` grow:"
+        yield _table(
+            ["", "read", "PEFT", "loramerge", "times as fast", "memory: PEFT", "loramerge"],
+            [
+                [
+                    _setting(row),
+                    _megabytes(row["input_mb"]),
+                    *_both(row),
+                    *(_memory(row, side) for side in row["sides"]),
+                ]
+                for row in rows
+                if row["type"] == name
+            ],
+        )
+
+
+def _fusing(rows: Sequence[Row]) -> Iterator[str]:
+    yield "### Fusing"
+    yield (
+        "A LoRA into a float16 UNet, from files to files that are on the disk in the end: as `run` does for a "
+        "`pipeline` output, SHA-256 included, against diffusers' `fuse_lora` and `save_pretrained`, against copying "
+        "the file, and against a copy with its SHA-256. Imports are not counted; memory is the whole process's."
+    )
+    head = ["", "loramerge", "diffusers", "times as fast", "copy", "times the copy", "copy and SHA-256"]
+    head += ["times that", "loramerge's memory", "diffusers' memory"]
+    yield _table(
+        head,
+        [
+            [
+                f"{TITLES[row['model']]}, {_megabytes(row['file_mb'])}, rank {row['rank']}",
+                _said(row, "loramerge"),
+                _said(row, "diffusers"),
+                _spread(_between(row, "diffusers", "loramerge"), row),
+                _said(row, "copy"),
+                _spread(_between(row, "loramerge", "copy"), row),
+                _said(row, "digest"),
+                _spread(_between(row, "loramerge", "digest"), row),
+                *(_megabytes(max(row["sides"][side]["peak_mb"])) for side in ("loramerge", "diffusers")),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _starting(rows: Sequence[Row]) -> Iterator[str]:
+    yield "### Starting"
+    yield (
+        "Whole processes; `run` merges the quickstart's two LoRAs by `engine: factored` into a diffusers and a kohya "
+        "file. With an empty cache diffusers and transformers are loaded to say what the base consists of."
+    )
+    yield _table(
+        ["", "", "beside", "", "times as long"],
+        [
+            [
+                f"`{each['over']}`",
+                _said(row, each["over"]),
+                f"`{each['under']}`",
+                _said(row, each["under"]),
+                _spread(each, row),
+            ]
+            for row in rows
+            for each in row["ratios"]
+        ],
+    )
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _folded(title: str, columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    return f"<details><summary>{title}</summary>\n\n{_table(['type', *columns], body)}\n\n</details>"
+
+
+def _values(rows: Sequence[Row], key: str) -> list[Any]:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _between(row: Row, over: str, under: str) -> Row:
+    return next(each for each in row["ratios"] if (each["over"], each["under"]) == (over, under))
+
+
+def _compared(row: Row) -> str:
+    return "{}, {}: {}".format(*_both(row))
+
+
+def _seconds(row: Row, side: str) -> float:
+    return _median(row, side, "seconds")
+
+
+def _median(row: Row, side: str, what: str) -> float:
+    return statistics.median(row["sides"][side][what])
+
+
+def _said(row: Row, side: str) -> str:
+    return f"{_number(_seconds(row, side))} s"
+
+
+def _peak_said(row: Row, side: str) -> str:
+    return f" ({_memory(row, side)})" if "above_torch_mb" in row["sides"][side] else ""
+
+
+def _memory(row: Row, side: str) -> str:
+    return _megabytes(max(row["sides"][side]["above_torch_mb"]))
+
+
+def _spread(each: Row, row: Row) -> str:
+    runs = len(row["sides"][each["over"]]["seconds"])
+    return _number(each["median"]) + (
+        f" ({_number(each['least'])} to {_number(each['most'])})" if runs > 1 else " (one run)"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value:.0f} MB"
+
+
+def _number(value: float) -> str:
+    """To three digits, two below 1."""
+    for least, form in ((100, ".0f"), (10, ".1f"), (1, ".2f")):
+        if value >= least:
+            return format(value, form)
+    return format(value, ".2g")
+
+
+def _main(say: Callable[[str], object] = print) -> None:
+    write(json.loads(FIGURES.read_text(encoding="utf-8")), FIGURES)
+    say(f"wrote {FIGURES.with_suffix('.md').name} and README.md")
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,125 @@
+"""The benchmarks run, in their smallest form; how fast anything is plays no part here."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+BENCH = ROOT / "tests" / "bench"
+SMALLEST = ("--models", "tiny", "--loras", "2", "--threads", "1")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, BENCH / "run.py", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def measured(folder, *arguments):
+    done = run(*arguments, *SMALLEST, "--write", folder / "rows.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "rows.json").read_text())
+    assert found["machine"]["cores"] >= found["machine"]["threads"] == 1
+    assert {"python", "torch", "peft", "diffusers"} <= {*found["versions"]}
+    for row in found["rows"]:
+        check(row)
+        assert row["part"] in done.stdout
+    return found["rows"], (folder / "rows.md").read_text(), done.stderr
+
+
+def check(row):
+    """Both sides are there, as often as each other, and the ratios are theirs."""
+    assert len(row["sides"]) > 1
+    runs = {len(values) for figures in row["sides"].values() for values in figures.values()}
+    assert len(runs) == 1
+    assert all(value > 0 for figures in row["sides"].values() for value in (*figures["seconds"], *figures["cpu"]))
+    assert row["ratios"]
+    for ratio in row["ratios"]:
+        over, under = (row["sides"][ratio[which]]["seconds"] for which in ("over", "under"))
+        each = [one / other for one, other in zip(over, under, strict=True)]
+        assert ratio["median"] == pytest.approx(statistics.median(each))
+        assert (ratio["least"], ratio["most"]) == pytest.approx((min(each), max(each)))
+
+
+def test_merging(tmp_path):
+    types = ("linear", "svd", "ties_svd")
+    rows, tables, errors = measured(
+        tmp_path, "--only", "merging", "--ranks", 2, 4, "--runs", 2, "--profile", "--types", *types
+    )
+    assert [row["type"] for row in rows] == [*types, *types]
+    assert {row["rank"] for row in rows} == {2, 4}
+    assert all({*row["sides"]} == {"PEFT", "loramerge"} for row in rows)
+    assert all(row["merged"] == row["layers"] for row in rows)
+    assert "rank 2 to 4" in tables
+    assert "2 LoRAs, rank 4" in tables
+    assert all(f"{row['type']}, tiny, 2 LoRAs of rank" in errors for row in rows)
+
+
+def test_files(tmp_path):
+    (row,), tables, _ = measured(tmp_path, "--only", "files", "--ranks", 4, "--runs", 1, "--types", "svd")
+    assert row["layers"] == 192
+    for side in ("PEFT", "loramerge"):
+        assert row["sides"][side]["peak_mb"][0] > row["sides"][side]["above_torch_mb"][0] > 0
+    assert row["sides"]["PEFT"]["call"][0] < row["sides"]["PEFT"]["seconds"][0]
+    assert "Merging 2 LoRAs of rank 4 for tiny UNet: 192 layers" in tables
+
+
+def test_fusing(tmp_path):
+    (row,), tables, _ = measured(tmp_path, "--only", "fusing", "--runs", 1)
+    assert {*row["sides"]} == {"diffusers", "loramerge", "copy", "digest"}
+    assert all(figures["peak_mb"][0] > 0 for figures in row["sides"].values())
+    assert row["file_mb"] > 1
+    assert "| tiny UNet" in tables
+
+
+def test_starting(tmp_path):
+    rows, tables, _ = measured(tmp_path, "--only", "starting", "--runs", 1)
+    assert [row["what"] for row in rows] == ["validate", "run"]
+    assert "| `loramerge run, empty cache` |" in tables
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_merging_on_cuda(tmp_path):
+    rows, tables, _ = measured(
+        tmp_path, "--only", "merging", "--ranks", 4, "--runs", 1, "--types", "svd", "ties", "--device", "cuda"
+    )
+    assert len(rows) == 2
+    assert " with an " in tables
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_without_cuda_nothing_is_measured_on_it():
+    done = run("--device", "cuda", *SMALLEST)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no CUDA device" in done.stderr
+
+
+def test_large_models_are_sampled(tmp_path):
+    """Every nth layer of each shape, and the time is that of all by the number of values."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from models import Sample; "
+        "layers = {f'a{n}': (4, 6) for n in range(10)} | {f'b{n}': (8, 2, 1, 1) for n in range(3)}; "
+        "whole, some = Sample.of(layers, 1000), Sample.of(layers, 40); "
+        "print(whole.chosen == tuple(layers), whole.factor, some.chosen, some.factor, some.of_each_shape(2))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, BENCH], capture_output=True, text=True, check=True, cwd=tmp_path)
+    # 130 values: every fourth of each shape, 40 values of them.
+    said = "True 1.0 ('a0', 'a4', 'a8', 'b0') 3.25 [(['a0', 'a1'], 5.0), (['b0', 'b1'], 1.5)]"
+    assert done.stdout.strip() == said
+
+
+def test_the_readme_shows_the_file():
+    (block,) = re.findall(
+        r"<!-- figures -->\n(.*?)<!-- /figures -->", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert block == (BENCH / "figures.md").read_text(encoding="utf-8")
