@@ -17,7 +17,7 @@ class Plan:
         ranks: Of the LoRAs.
         loras: Numbers of LoRAs, two to five.
         types: Combination types.
-        types_of_files: Those that are measured from files to file.
+        types_of_files: Those that are measured from files to file; what decomposes dense deltas would take minutes each.
         runs: How often both sides are measured in turn; less often where it takes long.
         device: Where merges are computed.
         threads: Of both sides.
@@ -28,8 +28,8 @@ class Plan:
     ranks: tuple[int, ...] = (16, 32, 64, 128)
     loras: tuple[int, ...] = (2, 5)
     types: tuple[str, ...] = tuple(PARAMETERS)
-    types_of_files: tuple[str, ...] = tuple(PARAMETERS)
-    runs: int = 3
+    types_of_files: tuple[str, ...] = tuple(name for name in PARAMETERS if not name.endswith("_svd"))
+    runs: int = 2
     device: str = "cpu"
     threads: int = os.cpu_count() or 1
     profile: bool = False
