@@ -17,7 +17,7 @@ class Plan:
         ranks: Of the LoRAs.
         loras: Numbers of LoRAs, two to five.
         types: Combination types.
-        types_of_files: Those that are measured from files to file; what decomposes dense deltas would take minutes each.
+        types_of_files: Those that are measured from files to file; what decomposes dense deltas would take too long.
         runs: How often both sides are measured in turn; less often where it takes long.
         device: Where merges are computed.
         threads: Of both sides.
