@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from loramerge import load_adapter, load_base
 from loramerge.adapter import Adapter, LowRank
-from loramerge.overlap import overlaps, summed
+from loramerge.deltas import summed
+from loramerge.overlap import overlaps
 
 FULL = lambda _component, _module: 1.0  # noqa: E731
 

@@ -33,7 +33,7 @@ def test_the_quickstarts_summary(quickstart):
 
 
 def test_progress_in_lines_where_there_is_no_terminal(quickstart):
-    tasks = ["plan", "resolve", "load", "merge", "write", "preview"]
+    tasks = ["plan", "resolve", "load", "merge", "compare", "write", "preview"]
     assert quickstart.done.stderr.splitlines() == [f"quickstart: {task} …" for task in tasks]
 
 
