@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from loramerge.structure import block_of, in_order
+from loramerge.structure import in_order, part_of
 from loramerge.words import some
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def conflicts(pairs: Sequence[PairOverlap], method: Method | None = None) -> lis
 
 def _of_pair(pair: PairOverlap, method: Method | None) -> Iterator[str]:
     one, other = pair.names
-    cosines = {name: found.cosine for name, found in pair.grouped(block_of).items() if found.cosine is not None}
+    cosines = {name: found.cosine for name, found in pair.grouped(part_of).items() if found.cosine is not None}
     if opposed := _places(cosines, lambda cosine: cosine <= OPPOSED):
         instead = "" if method is not None and method.sign_elected else " or use ties_svd"
         yield (

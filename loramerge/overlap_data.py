@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from loramerge.deltas import COLUMNS, ROWS, summed
-from loramerge.structure import block_of, in_order, kind_of
+from loramerge.structure import in_order, kind_of, part_of
 
 if TYPE_CHECKING:
     from loramerge.deltas import Overlap
@@ -35,18 +35,17 @@ def as_data(pairs: Sequence[PairOverlap]) -> dict[str, Any]:
 
 
 def by_block(pair: PairOverlap) -> dict[str, Any]:
-    """One pair: all modules together, by component, and by block and kind of layer."""
-    blocks = pair.grouped(block_of)
-    kinds = pair.grouped(lambda component, module: f"{block_of(component, module)}/{kind_of(module)}")
-    found: dict[str, Any] = {name: measures(blocks[name]) for name in sorted(blocks, key=in_order)}
-    for name, overlap in kinds.items():
+    """One pair: all modules together, by component, and by block and kind of layer; a text encoder is one block."""
+    parts = pair.grouped(part_of)
+    blocks: dict[str, Any] = {name: measures(parts[name]) for name in sorted(parts, key=in_order)}
+    for name, overlap in pair.grouped(lambda *place: f"{part_of(*place)}/{kind_of(place[1])}").items():
         block, _, kind = name.partition("/")
-        found[block].setdefault("kinds", {})[kind] = measures(overlap)
+        blocks[block].setdefault("kinds", {})[kind] = measures(overlap)
     return {
         **measures(summed(pair.modules.values())),
         "unlike": pair.unlike,
         "components": {name: measures(overlap) for name, overlap in pair.grouped(lambda name, _: name).items()},
-        "blocks": found,
+        "blocks": blocks,
     }
 
 

@@ -36,6 +36,11 @@ def block_of(component: str, module: str) -> str:
     return f"{component}.{'.'.join(found.groups()) or re.sub('_(?=[0-9])', '.', found[0])}"
 
 
+def part_of(component: str, module: str) -> str:
+    """What weights can be given to: a block of the UNet (`unet.down_blocks.1`), or a whole text encoder."""
+    return block_of(component, module) if component == "unet" else component
+
+
 def kind_of(module: str) -> str:
     """One of `KINDS`."""
     return next((kind for kind, pattern in _KINDS.items() if pattern.search(module)), OTHER)

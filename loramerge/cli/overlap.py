@@ -59,7 +59,7 @@ def show(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], *, ver
 
 def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     from loramerge.deltas import summed
-    from loramerge.structure import block_of, in_order
+    from loramerge.structure import in_order, part_of
 
     one, other = pair.names
     whole = summed(pair.modules.values())
@@ -71,7 +71,7 @@ def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     if verbose:
         heading, groups = "module", {f"{component}.{name}": each for (component, name), each in pair.modules.items()}
     else:
-        blocks = pair.grouped(block_of)
+        blocks = pair.grouped(part_of)
         heading, groups = "block", {name: blocks[name] for name in sorted(blocks, key=in_order)}
     rows = [_row(name, found) for name, found in [*groups.items(), ("all", whole)]]
     yield console.table([(heading, "modules", "cosine", "columns", "rows", "signs"), *rows])
