@@ -94,5 +94,5 @@ def _more(pair: PairOverlap) -> Iterator[str]:
 
 def _row(name: str, overlap: Overlap) -> tuple[str, ...]:
     shares = (overlap.column_overlap, overlap.row_overlap, overlap.sign_conflict)
-    cosine = "-" if overlap.cosine is None else f"{overlap.cosine:+.3f}"
+    cosine = "-" if overlap.cosine is None else f"{round(overlap.cosine, 3) + 0.0:+.3f}"
     return name, str(overlap.modules), cosine, *("-" if share is None else f"{share:.2f}" for share in shares)

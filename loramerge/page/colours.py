@@ -55,4 +55,4 @@ class Scale:
     def text(self, value: float) -> str:
         """The CSS colour that is legible on it."""
         strength = self.strength(value)
-        return "var(--ink)" if strength < 0.5 else "var(--on-middle)" if strength < 0.75 else "var(--on-strong)"  # noqa: PLR2004
+        return "var(--ink)" if strength < 0.58 else "var(--on-middle)" if strength < 0.75 else "var(--on-strong)"  # noqa: PLR2004

@@ -40,4 +40,6 @@ def number(value: float | None, form: str = ".3g") -> Markup:
     if value is None:
         return Markup('<data value="">\N{EN DASH}</data>')
     text = "exact" if form == "error" and value <= _EXACT else f"{value:{'.2g' if form == 'error' else form}}"
+    if text.strip("+-0.") == "":  # no sign where there is nothing
+        text = text.lstrip("+-")
     return Markup('<data value="{}">{}</data>').format(f"{value:.7g}", text.replace("-", "\N{MINUS SIGN}"))

@@ -18,6 +18,8 @@ from loramerge.page.numbers import number
 from loramerge.page.parts import ALL, grouped, label, modules_of, rows_of
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from loramerge.page.parts import Module
     from loramerge.recipe import Recipe
 
@@ -68,7 +70,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "label": label}
+    environment.filters |= {"number": number, "label": label, "marked": _marked}
     script = _resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     modules = modules_of(report)
@@ -139,7 +141,19 @@ def _cosines(pairs: list[dict[str, Any]]) -> list[_Cosines]:
 
 def _method(merge: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The parameters of the merge that have a value."""
-    return [(key, str(value)) for key, value in merge.items() if value is not None and key != "combination_type"]
+    given = {key: value for key, value in merge.items() if key != "combination_type"}
+    return [(key, str(value)) for key, value in given.items() if value is not None and value is not False]
+
+
+def _marked(text: str) -> Markup:
+    """A sentence in which `code` is code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a backtick of somebody else's
+        return escape(text)
+    code = Markup("<code>{}</code>")
+    return Markup().join(code.format(part) if place % 2 else part for place, part in enumerate(parts))
 
 
 def _picture(path: Path) -> str:

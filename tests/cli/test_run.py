@@ -12,7 +12,7 @@ from loramerge.errors import ExitCode
 def test_the_quickstart(quickstart):
     assert quickstart.done.returncode == ExitCode.DONE, quickstart.done.stderr
     assert {path.name for path in quickstart.artifact.iterdir()} >= {
-        "diffusers", "kohya", "peft", "pipeline", "preview", "recipe.yaml", "report.json",
+        "diffusers", "kohya", "peft", "pipeline", "preview", "recipe.yaml", "report.html", "report.json",
     }  # fmt: skip
     assert [path.name for path in quickstart.folder.iterdir()] == ["dist"]
 
