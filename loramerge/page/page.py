@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +17,7 @@ from loramerge.families import TITLES
 from loramerge.page import charts
 from loramerge.page.numbers import number
 from loramerge.page.parts import ALL, grouped, label, modules_of, rows_of
+from loramerge.structure import in_order
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -71,6 +73,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "label": label, "marked": _marked}
+    report = json.loads(json.dumps(report, sort_keys=True))  # as it will be read from its file
     script = _resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     modules = modules_of(report)
@@ -84,6 +87,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         report=report,
         title=TITLES.get(report["base"]["family"], report["base"]["family"]),
         names=names,
+        components=sorted(report["fidelity"], key=in_order),
         method=_method(report["merge"]),
         sheet=None if sheet is None else _picture(sheet),
         fidelity=charts.fidelity(groups),
