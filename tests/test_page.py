@@ -20,6 +20,8 @@ from loramerge.page.numbers import number, share, signed, small
 from loramerge.page.parts import grouped, modules_of
 from loramerge.page.plots import Bars, HeatMap
 
+MINUS = "\N{MINUS SIGN}"
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
@@ -84,9 +86,14 @@ def test_what_strangers_wrote_is_text(page):
 def test_what_was_merged_is_said(result, page):
     text = "".join(Reader(page).text)
     for expected in (
-        "a × 0.7, against × 0.7, b × weights by block", "svd, svd_rank 3", "Stable Diffusion 1.5", "a and against",
-        "in opposite directions", (result.artifact / "recipe.yaml").read_text(), "matplotlib",
-    ):  # fmt: skip
+        "a × 0.7, against × 0.7, b × weights by block",
+        "svd, engine peft, svd_rank 3",
+        "Stable Diffusion 1.5",
+        "a and against",
+        "in opposite directions",
+        (result.artifact / "recipe.yaml").read_text(),
+        "matplotlib",
+    ):
         assert expected in text
     for lora in result.report["loras"]:
         assert lora["files"][0]["sha256"] in text
@@ -164,12 +171,23 @@ def test_groups_add_up(result):
 @pytest.mark.parametrize(
     ("function", "value", "text"),
     [
-        (small, 3e-8, "0"), (small, 3e-4, "3e-4"), (small, 0.0096, ".01"), (small, 0.47, ".47"), (small, 1.5, "1.5"),
-        (share, 0.0, ".00"), (share, 0.999, "1"), (share, 0.994, ".99"), (signed, -0.449, "\N{MINUS SIGN}.45"), (signed, 1.0, "+1"),
-        (signed, -0.001, "0"), (signed, 0.0, "0"), (number, None, '<data value="">–</data>'),
-        (number, -0.5, '<data value="-0.5">\N{MINUS SIGN}0.5</data>'), (number, 1234.5678, '<data value="1234.568">1.23e+03</data>'),
+        (small, 3e-8, "0"),
+        (small, 3e-4, "3e-4"),
+        (small, 0.0096, ".01"),
+        (small, 0.47, ".47"),
+        (small, 1.5, "1.5"),
+        (share, 0.0, ".00"),
+        (share, 0.999, "1"),
+        (share, 0.994, ".99"),
+        (signed, -0.449, f"{MINUS}.45"),
+        (signed, 1.0, "+1"),
+        (signed, -0.001, "0"),
+        (signed, 0.0, "0"),
+        (number, None, '<data value="">\N{EN DASH}</data>'),
+        (number, -0.5, f'<data value="-0.5">{MINUS}0.5</data>'),
+        (number, 1234.5678, '<data value="1234.568">1.23e+03</data>'),
     ],
-)  # fmt: skip
+)
 def test_numbers(function, value, text):
     assert function(value) == text
 

@@ -27,6 +27,7 @@ def test_the_quickstarts_summary(quickstart):
     assert said["fidelity"].count("(exact)") == 3
     assert said["artifact"] == "dist/quickstart"
     assert said["kohya"].startswith("1 file, ")
+    assert said["report"] == "dist/quickstart/report.html"
     assert said["preview"] == "dist/quickstart/preview/preview.png"
     assert said["time"].endswith(" s")
     assert rows[-6].strip() == "worst modules"
