@@ -12,8 +12,9 @@ from loramerge.statement import STATEMENT, Statement
 from loramerge.words import some
 
 REPORT = "report.json"
+PAGE = "report.html"
 SIGNATURE = "model.sig"
-PAPERS = ("README.md", "provenance.json", "recipe.lock.yaml", "recipe.yaml", REPORT)
+PAPERS = ("README.md", "provenance.json", "recipe.lock.yaml", "recipe.yaml", PAGE, REPORT)
 """What lies at the top of every artifact."""
 BESIDE = (".git", ".gitattributes", ".cache", ".loramerge")
 """What git, a Hub and our own targets put beside the files that they hold."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from loramerge.artifact import PAGE
 from loramerge.card_usage import base_id, snippets, verification
 from loramerge.preview import SHEET
 from loramerge.recipe.outputs import PipelineOutput
@@ -86,6 +87,14 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
         "as nothing at all."
     )
     yield _table(("component", "relative error", "ranks"), map(_fidelity, report["fidelity"].items()))
+    if pairs := [pair for pair in report["overlap"]["pairs"] if pair["modules"]]:
+        yield (
+            "Overlap of the LoRAs at their weights. Cosine of the deltas: 1 the same, 0 unrelated, -1 one undoes the "
+            "other. Subspaces: share of what both write to and of what both read from that is common. Sign conflict: "
+            "0.5 unrelated, 1 all of it."
+        )
+        yield _table(("LoRAs", "cosine", "subspaces", "sign conflict"), map(_overlap, pairs))
+    yield f"[{PAGE}]({PAGE}) shows all of this by block, in one file: download it and open it."
     yield from (f"> {note}" for note in report["notes"])
     yield "## How to load it"
     for snippet in snippets(recipe, report):
@@ -120,6 +129,12 @@ def _fidelity(entry: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
     ranks = sorted(Counter(module["rank"] for module in part["modules"].values()))
     error = "nothing to compare with" if part["error"] is None else f"{part['error']:.1e}"
     return component, error, ", ".join(map(str, ranks))
+
+
+def _overlap(pair: Mapping[str, Any]) -> tuple[str, ...]:
+    values = (pair["cosine"], pair["column_overlap"], pair["row_overlap"], pair["sign_conflict"])
+    cosine, columns, rows, signs = ("none" if value is None else f"{round(value, 2) + 0.0:.2f}" for value in values)
+    return " and ".join(pair["loras"]), cosine, f"{columns}, {rows}", signs
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

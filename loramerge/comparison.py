@@ -25,6 +25,7 @@ ADAPTER_TOLERANCE = {"F32": 1e-4, "F16": 1e-3, "BF16": 8e-3}
 TENSOR_TOLERANCE = 1e-4
 PICTURE_TOLERANCE = 0.01
 _NUMBER_RELATIVE, _NUMBER_ABSOLUTE = 1e-3, 1e-5
+_NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 # What a library writes about itself, and what the report says of the machine.
 _OF_THE_ENVIRONMENT = {"_diffusers_version", "transformers_version", "peft_version", "environment"}
 
@@ -127,7 +128,25 @@ def _differing(old: Any, new: Any) -> int:
 
 def _prose(old: Path, new: Path) -> Distance:
     """A text is compared word by word, its numbers as those of JSON are: a model card shows the fidelity."""
-    one, other = (re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", path.read_text(encoding="utf-8")) for path in (old, new))
+    return _words(*(path.read_text(encoding="utf-8") for path in (old, new)))
+
+
+def _pages(old: Path, new: Path) -> Distance:
+    """What report.html says: its words, and the numbers behind those that it shows.
+
+    Plots are drawn from these numbers, and pictures are files of their own; what computed it may be something else.
+    """
+    return _words(*(_said(path.read_text(encoding="utf-8")) for path in (old, new)))
+
+
+def _said(page: str) -> str:
+    """The page without its drawings and pictures; a number that it shows short has its digits in `<data value>`."""
+    drawn = r'<svg\b.*?</svg>|(?<=src=")data:[^"]*|<dl [^>]*data-of="environment">.*?</dl>'
+    return re.sub(r'<data value="([^"]*)">.*?</data>', r"\1", re.sub(drawn, "", page, flags=re.DOTALL))
+
+
+def _words(old: str, new: str) -> Distance:
+    one, other = re.split(_NUMBER, old), re.split(_NUMBER, new)
     if one[::2] != other[::2]:
         return Distance("words that differ", math.inf, 0.0)
     pairs = zip(one[1::2], other[1::2], strict=True)
@@ -143,4 +162,5 @@ _BY_ENDING: Mapping[str, Callable[[Path, Path], Distance]] = {
     ".png": _pictures,
     ".json": _json,
     ".md": _prose,
+    ".html": _pages,
 }

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# Names are told by their beginning whatever their spelling: diffusers', sgm's or kohya's flat one.
-_BLOCK = re.compile(r"(?:down_blocks|up_blocks|input_blocks|output_blocks)[._]\d+|mid_block|middle_block")
-_LAYER = re.compile(r"encoder[._](layers)[._](\d+)")
+from loramerge.structure import block_of, in_order
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,7 @@ class InspectedModule:
     @property
     def block(self) -> str:
         """`unet.down_blocks.1`, `text_encoder.layers.0`."""
-        found = _BLOCK.search(self.name) if self.component == "unet" else _LAYER.search(self.name)
-        if found is None:
-            return f"{self.component}.{self.name.partition('.')[0]}"
-        return f"{self.component}.{'.'.join(found.groups()) or re.sub('_(?=[0-9])', '.', found[0])}"
+        return block_of(self.component, self.name)
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ class Inspection:
     @property
     def blocks(self) -> tuple[Group, ...]:
         """Modules by block, in the order in which a base has them."""
-        return tuple(sorted(self._groups(lambda module: module.block), key=lambda group: _in_order(group.name)))
+        return tuple(sorted(self._groups(lambda module: module.block), key=lambda group: in_order(group.name)))
 
     def largest(self, most: int) -> tuple[InspectedModule, ...]:
         """The modules with the largest deltas, largest first."""
@@ -158,10 +152,3 @@ def _summed(group: Group) -> dict[str, Any]:
 
 def _keys_as_text(counts: Mapping[float, int]) -> dict[str, int]:
     return {f"{value:g}": count for value, count in counts.items()}
-
-
-def _in_order(block: str) -> tuple[int, str, int]:
-    """Sorts `unet.down_blocks.2` before `unet.mid_block` before `unet.up_blocks.0`, and 2 before 10."""
-    component, _, rest = block.partition(".")
-    name, _, number = rest.rpartition(".") if rest[-1:].isdigit() else (rest, "", "-1")
-    return ("unet", "text_encoder", "text_encoder_2").index(component), name, int(number)

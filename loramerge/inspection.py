@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from loramerge.digest import sha256_of
@@ -12,12 +13,14 @@ from loramerge.facts import InspectedFile, InspectedModule, Inspection
 from loramerge.families import TITLES, architecture, guess, told_by
 from loramerge.fit import fit
 from loramerge.formats.reading import lora_files, read_lora
+from loramerge.overlap import overlaps
 from loramerge.sources import parse
 from loramerge.tensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.base import Base
+    from loramerge.overlap import PairOverlap
 
 
 def inspect(
@@ -35,6 +38,13 @@ def inspect(
         SourceError: It can't be had or read.
         MismatchError: It does not fit the base that was given.
     """
+    return inspect_adapter(reference, base, revision=revision, folder=folder)[0]
+
+
+def inspect_adapter(
+    reference: str, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
+) -> tuple[Inspection, Adapter]:
+    """The same, and the LoRA itself."""
     located = parse(reference, folder=folder or Path.cwd(), revision=revision).locate()
     names = lora_files(located.reference, located.files)
     place = located.fetch(names)
@@ -53,7 +63,7 @@ def inspect(
     family = base.family if base else guess(shapes)
     known = base or (architecture(family) if family else None)
     found, adapter = _read(reference, place, names, known)
-    return Inspection(
+    inspection = Inspection(
         reference=reference,
         revision=located.revision,
         format=found,
@@ -66,6 +76,32 @@ def inspect(
         metadata=dict(sorted(adapter.metadata.items())),
         misfit=_misfit(reference, adapter, known, strict=base is not None),
     )
+    return inspection, adapter
+
+
+def overlaps_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[PairOverlap]:
+    """How much LoRAs have to do with each other, at weight 1; those of different families have nothing to compare.
+
+    Args:
+        loras: As `inspect_adapter` returns them.
+
+    Returns:
+        Every pair, by what `labels` calls them.
+    """
+    names = labels([inspection.reference for inspection, _ in loras])
+    families = {name: inspection.family for name, (inspection, _) in zip(names, loras, strict=True)}
+    found = overlaps({name: (adapter, lambda *_: 1.0) for name, (_, adapter) in zip(names, loras, strict=True)})
+    return [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004
+
+
+def labels(references: Sequence[str]) -> list[str]:
+    """A short name for each: the file's, or all of the reference where two files are called the same."""
+    short = [PurePosixPath(reference.replace("\\", "/")).name.removesuffix(".safetensors") for reference in references]
+    chosen = [name if name and short.count(name) == 1 else ref for name, ref in zip(short, references, strict=True)]
+    return [
+        f"{name} ({chosen[: place + 1].count(name)})" if chosen.count(name) > 1 else name
+        for place, name in enumerate(chosen)
+    ]
 
 
 def _read(reference: str, folder: Path, names: tuple[str, ...], known: Base | None) -> tuple[str, Adapter]:

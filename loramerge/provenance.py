@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from loramerge.artifact import PAGE
 from loramerge.git import recipe_commit
 from loramerge.report import environment
 from loramerge.sources.source import shown
@@ -137,13 +138,14 @@ def input_uri(reference: str, revision: str | None, name: str) -> str:
 def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str]:
     """What lies at the artifact's top whose bytes depend on the machine or its number of threads.
 
-    Decompositions do, as does what CUDA computes; and diffusion adds up every difference in rounding.
+    Decompositions do, as does what CUDA computes; and diffusion adds up every difference in rounding, in previews and
+    in the page that shows them.
     """
     top = {name.partition("/")[0] for name in files}
     if recipe.merge.decomposes or device != "cpu":
         copied = {output.folder for output in recipe.outputs if output.kind == "inputs"}
         return top - copied - {LOCK, RECIPE}
-    return top & {PREVIEW}
+    return top & {PREVIEW, PAGE} if PREVIEW in top else set()
 
 
 def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:

@@ -11,24 +11,33 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from loramerge.fidelity import ModuleFidelity, total
+from loramerge.formats.kohya import trigger_phrases
 from loramerge.licences import UNKNOWN
 from loramerge.methods import Svd
+from loramerge.overlap_data import as_data
 from loramerge.sources import shown
 
 if TYPE_CHECKING:
     from loramerge.fidelity import Fidelity
     from loramerge.methods import Method
+    from loramerge.overlap import PairOverlap
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
     from loramerge.stages.load import Loaded, LoadedLora
 
 POOR = 0.1
 """Relative error from which on a merge no longer looks like the LoRAs stacked."""
-_LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors", "numpy")
+_LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors", "numpy", "matplotlib")
 
 
 def report(
-    recipe: Recipe, loaded: Loaded, combined: Combined, warnings: Sequence[str], *, licence: str = UNKNOWN
+    recipe: Recipe,
+    loaded: Loaded,
+    combined: Combined,
+    warnings: Sequence[str],
+    *,
+    overlaps: Sequence[PairOverlap],
+    licence: str = UNKNOWN,
 ) -> dict[str, Any]:
     """The report as plain data, the same for the same merge on the same machine."""
     return {
@@ -52,6 +61,7 @@ def report(
             }
             for component, modules in combined.fidelity.items()
         },
+        "overlap": as_data(overlaps),
         "notes": list(warnings),
         "environment": environment(combined.device),
     }
@@ -106,6 +116,7 @@ def _lora(lora: LoadedLora) -> dict[str, Any]:
         "files": [asdict(file) for file in lora.files],
         "ranks": {str(rank): count for rank, count in sorted(Counter(pair.rank for *_, pair in lora.adapter).items())},
         "modules": {component: len(modules) for component, modules in lora.adapter.components.items()},
+        "trigger_phrases": list(trigger_phrases(lora.adapter.metadata)),
     }
 
 

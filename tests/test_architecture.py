@@ -27,6 +27,7 @@ ABOVE_RECIPES = {
     "report",
     "preview",
     "card",
+    "page",
     "cli",
 }
 HEAVY = {
@@ -39,6 +40,8 @@ HEAVY = {
     "safetensors",
     "numpy",
     "PIL",
+    "jinja2",
+    "matplotlib",
     "model_signing",
     "sigstore",
     "cryptography",
@@ -48,6 +51,8 @@ HEAVY = {
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
     "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "preview.py", "upstream.py"},
+    "jinja2": {"page/page.py"},
+    "matplotlib": {"page/plots.py"},
     "model_signing": {"signatures.py", "signing.py"},
     "sigstore": {"signing.py"},
     "cryptography": {"keys.py", "signing.py"},

@@ -202,6 +202,9 @@ def test_what_the_hub_reads(base, tmp_path):
     assert "| ink | `ink.safetensors` | 0.7 | 4 |" in card
     assert "Merged by `cat`." in card
     assert re.search(r"\| unet \| \d\.\de-\d\d \| 8 \|", card)
+    assert re.search(r"\| ink and glow \| -?0\.\d\d \| 0\.\d\d, 0\.\d\d \| 0\.\d\d \|", card)
+    assert "[report.html](report.html)" in card
+    assert (result.artifact / "report.html").is_file()
     assert (tmp_path / "two.yaml").read_text().strip() in card
     assert "loramerge run recipe.yaml" in card
     assert result.report["license"] == "openrail++"

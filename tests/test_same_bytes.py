@@ -107,7 +107,7 @@ def test_every_kind_of_file_is_there(artifacts):
     made = artifacts["plain"]
     assert {name.split("/")[1] for name in made if name.startswith("everything/")} == {
         "README.md", "diffusers", "inputs", "kohya", "peft", "pipeline", "preview", "provenance.json",
-        "recipe.lock.yaml", "recipe.yaml", "report.json",
+        "recipe.lock.yaml", "recipe.yaml", "report.html", "report.json",
     }  # fmt: skip
     assert any("-of-0000" in name for name in made)
 
@@ -124,11 +124,11 @@ def test_threads_change_what_the_provenance_says_and_no_more(artifacts, surround
         allowed = provenance.predicate["buildDefinition"]["internalParameters"]["bytesDependOnEnvironment"]
         assert {name.split("/")[1] for name in names if name.startswith(f"{recipe}/")} <= set(allowed)
         assert allowed == {
-            "everything": ["preview"], "random": [],
-            "decomposed": ["README.md", "diffusers", "kohya", "peft", "report.json"],
+            "everything": ["preview", "report.html"], "random": [],
+            "decomposed": ["README.md", "diffusers", "kohya", "peft", "report.html", "report.json"],
         }[recipe]  # fmt: skip
     for name in names:
-        if name.endswith(".png"):
+        if name.endswith((".png", ".html")):
             assert comparison.files(artifacts["plain"][name], artifacts[surroundings][name]).within
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loramerge.cli import console, options
+from loramerge.cli import console, options, overlap
 
 if TYPE_CHECKING:
     from loramerge.facts import Group, InspectedModule, Inspection
@@ -34,6 +34,7 @@ _HIGHLIGHTS = (
     epilog=options.examples(
         "loramerge inspect ink.safetensors",
         "loramerge inspect hf://owner/lora --revision v1.0 --base hf://owner/model",
+        "loramerge inspect ink.safetensors glow.safetensors",
         "loramerge inspect a.safetensors b.safetensors --json | jq -r '.[].family'",
     )
 )
@@ -47,22 +48,28 @@ _HIGHLIGHTS = (
 def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_json: bool, verbose: bool) -> None:
     """Show what a LoRA is: family, format, modules, ranks, alphas, norms, metadata.
 
-    LORA is a file, a folder, or hf://owner/name[/file]. With -v every module is listed.
+    LORA is a file, a folder, or hf://owner/name[/file]. With -v every module is listed. Several LoRAs are compared
+    before anything is merged: where they pull the same way, where they undo each other. With --json every LoRA has
+    that under `overlap`, once for each of the others.
     """
-    from loramerge.inspection import inspect
+    from loramerge.inspection import inspect_adapter, overlaps_of
     from loramerge.stages.load import load_base
 
     known = load_base(base) if base else None
     found = []
     for lora in loras:
-        inspection = inspect(lora, known, revision=revision)
-        found.append(inspection.as_data())
+        inspection, adapter = inspect_adapter(lora, known, revision=revision)
+        found.append((inspection, adapter))
         if not as_json:
             console.result("\n".join(_lines(inspection, verbose=verbose)))
             if inspection.misfit:
                 console.warning(inspection.misfit)
+    inspections = [inspection for inspection, _ in found]
+    pairs = overlaps_of(found)
     if as_json:
-        console.document(found)
+        console.document(overlap.documents(inspections, pairs))
+    else:
+        overlap.show(inspections, pairs, verbose=verbose)
 
 
 def _lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import SIGNATURE
+from loramerge.artifact import PAGE, REPORT, SIGNATURE
 from loramerge.cli import console
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         "name": recipe.name,
         "status": "built",
         "artifact": str(result.artifact),
-        "report": str(result.artifact / "report.json"),
+        "report": str(result.artifact / REPORT),
+        "page": str(result.artifact / PAGE),
         "preview": str(preview) if preview.exists() else None,
         "signature": str(signature) if signature.exists() else None,
         "outputs": {output.folder: _files_in(result, output.folder) for output in recipe.outputs},
@@ -55,6 +56,7 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
     ]
     for name, output in facts["outputs"].items():
         rows.append((f"  {name}", f"{console.counted(output['files'], 'file')}, {console.size(output['size'])}"))
+    rows.append(("report", near(Path(facts["page"]))))
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))
     if facts["signature"]:

@@ -21,12 +21,14 @@ from loramerge.progress import Progress, Silent
 from loramerge.requirements import check_rank
 from loramerge.sources import parse
 from loramerge.tensors import opened
+from loramerge.weighing import weighing
 from loramerge.words import some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.recipe.weights import Weight
     from loramerge.stages.resolve import Resolved, ResolvedLora
+    from loramerge.weighing import Weighing
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,15 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
 
 def _digests(files: Iterable[InputFile]) -> dict[str, FileDigest]:
     return {file.name: FileDigest(file.size, file.sha256) for file in files}
+
+
+def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
+    """Name → adapter and its weights, for every LoRA.
+
+    Raises:
+        MismatchError: A weight names what the base does not have.
+    """
+    return {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loaded.loras}
 
 
 def plain_weight(weight: Weight) -> float | dict[str, Any]:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from loramerge import signing
 from loramerge.artifact import check_place
 from loramerge.atomic import replacing
+from loramerge.conflicts import conflicts
 from loramerge.licences import licence_for, licences_of
+from loramerge.overlap import overlaps
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.rounding import by_output, coarse, formats_of
 from loramerge.sources import shown
 from loramerge.stages.combine import WeightedAdapter, combine
-from loramerge.stages.load import known, load
+from loramerge.stages.load import known, load, weighed
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
@@ -107,8 +109,9 @@ def run(  # noqa: PLR0913  each is an option of the command
             )
             rounding = by_output(recipe, combined.rounding)
             poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
-            warnings = (*loaded.notes, *combined.notes, *poor)
-            facts = report(recipe, loaded, combined, warnings, licence=licence) | {"rounding": rounding}
+            met = overlaps(weighed(loaded), progress=progress)
+            warnings = (*loaded.notes, *combined.notes, *poor, *conflicts(met, recipe.merge))
+            facts = report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {"rounding": rounding}
             write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
             if signer is not None:
                 signer.sign(folder, recipe.name)

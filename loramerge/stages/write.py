@@ -17,6 +17,7 @@ from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import WEIGHTS, write_folder
 from loramerge.lock import text as lock_text
+from loramerge.page import write_page
 from loramerge.preview import render
 from loramerge.progress import Progress, Silent
 from loramerge.provenance import LOCK, PREVIEW, RECIPE, input_uri, provenance
@@ -80,6 +81,7 @@ def write(
         (folder / CARD).write_text(card, encoding="utf-8")
         text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+        write_page(folder, recipe, report)
         files = {name: known.get(name) or sha256_of(path) for name, path in files_of(folder).items()}
         statement = provenance(recipe, loaded, lock, files, device=combined.device, reference=combined.reference)
         (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")

@@ -154,3 +154,51 @@ def test_a_repository_on_the_hub(hub, models, parsed):
     assert f"revision  {repository.head}" in invoke("inspect", "hf://owner/ink").stdout
     with pytest.raises(SourceError, match="has no revision v9"):
         inspect("hf://owner/ink", revision="v9")
+
+
+def test_several_are_compared(models, parsed):
+    result = invoke("inspect", models.ink, models.glow)
+    assert result.exit_code == ExitCode.DONE
+    assert result.stderr == ""
+    said = " ".join(result.stdout.split())
+    assert "overlap of ink and glow" in said
+    assert "modules in both" in said
+    assert "unet.up_blocks.1" in said.partition("overlap of")[2]
+    ink, glow = parsed(invoke("inspect", models.ink, models.glow, "--json"))
+    (entry,), (mirrored,) = ink["overlap"], glow["overlap"]
+    assert (entry["with"], mirrored["with"]) == (str(models.glow), str(models.ink))
+    assert entry["cosine"] == mirrored["cosine"]
+    assert entry["alone"] == {"this": mirrored["alone"]["other"], "other": mirrored["alone"]["this"]}
+    assert entry["alone"]["this"] + entry["modules"] == len(ink["modules"])
+    assert invoke("inspect", models.ink).stdout.count("overlap") == 0
+    assert parsed(invoke("inspect", models.ink, "--json"))[0]["overlap"] == []
+
+
+def test_one_that_undoes_another_is_a_warning(here, pairs):
+    against = {
+        component: {name: (down, -up, alpha) for name, (down, up, alpha) in modules.items()}
+        for component, modules in pairs.items()
+    }
+    (here / "b").mkdir()
+    foreign.write_kohya(pairs, here / "a.safetensors")
+    foreign.write_diffusers(against, here / "b" / "a.safetensors", adapter_metadata=True)
+    result = invoke("inspect", "a.safetensors", "b/a.safetensors", "-v")
+    assert "a.safetensors and b/a.safetensors pull unet, text_encoder, text_encoder_2 in opposite" in result.stderr
+    assert "lower its weight there or use ties_svd" in result.stderr
+    rows = [line for line in result.stdout.partition("overlap of")[2].splitlines() if "-1.000" in line]
+    assert len(rows) == sum(map(len, pairs.values())) + 1
+
+
+def test_the_same_file_twice(models):
+    assert "ink.safetensors (1) and " in invoke("inspect", models.ink, models.ink).stderr
+
+
+def test_loras_for_different_models_are_not_compared(here):
+    for name, width in (("a", 768), ("b", 2048)):
+        module = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+        factors = {"lora_A": torch.ones(4, width), "lora_B": torch.ones(640, 4)}
+        save_file({f"{module}.{key}.weight": value for key, value in factors.items()}, f"{name}.safetensors")
+    result = invoke("inspect", "a.safetensors", "b.safetensors")
+    assert result.exit_code == ExitCode.DONE
+    assert "a and b are for different models, and were not compared" in result.stderr
+    assert "overlap" not in result.stdout

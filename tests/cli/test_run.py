@@ -14,7 +14,7 @@ from loramerge.provenance import Provenance
 def test_the_quickstart(quickstart):
     assert quickstart.done.returncode == ExitCode.DONE, quickstart.done.stderr
     assert {path.name for path in quickstart.artifact.iterdir()} >= {
-        "diffusers", "kohya", "peft", "pipeline", "preview", "recipe.yaml", "report.json",
+        "diffusers", "kohya", "peft", "pipeline", "preview", "recipe.yaml", "report.html", "report.json",
     }  # fmt: skip
     assert [path.name for path in quickstart.folder.iterdir()] == ["dist"]
 
@@ -29,13 +29,14 @@ def test_the_quickstarts_summary(quickstart):
     assert said["fidelity"].count("(exact)") == 3
     assert said["artifact"] == "dist/quickstart"
     assert said["kohya"].startswith("1 file, ")
+    assert said["report"] == "dist/quickstart/report.html"
     assert said["preview"] == "dist/quickstart/preview/preview.png"
     assert said["time"].endswith(" s")
     assert rows[-6].strip() == "worst modules"
 
 
 def test_progress_in_lines_where_there_is_no_terminal(quickstart):
-    tasks = ["plan", "resolve", "load", "merge", "write", "preview"]
+    tasks = ["plan", "resolve", "load", "merge", "compare", "write", "preview"]
     assert quickstart.done.stderr.splitlines() == [f"quickstart: {task} …" for task in tasks]
 
 

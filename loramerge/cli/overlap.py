@@ -1,0 +1,98 @@
+"""What `loramerge inspect` says of several LoRAs together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from loramerge.cli import console
+
+if TYPE_CHECKING:
+    from loramerge.deltas import Overlap
+    from loramerge.facts import Inspection
+    from loramerge.overlap import PairOverlap
+
+_MEASURES = """\
+  cosine         of the deltas: 1 the same, 0 unrelated, -1 one undoes the other
+  columns, rows  share of what they write to, and of what they read, that both have
+  signs          share that differs where both do something: 0.5 unrelated, 1 all of it"""
+
+
+def documents(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap]) -> list[dict[str, Any]]:
+    """Every LoRA as plain data, each with its overlap with every other one, as seen from it."""
+    from loramerge.conflicts import conflicts
+    from loramerge.inspection import labels
+    from loramerge.overlap_data import by_block
+
+    names = labels([inspection.reference for inspection in inspections])
+    found = {name: {**inspection.as_data(), "overlap": []} for name, inspection in zip(names, inspections, strict=True)}
+    for pair in pairs:
+        for own, other in (pair.names, pair.names[::-1]):
+            alone = dict(zip(pair.names, pair.alone, strict=True))
+            entry = {
+                "with": found[other]["reference"],
+                "alone": {"this": alone[own], "other": alone[other]},
+                **by_block(pair),
+                "warnings": conflicts([pair]),
+            }
+            found[own]["overlap"].append(entry)
+    return list(found.values())
+
+
+def show(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], *, verbose: bool) -> None:
+    """Print the overlap of every pair by block, by module if `verbose`; what to think over goes to standard error."""
+    from loramerge.conflicts import conflicts
+    from loramerge.inspection import labels
+
+    for pair in pairs:
+        console.result("\n".join(_lines(pair, verbose=verbose)))
+    if any(pair.modules for pair in pairs):
+        console.result(f"\n{_MEASURES}")
+    compared = [pair.names for pair in pairs]
+    for names in combinations(labels([inspection.reference for inspection in inspections]), 2):
+        if names not in compared:
+            console.note(f"{names[0]} and {names[1]} are for different models, and were not compared")
+    for sentence in conflicts(pairs):
+        console.warning(sentence)
+
+
+def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
+    from loramerge.deltas import summed
+    from loramerge.structure import in_order, part_of
+
+    one, other = pair.names
+    whole = summed(pair.modules.values())
+    yield ""
+    yield f"overlap of {one} and {other}"
+    yield f"  {console.counted(len(pair.modules), 'module')} in both{''.join(_more(pair))}"
+    if not pair.modules:
+        return
+    if verbose:
+        heading, groups = "module", {f"{component}.{name}": each for (component, name), each in pair.modules.items()}
+    else:
+        blocks = pair.grouped(part_of)
+        heading, groups = "block", {name: blocks[name] for name in sorted(blocks, key=in_order)}
+    rows = [_row(name, found) for name, found in [*groups.items(), ("all", whole)]]
+    yield console.table([(heading, "modules", "cosine", "columns", "rows", "signs"), *rows])
+    if whole.sampled:
+        from loramerge.deltas import COLUMNS, ROWS
+
+        yield (
+            f"  signs of {console.counted(whole.sampled, 'module')} from {ROWS} rows and {COLUMNS} columns of each, "
+            "where there are more"
+        )
+
+
+def _more(pair: PairOverlap) -> Iterator[str]:
+    for name, count in zip(pair.names, pair.alone, strict=True):
+        if count:
+            yield f", {count} in {name} alone"
+    if pair.unlike:
+        yield f", {pair.unlike} of different shapes"
+
+
+def _row(name: str, overlap: Overlap) -> tuple[str, ...]:
+    shares = (overlap.column_overlap, overlap.row_overlap, overlap.sign_conflict)
+    cosine = "-" if overlap.cosine is None else f"{round(overlap.cosine, 3) + 0.0:+.3f}"
+    return name, str(overlap.modules), cosine, *("-" if share is None else f"{share:.2f}" for share in shares)

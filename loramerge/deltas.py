@@ -1,0 +1,192 @@
+"""How much two LoRAs have to do with each other, module by module, from their factors alone.
+
+Three measures of two deltas Δa and Δb, each times its weight:
+
+- cosine: ⟨Δa, Δb⟩ / (‖Δa‖ ‖Δb‖). 1: the same direction; 0: unrelated, as LoRAs that were trained apart are; -1: one
+  undoes the other.
+- subspace overlap: ‖Qaᵀ Qb‖² / min(ra, rb), where Q is an orthonormal basis of the delta's columns (what it can write)
+  or of its rows (what it reads) and r its rank: the mean squared cosine of the principal angles, φ of Hu et al.
+  (LoRA, arXiv:2106.09685, section 7.2) at full rank. 0: nothing in common; 1: one lies within the other.
+- sign conflict: the share of Σ |Δa∘Δb| that lies where the signs differ. 0: they agree wherever both do something;
+  0.5: unrelated; 1: they disagree everywhere. What differs from zero where is not to be had from factors without the
+  dense delta, so it is taken from some rows and columns of each module, which depend on its shape alone.
+
+Of several modules, the sums above and below the line are summed up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.adapter import LowRank
+
+ROWS, COLUMNS = 128, 512
+"""How many of a delta's rows and columns the signs are taken from; smaller ones are taken whole."""
+_FLOOR = 1e-12
+"""Share of the energy that factors could have, below which a direction is rounding."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two LoRAs share, as sums over the modules that both touch.
+
+    Attributes:
+        modules: How many.
+        sampled: In how many of them signs were taken from some rows and columns.
+        product: Σ ⟨Δa, Δb⟩.
+        energy: Σ ‖Δa‖².
+        other_energy: Σ ‖Δb‖².
+        columns: Σ ‖Qaᵀ Qb‖² of the column spaces.
+        rows: The same of the row spaces.
+        dimensions: Σ min(ra, rb).
+        agreeing: Σ |Δa∘Δb| where the signs agree, scaled up where a part was looked at.
+        differing: The same where they differ.
+    """
+
+    modules: int = 0
+    sampled: int = 0
+    product: float = 0.0
+    energy: float = 0.0
+    other_energy: float = 0.0
+    columns: float = 0.0
+    rows: float = 0.0
+    dimensions: int = 0
+    agreeing: float = 0.0
+    differing: float = 0.0
+
+    @property
+    def cosine(self) -> float | None:
+        """From -1 to 1; None where one of them is zero."""
+        size = math.sqrt(self.energy) * math.sqrt(self.other_energy)
+        return min(max(self.product / size, -1.0), 1.0) if size > 0 else None
+
+    @property
+    def column_overlap(self) -> float | None:
+        """From 0 to 1, of what they write; None where one of them is zero."""
+        return min(self.columns / self.dimensions, 1.0) if self.dimensions else None
+
+    @property
+    def row_overlap(self) -> float | None:
+        """From 0 to 1, of what they read; None where one of them is zero."""
+        return min(self.rows / self.dimensions, 1.0) if self.dimensions else None
+
+    @property
+    def sign_conflict(self) -> float | None:
+        """From 0 to 1; None where they nowhere meet."""
+        both = self.agreeing + self.differing
+        return self.differing / both if both > 0 else None
+
+
+def summed(overlaps: Iterable[Overlap]) -> Overlap:
+    """The overlap of several modules together."""
+    listed = list(overlaps)
+    return Overlap(**{each.name: sum(getattr(overlap, each.name) for overlap in listed) for each in fields(Overlap)})
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One LoRA in one module, in float64.
+
+    Attributes:
+        up: out×r.
+        down: r×in, all of the kernel in a row.
+        factor: Scale times weight.
+    """
+
+    up: Tensor
+    down: Tensor
+    factor: float
+
+    @classmethod
+    def of(cls, pair: LowRank, weight: float) -> Delta:
+        """A pair times its weight."""
+        return cls(pair.up.flatten(1).double(), pair.down.flatten(1).double(), weight * pair.scale)
+
+
+@dataclass(frozen=True)
+class _Spaces:
+    """What a delta writes and reads.
+
+    Attributes:
+        columns: r×k; up @ columns is an orthonormal basis of the delta's columns.
+        rows: r×k; downᵀ @ rows is one of its rows.
+        energy: ‖up @ down‖², 0 where it is rounding.
+    """
+
+    columns: Tensor
+    rows: Tensor
+    energy: float
+
+
+def compare(deltas: Mapping[str, Delta]) -> Iterator[tuple[tuple[str, str], Overlap]]:
+    """Compare every pair of what LoRAs do in one module; those of different shapes can't be, and are passed over.
+
+    Args:
+        deltas: Name of the LoRA → what it does there.
+    """
+    spaces = {name: _spaces(delta) for name, delta in deltas.items()}
+    for names in combinations(deltas, 2):
+        one, other = (deltas[name] for name in names)
+        if (len(one.up), one.down.shape[1]) == (len(other.up), other.down.shape[1]):
+            yield names, _overlap(one, other, spaces[names[0]], spaces[names[1]])
+
+
+def _spaces(delta: Delta) -> _Spaces:
+    """From the r×r Gram matrices: with down·downᵀ = L·Lᵀ, the delta's columns are those of up·L."""
+    import torch
+
+    ups, downs = delta.up.T @ delta.up, delta.down @ delta.down.T
+    possible = float(ups.trace() * downs.trace())
+    values, vectors = torch.linalg.eigh(downs)
+    root = vectors * values.clamp(min=0).sqrt()
+    squares, turned = torch.linalg.eigh(root.T @ ups @ root)
+    kept = squares > _FLOOR * possible
+    sizes = squares[kept].sqrt()
+    columns = root @ turned[:, kept] / sizes
+    return _Spaces(columns, ups @ columns / sizes, float(squares[kept].sum()))
+
+
+def _overlap(one: Delta, other: Delta, spaces: _Spaces, others: _Spaces) -> Overlap:
+    ups, downs = one.up.T @ other.up, one.down @ other.down.T
+    factor = one.factor * other.factor
+    agreeing, differing, sampled = _signs(one, other)
+    if factor < 0:
+        agreeing, differing = differing, agreeing
+    return Overlap(
+        modules=1,
+        sampled=int(sampled),
+        product=factor * float((ups * downs).sum()),
+        energy=one.factor**2 * spaces.energy,
+        other_energy=other.factor**2 * others.energy,
+        columns=float((spaces.columns.T @ ups @ others.columns).square().sum()),
+        rows=float((spaces.rows.T @ downs @ others.rows).square().sum()),
+        dimensions=min(spaces.columns.shape[1], others.columns.shape[1]),
+        agreeing=abs(factor) * agreeing,
+        differing=abs(factor) * differing,
+    )
+
+
+def _signs(one: Delta, other: Delta) -> tuple[float, float, bool]:
+    """Σ |Δa∘Δb| where signs agree and where they differ, both without their factors; and whether a part was taken."""
+    height, width = len(one.up), one.down.shape[1]
+    rows, columns = _some(height, ROWS), _some(width, COLUMNS)
+    product = (one.up[rows] @ one.down[:, columns]) * (other.up[rows] @ other.down[:, columns])
+    scale = height * width / product.numel()
+    agreeing, differing = float(product.clamp(min=0).sum()), -float(product.clamp(max=0).sum())
+    return scale * agreeing, scale * differing, scale > 1
+
+
+def _some(size: int, most: int) -> Tensor:
+    """Where to look: everywhere, or at `most` places, the same for every size."""
+    import torch
+
+    if size <= most:
+        return torch.arange(size)
+    return torch.randperm(size, generator=torch.Generator().manual_seed(0))[:most].sort().values

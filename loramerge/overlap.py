@@ -1,0 +1,94 @@
+"""The overlap of LoRAs: every pair of them, module by module, and summed up over modules that belong together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from loramerge.deltas import Delta, Overlap, compare, summed
+from loramerge.threads import one_thread, workers
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+    from loramerge.progress import Progress
+    from loramerge.weighing import Weighing
+
+
+@dataclass(frozen=True)
+class PairOverlap:
+    """Two LoRAs.
+
+    Attributes:
+        names: Of both.
+        modules: Component and module → overlap, for the modules that both touch, sorted.
+        alone: How many modules only the first and only the second touches.
+        unlike: How many modules are in both under one name, with different shapes: they can't be compared.
+    """
+
+    names: tuple[str, str]
+    modules: Mapping[tuple[str, str], Overlap]
+    alone: tuple[int, int]
+    unlike: int
+
+    def grouped(self, by: Callable[[str, str], str | None]) -> dict[str, Overlap]:
+        """The overlap of the modules that belong together.
+
+        Args:
+            by: (component, module) → name of the group, or None to leave it out.
+        """
+        groups: dict[str, list[Overlap]] = {}
+        for (component, module), overlap in self.modules.items():
+            name = by(component, module)
+            if name is not None:
+                groups.setdefault(name, []).append(overlap)
+        return {name: summed(overlaps) for name, overlaps in groups.items()}
+
+
+def overlaps(
+    loras: Mapping[str, tuple[Adapter, Weighing]], *, progress: Progress | None = None
+) -> tuple[PairOverlap, ...]:
+    """Measure every pair of LoRAs, one module at a time.
+
+    A module that weighs 0 is one that a LoRA does not touch.
+
+    Args:
+        loras: Name → adapter and its weights.
+        progress: Told of every module.
+    """
+    touched = {
+        name: {(component, module) for component, module, _ in adapter if weigh(component, module) != 0}
+        for name, (adapter, weigh) in loras.items()
+    }
+    count = Counter(place for places in touched.values() for place in places)
+    shared = sorted(place for place, number in count.items() if number > 1)
+    found: dict[tuple[str, str], dict[tuple[str, str], Overlap]] = {names: {} for names in combinations(loras, 2)}
+
+    def measured(place: tuple[str, str]) -> dict[tuple[str, str], Overlap]:
+        present = [name for name in loras if place in touched[name]]
+        return dict(compare({name: _delta(place, *loras[name]) for name in present}))
+
+    if shared and progress is not None:
+        progress.start("compare", len(shared))
+    with one_thread(), workers() as pool:
+        for place, entries in zip(shared, pool.map(measured, shared), strict=True):
+            for names, overlap in entries.items():
+                found[names][place] = overlap
+            if progress is not None:
+                progress.advance()
+    return tuple(
+        PairOverlap(
+            names=(one, other),
+            modules=found[one, other],
+            alone=(len(touched[one] - touched[other]), len(touched[other] - touched[one])),
+            unlike=len(touched[one] & touched[other]) - len(found[one, other]),
+        )
+        for one, other in found
+    )
+
+
+def _delta(place: tuple[str, str], adapter: Adapter, weigh: Weighing) -> Delta:
+    component, module = place
+    return Delta.of(adapter.components[component][module], weigh(component, module))

@@ -1,0 +1,161 @@
+"""The modules of a merge in the groups that a page shows: by block of the UNet, text encoder, and kind of layer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loramerge.structure import KINDS, in_order, kind_of, part_of
+
+ALL = "all"
+_SHORT = {
+    "self-attention": "self\nattn",
+    "cross-attention": "cross\nattn",
+    "feed-forward": "feed\nforward",
+    "projections": "proj",
+    "resnets": "resnet",
+    "samplers": "sampler",
+}
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of the merge, as report.json has it.
+
+    Attributes:
+        component: `unet`, `text_encoder` or `text_encoder_2`.
+        name: In the base.
+        ranks: Of each LoRA that touches it, by name.
+        norms: Of each LoRA's weighted delta.
+        rank: Of the merged pair.
+        norm: Of the merged delta.
+        target: Norm of the weighted sum.
+        error: Relative error; None where the weighted sum is zero.
+        retained: Share of the energy that was kept when the merge was cut to a rank; None where it was not.
+    """
+
+    component: str
+    name: str
+    ranks: Mapping[str, int]
+    norms: Mapping[str, float]
+    rank: int
+    norm: float
+    target: float
+    error: float | None
+    retained: float | None
+
+    @property
+    def part(self) -> str:
+        """The UNet's block, or the text encoder."""
+        return part_of(self.component, self.name)
+
+    @property
+    def kind(self) -> str:
+        """The kind of layer."""
+        return kind_of(self.name)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules that belong together."""
+
+    modules: Sequence[Module]
+
+    @property
+    def error(self) -> float | None:
+        """Relative error of all together."""
+        target = math.hypot(*(module.target for module in self.modules))
+        # Where the weighted sum is zero, all that is there is wrong.
+        off = (module.norm if module.error is None else module.error * module.target for module in self.modules)
+        return math.hypot(*off) / target if target > 0 else None
+
+    @property
+    def retained(self) -> float | None:
+        """Share of the energy that was kept of those that were cut to a rank."""
+        cut = [module for module in self.modules if module.retained]
+        whole = math.fsum(module.norm**2 / (module.retained or 1.0) for module in cut)
+        return math.fsum(module.norm**2 for module in cut) / whole if whole > 0 else None
+
+    @property
+    def norm(self) -> float:
+        """Of the merged deltas."""
+        return math.hypot(*(module.norm for module in self.modules))
+
+    @property
+    def target(self) -> float:
+        """Of the weighted sum."""
+        return math.hypot(*(module.target for module in self.modules))
+
+    def norm_of(self, lora: str) -> float | None:
+        """Of one LoRA's weighted deltas; None where it touches none."""
+        found = [module.norms[lora] for module in self.modules if lora in module.norms]
+        return math.hypot(*found) if found else None
+
+    @property
+    def ranks(self) -> str:
+        """Of the merged pairs: `8`, or `4-8` where modules differ."""
+        return _range(module.rank for module in self.modules)
+
+    def ranks_of(self, lora: str) -> str:
+        """Of one LoRA's pairs; empty where it touches none."""
+        return _range(module.ranks[lora] for module in self.modules if lora in module.ranks)
+
+
+def _range(ranks: Iterable[int]) -> str:
+    found = sorted(set(ranks))
+    return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]}-{found[-1]}"
+
+
+def modules_of(report: Mapping[str, Any]) -> list[Module]:
+    """All modules of a report, in its order."""
+    return [
+        Module(
+            component=component,
+            name=name,
+            ranks=entry["ranks"],
+            norms=entry["norms"],
+            rank=entry["rank"],
+            norm=entry["norm"],
+            target=entry["target_norm"],
+            error=entry["error"],
+            retained=entry.get("retained_energy"),
+        )
+        for component, part in report["fidelity"].items()
+        for name, entry in part["modules"].items()
+    ]
+
+
+def grouped(modules: Iterable[Module]) -> dict[tuple[str, str], Group]:
+    """(part, kind of layer) → the modules there, and (part, `all`) → all of the part's; parts in the base's order."""
+    found: dict[tuple[str, str], list[Module]] = {}
+    for module in modules:
+        found.setdefault((module.part, module.kind), []).append(module)
+        found.setdefault((module.part, ALL), []).append(module)
+    return {key: Group(found[key]) for key in sorted(found, key=lambda key: in_order(key[0]))}
+
+
+def rows_of(keys: Iterable[tuple[str, str]]) -> list[str]:
+    """The parts, each once, in their order."""
+    return sorted({part for part, _ in keys}, key=in_order)
+
+
+def columns_of(keys: Iterable[tuple[str, str]]) -> list[str]:
+    """The kinds of layers that there are, in their order, and `all`."""
+    present = {kind for _, kind in keys}
+    return [kind for kind in (*KINDS, ALL) if kind in present]
+
+
+def short(kind: str) -> str:
+    """A kind of layer, for the head of a narrow column."""
+    return _SHORT.get(kind, kind)
+
+
+def label(part: str) -> str:
+    """`unet.down_blocks.0` as `down 0`, `text_encoder_2` as `text encoder 2`."""
+    bare = part.removeprefix("unet.")
+    if found := re.fullmatch(r"(down|up|mid)_blocks?(?:\.(\d+))?", bare):
+        return " ".join(filter(None, found.groups()))
+    return bare.replace("_", " ") if bare.startswith("text_encoder") else bare

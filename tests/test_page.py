@@ -1,0 +1,253 @@
+"""What report.html says; how it looks is tested in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import reports
+from PIL import Image
+
+from loramerge import comparison, read_recipe
+from loramerge.page import html
+from loramerge.page.colours import Colours, Scale
+from loramerge.page.numbers import number, share, signed, small
+from loramerge.page.parts import grouped, modules_of
+from loramerge.page.plots import Bars, HeatMap
+
+MINUS = "\N{MINUS SIGN}"
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return reports.made(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def recipe(result):
+    return read_recipe(result.artifact / "recipe.yaml")
+
+
+@pytest.fixture(scope="module")
+def page(result):
+    return (result.artifact / "report.html").read_text(encoding="utf-8")
+
+
+class Reader(HTMLParser):
+    """Tags, attributes, and tags that were not closed."""
+
+    VOID = ("meta", "link", "img", "br", "input", "path", "use")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.text = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag, self.getpos()
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_it_is_one_well_formed_page_that_refers_to_nothing_outside(page):
+    read = Reader(page)
+    assert read.open == []
+    addresses = [value for name, value in read.attributes if name in {"src", "href", "action", "poster", "srcset"}]
+    assert addresses
+    assert all(value.startswith(("data:", "#")) for value in addresses)
+    assert "url(" not in re.sub(r"url\(#", "", page)
+    assert "@import" not in page
+    ids = [value for name, value in read.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_what_strangers_wrote_is_text(page):
+    read = Reader(page)
+    assert read.tags.count("script") == 1
+    assert "<script>document" not in page
+    text = "".join(read.text)
+    assert text.count(reports.SCRIPT) >= 4  # the description, there and in the recipe, and two LoRAs' trigger words
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+
+
+def test_what_was_merged_is_said(result, page):
+    text = "".join(Reader(page).text)
+    for expected in (
+        "a × 0.7, against × 0.7, b × weights by block",
+        "svd, engine peft, svd_rank 3",
+        "Stable Diffusion 1.5",
+        "a and against",
+        "in opposite directions",
+        (result.artifact / "recipe.yaml").read_text(),
+        "matplotlib",
+    ):
+        assert expected in text
+    for lora in result.report["loras"]:
+        assert lora["files"][0]["sha256"] in text
+
+
+def test_every_module_and_every_number_is_there(result, page):
+    modules = modules_of(result.report)
+    assert page.count("</tr>") > len(modules)
+    for module in modules:
+        assert f"{module.component}.{module.name}</th>" in page
+        assert f'<data value="{module.norm:.7g}">' in page
+
+
+def test_the_same_artifact_is_the_same_page(result, recipe, page):
+    report = json.loads((result.artifact / "report.json").read_text())
+    sheet = result.artifact / "preview" / "preview.png"
+    assert html(recipe, report, sheet) == page
+    assert "<img" not in html(recipe, report)
+
+
+def test_the_users_matplotlib_has_no_say(result, page, tmp_path):
+    (tmp_path / "matplotlibrc").write_text("svg.fonttype: path\nfont.size: 30\nsvg.hashsalt: x\ntext.color: red\n")
+    code = """
+import json, sys
+from pathlib import Path
+from loramerge import read_recipe
+from loramerge.page import html
+place = Path(sys.argv[1])
+report = json.loads((place / "report.json").read_text())
+text = html(read_recipe(place / "recipe.yaml"), report, place / "preview" / "preview.png")
+sys.stdout.buffer.write(text.encode())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, result.artifact], cwd=tmp_path, capture_output=True, check=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONHASHSEED": "7", "HOME": str(tmp_path / "none")},
+    )  # fmt: skip
+    assert done.stdout.decode() == page
+    assert done.stderr == b""
+
+
+def test_one_lora_has_nothing_to_compare(tmp_path):
+    made = reports.made(
+        tmp_path, loras={"a": reports.LORAS["a"]}, merge={"combination_type": "cat"}, preview=None, description=""
+    )
+    text = (made.artifact / "report.html").read_text()
+    assert "There is one LoRA" in text
+    assert made.report["overlap"]["pairs"] == []
+    assert 'class="sheet"' not in text
+    assert "Nothing speaks against this merge" in text
+
+
+def test_a_large_sheet_becomes_a_webp(result, recipe, tmp_path):
+    sheet = tmp_path / "preview.png"
+    Image.effect_noise((1200, 1200), 100).save(sheet)
+    report = json.loads((result.artifact / "report.json").read_text())
+    text = html(recipe, report, sheet)
+    assert 'src="data:image/webp;base64,' in text
+    assert len(text) < sheet.stat().st_size * 1.4
+    Image.effect_noise((60, 20000), 100).save(sheet)  # higher than a WebP can be
+    assert 'src="data:image/png;base64,' in html(recipe, report, sheet)
+
+
+def test_groups_add_up(result):
+    modules = modules_of(result.report)
+    groups = grouped(modules)
+    for component, part in result.report["fidelity"].items():
+        if component != "unet":
+            assert groups[component, "all"].error == pytest.approx(part["error"])
+    whole = type(groups["text_encoder", "all"])(modules)
+    assert whole.norm**2 == pytest.approx(sum(module.norm**2 for module in modules))
+    assert 0 < whole.retained < 1
+    assert whole.ranks == "3"
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        (small, 3e-8, "0"),
+        (small, 3e-4, "3e-4"),
+        (small, 0.0096, ".01"),
+        (small, 0.47, ".47"),
+        (small, 1.5, "1.5"),
+        (share, 0.0, ".00"),
+        (share, 0.999, "1"),
+        (share, 0.994, ".99"),
+        (signed, -0.449, f"{MINUS}.45"),
+        (signed, 1.0, "+1"),
+        (signed, -0.001, "0"),
+        (signed, 0.0, "0"),
+        (number, None, '<data value="">\N{EN DASH}</data>'),
+        (number, -0.5, f'<data value="-0.5">{MINUS}0.5</data>'),
+        (number, 1234.5678, '<data value="1234.568">1.23e+03</data>'),
+    ],
+)
+def test_numbers(function, value, text):
+    assert function(value) == text
+
+
+def test_scales_have_two_sides_and_ends():
+    cosine, conflict = Scale(0.0, 1.0, -1.0), Scale(0.5, 1.0, 0.0, high="--warm", low="--cold")
+    assert cosine.fill(-0.5) == "color-mix(in oklab, var(--warm) 50%, var(--neutral))"
+    assert cosine.fill(2.0) == "color-mix(in oklab, var(--cold) 100%, var(--neutral))"
+    assert conflict.fill(1.0) == cosine.fill(-1.0)
+    assert conflict.fill(0.5).startswith("color-mix(in oklab, var(--warm) 0%")
+    assert Scale(0.0, 1.0, 0.0).strength(0.25) == 0.25
+    assert Scale(1.0, 0.0, 1.0).strength(0.75) == 0.25
+
+
+def test_plots_have_the_colours_of_the_page_and_no_others():
+    cells = {("a", "x"): 0.2, ("b", "y"): -1.0}
+    texts = dict.fromkeys(cells, "<&$x^2$>")
+    drawn = HeatMap(["a", "b"], ["x", "y"], cells, texts, Scale(0.0, 1.0, -1.0)).svg("plot-x", 'said "so"')
+    assert "#" not in re.sub(r"&#\d+;", "", drawn)
+    assert "&lt;&amp;$x^2$&gt;" in drawn
+    assert 'aria-label="said &quot;so&quot;"' in drawn
+    assert drawn.count("color-mix") == 2
+    bars = Bars(["a", "b"], ["var(--series-1)", "var(--ink)"], {"a": [1.0, None], "b": [0.0, 3.0]}).svg("plot-y", "y")
+    assert bars.count("var(--series-1)") == 2
+    assert "font-family" not in drawn + bars
+
+
+def test_a_plot_of_nothing_but_zeros():
+    assert "<svg" in Bars(["a"], ["var(--ink)"], {"a": [0.0]}).svg("plot-z", "z")
+
+
+def test_stand_ins_for_colours_are_told_apart():
+    colours = Colours()
+    stand_ins = [colours.css(f"var(--c{number})") for number in range(300)]
+    assert len(set(stand_ins)) == 300
+    assert colours.resolved(stand_ins[-1]) == "var(--c299)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "within"),
+    [
+        ('<data value="0.4449999">0.44</data>', '<data value="0.4450001">0.45</data>', True),
+        ('<data value="0.44">0.44</data>', '<data value="0.45">0.45</data>', False),
+        ('<data value="-1e-06">0.00</data>', '<data value="2e-06">0.00</data>', True),
+        ('<data value="">–</data>', '<data value="0.5">0.5</data>', False),
+        ("<p>far</p>", "<p>near</p>", False),
+        ("<svg a>drawn</svg><p>x</p>", "<svg b>else</svg><p>x</p>", True),
+        ('<img src="data:image/png;base64,AA" alt="x">', '<img src="data:image/png;base64,BB" alt="x">', True),
+        ('<dl data-of="environment"><dd>2.6</dd></dl>', '<dl data-of="environment"><dd>2.13</dd></dl>', True),
+    ],
+)  # fmt: skip
+def test_a_page_made_again_elsewhere(tmp_path, old, new, within):
+    paths = [tmp_path / "old.html", tmp_path / "new.html"]
+    for path, text in zip(paths, (old, new), strict=True):
+        path.write_text(text, encoding="utf-8")
+    assert comparison.files(*paths).within is within
+
+
+def test_a_page_that_was_tampered_with_is_none_made_again(result, page, tmp_path):
+    forged = tmp_path / "report.html"
+    forged.write_text(page.replace("in opposite directions", "in the same direction"), encoding="utf-8")
+    assert comparison.files(result.artifact / "report.html", result.artifact / "report.html").within
+    assert not comparison.files(result.artifact / "report.html", forged).within

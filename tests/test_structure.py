@@ -1,0 +1,42 @@
+import pytest
+import tiny
+from canonical import base_of
+
+from loramerge.families import architecture
+from loramerge.structure import OTHER, block_of, in_order, kind_of
+
+
+@pytest.mark.parametrize(
+    ("component", "module", "block", "kind"),
+    [
+        ("unet", "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", "unet.down_blocks.1", "self-attention"),
+        ("unet", "up_blocks.0.attentions.2.transformer_blocks.9.attn2.to_out.0", "unet.up_blocks.0", "cross-attention"),
+        ("unet", "mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj", "unet.mid_block", "feed-forward"),
+        ("unet", "mid_block.attentions.0.proj_in", "unet.mid_block", "projections"),
+        ("unet", "down_blocks.2.resnets.0.time_emb_proj", "unet.down_blocks.2", "resnets"),
+        ("unet", "up_blocks.1.upsamplers.0.conv", "unet.up_blocks.1", "samplers"),
+        ("unet", "time_embedding.linear_1", "unet.time_embedding", OTHER),
+        ("unet", "down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", "unet.down_blocks.1", "self-attention"),
+        ("unet", "input_blocks_4_0_in_layers_2", "unet.input_blocks.4", "resnets"),
+        ("text_encoder", "text_model.encoder.layers.11.mlp.fc1", "text_encoder.layers.11", "feed-forward"),
+        ("text_encoder_2", "text_model.encoder.layers.3.self_attn.k_proj", "text_encoder_2.layers.3", "self-attention"),
+        ("text_encoder_2", "text_projection", "text_encoder_2.text_projection", OTHER),
+    ],
+)
+def test_where_a_module_lies(component, module, block, kind):
+    assert block_of(component, module) == block
+    assert kind_of(module) == kind
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_layer_within_a_block_has_a_kind(family):
+    for base in (base_of(family), architecture(family)):
+        for component, part in base.components.items():
+            for module in part.modules:
+                if any(each in module for each in ("blocks.", "mid_block.", "encoder.layers.")):
+                    assert kind_of(module) != OTHER, (component, module)
+
+
+def test_the_order_of_blocks():
+    blocks = ["unet.up_blocks.0", "text_encoder.layers.10", "unet.mid_block", "text_encoder.layers.2"]
+    assert sorted(blocks, key=in_order) == [blocks[2], blocks[0], blocks[3], blocks[1]]
