@@ -25,7 +25,7 @@ ABOVE_RECIPES = {
     "stages",
     "provenance",
     "report",
-    "preview",
+    "previews",
     "card",
     "cli",
 }
@@ -47,7 +47,7 @@ HEAVY = {
 # One door per heavy library. torch is everywhere, but only inside functions.
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
-    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "preview.py", "upstream.py"},
+    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "previews/painter.py", "upstream.py"},
     "model_signing": {"signatures.py", "signing.py"},
     "sigstore": {"signing.py"},
     "cryptography": {"keys.py", "signing.py"},

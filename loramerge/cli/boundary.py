@@ -65,7 +65,7 @@ def failure(error: BaseException, *, verbose: bool) -> Failure:
 def _expected(error: BaseException) -> Failure | None:
     match error:
         case click.Abort() | KeyboardInterrupt():
-            found = Failure("interrupted", "", ExitCode.INTERRUPTED)
+            found = Failure(str(error) or "interrupted", "", ExitCode.INTERRUPTED)
         case click.ClickException():
             found = Failure(error.format_message(), _usage(error), ExitCode.USAGE)
         case LoramergeError():
