@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SOFTWARE = "loramerge"
 _QUALITY = 90
+_END = b"IEND\xaeB`\x82"  # https://www.w3.org/TR/png-3/#11IEND
 _LARGEST = (4096, 32768)  # pixels of the sheet for the card
 
 
@@ -54,8 +55,11 @@ def is_finished(path: Path, settings: Mapping[str, str]) -> bool:
 
     try:
         with Image.open(path) as picture:
-            picture.load()
-            return dict(getattr(picture, "text", {})) == {"software": SOFTWARE, **settings}
+            picture.load()  # it passes over an end that is missing
+            return path.read_bytes().endswith(_END) and dict(getattr(picture, "text", {})) == {
+                "software": SOFTWARE,
+                **settings,
+            }
     except (OSError, ValueError, SyntaxError):
         return False
 
