@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.devices import chosen_device
 from loramerge.errors import MismatchError
-from loramerge.previews.checks import check
 from loramerge.previews.columns import Column, merged_column
 from loramerge.previews.files import save
 from loramerge.previews.render import Drawing, render
@@ -17,7 +15,7 @@ from loramerge.previews.sheet import Row, sheet
 from loramerge.previews.shortage import naming_shortage
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
 from loramerge.stages.load import plain_weight
-from loramerge.stages.prepare import check_folder, inputs, keeping, wanted
+from loramerge.stages.prepare import keeping, prepared
 from loramerge.stages.preview import Previewed
 
 if TYPE_CHECKING:
@@ -54,11 +52,8 @@ def grid(
         LoramergeError: With the exit code of what went wrong; pictures that were finished stay.
     """
     recipe = variants.first
-    settings, chosen = wanted(recipe), chosen_device(device)
-    place = Path(out or Path("dist") / f"{recipe.name}-grid").resolve()
-    check_folder(place, recipe)
-    loaded = inputs(recipe, lock, progress)
-    size = check(loaded.base_files.folder, settings)
+    ready = prepared(recipe, lock, out or Path("dist") / f"{recipe.name}-grid", device, progress)
+    loaded, place = ready.loaded, ready.place
     _check_variants(variants, loaded)
     notes: dict[str, None] = {}
     cells = [
@@ -74,12 +69,12 @@ def grid(
         ]
         for down, (row, labels) in enumerate(zip(variants.recipes, _labels(variants), strict=True), start=1)
     ]
-    drawing = Drawing([cell for row in cells for cell in row], settings, size, place, chosen)
+    drawing = Drawing([cell for row in cells for cell in row], ready.preview, ready.size, place, ready.device)
     sheets = tuple(place / f"grid-{row.number}.png" for row in drawing.rows)
     with keeping(drawing, sheets, progress):
         drawn = render(drawing, loaded.base, progress)
         for path, row in zip(sheets, drawing.rows, strict=True):
-            with naming_shortage(settings, size, chosen):
+            with naming_shortage(ready.preview, ready.size, ready.device):
                 _write(path, variants, drawing, cells, row)
     return Previewed(place, sheets, drawing.paths, drawn.count, (*loaded.notes, *notes, *drawn.notes))
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.devices import chosen_device
 from loramerge.errors import LoramergeError, UsageError
+from loramerge.previews.checks import check
 from loramerge.previews.files import is_finished, refuse_others
 from loramerge.stages.load import load
 from loramerge.stages.resolve import local_sources, resolve
@@ -23,36 +26,47 @@ if TYPE_CHECKING:
     from loramerge.stages.load import Loaded
 
 
-def wanted(recipe: Recipe) -> Preview:
-    """What the recipe wants to be drawn.
+@dataclass(frozen=True)
+class Prepared:
+    """All that drawing needs.
+
+    Attributes:
+        preview: What the recipe wants to be drawn.
+        size: Width and height in pixels.
+        place: Where the pictures go.
+        device: `cpu` or `cuda`.
+        loaded: The base with its weights, and the LoRAs.
+    """
+
+    preview: Preview
+    size: tuple[int, int]
+    place: Path
+    device: str
+    loaded: Loaded
+
+
+def prepared(recipe: Recipe, lock: Lock | None, place: Path | str, device: str, progress: Progress | None) -> Prepared:
+    """Look at everything that may be wrong before anything is drawn, and fetch the inputs.
 
     Raises:
-        UsageError: Nothing.
+        UsageError: The recipe wants nothing to be drawn, or there is no device of that name.
+        SourceError: A source is missing, refused, changed or can't be read.
+        MismatchError: A LoRA does not fit the base, or the base can't draw what the recipe wants.
+        LoramergeError: Pictures can't go there, or there is no such device here.
     """
     if recipe.preview is None:
         raise UsageError(
             f"the recipe {recipe.name} says nothing of pictures",
             hint="add preview: {prompts: [a bowl]} to it, or --set 'preview.prompts=[a bowl]'",
         )
-    return recipe.preview
+    chosen, folder = chosen_device(device), Path(place).resolve()
+    _check_folder(folder, recipe)
+    loaded = load(resolve(recipe, lock, progress=progress), progress=progress)
+    return Prepared(recipe.preview, check(loaded.base_files.folder, recipe.preview), folder, chosen, loaded)
 
 
-def inputs(recipe: Recipe, lock: Lock | None, progress: Progress | None) -> Loaded:
-    """The base with its weights, and the LoRAs.
-
-    Raises:
-        SourceError: A source is missing, refused, changed or can't be read.
-        MismatchError: A LoRA does not fit the base.
-    """
-    return load(resolve(recipe, lock, progress=progress), progress=progress)
-
-
-def check_folder(place: Path, recipe: Recipe) -> None:
-    """Go on only if pictures may go there.
-
-    Raises:
-        LoramergeError: It is a file, an artifact, or holds what the recipe reads.
-    """
+def _check_folder(place: Path, recipe: Recipe) -> None:
+    """Go on only if it is no file, no artifact, and within nothing that the recipe reads."""
     hint = "give a folder of their own to the pictures with --out"
     if place.exists() and not place.is_dir():
         raise LoramergeError(f"{place} is a file", hint=hint)

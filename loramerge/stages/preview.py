@@ -7,16 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.devices import chosen_device
 from loramerge.previews import CARD_SHEET, SHEET
-from loramerge.previews.checks import check
 from loramerge.previews.columns import columns_of
 from loramerge.previews.render import Drawing, render
 from loramerge.previews.shortage import naming_shortage
 from loramerge.report import poor_fidelity
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
 from loramerge.stages.draw import write_sheet
-from loramerge.stages.prepare import check_folder, inputs, keeping, wanted
+from loramerge.stages.prepare import keeping, prepared
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -66,11 +64,8 @@ def preview(
     Raises:
         LoramergeError: With the exit code of what went wrong; pictures that were finished stay.
     """
-    settings, chosen = wanted(recipe), chosen_device(device)
-    place = Path(out or Path("dist") / f"{recipe.name}-preview").resolve()
-    check_folder(place, recipe)
-    loaded = inputs(recipe, lock, progress)
-    size = check(loaded.base_files.folder, settings)
+    ready = prepared(recipe, lock, out or Path("dist") / f"{recipe.name}-preview", device, progress)
+    loaded, place = ready.loaded, ready.place
     loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
     check_combination(loras, loaded.base, recipe.merge)
     notes: list[str] = []
@@ -81,10 +76,10 @@ def preview(
         notes.extend([*combined.notes, *poor_fidelity(recipe.merge, combined.fidelity)])
         return combined.adapter
 
-    drawing = Drawing(columns_of(recipe, loaded, merged), settings, size, place, chosen)
+    drawing = Drawing(columns_of(recipe, loaded, merged), ready.preview, ready.size, place, ready.device)
     sheets = (place / SHEET, place / CARD_SHEET)
     with keeping(drawing, sheets, progress):
         drawn = render(drawing, loaded.base, progress)
-        with naming_shortage(settings, size, chosen):
+        with naming_shortage(ready.preview, ready.size, ready.device):
             write_sheet(drawing, recipe.name)
     return Previewed(place, sheets, drawing.paths, drawn.count, (*loaded.notes, *notes, *drawn.notes))
