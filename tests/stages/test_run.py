@@ -268,8 +268,9 @@ def test_what_others_put_into_the_artifact_while_it_is_made_is_kept_without_forc
     before = {name: (out / name).read_bytes() for name in files_of(out)}
 
     def write(*arguments, **options):
-        write_artifact(*arguments, **options)
+        report = write_artifact(*arguments, **options)
         (out / "precious.txt").write_text("notes")
+        return report
 
     monkeypatch.setattr(run_stage, "write", write)
     if force:
