@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from loramerge.lock import read as read_lock
     from loramerge.recipe import Recipe
     from loramerge.recipe import read as read_recipe
+    from loramerge.recipe.variants import Variants, read_variants
     from loramerge.stages.combine import Combined, WeightedAdapter, combine
+    from loramerge.stages.grid import grid
     from loramerge.stages.load import load_adapter, load_base
     from loramerge.stages.lock import lock as lock_sources
     from loramerge.stages.plan import plan
+    from loramerge.stages.preview import Previewed, preview
     from loramerge.stages.publish import publish
     from loramerge.stages.run import Result, run
     from loramerge.stages.steps import Plan
@@ -32,18 +35,23 @@ __all__ = [
     "LoramergeError",
     "LowRank",
     "Plan",
+    "Previewed",
     "Recipe",
     "Result",
+    "Variants",
     "Verified",
     "WeightedAdapter",
     "combine",
+    "grid",
     "load_adapter",
     "load_base",
     "lock_sources",
     "plan",
+    "preview",
     "publish",
     "read_lock",
     "read_recipe",
+    "read_variants",
     "run",
     "verify",
 ]
@@ -56,18 +64,23 @@ _HOMES = {
     "LoramergeError": ("loramerge.errors", "LoramergeError"),
     "LowRank": ("loramerge.adapter", "LowRank"),
     "Plan": ("loramerge.stages.steps", "Plan"),
+    "Previewed": ("loramerge.stages.preview", "Previewed"),
     "Recipe": ("loramerge.recipe", "Recipe"),
     "Result": ("loramerge.stages.run", "Result"),
+    "Variants": ("loramerge.recipe.variants", "Variants"),
     "Verified": ("loramerge.stages.verify", "Verified"),
     "WeightedAdapter": ("loramerge.stages.combine", "WeightedAdapter"),
     "combine": ("loramerge.stages.combine", "combine"),
+    "grid": ("loramerge.stages.grid", "grid"),
     "load_adapter": ("loramerge.stages.load", "load_adapter"),
     "load_base": ("loramerge.stages.load", "load_base"),
     "lock_sources": ("loramerge.stages.lock", "lock"),
     "plan": ("loramerge.stages.plan", "plan"),
+    "preview": ("loramerge.stages.preview", "preview"),
     "publish": ("loramerge.stages.publish", "publish"),
     "read_lock": ("loramerge.lock", "read"),
     "read_recipe": ("loramerge.recipe", "read"),
+    "read_variants": ("loramerge.recipe.variants", "read_variants"),
     "run": ("loramerge.stages.run", "run"),
     "verify": ("loramerge.stages.verify", "verify"),
 }

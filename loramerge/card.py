@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import PAGE
 from loramerge.card_usage import base_id, snippets, verification
-from loramerge.preview import SHEET
+from loramerge.previews import CARD_SHEET
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.sources.source import shown
 
@@ -74,7 +74,7 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
     if recipe.description:
         yield recipe.description
     if recipe.preview is not None:
-        yield f"![The base and the merge, drawn from the same noise](preview/{SHEET})"
+        yield f"![{_columns(recipe)}; each row from the same noise](preview/{CARD_SHEET})"
     if trigger_phrases:
         yield f"Trigger words: {', '.join(map(_code, trigger_phrases))}"
     yield "## What it is made of"
@@ -109,6 +109,12 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
     yield "## How to make it again"
     yield _fenced(recipe.text, "yaml")
     yield _fenced("loramerge run recipe.yaml", "bash")
+
+
+def _columns(recipe: Recipe) -> str:
+    if len(recipe.loras) == 1:
+        return "The base, the LoRA alone, and the merge"
+    return "The base, each LoRA alone, all of them stacked, and the merge"
 
 
 def _lora(lora: Mapping[str, Any]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from loramerge.fidelity import measure, total
 from loramerge.tensors import opened
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from loramerge.adapter import Adapter
 
 # Factors are rounded to the file's format after a decomposition that may turn them within their span.
@@ -103,10 +105,14 @@ def _pictures(old: Path, new: Path) -> Distance:
     from PIL import Image
 
     with Image.open(old) as one, Image.open(new) as other:
-        same = (one.size, one.mode, one.info) == (other.size, other.mode, other.info)
+        same = (one.size, one.mode, _settings(one)) == (other.size, other.mode, _settings(other))
         before, after = (np.asarray(picture, dtype=np.float64) for picture in (one, other))
     value = float(np.abs(before - after).mean()) / 255 if same else math.inf
     return Distance("mean difference of the pixels", value, PICTURE_TOLERANCE)
+
+
+def _settings(picture: Image.Image) -> dict[Any, Any]:
+    return {key: value for key, value in picture.info.items() if key not in _OF_THE_ENVIRONMENT}
 
 
 def _json(old: Path, new: Path) -> Distance:
@@ -160,6 +166,7 @@ def _bytes(old: Path, new: Path) -> Distance:
 _BY_ENDING: Mapping[str, Callable[[Path, Path], Distance]] = {
     ".safetensors": _tensors,
     ".png": _pictures,
+    ".jpg": _pictures,
     ".json": _json,
     ".md": _prose,
     ".html": _pages,

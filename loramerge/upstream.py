@@ -25,6 +25,7 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # a second LoRA is meant
             yield
     finally:
         for logger, level, bar in before:

@@ -18,3 +18,8 @@ def by(shape: Sequence[int]) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 key`, `2 keys`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def excerpt(text: str, most: int = 60) -> str:
+    """The text, cut off where it gets long."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -25,7 +25,7 @@ ABOVE_RECIPES = {
     "stages",
     "provenance",
     "report",
-    "preview",
+    "previews",
     "card",
     "page",
     "cli",
@@ -50,7 +50,7 @@ HEAVY = {
 # One door per heavy library. torch is everywhere, but only inside functions.
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
-    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "preview.py", "upstream.py"},
+    "diffusers": {"base.py", "formats/diffusers.py", "formats/kohya.py", "previews/painter.py", "upstream.py"},
     "jinja2": {"page/page.py"},
     "matplotlib": {"page/plots.py"},
     "model_signing": {"signatures.py", "signing.py"},

@@ -197,7 +197,7 @@ def test_what_the_hub_reads(base, tmp_path):
     }
     assert [each["text"] for each in widget] == ["fox", "fox", "sun", "sun"]
     assert all((result.artifact / each["output"]["url"]).is_file() for each in widget)
-    assert "(preview/preview.png)" in card
+    assert "(preview/preview.jpg)" in card
     assert "Ink that glows." in card
     assert "| ink | `ink.safetensors` | 0.7 | 4 |" in card
     assert "Merged by `cat`." in card

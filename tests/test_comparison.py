@@ -52,16 +52,17 @@ def test_a_tensor_of_zeros(tmp_path):
 
 
 def picture(path, given):
-    grey, prompt, size = given
+    grey, prompt, size, *versions = given
     info = PngInfo()
     info.add_text("prompt", prompt)
+    info.add_text("environment", "".join(versions))
     Image.new("RGB", size, (grey, grey, grey)).save(path, pnginfo=info)
 
 
 @pytest.mark.parametrize(
     ("other", "within"),
     [((100, "a", (4, 4)), True), ((102, "a", (4, 4)), True), ((110, "a", (4, 4)), False), ((100, "b", (4, 4)), False),
-     ((100, "a", (4, 5)), False)],
+     ((100, "a", (4, 5)), False), ((100, "a", (4, 4), "torch 9"), True)],
 )  # fmt: skip
 def test_pictures(tmp_path, other, within):
     assert two(tmp_path, "a.png", picture, (100, "a", (4, 4)), other).within is within

@@ -65,7 +65,8 @@ def failure(error: BaseException, *, verbose: bool) -> Failure:
 def _expected(error: BaseException) -> Failure | None:
     match error:
         case click.Abort() | KeyboardInterrupt():
-            found = Failure("interrupted", "", ExitCode.INTERRUPTED)
+            said = str(error.__cause__ or "") if isinstance(error, click.Abort) else str(error)  # Click wraps ^C
+            found = Failure(said or "interrupted", "", ExitCode.INTERRUPTED)
         case click.ClickException():
             found = Failure(error.format_message(), _usage(error), ExitCode.USAGE)
         case LoramergeError():

@@ -14,7 +14,20 @@ from loramerge.cli.boundary import exit_code_of
 from loramerge.errors import ExitCode
 from loramerge.recipe.problems import did_you_mean
 
-NAMES = ("run", "plan", "validate", "lock", "publish", "verify", "inspect", "init", "schema", "completion")
+NAMES = (
+    "run",
+    "plan",
+    "preview",
+    "grid",
+    "validate",
+    "lock",
+    "publish",
+    "verify",
+    "inspect",
+    "init",
+    "schema",
+    "completion",
+)
 
 
 _EXIT_CODES = """

@@ -33,3 +33,14 @@ def overrides(command: Command) -> Command:
         multiple=True,
         help="Change a value of the recipe, such as loras.0.weight=0.5. May be given several times.",
     )(command)
+
+
+def device(command: Command) -> Command:
+    """`--device`: the argument `device`."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to compute.",
+    )(command)

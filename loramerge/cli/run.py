@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     "--out", metavar="DIR", type=click.Path(), help="Where the artifact goes; dist/<name> if absent. For one recipe."
 )
 @options.overrides
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
-)
+@options.device
 @click.option("--rebuild", is_flag=True, help="Make and publish also what is up to date.")
 @click.option("--force", is_flag=True, help="Replace whatever is in the way, at DIR and where it is published.")
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")

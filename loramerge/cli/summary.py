@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import PAGE, REPORT, SIGNATURE
 from loramerge.cli import console
+from loramerge.previews import SHEET
 
 if TYPE_CHECKING:
     from loramerge import Plan, Recipe, Result
@@ -28,7 +29,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         result: What came of it.
         seconds: How long it took.
     """
-    preview, signature = result.artifact / "preview" / "preview.png", result.artifact / SIGNATURE
+    preview, signature = result.artifact / "preview" / SHEET, result.artifact / SIGNATURE
     return {
         "recipe": path,
         "name": recipe.name,

@@ -26,6 +26,7 @@ from loramerge.sources.source import shown
 from loramerge.targets import Target
 
 Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
+Prompt = Annotated[str, Field(min_length=1, pattern=r"\S", json_schema_extra=in_words("text that is more than blanks"))]
 
 
 class Base(StrictModel):
@@ -55,13 +56,27 @@ class Lora(StrictModel):
 class Preview(StrictModel):
     """Pictures that show what the merged LoRA does."""
 
-    prompts: Listed[Text] = Field(min_length=1, description="One picture for each prompt and seed.")
+    prompts: Listed[Prompt] = Field(min_length=1, description="One row of pictures for each prompt and seed.")
     negative_prompt: str = Field("", description="What the pictures should not show.")
     seeds: Listed[Seed] = Field((0,), min_length=1, description="Seeds of the first noise.")
     steps: int = Field(30, ge=1, le=1000, description="Denoising steps.")
     guidance_scale: float = Field(5.0, ge=0, le=1000, description="How closely the pictures follow the prompt.")
     width: Pixels | None = Field(None, description="Width in pixels, a multiple of 8; the base's own if absent.")
     height: Pixels | None = Field(None, description="Height in pixels, a multiple of 8; the base's own if absent.")
+    batch_size: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Pictures drawn at once; their noise is the same, their bytes may differ by rounding.",
+    )
+    memory: Literal["auto", "full", "offload", "tiled"] = Field(
+        "auto",
+        description="On the GPU: all of the base (full), one part at a time (offload), or one part at a time with "
+        "pictures decoded in tiles, which may show seams (tiled); auto is full where it fits, else offload.",
+    )
+    compile: bool = Field(
+        default=False, description="Draw with torch.compile, channels last: pays off where a column has many pictures."
+    )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loramerge.adapter import Adapter
+from loramerge.devices import chosen_device
 from loramerge.engines import ENGINES
-from loramerge.errors import LoramergeError, MismatchError, UsageError
+from loramerge.errors import LoramergeError, MismatchError
 from loramerge.fidelity import measure_module
 from loramerge.finite import is_finite
 from loramerge.merging import Merged, Part, Share
@@ -179,14 +180,7 @@ def _parts(
 
 
 def _chosen_device(device: str, method: Method) -> str:
-    import torch
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"there is no device {device!r}", hint="use auto, cpu or cuda")
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise LoramergeError("there is no CUDA device here", hint="use --device cpu, or auto")
-    chosen = "cuda" if device != "cpu" and available else "cpu"
+    chosen = chosen_device(device)
     if isinstance(method, SvdParameters) and method.svd_driver and method.engine != "peft":
         raise MismatchError(
             "svd_driver chooses cuSOLVER's method in PEFT's merge; `engine: factored` has no use for it",

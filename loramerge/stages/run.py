@@ -18,6 +18,7 @@ from loramerge.report import poor_fidelity, report, summary
 from loramerge.rounding import by_output, coarse, formats_of
 from loramerge.sources import shown
 from loramerge.stages.combine import WeightedAdapter, combine
+from loramerge.stages.draw import check_preview
 from loramerge.stages.load import known, load, weighed
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
@@ -94,6 +95,7 @@ def run(  # noqa: PLR0913  each is an option of the command
         with replacing(place, lambda old: check(old=old)) as folder:
             resolved = resolve(recipe, lock, progress=progress)
             loaded = load(resolved, progress=progress)
+            check_preview(recipe, loaded)
             made_of = lock or lock_sources(recipe, known(resolved, loaded))
             licence = licence_for(recipe, licences_of(made_of), publishing=targets is None or bool(targets))
             loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
@@ -111,12 +113,12 @@ def run(  # noqa: PLR0913  each is an option of the command
             poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
             met = overlaps(weighed(loaded), progress=progress)
             warnings = (*loaded.notes, *combined.notes, *poor, *conflicts(met, recipe.merge))
-            facts = report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {"rounding": rounding}
-            write(folder, recipe, loaded, combined, facts, lock=made_of, progress=progress)
+            found = report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {"rounding": rounding}
+            facts = write(folder, recipe, loaded, combined, found, lock=made_of, progress=progress)
             if signer is not None:
                 signer.sign(folder, recipe.name)
         receipts = publish(place, recipe, targets=targets, force=force, progress=progress)
-    said = (*_left_out(recipe), *warnings)
+    said = (*_left_out(recipe), *facts["notes"])
     return Result(place, combined.adapter, summary(combined.fidelity), said, receipts, facts)
 
 

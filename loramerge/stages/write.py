@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import REPORT
@@ -18,15 +17,14 @@ from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import WEIGHTS, write_folder
 from loramerge.lock import text as lock_text
 from loramerge.page import write_page
-from loramerge.preview import render
 from loramerge.progress import Progress, Silent
-from loramerge.provenance import LOCK, PREVIEW, RECIPE, input_uri, provenance
+from loramerge.provenance import LOCK, RECIPE, input_uri, provenance
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
+from loramerge.stages.draw import as_drawn, draw
 from loramerge.stages.fuse import fuse
 from loramerge.statement import STATEMENT
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
     from loramerge.lock import Lock
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
@@ -42,7 +40,7 @@ def write(
     *,
     lock: Lock,
     progress: Progress | None = None,
-) -> None:
+) -> Mapping[str, Any]:
     """Write every output of the recipe, its preview, the recipe and its lock, the card, the report, the provenance.
 
     Args:
@@ -53,6 +51,9 @@ def write(
         report: Becomes report.json.
         lock: What the sources of the recipe were.
         progress: Told of every output.
+
+    Returns:
+        The report, with what there was to say of the pictures.
 
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
@@ -72,12 +73,14 @@ def write(
             digests = _write_inputs(output, loaded, labels, place)
         known |= {f"{output.folder}/{name}": digest for name, digest in digests.items()}
         progress.advance()
-    if recipe.preview is not None:
-        _draw(folder, recipe, loaded, merged, combined.device, progress)
+    notes = draw(folder, recipe, loaded, combined, progress)
+    report = {**report, "notes": [*report["notes"], *notes]}
     try:
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
         (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
-        card = model_card(recipe, report, licence=report["license"], trigger_phrases=labels.trigger_phrases)
+        card = model_card(
+            as_drawn(recipe, folder), report, licence=report["license"], trigger_phrases=labels.trigger_phrases
+        )
         (folder / CARD).write_text(card, encoding="utf-8")
         text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
@@ -87,6 +90,7 @@ def write(
         (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
     except OSError as error:
         raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
+    return report
 
 
 def _write_inputs(output: InputsOutput, loaded: Loaded, labels: Labels, place: Path) -> dict[str, str]:
@@ -99,19 +103,6 @@ def _write_inputs(output: InputsOutput, loaded: Loaded, labels: Labels, place: P
                 modules, component, loaded.base, output.dtype, place / folder, labels.origin(lora.name)
             )
     return digests
-
-
-def _draw(folder: Path, recipe: Recipe, loaded: Loaded, merged: Adapter, device: str, progress: Progress) -> None:
-    assert recipe.preview is not None  # noqa: S101  # for the type checker
-    _make(folder / PREVIEW)
-    fused = next((output for output in recipe.outputs if isinstance(output, PipelineOutput)), None)
-    with TemporaryDirectory(prefix="loramerge-") as temporary:
-        if fused is None:
-            output = PipelineOutput(kind="pipeline")
-            fuse(loaded.base_files, loaded.base, merged, output, Path(temporary))
-        source = folder / fused.folder if fused else Path(temporary)
-        base = loaded.base_files
-        render(base.folder, source, recipe.preview, folder / PREVIEW, device, progress, variant=base.variant)
 
 
 def _labels(recipe: Recipe, loaded: Loaded) -> Labels:

@@ -6,10 +6,12 @@ import tiny
 import torch
 import truth
 from canonical import adapter_of, base_of, deltas_of
+from drawn import far, recipe_of
 from pydantic import TypeAdapter
 
-from loramerge import WeightedAdapter, combine
+from loramerge import WeightedAdapter, combine, preview, read_recipe
 from loramerge.methods import Merge
+from loramerge.previews.shortage import MemoryShortageError
 
 pytestmark = [
     pytest.mark.gpu,
@@ -73,3 +75,44 @@ def test_the_factored_engine_gives_on_cuda_what_it_gives_on_the_cpu(combination_
     cpu, cuda = (combine(loras, base_of("sdxl"), method, device=device) for device in ("cpu", "cuda"))
     assert all(pair.down.device.type == "cpu" for _, _, pair in cuda.adapter)
     assert truth.relative_error(deltas_of(cuda.adapter), deltas_of(cpu.adapter)) <= 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_pictures_are_the_same_wherever_the_base_waits(tmp_path):
+    recipe = recipe_of(tmp_path, "sdxl")
+    full, offload, again, cpu = (
+        preview(
+            read_recipe(recipe, overrides=[f"preview.memory={memory}", "preview.batch_size=2"]),
+            out=tmp_path / f"{number}",
+            device=device,
+        )
+        for number, (memory, device) in enumerate(
+            [("full", "cuda"), ("offload", "cuda"), ("full", "cuda"), ("full", "cpu")]
+        )
+    )
+    for one, two, same, other in zip(full.pictures, offload.pictures, again.pictures, cpu.pictures, strict=True):
+        assert one.read_bytes() == two.read_bytes() == same.read_bytes()
+        assert far(one, other) < 64  # float16 there, float32 here
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_compiled_pictures_are_the_same_but_for_rounding(tmp_path):
+    recipe = recipe_of(tmp_path, preview={"seeds": [0]})
+    plain, compiled = (
+        preview(read_recipe(recipe, overrides=[f"preview.compile={value}"]), out=tmp_path / value, device="cuda")
+        for value in ("false", "true")
+    )
+    for one, other in zip(plain.pictures, compiled.pictures, strict=True):
+        assert far(one, other) <= 8
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_too_little_memory_on_the_gpu_is_named(tmp_path):
+    torch.cuda.set_per_process_memory_fraction(64 * 2**20 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        recipe = read_recipe(recipe_of(tmp_path, preview={"width": 8192, "height": 8192}))
+        with pytest.raises(MemoryShortageError, match="not enough memory on the CUDA device") as caught:
+            preview(recipe, out=tmp_path / "out", device="cuda")
+        assert "set preview.memory: offload" in caught.value.hint
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

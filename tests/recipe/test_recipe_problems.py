@@ -132,7 +132,7 @@ def lora(**changes) -> list[dict[str, object]]:
         ({"publish": [{"kind": "foldr", "path": "x"}]}, "publish.0.kind: found the text 'foldr'; expected "),
         ({"publish": [{"kind": "folder"}]}, "publish.0.path: missing; expected text that is not empty"),
         ({"preview": {"prompts": []}}, "preview.prompts: found an empty list; expected a list that is not empty"),
-        ({"preview": {"prompts": [""]}}, "preview.prompts.0: found empty text; expected text that is not empty"),
+        ({"preview": {"prompts": [""]}}, "preview.prompts.0: found empty text; expected text that is more than blanks"),
         (
             {"preview": {"prompts": ["x"], "steps": 0}},
             "preview.steps: found the number 0; expected a whole number from",

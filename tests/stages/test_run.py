@@ -268,8 +268,9 @@ def test_what_others_put_into_the_artifact_while_it_is_made_is_kept_without_forc
     before = {name: (out / name).read_bytes() for name in files_of(out)}
 
     def write(*arguments, **options):
-        write_artifact(*arguments, **options)
+        report = write_artifact(*arguments, **options)
         (out / "precious.txt").write_text("notes")
+        return report
 
     monkeypatch.setattr(run_stage, "write", write)
     if force:
@@ -310,7 +311,9 @@ def test_a_preview_is_drawn_with_and_without_a_pipeline_output(tmp_path):
     extra = f"preview: {{prompts: [a bowl], steps: 1, width: {tiny.SIZE}, height: {tiny.SIZE}}}\n"
     path = write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}", extra=extra)
     result = run(read_recipe(path), out=tmp_path / "out")
-    assert files_of(result.artifact / "preview") == ["01-base.png", "01-merged.png", "preview.png"]
+    assert files_of(result.artifact / "preview") == [
+        "01-base.png", "01-lora-l0.png", "01-merged.png", "preview.jpg", "preview.png",
+    ]  # fmt: skip
     assert (result.artifact / "preview" / "01-base.png").read_bytes() != (
         result.artifact / "preview" / "01-merged.png"
     ).read_bytes()

@@ -1,0 +1,176 @@
+"""What the pictures of a column are drawn by: the base, a LoRA alone, all of them stacked, the merge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramerge.adapter import Adapter, LowRank
+from loramerge.weighing import weighing
+
+if TYPE_CHECKING:
+    from loramerge.base import Base
+    from loramerge.recipe import Recipe
+    from loramerge.stages.load import Loaded, LoadedLora
+
+
+@dataclass(frozen=True)
+class Worn:
+    """A LoRA that a pipeline wears.
+
+    Attributes:
+        name: For messages.
+        adapter: It fits the base.
+        weight: As `set_adapters` takes it.
+    """
+
+    name: str
+    adapter: Adapter
+    weight: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A diffusers pipeline in a folder.
+
+    Attributes:
+        folder: Where it is.
+        variant: Of its weight files.
+    """
+
+    folder: Path
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of pictures.
+
+    Attributes:
+        name: As in the names of files.
+        label: What the sheet calls it.
+        source: The pipeline.
+        settings: What its pictures say of it, and of what it was made of.
+        worn: The LoRAs that the pipeline wears; asked for when there is something to draw.
+    """
+
+    name: str
+    label: str
+    source: Source
+    settings: Mapping[str, str]
+    worn: Callable[[], Sequence[Worn]] = tuple
+
+
+def columns_of(
+    recipe: Recipe, loaded: Loaded, merged: Callable[[], Adapter], *, fused: Path | None = None
+) -> tuple[Column, ...]:
+    """The base, each LoRA alone at its weight, stacked where there are several, and the merge.
+
+    Args:
+        recipe: Says how they are merged.
+        loaded: The base with its weights, and the LoRAs.
+        merged: Gives the merged LoRA when it is drawn.
+        fused: The pipeline output as it was written, which then draws the merge.
+    """
+    base = Source(loaded.base_files.folder, loaded.base_files.variant)
+    weights = {lora.name: lora.weight for lora in loaded.loras}
+    found = [Column("base", "base", base, {"model": "base", "inputs": _digest(loaded, ())})]
+    for lora in loaded.loras:
+        settings = {
+            "model": label_of(lora.name, lora.weight),
+            "loras": _json({lora.name: lora.weight}),
+            "inputs": _digest(loaded, [lora]),
+        }
+        found.append(
+            Column(f"lora-{lora.name}", settings["model"], base, settings, _wearing([lora], weights, loaded.base))
+        )
+    if len(loaded.loras) > 1:
+        settings = {"model": "stacked", "loras": _json(weights), "inputs": _digest(loaded, loaded.loras)}
+        found.append(Column("stacked", "stacked", base, settings, _wearing(loaded.loras, weights, loaded.base)))
+    found.append(merged_column(recipe, loaded, merged, fused=fused))
+    return tuple(found)
+
+
+def merged_column(
+    recipe: Recipe,
+    loaded: Loaded,
+    merged: Callable[[], Adapter],
+    *,
+    name: str = "merged",
+    label: str = "",
+    fused: Path | None = None,
+) -> Column:
+    """The merge: as the pipeline that was written, or as a LoRA at the scale at which one would be fused.
+
+    Args:
+        recipe: Says how the LoRAs are merged.
+        loaded: The base with its weights, and the LoRAs.
+        merged: Gives the merged LoRA when it is drawn.
+        name: As in the names of files.
+        label: What the sheet calls it; the combination type by default.
+        fused: The pipeline output as it was written.
+    """
+    label = label or f"merged ({recipe.merge.combination_type})"
+    output = next((each for each in recipe.outputs if each.kind == "pipeline"), None)
+    scale = output.lora_scale if output is not None and output.kind == "pipeline" else 1.0
+    settings = {
+        "model": label,
+        "loras": _json({lora.name: _plain(lora.weight) for lora in recipe.loras}),
+        "merge": _json(recipe.merge.model_dump(mode="json")),
+        "lora_scale": f"{scale:g}",
+        "inputs": _digest(loaded, loaded.loras),
+    }
+    if fused is not None:
+        dtype = (output.dtype if output is not None else None) or "as in the base"
+        return Column(name, label, Source(fused), {**settings, "pipeline": f"fused, {dtype}"})
+    base = Source(loaded.base_files.folder, loaded.base_files.variant)
+    return Column(name, label, base, settings, lambda: (Worn(name, merged(), scale),))
+
+
+def label_of(name: str, weight: float | Mapping[str, Any]) -> str:
+    """`ink × 0.7`."""
+    return f"{name} × {weight:g}" if isinstance(weight, int | float) else f"{name}, weights by block"
+
+
+def _wearing(
+    loras: Sequence[LoadedLora], weights: Mapping[str, float | Mapping[str, Any]], base: Base
+) -> Callable[[], Sequence[Worn]]:
+    return lambda: tuple(_worn(lora.name, lora.adapter, weights[lora.name], base) for lora in loras)
+
+
+def _worn(name: str, adapter: Adapter, weight: float | Mapping[str, Any], base: Base) -> Worn:
+    """Weights by block go into the LoRA itself, module by module as in the merge.
+
+    `set_adapters` takes them too and means the same, but fails on modules outside of all blocks, such as conv_in
+    (diffusers 0.42, utils/peft_utils.py: `parts[3]`).
+    """
+    if not isinstance(weight, Mapping):
+        return Worn(name, adapter, weight)
+    weigh = weighing(name, weight, base)
+    weighed = {
+        component: {
+            module: LowRank(pair.down, pair.up, pair.scale * weigh(component, module))
+            for module, pair in modules.items()
+        }
+        for component, modules in adapter.components.items()
+    }
+    return Worn(name, Adapter(weighed), 1.0)
+
+
+def _digest(loaded: Loaded, loras: Sequence[LoadedLora]) -> str:
+    """SHA-256 over the digests of the files that have a part in a column."""
+    files = {"": loaded.base_inputs} | {lora.name: lora.files for lora in loras}
+    listed = [(whose, file.name, file.sha256) for whose, each in files.items() for file in each]
+    return hashlib.sha256(_json(listed).encode()).hexdigest()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _plain(weight: Any) -> Any:
+    return weight if isinstance(weight, int | float) else weight.model_dump(mode="json", exclude_unset=True)

@@ -1,0 +1,185 @@
+"""The door to diffusers' pipelines: load one, dress it in LoRAs, draw."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from loramerge.adapter import Adapter
+from loramerge.errors import SourceError
+from loramerge.formats import DiffusersOutput, Labels
+from loramerge.words import counted, some
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from loramerge.base import Base
+    from loramerge.previews.columns import Source, Worn
+    from loramerge.previews.shots import Shot
+    from loramerge.recipe import Preview
+
+_ROOM = 1.5
+"""How much free memory a pipeline wants on the GPU, in sizes of its weights: activations and the VAE's float32."""
+
+
+_TEXT_MODULES = (".q_proj", ".k_proj", ".v_proj", ".out_proj", ".fc1", ".fc2")
+"""All that `load_lora_weights` takes in a text encoder."""
+
+
+class Painter:
+    """A pipeline that draws. float32 on the CPU, float16 on CUDA.
+
+    Args:
+        source: The pipeline.
+        preview: How to draw.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        SourceError: The folder can't be loaded as a pipeline.
+    """
+
+    def __init__(self, source: Source, preview: Preview, device: str) -> None:
+        self._preview = preview
+        self._is_dressed = False
+        self._pipeline = _loaded(source, device)
+        _save_memory(self._pipeline, preview, device)
+        if preview.compile:
+            _compile(self._pipeline)
+
+    def wear(self, worn: Sequence[Worn], base: Base) -> tuple[str, ...]:
+        """Put LoRAs on, by `load_lora_weights` and `set_adapters`, and take off whatever was worn before.
+
+        Each is written as a file in diffusers' format first, so that diffusers reads it as it reads any other.
+
+        Returns:
+            What diffusers leaves out, in words.
+        """
+        import torch
+
+        if self._is_dressed:
+            self._pipeline.unload_lora_weights()
+        taken = [_taken(lora.adapter) for lora in worn]
+        names = {f"lora_{number}": adapter for number, adapter in enumerate(taken) if len(adapter)}
+        for name, adapter in names.items():
+            with TemporaryDirectory(prefix="loramerge-") as folder:
+                DiffusersOutput(kind="adapter", format="diffusers").write(adapter, base, Labels(name), Path(folder))
+                file = next(Path(folder).iterdir())
+                self._pipeline.load_lora_weights(folder, weight_name=file.name, adapter_name=name)
+        if names:
+            weights = [lora.weight for lora, adapter in zip(worn, taken, strict=True) if len(adapter)]
+            self._pipeline.set_adapters(list(names), weights)
+        self._is_dressed = bool(names)
+        if self._preview.compile:
+            torch.compiler.reset()  # what was compiled is for other LoRAs, and Dynamo keeps no more than a few
+        return tuple(note for number, lora in enumerate(worn) for note in self._left_out(f"lora_{number}", lora, base))
+
+    def draw(self, shots: Sequence[Shot], size: tuple[int, int]) -> Sequence[Image.Image]:
+        """Pictures of several rows at once, each from a generator of its own.
+
+        Args:
+            shots: The rows.
+            size: Width and height in pixels.
+        """
+        import torch
+
+        # An empty negative prompt is not None: SDXL would encode it instead of taking zeros.
+        negative = [self._preview.negative_prompt] * len(shots) if self._preview.negative_prompt else None
+        drawn: Sequence[Image.Image] = self._pipeline(
+            prompt=[shot.prompt for shot in shots],
+            negative_prompt=negative,
+            num_inference_steps=self._preview.steps,
+            guidance_scale=self._preview.guidance_scale,
+            width=size[0],
+            height=size[1],
+            # The noise is drawn on the CPU, where a seed means the same on every machine.
+            generator=[torch.Generator("cpu").manual_seed(shot.seed) for shot in shots],
+        ).images
+        return drawn
+
+    def close(self) -> None:
+        """Give the memory back."""
+        import torch
+
+        del self._pipeline
+        gc.collect()  # a pipeline holds references to itself; the next one needs its memory
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _left_out(self, name: str, lora: Worn, base: Base) -> list[str]:
+        """What the pipeline does not wear: diffusers says so in its log at best."""
+        missing = [
+            f"{component}.{module}"
+            for component, module, _ in lora.adapter
+            if name not in self._names_at(component, base.components[component].live[module])
+        ]
+        if not missing:
+            return []
+        modules = counted(len(missing), "module")
+        return [f"pictures of {lora.name} lack {modules} that diffusers' loader does not take: {some(missing)}"]
+
+    def _names_at(self, component: str, module: str) -> Any:
+        """The adapters that a module has."""
+        return getattr(getattr(self._pipeline, component).get_submodule(module), "lora_A", ())
+
+
+def _taken(adapter: Adapter) -> Adapter:
+    """The LoRA without what makes diffusers' loader fail (0.42, loaders/lora_base.py: text encoders)."""
+    return Adapter(
+        {
+            component: {
+                name: pair for name, pair in modules.items() if component == "unet" or name.endswith(_TEXT_MODULES)
+            }
+            for component, modules in adapter.components.items()
+        }
+    )
+
+
+def _loaded(source: Source, device: str) -> Any:
+    import torch
+    from diffusers import AutoPipelineForText2Image
+
+    # Stable Diffusion 1 names a safety checker that few folders hold; it has no say in what a LoRA does.
+    absent = {} if (source.folder / "safety_checker").is_dir() else {"safety_checker": None}
+    try:
+        pipeline = AutoPipelineForText2Image.from_pretrained(
+            source.folder,
+            torch_dtype=torch.float32 if device == "cpu" else torch.float16,
+            variant=source.variant,
+            use_safetensors=True,
+            local_files_only=True,
+            **absent,
+        )
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{source.folder} can't be loaded as a pipeline: {error}") from None
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _save_memory(pipeline: Any, preview: Preview, device: str) -> None:
+    pipeline.vae.enable_slicing()  # one picture at a time: the largest peak of a batch, and next to no time
+    if preview.memory == "tiled":
+        pipeline.vae.enable_tiling()
+    if device == "cuda" and (preview.memory in ("offload", "tiled") or (preview.memory == "auto" and _tight(pipeline))):
+        pipeline.enable_model_cpu_offload()
+    else:
+        pipeline.to(device)
+
+
+def _tight(pipeline: Any) -> bool:
+    """Whether a pipeline's weights, and room to draw, are more than the free memory of the GPU."""
+    import torch
+
+    models = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    weights = sum(each.nbytes for model in models for each in model.parameters())
+    return bool(torch.cuda.mem_get_info()[0] < _ROOM * weights)
+
+
+def _compile(pipeline: Any) -> None:
+    import torch
+
+    for part in (pipeline.unet, pipeline.vae):
+        part.to(memory_format=torch.channels_last)
+    pipeline.unet.compile()

@@ -1,0 +1,108 @@
+"""Pictures of an artifact: the merge is drawn by what was written, and too little memory costs pictures alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import tiny
+from command_line import ROOT
+from drawn import far, recipe_of, text
+
+from loramerge import read_recipe, run, verify
+from loramerge.errors import MismatchError
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SCARCE = """
+import re, resource, sys
+from pathlib import Path
+import diffusers, transformers, peft, torch
+from loramerge.cli.commands import commands
+from loramerge.previews import painter
+loaded = painter._loaded
+def limited(*arguments):  # once everything is in memory, there is room for little more
+    pipeline = loaded(*arguments)
+    used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), -1))
+    return pipeline
+painter._loaded = limited
+commands.main([*sys.argv[1:], "--device", "cpu"])
+"""
+
+
+def scarce(folder, *arguments):
+    """The command line in a process that gets no more than 300 MiB of address space to draw in."""
+    return subprocess.run(
+        [sys.executable, "-c", SCARCE, *map(str, arguments)],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    outputs = [{"kind": "pipeline", "dtype": "float16", "lora_scale": 0.5}, {"kind": "adapter", "format": "peft"}]
+    path = recipe_of(folder, outputs=outputs)
+    return path, run(read_recipe(path), out=folder / "out").artifact
+
+
+def test_the_merge_is_drawn_by_the_pipeline_that_was_written(artifact, tmp_path):
+    from diffusers import StableDiffusionPipeline
+    from torch import Generator, float32
+
+    place = artifact[1] / "preview"
+    pipeline = StableDiffusionPipeline.from_pretrained(artifact[1] / "pipeline").to(float32)
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 2, "guidance_scale": 2.0, "generator": Generator().manual_seed(0)}
+    pipeline("a bowl", **options).images[0].save(tmp_path / "x.png")
+    assert far(tmp_path / "x.png", place / "01-merged.png") <= 1
+    said = text(place / "01-merged.png")
+    assert (said["pipeline"], said["lora_scale"]) == ("fused, float16", "0.5")
+    assert far(place / "01-stacked.png", place / "01-merged.png") > 5
+
+
+def test_what_was_drawn_is_verified_and_comes_out_the_same_again(artifact):
+    recipe, place = artifact
+    names = {name for name in verify(place).provenance.files if name.startswith("preview/")}
+    assert len(names) == 2 * 5 + 2
+    rebuilt = verify(place, rebuild=True, recipe=recipe).rebuilt
+    assert names <= set(rebuilt.identical)
+
+
+def test_a_preview_that_can_not_be_drawn_is_refused_before_the_merge(tmp_path, monkeypatch):
+    monkeypatch.setattr("loramerge.stages.run.combine", lambda *_, **__: pytest.fail("it was merged"))
+    recipe = read_recipe(recipe_of(tmp_path, preview={"prompts": ["bear " * 30]}))
+    with pytest.raises(MismatchError, match="has 122 tokens"):
+        run(recipe, out=tmp_path / "out")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited in Linux's way")
+def test_too_little_memory_for_pictures_leaves_the_artifact(tmp_path):
+    path = recipe_of(tmp_path, outputs=[{"kind": "pipeline"}], preview={"width": 8192, "height": 8192})
+    done = scarce(tmp_path, "run", path, "--set", "preview.batch_size=2")
+    assert done.returncode == 0, done.stderr
+    assert "warning: small: there are no pictures: preview: there is not enough memory" in done.stderr
+    assert "for pictures of 8192×8192 pixels, 2 at once, with preview.memory: auto" in done.stderr
+    assert "lower preview.batch_size from 2, or set preview.memory: tiled, or lower preview.width" in done.stderr
+    artifact = tmp_path / "dist/small"
+    assert not (artifact / "preview").exists()
+    assert "preview/" not in (artifact / "README.md").read_text()
+    assert any("there are no pictures" in note for note in json.loads((artifact / "report.json").read_text())["notes"])
+    verify(str(artifact))
+    assert json.loads((artifact / "pipeline/unet/config.json").read_text())["sample_size"] == tiny.SIZE // 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited in Linux's way")
+def test_too_little_memory_for_a_preview_says_what_to_lower(tmp_path):
+    done = scarce(tmp_path, "preview", recipe_of(tmp_path, preview={"width": 8192, "height": 8192}))
+    assert done.returncode == 1
+    assert "error: preview: there is not enough memory for pictures of 8192×8192 pixels" in done.stderr
+    assert "hint: set preview.memory: tiled, or lower preview.width and preview.height" in done.stderr
+    assert "no picture was finished" in done.stderr
