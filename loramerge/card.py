@@ -94,7 +94,8 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
             "0.5 unrelated, 1 all of it."
         )
         yield _table(("LoRAs", "cosine", "subspaces", "sign conflict"), map(_overlap, pairs))
-    yield f"[{PAGE}]({PAGE}) shows all of this by block, in one file: download it and open it."
+    if recipe.report == "full":
+        yield f"[{PAGE}]({PAGE}) shows all of this by block, in one file: download it and open it."
     yield from (f"> {note}" for note in report["notes"])
     yield "## How to load it"
     for snippet in snippets(recipe, report):

@@ -29,6 +29,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         result: What came of it.
         seconds: How long it took.
     """
+    page = result.artifact / PAGE
     preview, signature = result.artifact / "preview" / SHEET, result.artifact / SIGNATURE
     return {
         "recipe": path,
@@ -36,7 +37,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         "status": "built",
         "artifact": str(result.artifact),
         "report": str(result.artifact / REPORT),
-        "page": str(result.artifact / PAGE),
+        "page": str(page) if page.exists() else None,
         "preview": str(preview) if preview.exists() else None,
         "signature": str(signature) if signature.exists() else None,
         "outputs": {output.folder: _files_in(result, output.folder) for output in recipe.outputs},
@@ -57,7 +58,7 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
     ]
     for name, output in facts["outputs"].items():
         rows.append((f"  {name}", f"{console.counted(output['files'], 'file')}, {console.size(output['size'])}"))
-    rows.append(("report", near(Path(facts["page"]))))
+    rows.append(("report", near(Path(facts["page"] or facts["report"]))))
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))
     if facts["signature"]:

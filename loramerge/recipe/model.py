@@ -108,6 +108,11 @@ class Recipe(StrictModel):
     outputs: Listed[Output] = Field(min_length=1, description="What the artifact holds, beside its papers.")
     publish: Listed[Target] = Field((), description="Where the artifact goes.")
     preview: Preview | None = Field(None, description="Pictures for the model card.")
+    report: Literal["full", "brief"] = Field(
+        "full",
+        description="full: report.json with how the LoRAs overlap, and report.html; brief: report.json alone, without "
+        "that, which saves seconds.",
+    )
 
     _reading: _Reading = PrivateAttr(default_factory=_Reading)
 

@@ -111,7 +111,7 @@ def run(  # noqa: PLR0913  each is an option of the command
             )
             rounding = by_output(recipe, combined.rounding)
             poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
-            met = overlaps(weighed(loaded), progress=progress)
+            met = overlaps(weighed(loaded), progress=progress) if recipe.report == "full" else ()
             warnings = (*loaded.notes, *combined.notes, *poor, *conflicts(met, recipe.merge))
             found = report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {"rounding": rounding}
             facts = write(folder, recipe, loaded, combined, found, lock=made_of, progress=progress)

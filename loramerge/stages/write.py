@@ -84,7 +84,8 @@ def write(
         (folder / CARD).write_text(card, encoding="utf-8")
         text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
-        write_page(folder, recipe, report)
+        if recipe.report == "full":
+            write_page(folder, recipe, report)
         files = {name: known.get(name) or sha256_of(path) for name, path in files_of(folder).items()}
         statement = provenance(recipe, loaded, lock, files, device=combined.device, reference=combined.reference)
         (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")

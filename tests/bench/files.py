@@ -1,11 +1,12 @@
 """From files to file: a whole `run` with `engine: factored` against the same by hand with PEFT; peak memory.
 
-Each side is a process of its own, reads the same PEFT folders, and has its file on the disk in the end. Ours is a whole
-`run`: listing, reading, hashing, checking, merging, measuring the fidelity, writing a file of diffusers' form, report
-and provenance. PEFT's side makes a PeftModel on the architecture (one zero for all its weights, so that a base costs it
-nothing), loads the LoRAs, calls `add_weighted_adapter` and saves a PEFT folder. Imports are not counted: ours has run
-a tiny recipe before. Where PEFT decomposes, its merge is sampled as in merging.py, and what it reads and writes is
-measured. Peak memory is that of the process above what it had after `import torch`, other imports included.
+Each side is a process of its own, reads the same PEFT folders, and has its file on the disk in the end. Ours is a
+whole `run`: listing, reading, hashing, checking, merging, measuring the fidelity, writing a file of diffusers' form,
+report.json and provenance; for one type also with `report: full`, which compares the LoRAs and draws report.html.
+PEFT's side makes a PeftModel on the architecture (one zero for all its weights, so that a base costs it nothing),
+loads the LoRAs, calls `add_weighted_adapter` and saves a PEFT folder. Imports are not counted: ours has run a tiny
+recipe before. Where PEFT decomposes, its merge is sampled as in merging.py, and what it reads and writes is measured.
+Peak memory is that of the process above what it had after `import torch`, other imports included.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def _rows(plan: Plan, model: str, rank: int, count: int, types: Sequence[str]) -
         (made,) = told_by("files.py", {**shared, "step": "make", "model": model, "rank": rank, "loras": count})
         for name in types:
             settings = {**shared, "model": model, "loras": count, "combination_type": name}
-            sides = {side: partial(asked, "files.py", {**settings, "step": side}) for side in ("PEFT", "loramerge")}
+            names = ("PEFT", "loramerge", "full report") if name == GROWTH else ("PEFT", "loramerge")
+            sides = {side: partial(asked, "files.py", {**settings, "step": side}) for side in names}
             found = in_turn(1 if decomposes(name) else min(plan.runs, 2), sides)
             yield {
                 "part": "files",
@@ -75,7 +77,7 @@ def _rows(plan: Plan, model: str, rank: int, count: int, types: Sequence[str]) -
 def answer(step: str, folder: str, **settings: Any) -> Iterator[Figures]:
     """What one process says: of the inputs it made, or of the side it measured."""
     warnings.simplefilter("ignore")
-    steps = {"make": make, "PEFT": theirs, "loramerge": ours}
+    steps = {"make": make, "PEFT": theirs, "loramerge": ours, "full report": partial(ours, report="full")}
     yield steps[step](Path(folder), **settings)
 
 
@@ -99,24 +101,27 @@ def _write_inputs(folder: Path, model: str, rank: int, loras: int) -> int:
     return len(layers)
 
 
-def ours(folder: Path, loras: int, combination_type: str, device: str, threads: int, **_: Any) -> Figures:
+def ours(
+    folder: Path, loras: int, combination_type: str, device: str, threads: int, report: str = "brief", **_: Any
+) -> Figures:
     """A whole `run`."""
     from loramerge import read_recipe, run
 
     idle = idle_torch()
     limit(threads)
     for name in ("first", "real"):
-        recipe = read_recipe(_write_recipe(folder / name, loras, combination_type))
+        recipe = read_recipe(_write_recipe(folder / name, loras, combination_type, report))
         with stopwatch(device) as figures:
             run(recipe, out=folder / name / "ours", force=True, device=device)
     return {**figures, **_memory(idle)}
 
 
-def _write_recipe(folder: Path, loras: int, combination_type: str) -> Path:
+def _write_recipe(folder: Path, loras: int, combination_type: str, report: str) -> Path:
     recipe = {
         "version": 1,
         "name": "bench",
         "license": "mit",
+        "report": report,
         "base": {"source": "base"},
         "loras": [
             {"name": f"lora{number}", "source": f"lora{number}", "weight": WEIGHTS[number]} for number in range(loras)
