@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loramerge.methods import Method
 
 MOST_VALUES = 15_000_000  # of all LoRAs together: 60 MB
+MOST_EVER = 10**12
 HEADLINE = ("sdxl", 32, 2)  # merged whole
 
 
@@ -43,7 +44,7 @@ def rows(plan: Plan) -> Iterator[Figures]:
                     "loras": count,
                     "types": plan.types,
                     "runs": plan.runs if whole else min(plan.runs, 2),
-                    "most": 10**12 if whole else MOST_VALUES,
+                    "most": MOST_EVER if whole else MOST_VALUES,
                     "device": plan.device,
                     "threads": plan.threads,
                     "profile": plan.profile,
@@ -75,7 +76,7 @@ def measured(  # noqa: PLR0917  as `rows` says them, by name
         pefts.merge(pairs, first, name, device)  # loads what is loaded late
         ours.merge(first, name)
         sides = {"PEFT": partial(_theirs, pairs, sample, name, device), "loramerge": partial(ours.whole, sample, name)}
-        found = in_turn(min(runs, 2) if decomposes(name) else runs, sides)
+        found = in_turn(1 if decomposes(name) and most < MOST_EVER else runs, sides)
         if profile:
             with profiled(f"{name}, {model}, {loras} LoRAs of rank {rank}"):
                 Ours(ours.base, pairs, device, 1).whole(sample, name)
