@@ -6,7 +6,9 @@ For each pair of LoRAs the base, each LoRA alone, both stacked (diffusers' `set_
 prompt from the same noise, with weights of 1. `recipes/quickstart/train/concepts.py` measures each picture. A cell says
 in how many of the pictures the first concept, the second and both are to be seen, then the mean score of each. `cat`
 must draw what the stacked LoRAs draw; the largest difference of a pixel is printed, and a large one is an error.
-Merges are made by `combine` with `engine: factored`; their time is that of `combine`, the median over the pairs.
+The types that combine factors take equal ranks alone: for them the smaller LoRA is filled up with zeros, which leaves
+its delta as it is. The `*_svd` types cut to the larger of both ranks, their default. Merges are made by
+`combine` with `engine: factored`; their time is that of `combine`, the median over the pairs.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import torch
 from diffusers import DiffusionPipeline
 from pydantic import TypeAdapter
 
-from loramerge import WeightedAdapter, combine, load_adapter, load_base
+from loramerge import Adapter, LowRank, WeightedAdapter, combine, load_adapter, load_base
 from loramerge.formats.diffusers import DiffusersOutput
 from loramerge.formats.output import Labels
 from loramerge.methods import Merge
@@ -143,8 +145,12 @@ def draw(paint: Painter, folder: Path):
         for name, parameters in TYPES.items():
             settings = {"combination_type": name, "engine": "factored", **parameters}
             method = TypeAdapter(Merge).validate_python(settings)
+            parts = {each: adapters[each] for each in pair}
+            if method.factor_wise:
+                rank = max(rank_of(part) for part in parts.values())
+                parts = {each: filled_up(part, rank) for each, part in parts.items()}
             start = time.perf_counter()
-            merged = combine([WeightedAdapter(each, adapters[each]) for each in pair], base, method, device="cpu")
+            merged = combine([WeightedAdapter(*part) for part in parts.items()], base, method, device="cpu")
             seconds[name].append(time.perf_counter() - start)
             DiffusersOutput(kind="adapter", format="diffusers").write(merged.adapter, base, Labels(name), folder)
             pictures[f"`{name}`"] = paint(prompt, folder / "pytorch_lora_weights.safetensors")
@@ -154,6 +160,27 @@ def draw(paint: Painter, folder: Path):
         }
         print(f"{' + '.join(pair)}: done", file=sys.stderr, flush=True)
     return columns, seconds, differences
+
+
+def rank_of(adapter: Adapter) -> int:
+    return max(pair.rank for modules in adapter.components.values() for pair in modules.values())
+
+
+def filled_up(adapter: Adapter, rank: int) -> Adapter:
+    """The same deltas, every pair with this rank."""
+
+    def filled(pair: LowRank) -> LowRank:
+        down = pair.down.new_zeros(rank, *pair.down.shape[1:])
+        up = pair.up.new_zeros(pair.up.shape[0], rank, *pair.up.shape[2:])
+        down[: pair.rank], up[:, : pair.rank] = pair.down, pair.up
+        return LowRank(down, up, pair.scale)
+
+    return Adapter(
+        {
+            component: {name: filled(pair) for name, pair in modules.items()}
+            for component, modules in adapter.components.items()
+        }
+    )
 
 
 def table(columns, seconds, seeds: int) -> str:

@@ -18,9 +18,8 @@ from loramerge.upstream import quiet
 SEEDS = 4
 PROMPTS = {
     "ink": "a big green circle in ink",
-    "glow": "a red square at night",
+    "glow": "a big blue circle at night",
     "star": "a big blue star",
-    "paper": "a purple triangle on paper",
 }
 
 

@@ -17,6 +17,9 @@ class Stage:
     rate: float  # of AdamW, which rises to it and falls to nothing
     scenes: int  # so many are drawn, once
     seed: int
+    # How times of the noise are drawn: evenly to the power of this. Below 1 there is more noise: there alone must the
+    # caption decide, for later on the picture itself tells a dark ground from a bright one.
+    lean: float = 1.0
     cosine: bool = False  # the rate falls from the first step to the last, not in the last 40 % alone
 
     def rate_at(self, step: int) -> float:
@@ -61,7 +64,7 @@ class Settings:
     unet_layers: int = 1  # resnets in each block down; one more in each block up
     seed: int = 0
     vae: Stage = Stage(steps=2200, batch=16, rate=3e-3, scenes=4096, seed=1, cosine=True)
-    unet: Stage = Stage(steps=3000, batch=32, rate=1e-3, scenes=6144, seed=2)
+    unet: Stage = Stage(steps=2400, batch=32, rate=1e-3, scenes=6144, seed=2)
     loras: tuple[Lora, ...] = field(
         default=(
             Lora(
@@ -71,7 +74,7 @@ class Settings:
                 alpha=2.0,
                 layers=(*ATTENTION, *CONVOLUTIONS),
                 text_layers=("q_proj", "k_proj", "v_proj", "out_proj"),
-                training=Stage(steps=1000, batch=32, rate=1e-3, scenes=2048, seed=3),
+                training=Stage(steps=1300, batch=16, rate=3e-3, scenes=2048, seed=3, lean=0.7),
                 styles=("ink",),
             ),
             Lora(
@@ -79,9 +82,9 @@ class Settings:
                 format="diffusers",
                 rank=8,
                 alpha=8.0,
-                layers=(*FEED_FORWARD, "conv1", "to_v"),
+                layers=(*ATTENTION, *FEED_FORWARD, *CONVOLUTIONS, "conv_shortcut", "time_emb_proj"),
                 text_layers=(),
-                training=Stage(steps=1000, batch=32, rate=1e-3, scenes=2048, seed=4),
+                training=Stage(steps=1300, batch=16, rate=3e-3, scenes=2048, seed=4, lean=0.4),
                 styles=("glow",),
             ),
             Lora(
@@ -89,19 +92,19 @@ class Settings:
                 format="diffusers",
                 rank=16,
                 alpha=8.0,
-                layers=(*ATTENTION, *FEED_FORWARD),
+                layers=(*ATTENTION, *FEED_FORWARD, *CONVOLUTIONS),
                 text_layers=(),
-                training=Stage(steps=1000, batch=32, rate=1e-3, scenes=2048, seed=5),
+                training=Stage(steps=1000, batch=16, rate=2e-3, scenes=2048, seed=5),
                 shapes=(SUBJECT,),
             ),
             Lora(
                 name="paper",
                 format="kohya",
-                rank=2,
-                alpha=2.0,
-                layers=ATTENTION,
+                rank=6,
+                alpha=6.0,
+                layers=(*ATTENTION, *FEED_FORWARD, *CONVOLUTIONS, "time_emb_proj"),
                 text_layers=(),
-                training=Stage(steps=1000, batch=32, rate=1e-3, scenes=2048, seed=6),
+                training=Stage(steps=1000, batch=16, rate=3e-3, scenes=2048, seed=6, lean=0.4),
                 styles=("paper",),
             ),
         )

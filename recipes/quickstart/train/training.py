@@ -137,7 +137,8 @@ def denoise(
 
     def loss() -> tuple[Tensor, Tensor]:
         chosen = torch.randint(0, len(data.captions), (stage.batch,)).to(device)
-        times = torch.randint(0, 1000, (stage.batch,)).to(device)
+        times = torch.randint(0, 1000, (stage.batch,))
+        times = (999 * (times / 999) ** stage.lean).round().long().to(device)
         clean, noise = data.latents[chosen], torch.randn((stage.batch, *data.latents.shape[1:])).to(device)
         said = (torch.rand(stage.batch) >= _NO_CAPTION).to(device)
         text, pooled = read(pipeline, [each[chosen] for each in tokens])
