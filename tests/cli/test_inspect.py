@@ -69,11 +69,11 @@ def test_the_summary(models):
     said = " ".join(result.stdout.split())
     for expected in (
         "format kohya",
-        "file ink.safetensors, 73.6 kB, 312 × F16",
-        "modules 104: text_encoder 8, text_encoder_2 8, unet 88",
-        "rank 4 alpha 2 scale 0.5 norm 47",
-        "unet.down_blocks.1 16 4 19",
-        "trigger phrase ink drawing",
+        "file ink.safetensors, 270.4 kB, 282 × F16",
+        "modules 94: text_encoder 8, text_encoder_2 8, unet 78",
+        "rank 4 alpha 2 scale 0.5 norm ",
+        "unet.down_blocks.1 10 4 ",
+        "trigger phrase in ink",
         "ss_network_dim 4",
         "others modelspec.sai_model_spec, modelspec.trigger_phrase",
     ):
@@ -83,17 +83,17 @@ def test_the_summary(models):
 
 def test_every_module(models):
     result = invoke("inspect", models.ink, "-v")
-    assert sum(line.startswith("  unet.") and "×" in line for line in result.stdout.splitlines()) == 88
+    assert sum(line.startswith("  unet.") and "×" in line for line in result.stdout.splitlines()) == 78
 
 
 def test_as_json(models, parsed):
     ink, glow = parsed(invoke("inspect", models.ink, models.glow, "--json"))
     assert (ink["format"], glow["format"]) == ("kohya", "diffusers")
-    assert ink["ranks"] == {"4": 104}
-    assert ink["files"][0]["dtypes"] == {"F16": 312}
-    assert ink["components"]["unet"]["modules"] == 88
-    assert len(ink["modules"]) == 104
-    assert ink["metadata"]["modelspec.trigger_phrase"] == "ink drawing"
+    assert ink["ranks"] == {"4": 94}
+    assert ink["files"][0]["dtypes"] == {"F16": 282}
+    assert ink["components"]["unet"]["modules"] == 78
+    assert len(ink["modules"]) == 94
+    assert ink["metadata"]["modelspec.trigger_phrase"] == "in ink"
 
 
 def test_a_base_tells_the_family(models):

@@ -24,7 +24,7 @@ def test_the_quickstarts_summary(quickstart):
     assert name == "quickstart"
     said = dict(row.strip().split("  ", 1) for row in rows if "  " in row.strip())
     said = {key: value.strip() for key, value in said.items()}
-    assert said["merged"] == "ink × 0.7 (rank 4; kohya), glow × 0.8 (rank 8; diffusers)"
+    assert said["merged"] == "ink × 1 (rank 4; kohya), star × 1 (rank 16; diffusers)"
     assert said["type"] == "cat"
     assert said["fidelity"].count("(exact)") == 3
     assert said["artifact"] == "dist/quickstart"
