@@ -157,14 +157,14 @@ def test_a_repository_on_the_hub(hub, models, parsed):
 
 
 def test_several_are_compared(models, parsed):
-    result = invoke("inspect", models.ink, models.glow)
+    result = invoke("inspect", models.ink, models.glow, "--base", models.base)
     assert result.exit_code == ExitCode.DONE
     assert result.stderr == ""
     said = " ".join(result.stdout.split())
     assert "overlap of ink and glow" in said
     assert "modules in both" in said
     assert "unet.up_blocks.1" in said.partition("overlap of")[2]
-    ink, glow = parsed(invoke("inspect", models.ink, models.glow, "--json"))
+    ink, glow = parsed(invoke("inspect", models.ink, models.glow, "--base", models.base, "--json"))
     (entry,), (mirrored,) = ink["overlap"], glow["overlap"]
     assert (entry["with"], mirrored["with"]) == (str(models.glow), str(models.ink))
     assert entry["cosine"] == mirrored["cosine"]

@@ -20,6 +20,7 @@ PROMPTS = {
     "ink": "a big green circle in ink",
     "glow": "a big blue circle at night",
     "star": "a big blue star",
+    "paper": "a purple triangle on paper",
 }
 
 
