@@ -18,6 +18,11 @@ def test_the_recipe_is_valid(tmp_path):
     assert parse(text, origin="README.md", folder=tmp_path).name == "ikea-feng"
 
 
+def test_the_concept_table_is_the_one_that_was_measured():
+    shown = README.partition("<!-- concepts -->\n")[2].partition("\n<!-- /concepts -->")[0]
+    assert shown == (ROOT / ".github" / "tables" / "concepts.md").read_text(encoding="utf-8").strip()
+
+
 def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     (code,) = blocks("python")
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
