@@ -33,7 +33,7 @@ bench: $(STAMP)  ## measure against PEFT and diffusers, and write the README's f
 	$(BIN)/python tests/bench/run.py --write tests/bench/figures.json
 
 pictures: quickstart  ## make the README's pictures again
-	cp dist/quickstart/preview/preview.png .github/pictures/quickstart.png
+	$(BIN)/python tests/pictures.py
 
 clean:  ## remove the environment and what was built
 	rm -rf .venv dist build *.egg-info
