@@ -115,7 +115,7 @@ def _setting(row: Row) -> str:
 
 
 def _both(row: Row) -> list[str]:
-    return [*(_said(row, side) for side in row["sides"]), f"**{_spread(row['ratios'][0], row)}**"]
+    return [*(_said(row, side) for side in ("PEFT", "loramerge")), f"**{_spread(row['ratios'][0], row)}**"]
 
 
 def _merging(rows: Sequence[Row]) -> Iterator[str]:
