@@ -134,7 +134,7 @@ def _products(pairs: Sequence[LowRank], factors: Sequence[float]) -> tuple[Tenso
 
 
 def _gram(rows: Tensor) -> Tensor:
-    """Rows · rowsᵀ, of which the half above the diagonal is taken from the half below."""
+    """The Gram matrix `rows @ rowsᵀ`, of which the half above the diagonal is taken from the half below."""
     import torch
 
     count = len(rows)

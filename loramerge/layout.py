@@ -11,8 +11,16 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.errors import SourceError
+
+if TYPE_CHECKING:
+    import torch
 
 ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""How a header spells the number formats that a recipe can ask for."""
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
 
@@ -76,3 +84,30 @@ def header(tensors: Iterable[tuple[str, str, tuple[int, ...], int]], metadata: M
     encoded = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     encoded += b" " * (-len(encoded) % _ALIGNMENT)
     return _LENGTH.pack(len(encoded)) + encoded
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Torch's number format for one that a header names.
+
+    Raises:
+        SourceError: Torch has none, or loramerge never meets it.
+    """
+    import torch
+
+    known = {
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+        "F8_E4M3": torch.float8_e4m3fn,
+        "F8_E5M2": torch.float8_e5m2,
+        "I64": torch.int64,
+        "I32": torch.int32,
+        "I16": torch.int16,
+        "I8": torch.int8,
+        "U8": torch.uint8,
+        "BOOL": torch.bool,
+    }
+    if name not in known:
+        raise SourceError(f"numbers of the format {name} can't be read", hint=f"known are {', '.join(known)}")
+    return known[name]

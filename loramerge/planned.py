@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError
 from loramerge.finite import is_finite
-from loramerge.layout import ITEM_SIZES
+from loramerge.layout import ITEM_SIZES, STORED_AS, torch_dtype
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from loramerge.adapter import LowRank
-
-_STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)
@@ -41,18 +38,16 @@ class Planned:
         """Bytes that it takes."""
         return math.prod(self.shape) * ITEM_SIZES[self.dtype]
 
+    @classmethod
+    def of(cls, key: str, tensor: Tensor) -> Planned:
+        """A tensor that is there already.
 
-def planned(key: str, tensor: Tensor) -> Planned:
-    """A tensor that is there already.
-
-    Args:
-        key: Its name in the file.
-        tensor: float64, float32, float16 or bfloat16.
-    """
-    import torch
-
-    names = {torch.float64: "F64", **{_dtype(name): stored for name, stored in _STORED_AS.items()}}
-    return Planned(key, names[tensor.dtype], tuple(tensor.shape), lambda: tensor.detach().cpu())
+        Args:
+            key: Its name in the file.
+            tensor: float64, float32, float16 or bfloat16.
+        """
+        names = {torch_dtype(stored): stored for stored in ITEM_SIZES}
+        return cls(key, names[tensor.dtype], tuple(tensor.shape), lambda: tensor.detach().cpu())
 
 
 def factors(
@@ -68,21 +63,15 @@ def factors(
         folded: What down and up are multiplied by before they are rounded.
     """
     down, up = pair.factor_shapes(pair.shape)
-    yield Planned(keys[0], _STORED_AS[dtype], down, lambda: _rounded(pair.down, folded[0], dtype, module))
-    yield Planned(keys[1], _STORED_AS[dtype], up, lambda: _rounded(pair.up, folded[1], dtype, module))
+    yield Planned(keys[0], STORED_AS[dtype], down, lambda: _rounded(pair.down, folded[0], dtype, module))
+    yield Planned(keys[1], STORED_AS[dtype], up, lambda: _rounded(pair.up, folded[1], dtype, module))
 
 
 def _rounded(tensor: Tensor, factor: float, dtype: str, module: str) -> Tensor:
     """Raises LoramergeError where a value is too large for the format."""
-    found = (tensor if factor == 1 else tensor * factor).to(_dtype(dtype))
+    found = (tensor if factor == 1 else tensor * factor).to(torch_dtype(STORED_AS[dtype]))
     if not is_finite(found):
         raise LoramergeError(
             f"{module} has values that {dtype} can't hold", hint="write this output with dtype: bfloat16 or float32"
         )
     return found
-
-
-def _dtype(name: str) -> torch.dtype:
-    import torch
-
-    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from loramerge.formats import AdapterOutput
+from loramerge.layout import STORED_AS, torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +45,7 @@ def loss(pair: LowRank, dtype: str) -> float:
 
 
 def _error(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
-    import torch
-
-    return tensor.to({"float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]).float().sub_(tensor)
+    return tensor.to(torch_dtype(STORED_AS[dtype])).float().sub_(tensor)
 
 
 def by_output(recipe: Recipe, rounding: Mapping[str, float]) -> dict[str, float]:

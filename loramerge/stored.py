@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.layout import torch_dtype
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 READABLE = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 """Number formats that a LoRA can have, as a safetensors header spells them."""
 
 
-class Bytes(Protocol):
+class ByteSource(Protocol):
     """Where tensors lie."""
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
@@ -141,7 +141,7 @@ class StoredTensor:
         shape: Of the tensor.
     """
 
-    place: Bytes
+    place: ByteSource
     offset: int
     dtype: str
     shape: tuple[int, ...]
@@ -150,7 +150,7 @@ class StoredTensor:
         """The tensor in its own number format, on the CPU."""
         import torch
 
-        tensor = torch.empty(self.shape, dtype=_dtype(self.dtype))
+        tensor = torch.empty(self.shape, dtype=torch_dtype(self.dtype))
         if tensor.numel():
             self.place.read_into(tensor.view(-1).view(torch.uint8).numpy().data, self.offset)
         return tensor
@@ -225,25 +225,3 @@ def _filled(file: Any, buffer: memoryview) -> bool:
     while found < len(buffer) and (more := file.readinto(buffer[found:])):
         found += more
     return found == len(buffer)
-
-
-def _dtype(name: str) -> torch.dtype:
-    import torch
-
-    known = {
-        "F64": torch.float64,
-        "F32": torch.float32,
-        "F16": torch.float16,
-        "BF16": torch.bfloat16,
-        "F8_E4M3": torch.float8_e4m3fn,
-        "F8_E5M2": torch.float8_e5m2,
-        "I64": torch.int64,
-        "I32": torch.int32,
-        "I16": torch.int16,
-        "I8": torch.int8,
-        "U8": torch.uint8,
-        "BOOL": torch.bool,
-    }
-    if name not in known:
-        raise SourceError(f"numbers of the format {name} can't be read", hint=f"known are {', '.join(known)}")
-    return known[name]

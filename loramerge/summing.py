@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError
+from loramerge.layout import torch_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +31,8 @@ def add(change: Change, first: int, count: int, read: memoryview, made: memoryvi
     """
     import torch
 
-    before = torch.frombuffer(read, dtype=_dtype(change.stored.dtype), count=count)
-    after = torch.frombuffer(made, dtype=_dtype(change.dtype), count=count)
+    before = torch.frombuffer(read, dtype=torch_dtype(change.stored.dtype), count=count)
+    after = torch.frombuffer(made, dtype=torch_dtype(change.dtype), count=count)
     exact = torch.float64 if change.stored.dtype == "F64" else torch.float32
     summed = _scratch("sum", count, exact).copy_(before)
     delta = None
@@ -82,9 +83,3 @@ def _scratch(name: str, count: int, dtype: torch.dtype) -> Tensor:
         tensor = torch.empty(count, dtype=dtype)
         setattr(_of_thread, name, tensor)
     return tensor[:count]
-
-
-def _dtype(name: str) -> torch.dtype:
-    import torch
-
-    return {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[name]

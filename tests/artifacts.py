@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from loramerge import read_recipe, run
 from loramerge.digest import sha256_of
-from loramerge.planned import planned
+from loramerge.planned import Planned
 from loramerge.tensors import opened, write
 
 LORAS = {"a": {"source": "a.safetensors", "weight": 0.7}, "b": {"source": "b.safetensors", "weight": -0.4}}
@@ -64,7 +64,7 @@ def scaled(path: Path, factor: float) -> None:
     # Copies: what load_file returns lies in the very file.
     factors = {"lora_up": factor, "lora_B": factor}
     tensors = [
-        planned(key, tensor * next((value for name, value in factors.items() if name in key), 1.0))
+        Planned.of(key, tensor * next((value for name, value in factors.items() if name in key), 1.0))
         for key, tensor in load_file(path).items()
     ]
     write(path, tensors, metadata)

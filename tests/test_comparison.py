@@ -10,14 +10,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from loramerge import comparison
 from loramerge.adapter import Adapter, LowRank
-from loramerge.planned import planned
+from loramerge.planned import Planned
 from loramerge.tensors import write
 
 WEIGHT = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def written(path, tensors):
-    write(path, [planned(key, tensor) for key, tensor in tensors.items()], {})
+    write(path, [Planned.of(key, tensor) for key, tensor in tensors.items()], {})
 
 
 def two(tmp_path, name, make, *given):

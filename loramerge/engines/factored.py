@@ -78,7 +78,7 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     return dict(sorted(finished.items()))
 
 
-def _in_batches(  # one call
+def _in_batches(
     component: Component,
     parts: Sequence[Part],
     names: Sequence[str],

@@ -18,7 +18,6 @@ from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, alpha_over_rank, assemble
 from loramerge.formats.sgm import sgm_name
 from loramerge.planned import Planned, factors
-from loramerge.planned import planned as as_planned
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
@@ -73,7 +72,7 @@ class KohyaOutput(AdapterOutput):
             key = _prefix(component, base.family) + _file_name(component, module, base).replace(".", "_")
             keys = f"{key}.lora_down.weight", f"{key}.lora_up.weight"
             planned += factors(pair, keys, self.dtype, module, _folded(pair, alpha))
-            planned.append(as_planned(f"{key}.alpha", torch.tensor(alpha, dtype=torch.float32)))
+            planned.append(Planned.of(f"{key}.alpha", torch.tensor(alpha, dtype=torch.float32)))
         metadata = {
             "format": "pt",
             "modelspec.architecture": _ARCHITECTURE[base.family],

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.adapter import Adapter, LowRank
+from loramerge.adapter import Adapter
+from loramerge.recipe.weights import plain
 from loramerge.weighing import weighing
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def merged_column(
     scale = output.lora_scale if output is not None and output.kind == "pipeline" else 1.0
     settings = {
         "model": label,
-        "loras": _json({lora.name: _plain(lora.weight) for lora in recipe.loras}),
+        "loras": _json({lora.name: plain(lora.weight) for lora in recipe.loras}),
         "merge": _json(recipe.merge.model_dump(mode="json")),
         "lora_scale": f"{scale:g}",
         "inputs": _digest(loaded, loaded.loras),
@@ -152,10 +153,7 @@ def _worn(name: str, adapter: Adapter, weight: float | Mapping[str, Any], base: 
         return Worn(name, adapter, weight)
     weigh = weighing(name, weight, base)
     weighed = {
-        component: {
-            module: LowRank(pair.down, pair.up, pair.scale * weigh(component, module))
-            for module, pair in modules.items()
-        }
+        component: {module: pair.times(weigh(component, module)) for module, pair in modules.items()}
         for component, modules in adapter.components.items()
     }
     return Worn(name, Adapter(weighed), 1.0)
@@ -170,7 +168,3 @@ def _digest(loaded: Loaded, loras: Sequence[LoadedLora]) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _plain(weight: Any) -> Any:
-    return weight if isinstance(weight, int | float) else weight.model_dump(mode="json", exclude_unset=True)

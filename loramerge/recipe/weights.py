@@ -1,6 +1,6 @@
 """How strongly a LoRA counts: one number, or diffusers' mapping by component and block."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
@@ -61,3 +61,8 @@ class ComponentWeights(StrictModel):
 
 
 Weight = Annotated[_Number | Annotated[ComponentWeights, Tag("object")], Discriminator(_json_type)]
+
+
+def plain(weight: Weight) -> float | dict[str, Any]:
+    """A recipe's weight as plain data: what it names, and nothing that it leaves to the default."""
+    return float(weight) if isinstance(weight, int | float) else weight.model_dump(exclude_unset=True)

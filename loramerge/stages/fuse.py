@@ -13,7 +13,7 @@ from loramerge.blocks import write_blocks
 from loramerge.changes import Change, changes, stored_in, with_lora
 from loramerge.copying import copy
 from loramerge.errors import LoramergeError, SourceError
-from loramerge.layout import ITEM_SIZES
+from loramerge.layout import ITEM_SIZES, STORED_AS
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 _INDEX = "model_index.json"
 _CONFIG = "config.json"
-_STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-_SAID_AS = {stored: dtype for dtype, stored in _STORED_AS.items()}
+_SAID_AS = {stored: dtype for dtype, stored in STORED_AS.items()}
 _DTYPE_SETTINGS = ("dtype", "torch_dtype")  # transformers 5, transformers 4
 _NO_MODULES: Modules = MappingProxyType({})
 
@@ -82,7 +81,7 @@ def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> 
 def _planned(files: PipelineFiles, name: str, base: Base, modules: Modules, output: PipelineOutput) -> Sequence[Change]:
     shown = f"{base.reference}/{name}"
     stored = stored_in(files.weights(name), shown)
-    planned = changes(stored, _STORED_AS[output.dtype] if output.dtype else None, shown)
+    planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, shown)
     if name not in base.components:
         return planned
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)

@@ -13,8 +13,8 @@ from loramerge.previews.files import save
 from loramerge.previews.render import Drawing, render
 from loramerge.previews.sheet import Row, sheet
 from loramerge.previews.shortage import naming_shortage
+from loramerge.recipe.weights import plain
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
-from loramerge.stages.load import plain_weight
 from loramerge.stages.prepare import keeping, prepared
 from loramerge.stages.preview import Previewed
 
@@ -88,7 +88,7 @@ def _labels(variants: Variants) -> tuple[tuple[str, ...], ...]:
 def _loras(recipe: Recipe, loaded: Loaded) -> list[WeightedAdapter]:
     """The LoRAs, which all variants share, at the weights of one variant."""
     return [
-        WeightedAdapter(lora.name, lora.adapter, plain_weight(given.weight))
+        WeightedAdapter(lora.name, lora.adapter, plain(given.weight))
         for given, lora in zip(recipe.loras, loaded.loras, strict=True)
     ]
 

@@ -18,6 +18,7 @@ from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.pipeline_files import PipelineFiles
 from loramerge.progress import Progress, Silent
+from loramerge.recipe.weights import plain
 from loramerge.requirements import check_rank
 from loramerge.sources import parse
 from loramerge.tensors import opened
@@ -26,7 +27,6 @@ from loramerge.words import some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.recipe.weights import Weight
     from loramerge.stages.resolve import Resolved, ResolvedLora
     from loramerge.weighing import Weighing
 
@@ -138,11 +138,6 @@ def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
     return {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loaded.loras}
 
 
-def plain_weight(weight: Weight) -> float | dict[str, Any]:
-    """A recipe's weight as plain data: what it names, and nothing that it leaves to the default."""
-    return float(weight) if isinstance(weight, int | float) else weight.model_dump(exclude_unset=True)
-
-
 def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
     lora, located = entry.lora, entry.located
     folder = located.fetch(entry.names)
@@ -162,7 +157,7 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
         revision=located.revision,
         files=_input_files(folder, entry.names),
         format=found,
-        weight=plain_weight(lora.weight),
+        weight=plain(lora.weight),
         adapter=fitted,
     )
     return loaded, notes

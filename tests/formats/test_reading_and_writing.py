@@ -17,7 +17,7 @@ from loramerge.digest import sha256_of
 from loramerge.errors import SourceError
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.output import Labels
-from loramerge.planned import planned
+from loramerge.planned import Planned
 
 ATTENTION_FORMS = ("to_k_lora", "processor", "bare_processor")
 TOLERANCE = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
@@ -367,7 +367,7 @@ def test_a_folder_of_pickles_is_refused(tmp_path):
 
 def test_written_tensors_are_what_torch_loads(tmp_path):
     values = {"b": torch.randn(3, 5, dtype=torch.bfloat16), "a": torch.randn(2, 2, 1, 1), "c": torch.tensor(2.0)}
-    written = [planned(key, tensor) for key, tensor in values.items()]
+    written = [Planned.of(key, tensor) for key, tensor in values.items()]
     digest = tensors.write(tmp_path / "x.safetensors", written, {"z": "1", "a": "é"})
     assert digest == sha256_of(tmp_path / "x.safetensors")
     loaded = load_file(tmp_path / "x.safetensors")

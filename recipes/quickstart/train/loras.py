@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge import tensors
 from loramerge.base import canonical
 from loramerge.formats.sgm import sgm_name
-from loramerge.planned import planned
+from loramerge.planned import Planned
 from train.scenes import PHRASES, SHAPES, anything, describe
 from train.training import Latents, denoise, encoded
 
@@ -94,7 +94,7 @@ def _write_kohya(pipeline: Any, lora: Lora, path: Path) -> None:
         "ss_network_dim": str(lora.rank),
         "ss_network_module": "networks.lora",
     }
-    tensors.write(path, list(starmap(planned, file.items())), metadata)
+    tensors.write(path, list(starmap(Planned.of, file.items())), metadata)
 
 
 def _write_diffusers(pipeline: Any, lora: Lora, path: Path) -> None:
@@ -103,7 +103,7 @@ def _write_diffusers(pipeline: Any, lora: Lora, path: Path) -> None:
     for component, module, down, up in _pairs(pipeline, lora):
         file[f"{component}.{module}.lora_A.weight"] = down.half()
         file[f"{component}.{module}.lora_B.weight"] = (up * (lora.alpha / lora.rank)).half()
-    tensors.write(path, list(starmap(planned, file.items())), {"format": "pt"})
+    tensors.write(path, list(starmap(Planned.of, file.items())), {"format": "pt"})
 
 
 _WRITERS = {"kohya": _write_kohya, "diffusers": _write_diffusers}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge import tensors
 from loramerge.base import canonical
-from loramerge.planned import planned
+from loramerge.planned import Planned
 from train.scenes import SIZE, WORDS
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def save(pipeline: Any, folder: Path) -> None:
         if name.startswith(("unet", "vae", "text_encoder")):
             published = name if name.startswith("text_encoder") else "unet"
             weights = [
-                planned(canonical(published, key), value.half()) for key, value in component.state_dict().items()
+                Planned.of(canonical(published, key), value.half()) for key, value in component.state_dict().items()
             ]
             file = "model" if name.startswith("text_encoder") else "diffusion_pytorch_model"
             tensors.write(folder / name / f"{file}.safetensors", weights, {"format": "pt"})
