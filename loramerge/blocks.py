@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.errors import SourceError
 from loramerge.layout import header
 from loramerge.steady import SteadyWriter
+from loramerge.stored import FileBytes
 from loramerge.summing import add
 from loramerge.threads import in_order, workers
 
@@ -40,16 +40,17 @@ def write_blocks(path: Path, changes: Sequence[Change]) -> str:
         SHA-256 of the file, 64 hex digits.
 
     Raises:
-        SourceError: A source's file is shorter than it was.
+        SourceError: A source's file can't be read, or is no longer what it was.
         LoramergeError: A result is more than its number format can hold.
         OSError: The file can't be written.
     """
     start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), _METADATA)
     digest = hashlib.sha256(start)
     buffers = _Buffers()
+    places = {path: FileBytes.at(path, str(path)) for path in {each.stored.path for each in changes}}
 
     def made(block: Sequence[_Piece]) -> memoryview:
-        return _made(block, buffers)
+        return _made(block, buffers, places)
 
     def written(blocks: Iterable[memoryview]) -> Iterator[memoryview]:
         for block in blocks:
@@ -138,9 +139,9 @@ def _blocks(changes: Iterable[Change]) -> Iterator[list[_Piece]]:
         yield block
 
 
-def _made(block: Sequence[_Piece], buffers: _Buffers) -> memoryview:
+def _made(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
     """The bytes of a block as they are written."""
-    read = _read(block, buffers)
+    read = _read(block, buffers, places)
     if all(piece.change.dtype == piece.change.stored.dtype for piece in block):
         made = read
     else:
@@ -157,18 +158,8 @@ def _made(block: Sequence[_Piece], buffers: _Buffers) -> memoryview:
     return made
 
 
-def _read(block: Sequence[_Piece], buffers: _Buffers) -> memoryview:
+def _read(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
     first, last = block[0], block[-1]
-    path = first.change.stored.path
     read = buffers.take(last.offset + last.size - first.offset)
-    try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(first.offset)
-            found = 0
-            while found < len(read) and (more := file.readinto(read[found:])):
-                found += more
-    except OSError as error:
-        raise SourceError(f"{path} can't be read: {error.strerror or error}") from None
-    if found < len(read):
-        raise SourceError(f"{path} became shorter while it was read", hint="run again when nothing else writes it")
+    places[first.change.stored.path].read_into(read, first.offset)
     return read

@@ -52,8 +52,15 @@ class FileBytes:
 
     @classmethod
     def at(cls, path: Path, shown_as: str) -> FileBytes:
-        """The file as it is now."""
-        return cls(path.absolute(), shown_as, _version(path.stat()))
+        """The file as it is now.
+
+        Raises:
+            SourceError: It can't be read.
+        """
+        try:
+            return cls(path.absolute(), shown_as, _version(path.stat()))
+        except OSError as error:
+            raise SourceError(f"{shown_as} can't be read: {error.strerror or error}") from None
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill a buffer.
@@ -64,13 +71,13 @@ class FileBytes:
         try:
             with self.path.open("rb", buffering=0) as file:
                 file.seek(offset)
-                complete = _filled(file, buffer) and _version(os.fstat(file.fileno())) == self.version
+                complete = _filled(file, buffer)
+                same = _version(os.fstat(file.fileno())) == self.version
         except OSError as error:
             raise SourceError(f"{self.shown_as} can't be read: {error.strerror or error}") from None
-        if not complete:
-            raise SourceError(
-                f"{self.shown_as} was changed while it was read", hint="run again when nothing else writes it"
-            )
+        if not (complete and same):
+            what = "became shorter" if same else "was changed"
+            raise SourceError(f"{self.shown_as} {what} while it was read", hint="run again when nothing else writes it")
 
 
 class Spool:

@@ -13,13 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import browser
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run")
 WIDTH = 100  # characters
 
 
@@ -49,15 +48,15 @@ def terminal(path: Path) -> None:
 
 def heat_map(page: Path, path: Path) -> None:
     """The report's comparison of the two LoRAs, as it is seen."""
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = browser.program()
     if program is None:
-        sys.exit(f"the heat map needs a Chromium: none of {', '.join(NAMES)} is on PATH; {path} stays as it is")
+        sys.exit(f"the heat map needs a Chromium: none of {', '.join(browser.NAMES)} is on PATH; {path} stays as it is")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        opened = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
+        chromium = playwright.chromium.launch(executable_path=program, args=browser.ARGUMENTS)
+        opened = chromium.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
         opened.goto(page.resolve().as_uri())
         opened.locator("section[aria-labelledby=overlap] figure").first.locator("xpath=..").screenshot(path=path)
-        browser.close()
+        chromium.close()
 
 
 if __name__ == "__main__":

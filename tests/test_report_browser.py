@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from types import SimpleNamespace
 
+import browser
 import pytest
 import reports
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--disable-quic", "--no-first-run",
-]  # fmt: skip
 LOOKS = [(width, scheme) for width in (1280, 400) for scheme in ("light", "dark")]
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = browser.program()
     if program is None:
-        pytest.skip(f"there is no Chromium here (none of {', '.join(NAMES)} is on PATH)")
+        pytest.skip(f"there is no Chromium here (none of {', '.join(browser.NAMES)} is on PATH)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
+        launched = playwright.chromium.launch(executable_path=program, args=browser.ARGUMENTS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def check(base_folder: Path, preview: Preview) -> tuple[int, int]:
         SourceError: A tokenizer or config can't be read.
     """
     _check_lengths(base_folder, preview)
-    return _size(base_folder, preview)
+    return size_of(base_folder, preview)
 
 
 def _check_lengths(base_folder: Path, preview: Preview) -> None:
@@ -53,10 +53,15 @@ def _check_lengths(base_folder: Path, preview: Preview) -> None:
                 )
 
 
-def _size(base_folder: Path, preview: Preview) -> tuple[int, int]:
-    """The UNet takes latents of any size; only the VAE's own factor has to divide a picture.
+def size_of(base_folder: Path, preview: Preview) -> tuple[int, int]:
+    """Width and height of the pictures, in pixels: what is asked for, or what the base was made for.
 
-    diffusers' pipelines compute both numbers in the same way (`vae_scale_factor`, `default_sample_size`).
+    The UNet takes latents of any size; only the VAE's own factor has to divide a picture. diffusers' pipelines compute
+    both numbers in the same way (`vae_scale_factor`, `default_sample_size`).
+
+    Raises:
+        MismatchError: The VAE can't make it.
+        SourceError: A config can't be read.
     """
     vae, unet = (_config(base_folder / part / "config.json") for part in ("vae", "unet"))
     factor = 2 ** (len(vae.get("block_out_channels") or (1, 1, 1, 1)) - 1)

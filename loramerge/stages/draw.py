@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError
 from loramerge.previews import CARD_SHEET, SHEET
-from loramerge.previews.checks import check
+from loramerge.previews.checks import check, size_of
 from loramerge.previews.columns import columns_of
 from loramerge.previews.files import save, save_for_card
 from loramerge.previews.render import Drawing, render
@@ -60,7 +60,7 @@ def draw(
     if recipe.preview is None:
         return ()
     place = folder / PREVIEW
-    size = check(loaded.base_files.folder, recipe.preview)
+    size = size_of(loaded.base_files.folder, recipe.preview)
     output = next((output for output in recipe.outputs if isinstance(output, PipelineOutput)), None)
     fused = folder / output.folder if output else None
     columns = columns_of(recipe, loaded, lambda: combined.adapter, fused=fused)
