@@ -76,14 +76,18 @@ class Draw:
         import torch
 
         words, number = self._words, np.dtype(f"<u{self.bits // 8}")
-        generator = np.random.Philox(
+        source = np.random.Philox(
             key=np.array(words[:2], dtype=np.uint64), counter=np.array([0, 0, *words[2:]], dtype=np.uint64)
         )
+        # Over its whole range it gives the source's own words; `random_raw` does too, but lets no other thread work.
+        draw = np.random.Generator(source).integers
         keep = np.empty(self.total, dtype=bool)
         for start in range(0, self.total, _CHUNK):
             end = min(start + _CHUNK, self.total)
-            raw = generator.random_raw(4 * self._blocks(end - start)).astype("<u8", copy=False)
-            np.less(raw.view(number)[: end - start], number.type(self.limit), out=keep[start:end])
+            raw = draw(_WORDS - 1, size=4 * self._blocks(end - start), dtype=np.uint64, endpoint=True)
+            np.less(
+                raw.astype("<u8", copy=False).view(number)[: end - start], number.type(self.limit), out=keep[start:end]
+            )
         return torch.from_numpy(keep)
 
     def on_device(self, device: str | torch.device) -> Tensor:

@@ -81,15 +81,19 @@ class FileBytes:
 
 
 class Spool:
-    """A file without a name for what is made and needed again; it is gone with the last who holds it.
+    """For what is made and needed again: the first of it in memory, the rest in a file without a name.
+
+    The file is gone with the last who holds it.
 
     Args:
         folder: On whose disk it lies.
+        memory: Bytes that are kept in memory.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, memory: int = 256 << 20) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self._left = memory
         self._end = 0
         try:
             self._file: Any = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115  # closed below
@@ -98,11 +102,17 @@ class Spool:
         weakref.finalize(self, self._file.close)
 
     def keep(self, pair: LowRank) -> LowRank:
-        """The same pair in float32, in the file instead of in memory. Any thread may call it.
+        """The same pair in float32: in the file, if memory has no room for it. Any thread may call it.
 
         Raises:
             LoramergeError: The disk is full.
         """
+        size = 4 * (pair.down.numel() + pair.up.numel())
+        with self._lock:
+            fits = size <= self._left
+            self._left -= size if fits else 0
+        if fits:
+            return LowRank(pair.down.float(), pair.up.float(), pair.scale)
         return StoredLowRank(self._kept(pair.down), self._kept(pair.up), pair.scale)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:

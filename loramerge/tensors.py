@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.layout import Stored, header, layout
+from loramerge.steady import SteadyWriter
 from loramerge.stored import FileBytes, StoredTensor
 from loramerge.threads import in_order, workers
 
@@ -121,11 +122,12 @@ def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str]) -
     digest = hashlib.sha256(start)
     try:
         with path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
+            writer = SteadyWriter(file)
 
             def written() -> Iterator[memoryview]:
-                file.write(start)
+                writer.write(start)
                 for data in in_order(pool, _made, ordered, ahead=_AHEAD):
-                    file.write(data)
+                    writer.write(data)
                     yield data
 
             for _ in in_order(hasher, digest.update, written(), ahead=_AHEAD):

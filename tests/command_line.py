@@ -47,7 +47,7 @@ def process(
 
 
 def write_recipe(folder: Path, *, name: str = "small", base: object, loras: Mapping[str, Any], **more: Any) -> Path:
-    """A recipe in `folder`, called after itself.
+    """A recipe in `folder`, called after itself; without the page, which takes longer to draw than a small merge.
 
     Args:
         folder: Where to.
@@ -67,6 +67,7 @@ def write_recipe(folder: Path, *, name: str = "small", base: object, loras: Mapp
         "loras": entries,
         "merge": {"combination_type": "cat"},
         "outputs": [{"kind": "adapter", "format": "diffusers"}],
+        "report": "brief",
     }
     path = folder / f"{name}.yaml"
     path.write_text(dump(recipe | more), encoding="utf-8")

@@ -19,6 +19,7 @@ LORAS = {
     "b": {"source": "b.safetensors", "weight": {"unet": {"down": 0.5, "mid": 0.2}}},
 }
 SETTINGS = {
+    "report": "full",
     "description": f"Three that do not get along. {SCRIPT}",
     "merge": {"combination_type": "svd", "svd_rank": 3},
     "outputs": [{"kind": "adapter", "format": "kohya"}],

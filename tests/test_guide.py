@@ -64,6 +64,7 @@ loras:
   - {{name: feng, source: {files}/feng.safetensors, weight: 0.8}}
 merge: {merge}
 outputs: {outputs}
+report: brief
 """)
     return read_recipe(path, overrides=overrides)
 

@@ -42,6 +42,7 @@ base: {{source: {shared_data.model("stable-diffusion-v1-5")}}}
 loras: {loras}
 merge: {merge}
 outputs: [{{kind: adapter, format: peft}}, {{kind: adapter, format: diffusers}}, {{kind: adapter, format: kohya}}]
+report: brief
 """)
     return read_recipe(path)
 

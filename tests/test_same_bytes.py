@@ -30,12 +30,13 @@ LORAS = {"a": {"source": "a.safetensors", "weight": 0.7}, "b": {"source": "b.saf
 RECIPES = {
     "everything": {
         "description": "Suppe für alle: 面",
+        "report": "full",
         "merge": {"combination_type": "cat"},
         "outputs": [*ADAPTERS, {"kind": "inputs"}, {"kind": "pipeline", "max_shard_size": "100KB"}],
         "preview": {"prompts": ["a bowl"], "seeds": [0, 1], "steps": 2, "width": tiny.SIZE, "height": tiny.SIZE},
     },
     "random": {"merge": {"combination_type": "dare_ties", "density": 0.5}, "outputs": ADAPTERS},
-    "decomposed": {"merge": {"combination_type": "svd"}, "outputs": ADAPTERS},
+    "decomposed": {"merge": {"combination_type": "svd"}, "outputs": ADAPTERS, "report": "full"},
 }
 SURROUNDINGS = {
     "plain": SimpleNamespace(threads=1, umask=0o022, env={"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}),

@@ -48,7 +48,7 @@ def test_every_number_format_is_read_as_float32(tmp_path, name):
 
 @pytest.mark.parametrize("kernel", [(), (1, 1), (3, 3)])
 def test_a_spool_gives_back_what_it_keeps(tmp_path, kernel):
-    spool, pair = Spool(tmp_path), random_pair(*kernel)
+    spool, pair = Spool(tmp_path, memory=0), random_pair(*kernel)
     first, second = spool.keep(pair), spool.keep(pair.times(-2))
     assert isinstance(first, StoredLowRank)
     assert equal(first, pair)
@@ -57,14 +57,22 @@ def test_a_spool_gives_back_what_it_keeps(tmp_path, kernel):
     assert torch.equal(first.delta(), pair.delta())
 
 
+def test_a_spool_keeps_the_first_in_memory(tmp_path):
+    pair = random_pair()
+    spool = Spool(tmp_path, memory=2 * 4 * (pair.down.numel() + pair.up.numel()))
+    kept = [spool.keep(pair) for _ in range(3)]
+    assert [isinstance(each, StoredLowRank) for each in kept] == [False, False, True]
+    assert all(equal(each, pair) for each in kept)
+
+
 def test_a_pair_is_reshaped_and_scaled_where_it_lies(tmp_path):
     pair = random_pair()
-    kept = Spool(tmp_path).keep(pair)
+    kept = Spool(tmp_path, memory=0).keep(pair)
     assert equal(kept.shaped((4, 5, 1, 1)).times(3), pair.shaped((4, 5, 1, 1)).times(3))
 
 
 def test_a_spool_leaves_nothing_behind(tmp_path):
-    kept = Spool(tmp_path).keep(random_pair())
+    kept = Spool(tmp_path, memory=0).keep(random_pair())
     assert list(tmp_path.iterdir()) == []
     if OPEN_FILES.is_dir():
         before = len(list(OPEN_FILES.iterdir()))

@@ -26,7 +26,9 @@ def recipe(tmp_path, monkeypatch):
     ink = {"source": f"https://example.org/ink.safetensors?token{SECRET}", "sha256": digest}
     publish = [{"kind": "folder", "path": "models"}]
     return on_purpose(
-        write_recipe(tmp_path, base=tiny.folder("sd15"), loras={"ink": ink}, license="mit", publish=publish)
+        write_recipe(
+            tmp_path, base=tiny.folder("sd15"), loras={"ink": ink}, license="mit", publish=publish, report="full"
+        )
     )
 
 

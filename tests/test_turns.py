@@ -45,8 +45,10 @@ class Watcher:
 def other_process(place):
     command = [sys.executable, "-c", HOLDER, str(place)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def line(process):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,18 +97,20 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     folder = resolved.base.fetch(names)
     base = read_base(resolved.base.reference, folder)
     progress.advance()
-    loras, notes = [], []
+    read, places, notes = [], [(folder, names)], []
     for entry in resolved.loras:
-        lora, said = _load_lora(entry, base)
-        loras.append(lora)
+        lora, place, said = _load_lora(entry, base)
+        read.append(lora)
+        places.append((place, entry.names))
         notes.extend(said)
         progress.advance()
+    base_inputs, *inputs = _input_files(places)
     return Loaded(
         base=base,
         base_files=PipelineFiles(folder, names, resolved.variant),
-        base_inputs=_input_files(folder, names),
+        base_inputs=base_inputs,
         revision=resolved.base.revision,
-        loras=tuple(loras),
+        loras=tuple(replace(lora, files=files) for lora, files in zip(read, inputs, strict=True)),
         notes=tuple(notes),
     )
 
@@ -138,7 +140,8 @@ def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
     return {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loaded.loras}
 
 
-def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
+def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, Path, list[str]]:
+    """A LoRA whose files are not digested yet, the folder that they lie in, and what is to be said of it."""
     lora, located = entry.lora, entry.located
     folder = located.fetch(entry.names)
     found, adapter = read_lora(located.reference, folder, entry.names, base)
@@ -155,17 +158,21 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, list[str]]:
         name=lora.name,
         reference=located.reference,
         revision=located.revision,
-        files=_input_files(folder, entry.names),
+        files=(),
         format=found,
         weight=plain(lora.weight),
         adapter=fitted,
     )
-    return loaded, notes
+    return loaded, folder, notes
 
 
-def _input_files(folder: Path, names: Iterable[str]) -> tuple[InputFile, ...]:
+def _input_files(places: Sequence[tuple[Path, Iterable[str]]]) -> list[tuple[InputFile, ...]]:
+    """The digests of some files of each folder, all of them side by side."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return tuple(pool.map(lambda name: _input_file(folder / name, name), sorted(names)))
+        futures = [
+            [pool.submit(_input_file, folder / name, name) for name in sorted(names)] for folder, names in places
+        ]
+        return [tuple(future.result() for future in each) for each in futures]
 
 
 def _input_file(path: Path, name: str) -> InputFile:

@@ -43,16 +43,21 @@ def main() -> None:
         print("there is no CUDA device here: nothing is measured", file=sys.stderr)
         return
     begin, others, on = time.monotonic(), Others(), machine(plan.device)
-    rows = []
+    rows, stopped = [], False
     with tempfile.TemporaryDirectory(prefix="bench-") as cache:
         os.environ["XDG_CACHE_HOME"] = cache  # neither helped by what earlier runs kept, nor leaving anything there
-        for row in _rows(options.only or list(PARTS), plan):
-            print(line(row), flush=True)
-            rows.append(row)
+        try:
+            for row in _rows(options.only or list(PARTS), plan):
+                print(line(row), flush=True)
+                rows.append(row)
+        except KeyboardInterrupt:
+            stopped = True
+            print(f"stopped: the {len(rows)} rows so far count", file=sys.stderr)
     share = others.share()
     measured = {
         "command": _command(sys.argv[1:]),
         "seconds": round(time.monotonic() - begin),
+        "stopped": stopped,
         "machine": {**on, "threads": plan.threads, "others": None if share is None else round(share, 3)},
         "versions": versions(),
         "rows": rows,

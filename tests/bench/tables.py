@@ -65,8 +65,9 @@ def _head(measured: Mapping[str, Any]) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in of.items() if name not in {"python", "loramerge"})
     meanwhile = "" if on["others"] is None else f" Other programs took {on['others']:.0%} of the processors meanwhile."
     minutes = _count(max(1, round(measured["seconds"] / 60)), "minute")
+    stopped = " (it was stopped before its end)" if measured.get("stopped") else ""
     return (
-        f"`{measured['command']}` measured this in {minutes} on {processor}, "
+        f"`{measured['command']}` measured this in {minutes}{stopped} on {processor}, "
         f"{_count(on['threads'], 'thread')} a side, with Python {of['python']}, {libraries}.{meanwhile} Both sides ran "
         "in turn. Times are medians; ratios are medians of those within a run, with the least and the most. LoRAs are "
         "random, of float32, on all layers of the UNet's transformers."

@@ -60,6 +60,7 @@ def write_recipe(folder, **changed):
         ],
         "merge": {"combination_type": "cat"},
         "outputs": [{"kind": "adapter", "format": "diffusers"}],
+        "report": "brief",
     }
     path = folder / "two.yaml"
     path.write_text(yaml_document.dump(data | changed))

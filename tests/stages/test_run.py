@@ -42,7 +42,7 @@ def write_recipe(folder, family, sources, merge, *, outputs=OUTPUTS, extra="", w
     path = folder / "recipe.yaml"
     path.write_text(
         f"version: 1\nname: two\nbase: {{source: {tiny.folder(family)}}}\nloras:{loras}\n"
-        f"merge: {merge}\noutputs: {outputs}\n{extra}"
+        f"merge: {merge}\noutputs: {outputs}\nreport: brief\n{extra}"
     )
     return path
 

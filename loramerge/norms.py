@@ -1,0 +1,181 @@
+"""Norms of sums of low-rank deltas from their factors, without a dense delta.
+
+With U the stacked `up`s and D the stacked `down`s of all terms, each times its factor, ‖U·D‖² is the sum of UᵀU ∘ DDᵀ:
+two small Gram matrices. In float32 they tell a norm to about 1e-6 of itself, unless its terms cancel; then they are
+computed in float64, which tells 1e-8 of the terms from zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from loramerge.adapter import LowRank
+
+_STRIP = 32  # rows of a Gram matrix that are computed at once
+_FEW = 8  # rows of a factor
+_CANCELLED = 0.05  # of the sum of all terms' squares: where less than this is left, float32 is not enough
+_TINY = 1e-24  # a term's square; float32 loses the squares of numbers below 1e-19
+_ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Frobenius norms of a merged module and of what it stands for.
+
+    Attributes:
+        inputs: Of each input, times its factor.
+        merged: Of the merged delta.
+        target: Of the sum of the inputs.
+        difference: Of merged minus target.
+    """
+
+    inputs: tuple[float, ...]
+    merged: float
+    target: float
+    difference: float
+
+
+def norms(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Norms:
+    """Compare a merged delta with the sum that it stands for.
+
+    Args:
+        merged: The result, in memory.
+        inputs: The terms of the sum, in memory.
+        factors: By what each input's up @ down counts in the sum.
+    """
+    if _are_stacked(merged, inputs):
+        found, difference = _of_stacked(merged, inputs, factors)
+    else:
+        pairs = [merged, *inputs]
+        spans = _spans(pairs)
+        column = _column(pairs, [merged.scale, *(-factor for factor in factors)])
+        places = [*spans, slice(spans[0].stop, None), _ALL]
+        *found, difference = _squares(_gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
+    first, *middle, target = map(_root, found)
+    return Norms(inputs=tuple(middle), merged=first, target=target, difference=_root(difference))
+
+
+def _are_stacked(merged: LowRank, inputs: Sequence[LowRank]) -> bool:
+    """Whether the ups of the merged pair are those of the inputs, one beside the other, as `cat` has it."""
+    import torch
+
+    if merged.rank != sum(pair.rank for pair in inputs):
+        return False
+    up = merged.up
+    return all(torch.equal(up[:, span], pair.up) for span, pair in zip(_spans(inputs), inputs, strict=True))
+
+
+def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> tuple[list[float], float]:
+    """Squares of merged, inputs and target, and of the difference, which is up·(difference of the downs)."""
+    spans = _spans(inputs)
+    ups = _gram_of_ups([merged])
+    squares = _squares(ups, _gram_of_downs(inputs), _column(inputs, factors), [*spans, _ALL])
+    (whole,) = _squares(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]), [_ALL])
+    rows = _lost(merged, inputs, factors)
+    if not rows.any():
+        return [whole, *squares], 0.0
+    (difference,) = _squares(ups, _Gram(lambda dtype: rows.to(dtype).T), _column([merged], [1.0]), [_ALL])
+    return [whole, *squares], difference
+
+
+def _lost(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Tensor:
+    """The merged down less the stacked ones, times their factors; a few rows at a time, for float64 takes room."""
+    import torch
+
+    found = torch.empty_like(merged.down.flatten(1))
+    for span, pair, factor in zip(_spans(inputs), inputs, factors, strict=True):
+        for first in range(span.start, span.stop, _FEW):
+            rows = slice(first, min(first + _FEW, span.stop))
+            given = pair.down[first - span.start : rows.stop - span.start].flatten(1)
+            found[rows] = merged.down[rows].flatten(1).double().mul_(merged.scale).sub_(given.double().mul_(factor))
+    return found
+
+
+class _Gram:
+    """The Gram matrix `columnsᵀ @ columns`.
+
+    Args:
+        columns: Gives the columns in a number format.
+    """
+
+    def __init__(self, columns: Callable[[torch.dtype], Tensor]) -> None:
+        self._columns = columns
+        self._known: dict[torch.dtype, Tensor] = {}
+
+    def __call__(self, dtype: torch.dtype) -> Tensor:
+        """Computed in a number format, given in float64."""
+        if dtype not in self._known:
+            self._known[dtype] = _gram(self._columns(dtype)).double()
+        return self._known[dtype]
+
+
+def _gram_of_ups(pairs: Sequence[LowRank]) -> _Gram:
+    import torch
+
+    return _Gram(lambda dtype: torch.cat([pair.up.flatten(1).to(dtype) for pair in pairs], 1))
+
+
+def _gram_of_downs(pairs: Sequence[LowRank]) -> _Gram:
+    import torch
+
+    return _Gram(lambda dtype: torch.cat([pair.down.flatten(1).to(dtype) for pair in pairs]).T)
+
+
+def _squares(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -> list[float]:
+    """The squared norm of the sum over each span of terms, each times its number in the column."""
+    import torch
+
+    products = column
+    for dtype in (torch.float32, torch.float64):
+        grams = ups(dtype), downs(dtype)
+        products = grams[0] * grams[1] * torch.outer(column, column)
+        if all(float(gram.diagonal().min()) > _TINY for gram in grams) and not _cancels(products, spans):
+            break
+    return [float(products[span, span].sum()) for span in spans]
+
+
+def _cancels(products: Tensor, spans: Sequence[slice]) -> bool:
+    terms = products.diagonal()
+    return not all(products[span, span].sum() > _CANCELLED * terms[span].sum() for span in spans)
+
+
+def _gram(columns: Tensor) -> Tensor:
+    """The half above the diagonal is taken from the half below."""
+    import torch
+
+    count = columns.shape[1]
+    found = torch.empty(count, count, dtype=columns.dtype)
+    for first in range(0, count, _STRIP):
+        strip = slice(first, min(first + _STRIP, count))
+        torch.mm(columns[:, strip].T, columns[:, : strip.stop], out=found[strip, : strip.stop])
+        found[: strip.start, strip] = found[strip, : strip.start].T
+    return found
+
+
+def _spans(pairs: Sequence[LowRank]) -> list[slice]:
+    """Where the terms of each pair lie among those of all."""
+    spans, start = [], 0
+    for pair in pairs:
+        spans.append(slice(start, start + pair.rank))
+        start += pair.rank
+    return spans
+
+
+def _column(pairs: Sequence[LowRank], factors: Sequence[float]) -> Tensor:
+    """The factor of each term: there are as many as all ranks together."""
+    import torch
+
+    return torch.cat(
+        [torch.full((pair.rank,), factor, dtype=torch.float64) for pair, factor in zip(pairs, factors, strict=True)]
+    )
+
+
+def _root(square: float) -> float:
+    return math.sqrt(max(square, 0.0))
