@@ -82,9 +82,9 @@ class Settings:
                 format="diffusers",
                 rank=8,
                 alpha=8.0,
-                layers=(*ATTENTION, *FEED_FORWARD, *CONVOLUTIONS, "conv_shortcut", "time_emb_proj"),
+                layers=(*ATTENTION, *FEED_FORWARD, "time_emb_proj"),
                 text_layers=(),
-                training=Stage(steps=1300, batch=16, rate=3e-3, scenes=2048, seed=4, lean=0.4),
+                training=Stage(steps=1400, batch=16, rate=2e-3, scenes=2048, seed=4, lean=0.7),
                 styles=("glow",),
             ),
             Lora(
