@@ -70,7 +70,7 @@ def test_the_recipe_is_good_before_anything_is_changed(folder):
 def test_an_unknown_key(folder):
     path = with_text(folder, lambda text: f"{text}colour: red\n")
     said = refused(folder, path, ExitCode.INVALID_RECIPE)
-    assert "error: small.yaml:13:1: colour: unknown key" in said
+    assert "error: small.yaml:15:1: colour: unknown key" in said
 
 
 def test_several_mistakes_are_several_lines(folder):
@@ -84,7 +84,7 @@ def test_several_mistakes_are_several_lines(folder):
 
 def test_a_duplicate_key(folder):
     path = with_text(folder, lambda text: f"{text}name: other\n")
-    assert "error: small.yaml:13:1: name: this key is given twice, first at 2:1" in refused(
+    assert "error: small.yaml:15:1: name: this key is given twice, first at 2:1" in refused(
         folder, path, ExitCode.INVALID_RECIPE
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,22 +97,25 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     folder = resolved.base.fetch(names)
     base = read_base(resolved.base.reference, folder)
     progress.advance()
-    read, places, notes = [], [(folder, names)], []
-    for entry in resolved.loras:
-        lora, place, said = _load_lora(entry, base)
-        read.append(lora)
-        places.append((place, entry.names))
-        notes.extend(said)
-        progress.advance()
-    base_inputs, *inputs = _input_files(places)
-    return Loaded(
-        base=base,
-        base_files=PipelineFiles(folder, names, resolved.variant),
-        base_inputs=base_inputs,
-        revision=resolved.base.revision,
-        loras=tuple(replace(lora, files=files) for lora, files in zip(read, inputs, strict=True)),
-        notes=tuple(notes),
-    )
+    loras, notes = [], []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for entry in resolved.loras:
+            place = entry.located.fetch(entry.names)
+            files = _input_files(pool, place, entry.names)  # while the LoRA is read
+            lora, said = _load_lora(entry, place, base)
+            loras.append((lora, files))
+            notes.extend(said)
+            progress.advance()
+        # Last, for a base is large, and a LoRA that can't be read should be said at once.
+        base_inputs = _done(_input_files(pool, folder, names))
+        return Loaded(
+            base=base,
+            base_files=PipelineFiles(folder, names, resolved.variant),
+            base_inputs=base_inputs,
+            revision=resolved.base.revision,
+            loras=tuple(replace(lora, files=_done(files)) for lora, files in loras),
+            notes=tuple(notes),
+        )
 
 
 def known(resolved: Resolved, loaded: Loaded) -> Resolved:
@@ -140,10 +143,9 @@ def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
     return {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loaded.loras}
 
 
-def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, Path, list[str]]:
-    """A LoRA whose files are not digested yet, the folder that they lie in, and what is to be said of it."""
+def _load_lora(entry: ResolvedLora, folder: Path, base: Base) -> tuple[LoadedLora, list[str]]:
+    """A LoRA from its folder, without its files' digests, and what is to be said of it."""
     lora, located = entry.lora, entry.located
-    folder = located.fetch(entry.names)
     found, adapter = read_lora(located.reference, folder, entry.names, base)
     check_rank(lora.name, adapter, lora.rank)
     fitted, left_out = fit(lora.name, adapter, base, skip=lora.unmatched == "skip")
@@ -163,16 +165,15 @@ def _load_lora(entry: ResolvedLora, base: Base) -> tuple[LoadedLora, Path, list[
         weight=plain(lora.weight),
         adapter=fitted,
     )
-    return loaded, folder, notes
+    return loaded, notes
 
 
-def _input_files(places: Sequence[tuple[Path, Iterable[str]]]) -> list[tuple[InputFile, ...]]:
-    """The digests of some files of each folder, all of them side by side."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = [
-            [pool.submit(_input_file, folder / name, name) for name in sorted(names)] for folder, names in places
-        ]
-        return [tuple(future.result() for future in each) for each in futures]
+def _input_files(pool: Executor, folder: Path, names: Iterable[str]) -> list[Future[InputFile]]:
+    return [pool.submit(_input_file, folder / name, name) for name in sorted(names)]
+
+
+def _done(files: Iterable[Future[InputFile]]) -> tuple[InputFile, ...]:
+    return tuple(file.result() for file in files)
 
 
 def _input_file(path: Path, name: str) -> InputFile:

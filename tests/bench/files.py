@@ -3,6 +3,7 @@
 Each side is a process of its own, reads the same PEFT folders, and has its file on the disk in the end. Ours is a
 whole `run`: listing, reading, hashing, checking, merging, measuring the fidelity, writing a file of diffusers' form,
 report.json and provenance; for one type also with `report: full`, which compares the LoRAs and draws report.html.
+The floor is what the bytes alone take. One more run of ours, which does not count, tells where its time goes.
 PEFT's side makes a PeftModel on the architecture (one zero for all its weights, so that a base costs it nothing),
 loads the LoRAs, calls `add_weighted_adapter` and saves a PEFT folder. Imports are not counted: ours has run a tiny
 recipe before. Where PEFT decomposes, its merge is sampled as in merging.py, and what it reads and writes is measured.
@@ -11,10 +12,12 @@ Peak memory is that of the process above what it had after `import torch`, other
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,11 +26,16 @@ from typing import TYPE_CHECKING, Any
 import pefts
 from measure import Figures, asked, idle_torch, in_turn, limit, peak_memory, ratio, stopwatch, sync, tell, told_by
 from models import PARAMETERS, WEIGHTS, Sample, decomposes, layers_of, random_pairs, write_configs
+from steps import RUNNING, counted
+
+from loramerge.digest import sha256_of
+from loramerge.steady import SteadyWriter
 
 if TYPE_CHECKING:
     from plan import Plan
 
 MAIN = (32, 2)  # rank and number of LoRAs with which all types are measured
+INPUTS = ("first", "real")  # folders: what is run first, in tiny, and what counts
 GROWTH = "cat"  # the type that is measured with others
 
 
@@ -59,7 +67,7 @@ def _rows(plan: Plan, model: str, rank: int, count: int, types: Sequence[str]) -
         (made,) = told_by("files.py", {**shared, "step": "make", "model": model, "rank": rank, "loras": count})
         for name in types:
             settings = {**shared, "model": model, "loras": count, "combination_type": name}
-            names = ("PEFT", "loramerge", "full report") if name == GROWTH else ("PEFT", "loramerge")
+            names = ("PEFT", "loramerge", "floor", *(["full report"] if name == GROWTH else []))
             sides = {side: partial(asked, "files.py", {**settings, "step": side}) for side in names}
             found = in_turn(1 if decomposes(name) else min(plan.runs, 2), sides)
             yield {
@@ -70,14 +78,16 @@ def _rows(plan: Plan, model: str, rank: int, count: int, types: Sequence[str]) -
                 "type": name,
                 **made,
                 "sides": found,
-                "ratios": [ratio(found, "PEFT", "loramerge")],
+                "ratios": [ratio(found, "PEFT", "loramerge"), ratio(found, "loramerge", "floor")],
+                "steps": asked("files.py", {**settings, "step": "steps"}),
             }
 
 
 def answer(step: str, folder: str, **settings: Any) -> Iterator[Figures]:
     """What one process says: of the inputs it made, or of the side it measured."""
     warnings.simplefilter("ignore")
-    steps = {"make": make, "PEFT": theirs, "loramerge": ours, "full report": partial(ours, report="full")}
+    steps = {"make": make, "PEFT": theirs, "loramerge": ours, "floor": floor, "steps": where}
+    steps["full report"] = partial(ours, report="full")
     yield steps[step](Path(folder), **settings)
 
 
@@ -109,10 +119,43 @@ def ours(
 
     idle = idle_torch()
     limit(threads)
-    for name in ("first", "real"):
+    for name in INPUTS:
         recipe = read_recipe(_write_recipe(folder / name, loras, combination_type, report))
         with stopwatch(device) as figures:
             run(recipe, out=folder / name / "ours", force=True, device=device)
+    return {**figures, **_memory(idle)}
+
+
+def where(folder: Path, loras: int, combination_type: str, device: str, threads: int, **_: Any) -> Figures:
+    """Where a whole `run` spends the processors' time."""
+    from loramerge import read_recipe, run
+
+    limit(threads)
+    recipes = [read_recipe(_write_recipe(folder / name, loras, combination_type, "brief")) for name in INPUTS]
+    run(recipes[0], out=folder / INPUTS[0] / "ours", force=True, device=device)
+    with counted(RUNNING) as seconds:
+        run(recipes[1], out=folder / INPUTS[1] / "ours", force=True, device=device)
+    return seconds
+
+
+def floor(folder: Path, loras: int, **_: Any) -> Figures:
+    """Every input read once for its SHA-256, side by side; as many bytes as ours wrote, with theirs, on the disk."""
+    idle = idle_torch()
+    place = folder / "real"
+    inputs = [path for number in range(loras) for path in (place / f"lora{number}").rglob("*.safetensors")]
+    made = sum(path.stat().st_size for path in (place / "ours").rglob("*.safetensors"))
+    block, digest = bytes(1 << 22), hashlib.sha256()
+    (place / "floor").mkdir(exist_ok=True)
+    with stopwatch() as figures, ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(sha256_of, inputs):
+            pass
+        with (place / "floor" / "file").open("wb") as file:
+            writer = SteadyWriter(file)
+            for start in range(0, made, len(block)):
+                hashed = pool.submit(digest.update, block[: made - start])
+                writer.write(block[: made - start])
+                hashed.result()
+        sync(place / "floor")
     return {**figures, **_memory(idle)}
 
 

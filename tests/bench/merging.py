@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import pefts
 from measure import Figures, in_turn, limit, ratio, stopwatch, tell, times, told_by, total
 from models import PARAMETERS, WEIGHTS, Sample, base_of, decomposes, layers_of, random_pairs
 from profiling import profiled
+from steps import MERGING, counted
 
 if TYPE_CHECKING:
     from plan import Plan
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MOST_VALUES = 15_000_000  # of all LoRAs together: 60 MB
 MOST_EVER = 10**12
 HEADLINE = ("sdxl", 32, 2)  # merged whole
+PROFILED = ((32, 2), (128, 5))  # ranks and numbers of LoRAs for which ours tells where its time goes
 
 
 def rows(plan: Plan) -> Iterator[Figures]:
@@ -91,7 +93,18 @@ def measured(  # noqa: PLR0917  as `rows` says them, by name
             "shapes": len(sample.of_each_shape(1)),
             "sides": found,
             "ratios": [ratio(found, "PEFT", "loramerge")],
+            **({"steps": _steps(replace(ours, threads=1), sample, name)} if (rank, loras) in PROFILED else {}),
         }
+
+
+def _steps(ours: Ours, sample: Sample, name: str) -> Figures:
+    """Where ours spends its time, on one thread; one layer of each shape is enough where a type decomposes deltas."""
+    names = list(sample.chosen)
+    if name.endswith("_svd"):
+        names = [layer for layers, _ in sample.of_each_shape(1) for layer in layers]
+    with counted(MERGING) as seconds:
+        ours.merge(names, name)
+    return seconds
 
 
 def _theirs(pairs: pefts.Loras, sample: Sample, name: str, device: str) -> Figures:

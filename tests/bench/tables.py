@@ -7,12 +7,27 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Row = Mapping[str, Any]
+from cells import (
+    Row,
+    between,
+    both,
+    compared,
+    count,
+    folded,
+    megabytes,
+    memory,
+    number,
+    peak_said,
+    said,
+    seconds,
+    spread,
+    table,
+    values,
+)
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
@@ -40,8 +55,8 @@ def line(row: Row) -> str:
     """A row for the terminal."""
     title = [f"{row[key]}" for key in ("part", "model", "type", "what") if key in row]
     title += [f"{name} {row[key]}" for key, name in (("rank", "rank"), ("loras", "LoRAs")) if key in row]
-    sides = [f"{side} {_number(_seconds(row, side))} s{_peak_said(row, side)}" for side in row["sides"]]
-    ratios = [f"{each['over']} / {each['under']}: {_spread(each, row)}" for each in row["ratios"]]
+    sides = [f"{side} {number(seconds(row, side))} s{peak_said(row, side)}" for side in row["sides"]]
+    ratios = [f"{each['over']} / {each['under']}: {spread(each, row)}" for each in row["ratios"]]
     return f"{' '.join(title)}: {', '.join(sides)}; {'; '.join(ratios)}"
 
 
@@ -64,11 +79,11 @@ def _head(measured: Mapping[str, Any]) -> str:
         processor += f" with an {on['gpu']}"
     libraries = ", ".join(f"{name} {version}" for name, version in of.items() if name not in {"python", "loramerge"})
     meanwhile = "" if on["others"] is None else f" Other programs took {on['others']:.0%} of the processors meanwhile."
-    minutes = _count(max(1, round(measured["seconds"] / 60)), "minute")
+    minutes = count(max(1, round(measured["seconds"] / 60)), "minute")
     stopped = " (it was stopped before its end)" if measured.get("stopped") else ""
     return (
         f"`{measured['command']}` measured this in {minutes}{stopped} on {processor}, "
-        f"{_count(on['threads'], 'thread')} a side, with Python {of['python']}, {libraries}.{meanwhile} Both sides ran "
+        f"{count(on['threads'], 'thread')} a side, with Python {of['python']}, {libraries}.{meanwhile} Both sides ran "
         "in turn. Times are medians; ratios are medians of those within a run, with the least and the most. LoRAs are "
         "random, of float32, on all layers of the UNet's transformers."
     )
@@ -88,14 +103,14 @@ def _main_table(parts: Mapping[str, Sequence[Row]]) -> Iterator[str]:
     )
     head = ["type", "PEFT", "loramerge", "times as fast", "files: PEFT", "loramerge", "times as fast"]
     head += ["memory: PEFT", "loramerge"]
-    yield _table(
+    yield table(
         head,
         [
             [
                 f"`{name}`",
-                *(_both(itself[name]) if name in itself else ["", "", ""]),
-                *_both(row),
-                *(_memory(row, side) for side in ("PEFT", "loramerge")),
+                *(both(itself[name]) if name in itself else ["", "", ""]),
+                *both(row),
+                *(memory(row, side) for side in ("PEFT", "loramerge")),
             ]
             for name, row in whole.items()
         ],
@@ -115,10 +130,6 @@ def _setting(row: Row) -> str:
     return f"{row['loras']} LoRAs of rank {row['rank']} for {TITLES[row['model']]}"
 
 
-def _both(row: Row) -> list[str]:
-    return [*(_said(row, side) for side in ("PEFT", "loramerge")), f"**{_spread(row['ratios'][0], row)}**"]
-
-
 def _merging(rows: Sequence[Row]) -> Iterator[str]:
     yield "### The merge itself"
     yield (
@@ -129,22 +140,42 @@ def _merging(rows: Sequence[Row]) -> Iterator[str]:
         "are threads, counted likewise. For the others, and for ours in `svd`, both sides merge the number of layers "
         "in the last row, every nth of each shape, and the time is that of all by the number of values."
     )
-    models = _values(rows, "model")
+    models = values(rows, "model")
     for model in models:
         here = [row for row in rows if row["model"] == model]
         columns = sorted({(row["loras"], row["rank"]) for row in here})
         found = {(row["type"], row["loras"], row["rank"]): row for row in here}
-        table = [
-            [f"`{name}`", *(_compared(found[(name, *column)]) for column in columns)] for name in _values(here, "type")
+        body = [
+            [f"`{name}`", *(compared(found[(name, *column)]) for column in columns)] for name in values(here, "type")
         ]
         merged = {column: next(row for row in here if (row["loras"], row["rank"]) == column) for column in columns}
-        table.append(["layers merged", *(f"{row['merged']} of {row['layers']}" for row in merged.values())])
-        yield _folded(f"{TITLES[model]}", [f"{loras} LoRAs, rank {rank}" for loras, rank in columns], table)
+        body.append(["layers merged", *(f"{row['merged']} of {row['layers']}" for row in merged.values())])
+        yield folded(f"{TITLES[model]}", [f"{loras} LoRAs, rank {rank}" for loras, rank in columns], body)
+    yield from _steps(rows)
     yield from _growth(rows, models)
 
 
+def _steps(rows: Sequence[Row]) -> Iterator[str]:
+    """Where ours spends its time, for the number of LoRAs and the ranks at both ends."""
+    found = [row for row in rows if row.get("steps")]
+    if not found:
+        return
+    yield "Where ours spends its time on one thread, in parts of the whole:"
+    steps = list(dict.fromkeys(step for row in found for step in row["steps"]))
+    yield table(
+        ["type", *steps],
+        [
+            [
+                f"`{row['type']}`, {_setting(row)}",
+                *(f"{row['steps'].get(step, 0) / sum(row['steps'].values()):.0%}" for step in steps),
+            ]
+            for row in found
+        ],
+    )
+
+
 def _growth(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
-    ranks, counts = sorted(_values(rows, "rank")), sorted(_values(rows, "loras"))
+    ranks, counts = sorted(values(rows, "rank")), sorted(values(rows, "loras"))
     rank = min(ranks, key=lambda each: abs(each - USUAL_RANK))
     steps = [
         (f"rank {ranks[0]} to {ranks[-1]}", (models[-1], ranks[0], counts[0]), (models[-1], ranks[-1], counts[0])),
@@ -162,13 +193,13 @@ def _growth(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
 
     def growth(name: str, before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
         less, more = found[(*before, name)], found[(*after, name)]
-        return ", ".join(f"{side} {_number(_seconds(more, side) / _seconds(less, side))}" for side in more["sides"])
+        return ", ".join(f"{side} {number(seconds(more, side) / seconds(less, side))}" for side in more["sides"])
 
-    table = [
-        [f"`{name}`", *(growth(name, before, after) for _, before, after in steps)] for name in _values(rows, "type")
+    body = [
+        [f"`{name}`", *(growth(name, before, after) for _, before, after in steps)] for name in values(rows, "type")
     ]
     yield "How the time grows, in times as long:"
-    yield _table(["type", *(title for title, _, _ in steps)], table)
+    yield table(["type", *(title for title, _, _ in steps)], body)
 
 
 def _files(rows: Sequence[Row]) -> Iterator[str]:
@@ -181,27 +212,48 @@ def _files(rows: Sequence[Row]) -> Iterator[str]:
         "and its sampled merge."
     )
     first = _main_rows(rows)
+    yield from _where(first)
     for row in first:
         if "full report" in row["sides"]:
-            seconds = statistics.median(row["sides"]["full report"]["seconds"])
-            yield f"With `report: full`, `{row['type']}` takes {seconds:.1f} s on {_setting(row)}."
+            yield f"With `report: full`, `{row['type']}` takes {said(row, 'full report')} on {_setting(row)}."
     others = [row for row in rows if row not in first]
     if others:
         name = others[0]["type"]
         yield f"How time and memory of `{name}` grow:"
-        yield _table(
+        yield table(
             ["", "read", "PEFT", "loramerge", "times as fast", "memory: PEFT", "loramerge"],
             [
                 [
                     _setting(row),
-                    _megabytes(row["input_mb"]),
-                    *_both(row),
-                    *(_memory(row, side) for side in ("PEFT", "loramerge")),
+                    megabytes(row["input_mb"]),
+                    *both(row),
+                    *(memory(row, side) for side in ("PEFT", "loramerge")),
                 ]
                 for row in rows
                 if row["type"] == name
             ],
         )
+
+
+def _where(rows: Sequence[Row]) -> Iterator[str]:
+    """What no run can do without, and what each step of ours takes."""
+    yield (
+        "The floor is what the bytes alone take: every input read once for its SHA-256, and as many bytes as come out "
+        "written with theirs. The rest goes where it says, in seconds of one processor; two work at a time."
+    )
+    steps = list(dict.fromkeys(step for row in rows for step in row["steps"]))
+    yield table(
+        ["type", "floor", "times the floor", *steps],
+        [
+            [
+                f"`{row['type']}`",
+                said(row, "floor"),
+                spread(between(row, "loramerge", "floor"), row),
+                *(number(row["steps"][step]) if step in row["steps"] else "" for step in steps),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _fusing(rows: Sequence[Row]) -> Iterator[str]:
@@ -213,19 +265,19 @@ def _fusing(rows: Sequence[Row]) -> Iterator[str]:
     )
     head = ["", "loramerge", "diffusers", "times as fast", "copy", "times the copy", "copy and SHA-256"]
     head += ["times that", "loramerge's memory", "diffusers' memory"]
-    yield _table(
+    yield table(
         head,
         [
             [
-                f"{TITLES[row['model']]}, {_megabytes(row['file_mb'])}, rank {row['rank']}",
-                _said(row, "loramerge"),
-                _said(row, "diffusers"),
-                _spread(_between(row, "diffusers", "loramerge"), row),
-                _said(row, "copy"),
-                _spread(_between(row, "loramerge", "copy"), row),
-                _said(row, "digest"),
-                _spread(_between(row, "loramerge", "digest"), row),
-                *(_megabytes(max(row["sides"][side]["peak_mb"])) for side in ("loramerge", "diffusers")),
+                f"{TITLES[row['model']]}, {megabytes(row['file_mb'])}, rank {row['rank']}",
+                said(row, "loramerge"),
+                said(row, "diffusers"),
+                spread(between(row, "diffusers", "loramerge"), row),
+                said(row, "copy"),
+                spread(between(row, "loramerge", "copy"), row),
+                said(row, "digest"),
+                spread(between(row, "loramerge", "digest"), row),
+                *(megabytes(max(row["sides"][side]["peak_mb"])) for side in ("loramerge", "diffusers")),
             ]
             for row in rows
         ],
@@ -238,84 +290,20 @@ def _starting(rows: Sequence[Row]) -> Iterator[str]:
         "Whole processes; `run` merges the quickstart's two LoRAs by `engine: factored` into a diffusers and a kohya "
         "file. With an empty cache diffusers and transformers are loaded to say what the base consists of."
     )
-    yield _table(
+    yield table(
         ["", "", "beside", "", "times as long"],
         [
             [
                 f"`{each['over']}`",
-                _said(row, each["over"]),
+                said(row, each["over"]),
                 f"`{each['under']}`",
-                _said(row, each["under"]),
-                _spread(each, row),
+                said(row, each["under"]),
+                spread(each, row),
             ]
             for row in rows
             for each in row["ratios"]
         ],
     )
-
-
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _folded(title: str, columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    return f"<details><summary>{title}</summary>\n\n{_table(['type', *columns], body)}\n\n</details>"
-
-
-def _values(rows: Sequence[Row], key: str) -> list[Any]:
-    return list(dict.fromkeys(row[key] for row in rows))
-
-
-def _between(row: Row, over: str, under: str) -> Row:
-    return next(each for each in row["ratios"] if (each["over"], each["under"]) == (over, under))
-
-
-def _compared(row: Row) -> str:
-    return "{}, {}: {}".format(*_both(row))
-
-
-def _seconds(row: Row, side: str) -> float:
-    return _median(row, side, "seconds")
-
-
-def _median(row: Row, side: str, what: str) -> float:
-    return statistics.median(row["sides"][side][what])
-
-
-def _said(row: Row, side: str) -> str:
-    return f"{_number(_seconds(row, side))} s"
-
-
-def _peak_said(row: Row, side: str) -> str:
-    return f" ({_memory(row, side)})" if "above_torch_mb" in row["sides"][side] else ""
-
-
-def _memory(row: Row, side: str) -> str:
-    return _megabytes(max(row["sides"][side]["above_torch_mb"]))
-
-
-def _spread(each: Row, row: Row) -> str:
-    runs = len(row["sides"][each["over"]]["seconds"])
-    return _number(each["median"]) + (
-        f" ({_number(each['least'])} to {_number(each['most'])})" if runs > 1 else " (one run)"
-    )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _megabytes(value: float) -> str:
-    return f"{value:.0f} MB"
-
-
-def _number(value: float) -> str:
-    """To three digits, two below 1."""
-    for least, form in ((100, ".0f"), (10, ".1f"), (1, ".2f")):
-        if value >= least:
-            return format(value, form)
-    return format(value, ".2g")
 
 
 def _main(say: Callable[[str], object] = print) -> None:

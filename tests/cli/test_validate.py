@@ -29,7 +29,7 @@ def test_every_mistake_of_every_recipe(good, bad):
     assert result.stdout == "good.yaml: ok\n"
     first, second, third = result.stderr.splitlines()
     assert first.startswith("error: bad.yaml:1:10: version: ")
-    assert second.startswith("error: bad.yaml:13:1: colour: unknown key")
+    assert second.startswith("error: bad.yaml:14:1: colour: unknown key")
     assert third == "error: nowhere.yaml: can't read the recipe: No such file or directory"
 
 
@@ -38,7 +38,7 @@ def test_mistakes_as_json(good, bad, parsed):
     assert result.exit_code == ExitCode.INVALID_RECIPE
     assert result.stderr == ""
     version, colour = parsed(result)
-    assert colour | {"message": ""} == {"file": "bad.yaml", "line": 13, "column": 1, "key": "colour", "message": ""}
+    assert colour | {"message": ""} == {"file": "bad.yaml", "line": 14, "column": 1, "key": "colour", "message": ""}
     assert version["key"] == "version"
     assert "expected" in version["message"]
 

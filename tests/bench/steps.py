@@ -1,0 +1,98 @@
+"""Processor seconds of each step of a merge, measured where it is called; a step within a step is not counted twice."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+MERGING = {
+    "random masks": "kernels.keep_mask",
+    "deltas": "kernels._delta",
+    "QR and SVD of the core": "kernels.of_product",
+    "Gram matrix of the delta": "factorisation._gram",
+    "its eigenvectors": "factorisation.leading",
+    "the other side's vectors": "factorisation._projected",
+    "pruning, signs, sums": "kernels.merged",
+}
+RUNNING = {
+    "looking for NaN": "formats.pairing._check_finite",
+    "digests in": "stages.load._input_file",
+    "reading": "engines.factored.shares",
+    "merging": "kernels.merged",
+    "fidelity": "stages.combine.measure_module",
+    "looking at the result": "stages.combine._check_finite",
+    "keeping it": "stored.Spool.keep",
+    "rounding, reading back": "tensors._made",
+    "writing": "steady.SteadyWriter.write",
+}
+DIGESTS, REST = "digests out", "the rest"
+
+
+@contextmanager
+def counted(steps: dict[str, str]) -> Iterator[dict[str, float]]:
+    """Seconds by step, complete after a `with` in which the steps were called, by any thread.
+
+    Args:
+        steps: Step → function that does it, by its name within loramerge.
+    """
+    found: dict[str, float] = {}
+    counter: Counter[str] = Counter()
+    begin = time.process_time()
+    with ExitStack() as stack:
+        for step, name in steps.items():
+            owner, function = _owner(name)
+            stack.enter_context(patch.object(owner, function, _timed(step, getattr(owner, function), counter)))
+        if steps is RUNNING:
+            made = SimpleNamespace(sha256=lambda start: _Digest(start, counter))
+            stack.enter_context(patch("loramerge.tensors.hashlib", made))
+        yield found
+    spent = time.process_time() - begin
+    found |= {step: counter[step] for step in (*steps, DIGESTS) if counter[step] > 0}
+    found[REST] = max(spent - sum(counter.values()), 0.0)
+
+
+def _owner(name: str) -> tuple[Any, str]:
+    path, function = name.rsplit(".", 1)
+    try:
+        return importlib.import_module(f"loramerge.{path}"), function
+    except ModuleNotFoundError:
+        module, owner = path.rsplit(".", 1)
+        return getattr(importlib.import_module(f"loramerge.{module}"), owner), function
+
+
+_within = threading.local()
+_adding = threading.Lock()
+
+
+def _timed(step: str, function: Callable[..., Any], counter: Counter[str]) -> Callable[..., Any]:
+    @wraps(function)
+    def timed(*arguments: Any, **options: Any) -> Any:
+        outer, _within.seconds = getattr(_within, "seconds", 0.0), 0.0
+        begin = time.thread_time()
+        try:
+            return function(*arguments, **options)
+        finally:
+            took = time.thread_time() - begin
+            with _adding:
+                counter[step] += took - _within.seconds
+            _within.seconds = outer + took
+
+    return timed
+
+
+class _Digest:
+    """SHA-256 whose time is counted."""
+
+    def __init__(self, start: bytes, counter: Counter[str]) -> None:
+        self._digest = hashlib.sha256(start)
+        self.update = _timed(DIGESTS, self._digest.update, counter)
+        self.hexdigest = self._digest.hexdigest
