@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 from loramerge.atomic import replacing_file
@@ -47,6 +46,8 @@ def shapes_of(architecture: str, config: Mapping[str, Any], build: Callable[[], 
         config: Its config.json.
         build: Builds the model with the libraries that are installed; called only where nothing is kept.
     """
+    from importlib.metadata import version  # takes longer to load than most of what is read without a model
+
     versions = {name: version(name) for name in ("loramerge", *_BUILDERS)}
     if any("dev" in versions[name] for name in _BUILDERS):  # their code changes, and the version stays
         return build()

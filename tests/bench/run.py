@@ -30,7 +30,7 @@ from tables import line, write
 if TYPE_CHECKING:
     from measure import Figures
 
-PARTS = {"merging": merging.rows, "files": files.rows, "fusing": fusing.rows, "starting": starting.rows}
+PARTS = {"files": files.rows, "fusing": fusing.rows, "starting": starting.rows, "merging": merging.rows}
 
 BUSY = 0.05  # of all processors
 
