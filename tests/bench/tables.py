@@ -140,13 +140,14 @@ def _merging(rows: Sequence[Row]) -> Iterator[str]:
         "are threads, counted likewise. For the others, and for ours in `svd`, both sides merge the number of layers "
         "in the last row, every nth of each shape, and the time is that of all by the number of values."
     )
-    models = values(rows, "model")
+    models = sorted(values(rows, "model"), key=list(TITLES).index)
     for model in models:
         here = [row for row in rows if row["model"] == model]
         columns = sorted({(row["loras"], row["rank"]) for row in here})
         found = {(row["type"], row["loras"], row["rank"]): row for row in here}
         body = [
-            [f"`{name}`", *(compared(found[(name, *column)]) for column in columns)] for name in values(here, "type")
+            [f"`{name}`", *(compared(found[(name, *column)]) if (name, *column) in found else "" for column in columns)]
+            for name in values(here, "type")
         ]
         merged = {column: next(row for row in here if (row["loras"], row["rank"]) == column) for column in columns}
         body.append(["layers merged", *(f"{row['merged']} of {row['layers']}" for row in merged.values())])
@@ -186,18 +187,21 @@ def _growth(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
             (models[-1], rank, counts[0]),
         ),
     ]
-    steps = [step for step in steps if step[1] != step[2]]
+    found = {(row["model"], row["rank"], row["loras"], row["type"]): row for row in rows}
+    types = values(rows, "type")
+    steps = [
+        step
+        for step in steps
+        if step[1] != step[2] and all((*place, name) in found for place in step[1:] for name in types)
+    ]
     if not steps:
         return
-    found = {(row["model"], row["rank"], row["loras"], row["type"]): row for row in rows}
 
     def growth(name: str, before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
         less, more = found[(*before, name)], found[(*after, name)]
         return ", ".join(f"{side} {number(seconds(more, side) / seconds(less, side))}" for side in more["sides"])
 
-    body = [
-        [f"`{name}`", *(growth(name, before, after) for _, before, after in steps)] for name in values(rows, "type")
-    ]
+    body = [[f"`{name}`", *(growth(name, before, after) for _, before, after in steps)] for name in types]
     yield "How the time grows, in times as long:"
     yield table(["type", *(title for title, _, _ in steps)], body)
 
