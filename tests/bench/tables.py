@@ -28,6 +28,7 @@ from cells import (
     table,
     values,
 )
+from steps import MERGING, REST
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
@@ -152,27 +153,31 @@ def _merging(rows: Sequence[Row]) -> Iterator[str]:
         merged = {column: next(row for row in here if (row["loras"], row["rank"]) == column) for column in columns}
         body.append(["layers merged", *(f"{row['merged']} of {row['layers']}" for row in merged.values())])
         yield folded(f"{TITLES[model]}", [f"{loras} LoRAs, rank {rank}" for loras, rank in columns], body)
-    yield from _steps(rows)
+    yield from _steps(rows, models)
     yield from _growth(rows, models)
 
 
-def _steps(rows: Sequence[Row]) -> Iterator[str]:
+def _steps(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
     """Where ours spends its time, for the number of LoRAs and the ranks at both ends."""
     found = [row for row in rows if row.get("steps")]
     if not found:
         return
     yield "Where ours spends its time on one thread, in parts of the whole:"
-    steps = list(dict.fromkeys(step for row in found for step in row["steps"]))
-    yield table(
-        ["type", *steps],
-        [
+    steps = [step for step in (*MERGING, REST) if any(row["steps"].get(step) for row in found)]
+    for model in models:
+        body = [
             [
-                f"`{row['type']}`, {_setting(row)}",
-                *(f"{row['steps'].get(step, 0) / sum(row['steps'].values()):.0%}" for step in steps),
+                f"`{row['type']}`, {row['loras']} LoRAs, rank {row['rank']}",
+                *(_part(row["steps"], step) for step in steps),
             ]
             for row in found
-        ],
-    )
+            if row["model"] == model
+        ]
+        yield folded(TITLES[model], steps, body)
+
+
+def _part(steps: Mapping[str, float], step: str) -> str:
+    return f"{steps[step] / sum(steps.values()):.0%}" if step in steps else ""
 
 
 def _growth(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
