@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
@@ -57,14 +58,14 @@ def test_another_model_is_another_entry(kept):
 @pytest.mark.parametrize("library", ["loramerge", "diffusers", "transformers"])
 def test_another_version_is_another_entry(kept, monkeypatch, library):
     kept.ask()
-    installed = shapes.version
-    monkeypatch.setattr(shapes, "version", lambda name: "99.0" if name == library else installed(name))
+    installed = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == library else installed(name))
     kept.ask()
     assert len(kept.built) == 2
 
 
 def test_of_a_development_version_nothing_is_kept(kept, monkeypatch):
-    monkeypatch.setattr(shapes, "version", lambda _: "1.0.dev0")
+    monkeypatch.setattr(metadata, "version", lambda _: "1.0.dev0")
     kept.ask()
     kept.ask()
     assert len(kept.built) == 2

@@ -165,7 +165,7 @@ def test_the_way_of_a_target(recipe, target):
     assert steps(planned) == [NOTHING, ("publish", ["drifted: pytorch_lora_weights.safetensors was changed"])]
     publish(Path(planned.artifact.place), planned.recipe, targets=planned.publishes_to, force=True)
     assert not plan(recipe(publish=[settings])).pending
-    changed = recipe(publish=[settings], merge={"combination_type": "linear"})
+    changed = recipe(publish=[settings], merge={"combination_type": "linear", "engine": "factored"})
     reasons = ["recipe changed: merge.combination_type from cat to linear"]
     assert steps(plan(changed)) == [("build", reasons), ("publish", reasons)]
 
