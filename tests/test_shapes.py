@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from loramerge import base, shapes
+from loramerge import base
 from loramerge.base import read_base
 from loramerge.shapes import Shapes, shapes_of
 
