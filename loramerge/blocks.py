@@ -47,7 +47,7 @@ def write_blocks(path: Path, changes: Sequence[Change]) -> str:
     start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), _METADATA)
     digest = hashlib.sha256(start)
     buffers = _Buffers()
-    places = {path: FileBytes.at(path, str(path)) for path in {each.stored.path for each in changes}}
+    places = {source: FileBytes.at(source, str(source)) for source in {each.stored.path for each in changes}}
 
     def made(block: Sequence[_Piece]) -> memoryview:
         return _made(block, buffers, places)

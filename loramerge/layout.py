@@ -109,5 +109,7 @@ def torch_dtype(name: str) -> torch.dtype:
         "BOOL": torch.bool,
     }
     if name not in known:
-        raise SourceError(f"numbers of the format {name} can't be read", hint=f"known are {', '.join(known)}")
+        raise SourceError(
+            f"numbers of the format {name} can't be read", hint=f"convert them to one of {', '.join(known)}"
+        )
     return known[name]

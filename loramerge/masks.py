@@ -85,9 +85,8 @@ class Draw:
         for start in range(0, self.total, _CHUNK):
             end = min(start + _CHUNK, self.total)
             raw = draw(_WORDS - 1, size=4 * self._blocks(end - start), dtype=np.uint64, endpoint=True)
-            np.less(
-                raw.astype("<u8", copy=False).view(number)[: end - start], number.type(self.limit), out=keep[start:end]
-            )
+            numbers = raw.astype("<u8", copy=False).view(number)[: end - start]
+            np.less(numbers, number.type(self.limit), out=keep[start:end])
         return torch.from_numpy(keep)
 
     def on_device(self, device: str | torch.device) -> Tensor:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import LowRank
 
 _STRIP = 32  # rows of a Gram matrix that are computed at once
-_FEW = 8  # rows of a factor
+_FEW = 8  # rows of a factor that are compared in float64 at once
 _CANCELLED = 0.05  # of the sum of all terms' squares: where less than this is left, float32 is not enough
 _TINY = 1e-24  # a term's square; float32 loses the squares of numbers below 1e-19
 _ALL = slice(None)
@@ -132,12 +132,11 @@ def _squares(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -
     """The squared norm of the sum over each span of terms, each times its number in the column."""
     import torch
 
-    products = column
-    for dtype in (torch.float32, torch.float64):
-        grams = ups(dtype), downs(dtype)
-        products = grams[0] * grams[1] * torch.outer(column, column)
-        if all(float(gram.diagonal().min()) > _TINY for gram in grams) and not _cancels(products, spans):
-            break
+    counted = torch.outer(column, column)
+    quick = ups(torch.float32), downs(torch.float32)
+    products = quick[0] * quick[1] * counted
+    if any(float(gram.diagonal().min()) <= _TINY for gram in quick) or _cancels(products, spans):
+        products = ups(torch.float64) * downs(torch.float64) * counted
     return [float(products[span, span].sum()) for span in spans]
 
 

@@ -51,9 +51,8 @@ def counted(steps: dict[str, str]) -> Iterator[dict[str, float]]:
         for step, name in steps.items():
             owner, function = _owner(name)
             stack.enter_context(patch.object(owner, function, _timed(step, getattr(owner, function), counter)))
-        if steps is RUNNING:
-            made = SimpleNamespace(sha256=lambda start: _Digest(start, counter))
-            stack.enter_context(patch("loramerge.tensors.hashlib", made))
+        digests = SimpleNamespace(sha256=lambda start: _Digest(start, counter))
+        stack.enter_context(patch("loramerge.tensors.hashlib", digests))
         yield found
     spent = time.process_time() - begin
     found |= {step: counter[step] for step in (*steps, DIGESTS) if counter[step] > 0}
