@@ -102,8 +102,8 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
         for entry in resolved.loras:
             place = entry.located.fetch(entry.names)
             files = _input_files(pool, place, entry.names)  # while the LoRA is read
-            lora, said = _load_lora(entry, place, base)
-            loras.append((lora, files))
+            lora, said = _load_lora(entry, place, files, base)
+            loras.append(lora)
             notes.extend(said)
             progress.advance()
         # Last, for a base is large, and a LoRA that can't be read should be said at once.
@@ -113,7 +113,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
             base_files=PipelineFiles(folder, names, resolved.variant),
             base_inputs=base_inputs,
             revision=resolved.base.revision,
-            loras=tuple(replace(lora, files=_done(files)) for lora, files in loras),
+            loras=tuple(loras),
             notes=tuple(notes),
         )
 
@@ -143,8 +143,10 @@ def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
     return {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loaded.loras}
 
 
-def _load_lora(entry: ResolvedLora, folder: Path, base: Base) -> tuple[LoadedLora, list[str]]:
-    """A LoRA from its folder, without its files' digests, and what is to be said of it."""
+def _load_lora(
+    entry: ResolvedLora, folder: Path, files: Iterable[Future[InputFile]], base: Base
+) -> tuple[LoadedLora, list[str]]:
+    """A LoRA from its folder, and what is to be said of it."""
     lora, located = entry.lora, entry.located
     found, adapter = read_lora(located.reference, folder, entry.names, base)
     check_rank(lora.name, adapter, lora.rank)
@@ -160,7 +162,7 @@ def _load_lora(entry: ResolvedLora, folder: Path, base: Base) -> tuple[LoadedLor
         name=lora.name,
         reference=located.reference,
         revision=located.revision,
-        files=(),
+        files=_done(files),
         format=found,
         weight=plain(lora.weight),
         adapter=fitted,
