@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loramerge.eigenvectors import leading
+from loramerge.gram import energy_of
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     from loramerge.adapter import LowRank
 
-_ROWS = 1024
-_COLUMNS = 256
+    _Triples = tuple[Tensor, Tensor, Tensor, Tensor]
+
+_CANCELLED = 1e7  # times less energy than the factors could have: its rounding grows to 1e-9
 _CONDITION = 1e6  # of a Gram matrix: its rounding grows to 1e-10, far below that of float32
 
 
@@ -75,18 +77,21 @@ def stacked(
     """
     import torch
 
-    ups = [
-        pair.up.to(device).flatten(1).double() * (weight * pair.scale)
-        for pair, weight in zip(pairs, weights, strict=True)
-    ]
-    downs = [pair.down.to(device).flatten(1).double() for pair in pairs]
-    return torch.cat(ups, 1), torch.cat(downs)
+    heights, width = [pair.rank for pair in pairs], pairs[0].down[0].numel()
+    up = torch.empty(len(pairs[0].up), sum(heights), dtype=torch.float64, device=device or pairs[0].up.device)
+    down = torch.empty(sum(heights), width, dtype=torch.float64, device=up.device)
+    columns, rows = torch.split(up, heights, 1), torch.split(down, heights)
+    for pair, weight, column, row in zip(pairs, weights, columns, rows, strict=True):
+        column.copy_(pair.up.flatten(1)).mul_(weight * pair.scale)
+        row.copy_(pair.down.flatten(1))
+    return up, down
 
 
 def of_product(up: Tensor, down: Tensor, rank: int | None = None) -> Decomposition:
-    """Decompose up @ down without forming it: an orthonormal basis of each, and the SVD of the small core between.
+    """Decompose up @ down without forming it, from the Gram matrices of both.
 
-    In float64, as two LoRAs that nearly cancel lose their difference in float32.
+    In float64, as two LoRAs that nearly cancel lose their difference in float32; where they lose too much in the
+    squares of float64 as well, by an orthonormal basis of each and the SVD of the small core between.
 
     Args:
         up: out×r, float64.
@@ -114,11 +119,15 @@ def of_products(up: Tensor, down: Tensor, rank: int | None = None) -> list[Decom
     ]
 
 
-def _triples(up: Tensor, down: Tensor, rank: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _triples(up: Tensor, down: Tensor, rank: int | None) -> _Triples:
     """Left vectors, values, right vectors and energy, of one product or of many."""
     import torch
 
-    left, right = _basis(up), _basis(down.mT)
+    ups, downs = up.mT @ up, down @ down.mT
+    found = _by_root(up, down, ups, downs, rank)
+    if found:
+        return found
+    left, right = _basis(up, ups), _basis(down.mT, downs)
     outer, values, inner = torch.linalg.svd(left.core @ right.core.mT, full_matrices=False)
     wanted = slice(rank)
     return (
@@ -127,6 +136,38 @@ def _triples(up: Tensor, down: Tensor, rank: int | None) -> tuple[Tensor, Tensor
         (inner[..., wanted, :] @ right.mix.mT) @ right.columns.mT,
         values.square().sum(-1),
     )
+
+
+def _by_root(up: Tensor, down: Tensor, ups: Tensor, downs: Tensor, rank: int | None) -> _Triples | None:
+    """By one small eigenproblem; None where squares lose digits that count.
+
+    With down·downᵀ = L·Lᵀ, the product has the left vectors and values of up·L.
+
+    Args:
+        up: As above.
+        down: As above.
+        ups: upᵀ·up.
+        downs: down·downᵀ.
+        rank: As above.
+    """
+    import torch
+
+    root, failed = torch.linalg.cholesky_ex(downs)
+    if bool(failed.any()):
+        return None
+    squares, turn = torch.linalg.eigh(root.mT @ ups @ root)
+    wanted, turn = squares.flip(-1)[..., :rank], turn.flip(-1)[..., :rank]
+    possible = _trace(ups) * _trace(downs)
+    if not bool((wanted[..., -1] * _CANCELLED > possible).all()):
+        return None
+    values, mix = wanted.sqrt(), root @ turn
+    left = up @ (mix / values[..., None, :])
+    right = ((mix / wanted[..., None, :]).mT @ ups) @ down
+    return left, values, right, squares.sum(-1)
+
+
+def _trace(matrix: Tensor) -> Tensor:
+    return matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -138,11 +179,10 @@ class _Basis:
     core: Tensor
 
 
-def _basis(tall: Tensor) -> _Basis:
+def _basis(tall: Tensor, gram: Tensor) -> _Basis:
     """From the Gram matrix of the normalised columns where that loses no digit that counts, else by QR."""
     import torch
 
-    gram = tall.mT @ tall
     norms = gram.diagonal(dim1=-2, dim2=-1).sqrt()
     if bool((norms > 0).all()):
         values, vectors = torch.linalg.eigh(gram / (norms[..., :, None] * norms[..., None, :]))
@@ -154,7 +194,7 @@ def _basis(tall: Tensor) -> _Basis:
 
 
 def of_matrix(matrix: Tensor, rank: int | None = None, near: tuple[Tensor, Tensor] | None = None) -> Decomposition:
-    """Decompose a dense matrix by the eigenvectors of its smaller Gram matrix, in float64.
+    """Decompose a dense matrix by the eigenvectors of its smaller Gram matrix.
 
     Squaring costs what lies below 1e-8 of the largest singular value, and that is below float32's rounding of it.
 
@@ -166,41 +206,13 @@ def of_matrix(matrix: Tensor, rank: int | None = None, near: tuple[Tensor, Tenso
     Returns:
         min(rank, out, in) triples.
     """
-    import torch
-
     wide = matrix.shape[0] < matrix.shape[1]
-    gram = _gram(matrix.mT if wide else matrix)
-    wanted = min(rank or len(gram), len(gram))
-    guess = near and (near[0] if wide else near[1].mT)
-    vectors = leading(gram, wanted, guess)
-    projected = _projected(matrix.mT if wide else matrix, vectors)
-    values = projected.norm(dim=0)
-    other = projected / torch.where(values > 0, values, 1)
-    order = values.argsort(descending=True, stable=True)
-    values, other, vectors = values[order], other[:, order], vectors[:, order]
-    left, right = (vectors, other.mT) if wide else (other, vectors.mT)
-    return _canonical(left, values, right, float(gram.diagonal().sum()))
-
-
-def _gram(tall: Tensor) -> Tensor:
-    """tallᵀ·tall in float64; a block of rows at a time is converted, and what symmetry gives is not computed."""
-    import torch
-
-    size = tall.shape[1]
-    gram = torch.zeros(size, size, dtype=torch.float64, device=tall.device)
-    for rows in torch.split(tall, _ROWS):
-        block = rows.double()
-        for start in range(0, size, _COLUMNS):
-            end = start + _COLUMNS
-            gram[start:end, start:].addmm_(block[:, start:end].mT, block[:, start:])
-    upper = gram.triu()
-    return upper + upper.triu(1).mT
-
-
-def _projected(tall: Tensor, vectors: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat([rows.double() @ vectors for rows in torch.split(tall, _ROWS)])
+    tall = matrix.mT if wide else matrix
+    count = min(rank or tall.shape[1], tall.shape[1])
+    left, values, right = leading(tall, count, near and (near[0] if wide else near[1].mT))
+    if wide:
+        left, right = right.mT, left.mT
+    return _canonical(left, values, right, energy_of(matrix))
 
 
 def _canonical(left: Tensor, values: Tensor, right: Tensor, energy: float) -> Decomposition:

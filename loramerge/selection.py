@@ -24,11 +24,12 @@ def keep_largest(tensor: Tensor, density: float) -> Tensor:
     count = int(density * tensor.numel())
     if not count:
         return torch.zeros_like(tensor)
-    magnitudes = tensor.abs().reshape(-1)
     if tensor.device.type == "cpu" and tensor.dtype == torch.float32:
-        below = _just_below(magnitudes, count)
+        scratch = tensor.abs()
+        below = _just_below(scratch.reshape(-1), count)
         if below is not None:
-            return torch.nn.functional.hardshrink(tensor, below)
+            return torch.hardshrink(tensor, below, out=scratch)
+    magnitudes = tensor.abs().reshape(-1)
     keep = torch.zeros(magnitudes.shape, dtype=torch.uint8, device=tensor.device)
     # Unsorted, topk partitions by the same steps and leaves out the sorting, most of its time.
     keep[torch.topk(magnitudes, count, sorted=False).indices] = 1
@@ -36,15 +37,21 @@ def keep_largest(tensor: Tensor, density: float) -> Tensor:
 
 
 def _just_below(magnitudes: Tensor, count: int) -> float | None:
-    """The largest number that exactly `count` values exceed; None where equal ones straddle that place."""
+    """The largest number that exactly `count` values exceed; None where equal ones straddle that place.
+
+    Args:
+        magnitudes: In one dimension, contiguous; their order is lost.
+        count: At least 1.
+    """
     import numpy as np
 
     # Numbers above zero are in the order of their bits, and integers are partitioned faster.
     bits = magnitudes.numpy().view(np.int32)
     place = len(bits) - count
-    threshold = np.partition(bits, place)[place]
+    bits.partition(place)
+    threshold = bits[place]
     if threshold == 0:  # zeros may be kept or not: they stay zeros
         return 0.0
-    if np.count_nonzero(bits >= threshold) != count:
+    if place and bits[:place].max() == threshold:
         return None
     return float((threshold - 1).view(np.float32))

@@ -59,13 +59,28 @@ def test_a_dense_matrix_is_decomposed_by_its_smaller_gram_matrix(shape, decay):
     assert len(of_matrix(matrix).values) == min(shape[:2])
 
 
-def test_what_nearly_cancels_keeps_its_digits():
+@pytest.mark.parametrize("change", [1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
+def test_what_nearly_cancels_keeps_its_digits(change):
     up, down = (each.float() for each in factors(60, 40, 6))
-    change = 1e-5 * torch.randn(up.shape, generator=torch.Generator().manual_seed(1))
-    other = up + change
-    stacked_up, stacked_down = torch.cat([other, -up], 1).double(), torch.cat([down, down]).double()
-    left, right = of_product(stacked_up, stacked_down).truncated(6)
-    assert error(left @ right, (other.double() - up.double()) @ down.double()) <= 1e-9
+    other = up + change * torch.randn(up.shape, generator=torch.Generator().manual_seed(1))
+    other_down = down + change * torch.randn(down.shape, generator=torch.Generator().manual_seed(2))
+    stacked_up, stacked_down = torch.cat([other, -up], 1).double(), torch.cat([other_down, down]).double()
+    want = other.double() @ other_down.double() - up.double() @ down.double()
+    for rank in (3, 12):
+        left, right = of_product(stacked_up, stacked_down, rank).truncated(rank)
+        assert error(left @ right, best(want, rank)[0]) <= 1e-9
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e4, 1e8])
+def test_one_much_larger_than_the_other_hides_nothing(scale):
+    up, down = factors(60, 40, 6)
+    other_up, other_down = factors(61, 41, 6)
+    stacked_up, stacked_down = torch.cat([up * scale, other_up[:60]], 1), torch.cat([down, other_down[:, :40]])
+    want = scale * up @ down + other_up[:60] @ other_down[:, :40]
+    left, right = of_product(stacked_up, stacked_down).truncated(12)
+    assert error(left @ right, want) <= 1e-12
+    values = torch.linalg.svd(want).S
+    assert torch.allclose((left[:, 6:] @ right[6:]).norm(), values[6:12].norm(), rtol=1e-6)
 
 
 def test_the_largest_entry_of_each_left_vector_is_positive():

@@ -18,9 +18,10 @@ MERGING = {
     "random masks": "kernels.keep_mask",
     "deltas": "kernels._delta",
     "QR and SVD of the core": "kernels.of_product",
-    "Gram matrix of the delta": "factorisation._gram",
-    "its eigenvectors": "factorisation.leading",
-    "the other side's vectors": "factorisation._projected",
+    "Gram matrix of the delta": "eigenvectors.gram_of",
+    "search for its vectors": "eigenvectors._search",
+    "their proof in float64": "eigenvectors._proven",
+    "all of its vectors": "factorisation.leading",
     "pruning, signs, sums": "kernels.merged",
 }
 RUNNING = {

@@ -1,0 +1,70 @@
+"""Products of a tall matrix with its own transpose and with a few vectors, without a copy of it in float64."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_ROWS = 256
+_COLUMNS = 256
+
+
+def gram_of(tall: Tensor, dtype: torch.dtype) -> Tensor:
+    """tallᵀ·tall; a block of rows at a time is converted, and what symmetry gives is not computed.
+
+    Args:
+        tall: m×n.
+        dtype: In which number format.
+
+    Returns:
+        n×n.
+    """
+    import torch
+
+    size = tall.shape[1]
+    gram = torch.zeros(size, size, dtype=dtype, device=tall.device)
+    for rows in torch.split(tall, _ROWS):
+        block = rows.to(dtype)
+        for start in range(0, size, _COLUMNS):
+            end = start + _COLUMNS
+            gram[start:end, start:].addmm_(block[:, start:end].mT, block[:, start:])
+    upper = gram.triu()
+    return upper + upper.triu(1).mT
+
+
+def energy_of(matrix: Tensor) -> float:
+    """Squared Frobenius norm, summed up in float64."""
+    import torch
+
+    norms = (torch.linalg.vector_norm(rows, dtype=torch.float64) for rows in torch.split(matrix, _ROWS))
+    return sum(float(norm) ** 2 for norm in norms)
+
+
+def pushed(tall: Tensor, vectors: Tensor) -> Tensor:
+    """tall·vectors, m×k, in float64.
+
+    Args:
+        tall: m×n.
+        vectors: n×k, float64.
+    """
+    import torch
+
+    return torch.cat([rows.double() @ vectors for rows in torch.split(tall, _ROWS)])
+
+
+def pulled_back(tall: Tensor, vectors: Tensor) -> Tensor:
+    """tallᵀ·vectors, n×k, in float64.
+
+    Args:
+        tall: m×n.
+        vectors: m×k, float64.
+    """
+    import torch
+
+    total = vectors.new_zeros(vectors.shape[1], tall.shape[1])
+    for rows, part in zip(torch.split(tall, _ROWS), torch.split(vectors, _ROWS), strict=True):
+        total.addmm_(part.mT, rows.double())  # the other way round takes twice as long
+    return total.mT
