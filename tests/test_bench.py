@@ -57,7 +57,7 @@ def test_merging(tmp_path):
     )
     assert [row["type"] for row in rows] == [*types, *types]
     assert {row["rank"] for row in rows} == {2, 4}
-    assert all({*row["sides"]} == {"PEFT", "loramerge"} for row in rows)
+    assert all({*row["sides"]} == {"PEFT", "loramerge", "floor"} for row in rows)
     assert all(row["merged"] == row["layers"] for row in rows)
     assert "rank 2 to 4" in tables
     assert "2 LoRAs, rank 4" in tables
@@ -75,7 +75,8 @@ def test_files(tmp_path):
 
 def test_fusing(tmp_path):
     (row,), tables, _ = measured(tmp_path, "--only", "fusing", "--runs", 1)
-    assert {*row["sides"]} == {"diffusers", "loramerge", "copy", "digest"}
+    assert {*row["sides"]} == {"diffusers", "loramerge", "copy", "digest", "sums"}
+    assert all(row["steps"][step] > 0 for step in ("reading", "sums and rounding", "writing", "digests out"))
     assert all(figures["peak_mb"][0] > 0 for figures in row["sides"].values())
     assert row["file_mb"] > 1
     assert "| tiny UNet" in tables

@@ -7,7 +7,9 @@ process of its own, from files to files that are on the disk in the end:
   included;
 - diffusers loads the UNet and the LoRA, then `fuse_lora`, `unload_lora`, `save_pretrained`;
 - the copy reads and writes blocks of the size that loramerge reads, and writes to the disk as early as loramerge does;
-- the digest is the same copy with SHA-256, which a provenance needs of every file.
+- the digest is the same copy with SHA-256, which a provenance needs of every file;
+- the sums are the LoRA's product, the sum with the weights and its rounding for as many weights, one block after the
+  other in memory that stays in the processor's cache, on one thread: no file is read or written.
 
 The base is in the page cache before each, as it is in a run, which has just compared its digest. Imports are not
 counted: ours has fused a tiny UNet before. Peak memory is that of the whole process.
@@ -24,14 +26,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measure import Figures, asked, in_turn, peak_memory, ratio, stopwatch, sync, tell
+from measure import Figures, asked, in_turn, limit, peak_memory, ratio, stopwatch, sync, tell
 from models import UNET, random_pairs, write_configs, write_weights
+from steps import FUSING, counted
 
 if TYPE_CHECKING:
     from plan import Plan
 
 RANK = 32
-SIDES = ("diffusers", "loramerge", "copy", "digest")
+SIDES = ("diffusers", "loramerge", "copy", "digest", "sums")
 PAIRS = (("diffusers", "loramerge"), ("loramerge", "copy"), ("loramerge", "digest"))
 FIRST, REAL, LORA = "first", "real", "lora.safetensors"
 
@@ -42,6 +45,7 @@ def rows(plan: Plan) -> Iterator[Figures]:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             made = asked("fusing.py", {"step": "make", "folder": folder, "model": model})
             found = in_turn(plan.runs, {side: partial(_measured, side, Path(folder)) for side in SIDES})
+            steps = _measured("steps", Path(folder))
         yield {
             "part": "fusing",
             "model": model,
@@ -49,6 +53,7 @@ def rows(plan: Plan) -> Iterator[Figures]:
             **made,
             "sides": found,
             "ratios": [ratio(found, over, under) for over, under in PAIRS],
+            "steps": steps["steps"],
         }
 
 
@@ -58,7 +63,7 @@ def _measured(side: str, folder: Path) -> Figures:
         while file.readinto(block):
             pass
     figures = asked("fusing.py", {"step": side, "folder": str(folder)})
-    shutil.rmtree(folder / side)
+    shutil.rmtree(folder / side, ignore_errors=True)
     return figures
 
 
@@ -66,6 +71,7 @@ def answer(step: str, folder: str, **settings: str) -> Iterator[Figures]:
     """What one process says: of the inputs it made, or of the side it measured."""
     warnings.simplefilter("ignore")
     steps = {"make": make, "loramerge": ours, "diffusers": theirs, "copy": copied, "digest": digested}
+    steps |= {"sums": sums, "steps": where}
     figures = steps[step](Path(folder), **settings)
     yield {**figures, "peak_mb": peak_memory()}
 
@@ -94,20 +100,32 @@ def _write_inputs(folder: Path, model: str) -> int:
 
 def ours(folder: Path) -> Figures:
     """What `run` does for a `pipeline` output."""
+    _fuse(folder / FIRST, folder / "loramerge")
+    with stopwatch() as figures:
+        _fuse(folder / REAL, folder / "loramerge")
+    return figures
+
+
+def where(folder: Path) -> Figures:
+    """Where that spends the processors' time."""
+    _fuse(folder / FIRST, folder / "steps")
+    with counted(FUSING) as seconds:
+        _fuse(folder / REAL, folder / "steps")
+    return {"steps": seconds}
+
+
+def _fuse(source: Path, target: Path) -> None:
     from loramerge import load_adapter, load_base
     from loramerge.atomic import replacing
     from loramerge.pipeline_files import PipelineFiles
     from loramerge.recipe.outputs import PipelineOutput
     from loramerge.stages.fuse import fuse
 
-    for source in (folder / FIRST, folder / REAL):
-        with stopwatch() as figures:
-            base = load_base(str(source))
-            adapter = load_adapter(str(source / LORA), base)
-            files = PipelineFiles(source, ("model_index.json", "unet/config.json", UNET), None)
-            with replacing(folder / "loramerge") as place:
-                fuse(files, base, adapter, PipelineOutput(kind="pipeline"), place)
-    return figures
+    base = load_base(str(source))
+    adapter = load_adapter(str(source / LORA), base)
+    files = PipelineFiles(source, ("model_index.json", "unet/config.json", UNET), None)
+    with replacing(target) as place:
+        fuse(files, base, adapter, PipelineOutput(kind="pipeline"), place)
 
 
 def theirs(folder: Path) -> Figures:
@@ -135,6 +153,28 @@ def copied(folder: Path) -> Figures:
 def digested(folder: Path) -> Figures:
     """The same, and its SHA-256."""
     return _copied(folder / REAL / UNET, folder / "digest", hashlib.sha256().update)
+
+
+def sums(folder: Path) -> Figures:
+    """What is computed, without the files."""
+    import torch
+
+    from loramerge import load_adapter, load_base
+    from loramerge.blocks import BLOCK
+
+    adapter = load_adapter(str(folder / REAL / LORA), load_base(str(folder / REAL)))
+    limit(1)
+    stored = torch.zeros(BLOCK // 2, dtype=torch.float16)
+    summed, delta, made = (torch.empty(len(stored), dtype=dtype) for dtype in (torch.float32,) * 2 + (stored.dtype,))
+    with stopwatch() as figures:
+        for _, _, pair in adapter:
+            up, down = pair.up.flatten(1), pair.down.flatten(1)
+            for rows in torch.split(up, len(stored) // down.shape[1]):
+                count = len(rows) * down.shape[1]
+                summed[:count].copy_(stored[:count])
+                torch.mm(rows, down, out=delta[:count].view(len(rows), -1))
+                made[:count].copy_(summed[:count].add_(delta[:count]))
+    return figures
 
 
 def _copied(source: Path, folder: Path, each: Callable[[memoryview], object]) -> Figures:

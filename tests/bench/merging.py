@@ -5,7 +5,7 @@ merged, and the time is that of all of them by the number of values: every nth l
 sides. Types that decompose deltas would take PEFT hours: there it merges one layer of each shape, which counts as often
 as there are layers of that shape. For `*_svd` ours merges as many of each shape as there are threads, side by side,
 and counts them likewise; `svd` is measured as the types without a decomposition are. Ours hands each result over and
-lets it go, as `run` does; PEFT holds all of them in its model.
+lets it go, as `run` does; PEFT holds all of them in its model. floors.py says what the floor is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import floors
 import pefts
 from measure import Figures, in_turn, limit, ratio, stopwatch, tell, times, told_by, total
 from models import PARAMETERS, WEIGHTS, Sample, base_of, decomposes, layers_of, random_pairs
@@ -78,6 +79,8 @@ def measured(  # noqa: PLR0917  as `rows` says them, by name
         pefts.merge(pairs, first, name, device)  # loads what is loaded late
         ours.merge(first, name)
         sides = {"PEFT": partial(_theirs, pairs, sample, name, device), "loramerge": partial(ours.whole, sample, name)}
+        if device == "cpu":
+            sides["floor"] = partial(_floor, pairs, sample, name, threads)
         found = in_turn(1 if decomposes(name) and most < MOST_EVER else runs, sides)
         if profile:
             with profiled(f"{name}, {model}, {loras} LoRAs of rank {rank}"):
@@ -92,7 +95,7 @@ def measured(  # noqa: PLR0917  as `rows` says them, by name
             "merged": len(sample.chosen),
             "shapes": len(sample.of_each_shape(1)),
             "sides": found,
-            "ratios": [ratio(found, "PEFT", "loramerge")],
+            "ratios": [ratio(found, "PEFT", "loramerge"), *(ratio(found, "loramerge", side) for side in [*found][2:])],
             **({"steps": _steps(replace(ours, threads=1), sample, name)} if (rank, loras) in PROFILED else {}),
         }
 
@@ -105,6 +108,15 @@ def _steps(ours: Ours, sample: Sample, name: str) -> Figures:
     with counted(MERGING) as seconds:
         ours.merge(names, name)
     return seconds
+
+
+def _floor(pairs: pefts.Loras, sample: Sample, name: str, threads: int) -> Figures:
+    """What no merge can do without; sampled as ours is."""
+    if not name.endswith("_svd"):
+        return times(floors.merge(pairs, sample.chosen, name, threads), sample.factor)
+    return total(
+        times(floors.merge(pairs, names, name, threads), factor) for names, factor in sample.of_each_shape(threads)
+    )
 
 
 def _theirs(pairs: pefts.Loras, sample: Sample, name: str, device: str) -> Figures:

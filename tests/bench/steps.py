@@ -17,7 +17,7 @@ from unittest.mock import patch
 MERGING = {
     "random masks": "kernels.keep_mask",
     "deltas": "kernels._delta",
-    "QR and SVD of the core": "kernels.of_product",
+    "decomposition of the product": "kernels.of_product",
     "Gram matrix of the delta": "eigenvectors.gram_of",
     "search for its vectors": "eigenvectors._search",
     "their proof in float64": "eigenvectors._proven",
@@ -33,6 +33,11 @@ RUNNING = {
     "looking at the result": "stages.combine._check_finite",
     "keeping it": "stored.Spool.keep",
     "rounding, reading back": "tensors._made",
+    "writing": "steady.SteadyWriter.write",
+}
+FUSING = {
+    "reading": "blocks._read",
+    "sums and rounding": "blocks.add",
     "writing": "steady.SteadyWriter.write",
 }
 DIGESTS, REST = "digests out", "the rest"
@@ -53,7 +58,8 @@ def counted(steps: dict[str, str]) -> Iterator[dict[str, float]]:
             owner, function = _owner(name)
             stack.enter_context(patch.object(owner, function, _timed(step, getattr(owner, function), counter)))
         digests = SimpleNamespace(sha256=lambda start: _Digest(start, counter))
-        stack.enter_context(patch("loramerge.tensors.hashlib", digests))
+        for module in ("tensors", "blocks"):
+            stack.enter_context(patch(f"loramerge.{module}.hashlib", digests))
         yield found
     spent = time.process_time() - begin
     found |= {step: counter[step] for step in (*steps, DIGESTS) if counter[step] > 0}

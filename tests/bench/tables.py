@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cells import (
     compared,
     count,
     folded,
+    median,
     megabytes,
     memory,
     number,
@@ -67,7 +69,8 @@ def markdown(measured: Mapping[str, Any]) -> str:
     for row in measured["rows"]:
         parts.setdefault(row["part"], []).append(row)
     blocks = [_head(measured), *_main_table(parts)]
-    for part, block in (("merging", _merging), ("files", _files), ("fusing", _fusing), ("starting", _starting)):
+    fusing = partial(_fusing, threads=measured["machine"]["threads"])
+    for part, block in (("merging", _merging), ("files", _files), ("fusing", fusing), ("starting", _starting)):
         if part in parts:
             blocks += block(parts[part])
     return "\n\n".join(blocks) + "\n"
@@ -162,18 +165,28 @@ def _steps(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
     found = [row for row in rows if row.get("steps")]
     if not found:
         return
-    yield "Where ours spends its time on one thread, in parts of the whole:"
+    yield (
+        "The floor is the least that a merge can't do without: copying or adding up the factors; partitioning each of "
+        "them, or drawing 16 bits for every value, where a type prunes; Gram matrices in float64 for `svd`; for "
+        "`*_svd` the same on the dense deltas, and the Gram matrix of their sum in float32. It uses as many threads. "
+        "Beside it, where ours spends its time on one thread, in parts of the whole:"
+    )
     steps = [step for step in (*MERGING, REST) if any(row["steps"].get(step) for row in found)]
     for model in models:
         body = [
             [
                 f"`{row['type']}`, {row['loras']} LoRAs, rank {row['rank']}",
+                *(_above_floor(row) if "floor" in row["sides"] else ["", ""]),
                 *(_part(row["steps"], step) for step in steps),
             ]
             for row in found
             if row["model"] == model
         ]
-        yield folded(TITLES[model], steps, body)
+        yield folded(TITLES[model], ["floor", "times the floor", *steps], body)
+
+
+def _above_floor(row: Row) -> list[str]:
+    return [said(row, "floor"), spread(between(row, "loramerge", "floor"), row)]
 
 
 def _part(steps: Mapping[str, float], step: str) -> str:
@@ -256,8 +269,7 @@ def _where(rows: Sequence[Row]) -> Iterator[str]:
         [
             [
                 f"`{row['type']}`",
-                said(row, "floor"),
-                spread(between(row, "loramerge", "floor"), row),
+                *_above_floor(row),
                 *(number(row["steps"][step]) if step in row["steps"] else "" for step in steps),
             ]
             for row in rows
@@ -265,7 +277,7 @@ def _where(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-def _fusing(rows: Sequence[Row]) -> Iterator[str]:
+def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
     yield "### Fusing"
     yield (
         "A LoRA into a float16 UNet, from files to files that are on the disk in the end: as `run` does for a "
@@ -291,6 +303,19 @@ def _fusing(rows: Sequence[Row]) -> Iterator[str]:
             for row in rows
         ],
     )
+    yield (
+        "Where ours spends its time, in seconds of one processor. Below what a copy with SHA-256 takes of all "
+        "processors together, and the sums alone, no way of fusing can get: the floor is these, shared by the threads "
+        "that there are."
+    )
+    steps = list(dict.fromkeys(step for row in rows for step in row["steps"]))
+    body = []
+    for row in rows:
+        floor = sum(median(row, side, "cpu") for side in ("digest", "sums")) / threads
+        times = number(seconds(row, "loramerge") / floor)
+        parts = (number(row["steps"][step]) if step in row["steps"] else "" for step in steps)
+        body.append([TITLES[row["model"]], f"{number(floor)} s", times, *parts])
+    yield table(["", "floor", "times the floor", *steps], body)
 
 
 def _starting(rows: Sequence[Row]) -> Iterator[str]:
