@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -24,12 +27,14 @@ _WORDS = 1 << 64
 _WORD_BITS, _BLOCK_BITS = 64, 256
 _HALF_BITS = 32
 _HALF_MASK = (1 << _HALF_BITS) - 1
-_SHORT_FROM = 0.1
 _CHUNK = 1 << 18
+_FIRST, _SECOND = 0, 1  # streams of a key: a byte for every value, four more for those whose byte does not decide
 
 
 def keep_mask(shape: Sequence[int], density: float, key: tuple[object, ...], device: str | torch.device) -> Tensor:
-    """Which values stay: each with probability `density`, to within 2⁻¹⁷, or 2⁻³³ where the density is below 0.1.
+    """Which values stay: each with probability `density`, to within 2⁻⁴⁰.
+
+    A random byte decides for all but one value in 256, whose byte is the density's own; four bytes more decide there.
 
     Args:
         shape: Of the mask; its values are numbered in row-major order.
@@ -42,9 +47,9 @@ def keep_mask(shape: Sequence[int], density: float, key: tuple[object, ...], dev
     """
     import torch
 
-    draw = Draw(math.prod(shape), 16 if density >= _SHORT_FROM else 32, density, key)
-    if draw.limit >= 1 << draw.bits:
+    if density >= 1:
         return torch.ones(*shape, dtype=torch.bool, device=device)
+    draw = Draw(math.prod(shape), density, key)
     on_cpu = torch.device(device).type == "cpu"
     return (draw.on_cpu() if on_cpu else draw.on_device(device)).view(*shape)
 
@@ -55,70 +60,114 @@ class Draw:
 
     Attributes:
         total: How many.
-        bits: Of each number: 16 or 32.
-        density: The share that is kept.
+        density: The share that is kept, below 1.
         key: Whose numbers they are.
     """
 
     total: int
-    bits: int
     density: float
     key: tuple[object, ...]
 
     @property
-    def limit(self) -> int:
-        """Numbers below this one stay."""
-        return round(self.density * (1 << self.bits))
+    def _limits(self) -> tuple[int, int]:
+        """Bytes below the first stay; where one equals it, 32 bits below the second do."""
+        rest, limit = math.modf(self.density * (1 << 8))
+        return int(limit), int(rest * (1 << 32))
 
     def on_cpu(self) -> Tensor:
         """By NumPy's generator."""
         import numpy as np
         import torch
 
-        words, number = self._words, np.dtype(f"<u{self.bits // 8}")
-        source = np.random.Philox(
-            key=np.array(words[:2], dtype=np.uint64), counter=np.array([0, 0, *words[2:]], dtype=np.uint64)
-        )
-        # Over its whole range it gives the source's own words; `random_raw` does too, but lets no other thread work.
-        draw = np.random.Generator(source).integers
+        limit, rest = self._limits
         keep = np.empty(self.total, dtype=bool)
+        undecided = []
+        draw = _generator(self._words, _FIRST)
         for start in range(0, self.total, _CHUNK):
             end = min(start + _CHUNK, self.total)
-            raw = draw(_WORDS - 1, size=4 * self._blocks(end - start), dtype=np.uint64, endpoint=True)
-            numbers = raw.astype("<u8", copy=False).view(number)[: end - start]
-            np.less(numbers, number.type(self.limit), out=keep[start:end])
+            drawn = _drawn(draw, end - start, 8)
+            np.less(drawn, drawn.dtype.type(limit), out=keep[start:end])
+            if rest:
+                undecided.append(np.flatnonzero(drawn == drawn.dtype.type(limit)) + start)
+        if rest:
+            places = np.concatenate(undecided)
+            drawn = _drawn(_generator(self._words, _SECOND), len(places), 32)
+            keep[places] = drawn < drawn.dtype.type(rest)
         return torch.from_numpy(keep)
 
     def on_device(self, device: str | torch.device) -> Tensor:
         """The same numbers from tensor operations, on any device."""
-        import torch
-
-        # NumPy counts before it draws: its first block has the counter 1.
-        words = self._words
-        first = torch.arange(1, self._blocks(self.total) + 1, dtype=torch.int64, device=device)
-        second = torch.zeros_like(first)
-        third, fourth = (torch.full_like(first, _signed(word)) for word in words[2:])
-        keys = list(words[:2])
-        for _ in range(_ROUNDS):
-            high_first, low_first = _product(first, _MULTIPLIERS[0])
-            high_third, low_third = _product(third, _MULTIPLIERS[1])
-            first, second = high_third ^ second ^ _signed(keys[0]), low_third
-            third, fourth = high_first ^ fourth ^ _signed(keys[1]), low_first
-            keys = [(key + increment) % _WORDS for key, increment in zip(keys, _INCREMENTS, strict=True)]
-        drawn = torch.stack([first, second, third, fourth], 1).view(-1, 1)
-        shifts = torch.arange(0, _WORD_BITS, self.bits, device=device)
-        numbers = (drawn >> shifts) & ((1 << self.bits) - 1)
-        return numbers.view(-1)[: self.total] < self.limit
+        limit, rest = self._limits
+        drawn = _numbers(self._words, _FIRST, self.total, 8, device)
+        keep = drawn < limit
+        if rest:
+            places = (drawn == limit).nonzero().view(-1)
+            keep[places] = _numbers(self._words, _SECOND, len(places), 32, device) < rest
+        return keep
 
     @property
     def _words(self) -> tuple[int, int, int, int]:
         """Philox's key, two words, and the part of its counter that never changes, two more."""
-        text = "\x1f".join(("loramerge/dare/1", *map(str, self.key)))
+        text = "\x1f".join(("loramerge/dare/2", *map(str, self.key)))
         first, second, third, fourth = struct.unpack("<4Q", hashlib.blake2b(text.encode(), digest_size=32).digest())
         return first, second, third, fourth
 
-    def _blocks(self, numbers: int) -> int:
-        return -(-numbers * self.bits // _BLOCK_BITS)
+
+_of_thread = threading.local()
+
+
+def _generator(words: tuple[int, int, int, int], stream: int) -> Generator:
+    """NumPy's, at the beginning of a stream. Each thread has one: a new one takes as long as 10,000 numbers."""
+    import numpy as np
+
+    generator: Generator | None = getattr(_of_thread, "generator", None)
+    if generator is None:
+        generator = _of_thread.generator = np.random.Generator(np.random.Philox(0))
+    counter, key = np.array([0, stream, *words[2:]], dtype=np.uint64), np.array(words[:2], dtype=np.uint64)
+    generator.bit_generator.state = {
+        "bit_generator": "Philox",
+        "state": {"counter": counter, "key": key},
+        "buffer": np.zeros(_BLOCK_BITS // _WORD_BITS, dtype=np.uint64),
+        "buffer_pos": _BLOCK_BITS // _WORD_BITS,
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    return generator
+
+
+def _drawn(generator: Generator, count: int, bits: int) -> NDArray[Any]:
+    """The next numbers of so many bits; what is left of a block of 256 bits is dropped."""
+    import numpy as np
+
+    size = _BLOCK_BITS // _WORD_BITS * _blocks(count, bits)
+    # Over its whole range it gives the source's own words; `random_raw` does too, but lets no other thread work.
+    raw = generator.integers(_WORDS - 1, size=size, dtype=np.uint64, endpoint=True)
+    return raw.astype("<u8", copy=False).view(f"<u{bits // 8}")[:count]
+
+
+def _numbers(
+    words: tuple[int, int, int, int], stream: int, count: int, bits: int, device: str | torch.device
+) -> Tensor:
+    """The first numbers of a stream, of so many bits."""
+    import torch
+
+    # NumPy counts before it draws: its first block has the counter 1.
+    first = torch.arange(1, _blocks(count, bits) + 1, dtype=torch.int64, device=device)
+    second, third, fourth = (torch.full_like(first, _signed(word)) for word in (stream, *words[2:]))
+    keys = list(words[:2])
+    for _ in range(_ROUNDS):
+        high_first, low_first = _product(first, _MULTIPLIERS[0])
+        high_third, low_third = _product(third, _MULTIPLIERS[1])
+        first, second = high_third ^ second ^ _signed(keys[0]), low_third
+        third, fourth = high_first ^ fourth ^ _signed(keys[1]), low_first
+        keys = [(key + increment) % _WORDS for key, increment in zip(keys, _INCREMENTS, strict=True)]
+    drawn = torch.stack([first, second, third, fourth], 1).view(-1, 1)
+    shifts = torch.arange(0, _WORD_BITS, bits, device=device)
+    return ((drawn >> shifts) & ((1 << bits) - 1)).view(-1)[:count]
+
+
+def _blocks(count: int, bits: int) -> int:
+    return -(-count * bits // _BLOCK_BITS)
 
 
 def _signed(word: int) -> int:

@@ -1,5 +1,6 @@
 """DARE's keyed masks."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -12,11 +13,10 @@ KEY = (0, "ink", "unet.down_blocks.0", "down")
 
 
 @pytest.mark.parametrize("shape", [(1,), (7, 3), (640, 33), (1 << 18, 3)])
-@pytest.mark.parametrize("density", [0.1, 0.5, 0.93])
+@pytest.mark.parametrize("density", [1e-9, 0.001, 0.1, 0.5, 0.93, 0.999, 1 - 2**-50])
 def test_tensor_operations_give_the_bits_of_numpy(shape, density):
-    for bits in (16, 32):
-        draw = Draw(math.prod(shape), bits, density, KEY)
-        assert torch.equal(draw.on_cpu(), draw.on_device("cpu"))
+    draw = Draw(math.prod(shape), density, KEY)
+    assert torch.equal(draw.on_cpu(), draw.on_device("cpu"))
 
 
 def test_numpys_philox_is_the_published_one():
@@ -33,8 +33,26 @@ def test_numpys_philox_is_the_published_one():
 def test_the_bits_are_the_same_for_ever():
     kept = keep_mask((4, 16), 0.5, KEY, "cpu").flatten().tolist()
     assert "".join(str(int(each)) for each in kept) == (
-        "1010011111011110110011111111111111000010100011111110000010110001"
+        "1101011101000010001011001010000110111010101011100000100100100100"
     )
+    many = keep_mask((5000,), 0.3, KEY, "cpu")
+    assert hashlib.sha256(many.numpy().tobytes()).hexdigest() == (
+        "f72dc364183eb0597cbd9d65f805ee28e07429804a8fd400b7ad8f6a4cd491da"
+    )
+
+
+@pytest.mark.parametrize("density", [1 / 1024, 0.3, 0.5, 0.93])
+def test_every_bit_is_what_the_published_numbers_say(density):
+    """A byte against the density's first eight bits; where they are the same, 32 more against the next 32."""
+    text = "\x1f".join(["loramerge/dare/2", *map(str, KEY)])
+    key = np.frombuffer(hashlib.blake2b(text.encode(), digest_size=32).digest(), "<u8")
+    counters = (np.array([0, stream, *key[2:]], dtype=np.uint64) for stream in (0, 1))
+    first, second = (np.random.Philox(key=key[:2], counter=each).random_raw(1 << 16).astype("<u8") for each in counters)
+    more, want = iter(second.view("<u4").tolist()), []
+    for byte in first.view("u1").tolist():
+        undecided = byte == math.floor(density * 256) and density * 256 % 1 > 0
+        want.append((byte + next(more) / 2**32 if undecided else byte) < density * 256)
+    assert keep_mask((len(want),), density, KEY, "cpu").tolist() == want
 
 
 @pytest.mark.parametrize("density", [0.0001, 0.05, 0.5, 0.9])
@@ -50,8 +68,11 @@ def test_other_keys_give_independent_masks(place):
     assert abs(float((one == two).float().mean()) - 0.5) < 0.003
 
 
-def test_a_larger_mask_begins_as_a_smaller_one():
-    assert torch.equal(keep_mask((300,), 0.5, KEY, "cpu"), keep_mask((1 << 19,), 0.5, KEY, "cpu")[:300])
+@pytest.mark.parametrize("density", [0.5, 0.7])
+def test_a_larger_mask_begins_as_a_smaller_one(density):
+    large = keep_mask((1 << 19,), density, KEY, "cpu")
+    for size in (1, 300, 100_001):
+        assert torch.equal(keep_mask((size,), density, KEY, "cpu"), large[:size])
 
 
 def test_a_density_of_one_keeps_everything():

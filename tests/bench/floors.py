@@ -2,7 +2,7 @@
 
 - `cat`: every factor is copied.
 - `linear` and the types that prune factors: the factors are added up; where a type prunes by magnitude, each is
-  partitioned (NumPy's), where it drops at random, 16 bits are drawn for every value (NumPy's Philox).
+  partitioned (NumPy's), where it drops at random, a byte is drawn for every value (NumPy's Philox).
 - `svd`: the Gram matrices of the stacked factors, in float64.
 - `*_svd`: the same on the dense deltas, which are computed first, and the Gram matrix of their sum, in float32.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loramerge import LowRank
 
 _DENSITY = 0.5
-_VALUES_IN_A_WORD = 4
+_VALUES_IN_A_WORD = 8
 
 
 def merge(loras: Sequence[Mapping[str, LowRank]], names: Sequence[str], combination_type: str, threads: int) -> Figures:

@@ -167,7 +167,7 @@ def _steps(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
         return
     yield (
         "The floor is the least that a merge can't do without: copying or adding up the factors; partitioning each of "
-        "them, or drawing 16 bits for every value, where a type prunes; Gram matrices in float64 for `svd`; for "
+        "them, or drawing a byte for every value, where a type prunes; Gram matrices in float64 for `svd`; for "
         "`*_svd` the same on the dense deltas, and the Gram matrix of their sum in float32. It uses as many threads. "
         "Beside it, where ours spends its time on one thread, in parts of the whole:"
     )
