@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.file_bytes import FileBytes
 from loramerge.layout import header
 from loramerge.steady import SteadyWriter
-from loramerge.stored import FileBytes
 from loramerge.summing import add
 from loramerge.threads import in_order, workers
 

@@ -12,5 +12,8 @@ def is_finite(tensor: Tensor) -> bool:
     """No NaN, no infinity: in one pass, without a mask as large as the tensor."""
     import torch
 
+    # A sum is finite only if all of its terms are; where it is not, it may still be no more than too large a sum.
+    if bool(tensor.sum().isfinite()) or not tensor.numel():
+        return True
     # The least and the greatest are NaN if any number is, and infinite if any is.
-    return not tensor.numel() or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
+    return bool(torch.stack(torch.aminmax(tensor)).isfinite().all())

@@ -16,9 +16,10 @@ from loramerge.sources.source import shown
 from loramerge.statement import Statement
 
 if TYPE_CHECKING:
+    from loramerge.input_files import InputFile
     from loramerge.lock import Lock
     from loramerge.recipe import Recipe
-    from loramerge.stages.load import InputFile, Loaded
+    from loramerge.stages.load import Loaded
 
 BUILD_TYPE = "urn:loramerge:recipe:v1"
 RECIPE = "recipe.yaml"
@@ -161,10 +162,10 @@ def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:
 
 def _inputs(loaded: Loaded, lock: Lock) -> Iterator[dict[str, Any]]:
     base, sources = loaded.base.reference, lock.sources
-    for file in loaded.base_inputs:
+    for file in loaded.base_inputs.done:
         yield _input(base, loaded.revision, file, {"role": "base"}, sources.base.licence)
     for lora in loaded.loras:
-        for file in lora.files:
+        for file in lora.inputs.done:
             yield _input(
                 lora.reference,
                 lora.revision,

@@ -6,7 +6,6 @@ What is asked for is read anew each time: whoever needs a tensor twice keeps it.
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 import threading
 import weakref
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loramerge.adapter import LowRank
-from loramerge.errors import LoramergeError, SourceError
+from loramerge.errors import LoramergeError
+from loramerge.file_bytes import filled
 from loramerge.layout import torch_dtype
 
 if TYPE_CHECKING:
@@ -34,50 +34,6 @@ class ByteSource(Protocol):
         Raises:
             LoramergeError: It can't be read, or ends before the buffer is full.
         """
-
-
-@dataclass(frozen=True)
-class FileBytes:
-    """A file that somebody else keeps.
-
-    Attributes:
-        path: The file.
-        shown_as: What errors call it.
-        version: Size in bytes and time of the last change, in nanoseconds, of the content that is meant.
-    """
-
-    path: Path
-    shown_as: str
-    version: tuple[int, int]
-
-    @classmethod
-    def at(cls, path: Path, shown_as: str) -> FileBytes:
-        """The file as it is now.
-
-        Raises:
-            SourceError: It can't be read.
-        """
-        try:
-            return cls(path.absolute(), shown_as, _version(path.stat()))
-        except OSError as error:
-            raise SourceError(f"{shown_as} can't be read: {error.strerror or error}") from None
-
-    def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill a buffer.
-
-        Raises:
-            SourceError: The file can't be read, or is no longer what it was.
-        """
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(offset)
-                complete = _filled(file, buffer)
-                same = _version(os.fstat(file.fileno())) == self.version
-        except OSError as error:
-            raise SourceError(f"{self.shown_as} can't be read: {error.strerror or error}") from None
-        if not (complete and same):
-            what = "became shorter" if same else "was changed"
-            raise SourceError(f"{self.shown_as} {what} while it was read", hint="run again when nothing else writes it")
 
 
 class Spool:
@@ -124,7 +80,7 @@ class Spool:
         try:
             with self._lock:
                 self._file.seek(offset)
-                complete = _filled(self._file, buffer)
+                complete = filled(self._file, buffer)
         except OSError as error:
             raise self._failed(error) from None
         if not complete:
@@ -231,14 +187,3 @@ class StoredLowRank(LowRank):
     def loaded(self) -> LowRank:
         """The same in memory."""
         return LowRank(self.down, self.up, self.scale)
-
-
-def _version(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
-
-
-def _filled(file: Any, buffer: memoryview) -> bool:
-    found = 0
-    while found < len(buffer) and (more := file.readinto(buffer[found:])):
-        found += more
-    return found == len(buffer)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.file_bytes import FileBytes
 from loramerge.layout import Stored, header, layout
 from loramerge.steady import SteadyWriter
-from loramerge.stored import FileBytes, StoredTensor
+from loramerge.stored import StoredTensor
 from loramerge.threads import in_order, workers
 
 if TYPE_CHECKING:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.base import Base, config_files, read_base
-from loramerge.digest import FileDigest, sha256_of
 from loramerge.errors import MismatchError, SourceError
 from loramerge.families import architecture, guess
 from loramerge.fit import fit
 from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
+from loramerge.input_files import InputFiles
 from loramerge.pipeline_files import PipelineFiles
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
@@ -32,15 +31,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class InputFile:
-    """A file that went into a merge, by its name within its source."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class LoadedLora:
     """One LoRA of the recipe, fitted to the base.
 
@@ -48,7 +38,7 @@ class LoadedLora:
         name: The recipe's name for it.
         reference: Its source.
         revision: The commit, where the source has commits.
-        files: What was read.
+        inputs: What is read.
         format: The format that the files turned out to have.
         weight: A number, or diffusers' mapping by component and block.
         adapter: Its pairs.
@@ -57,7 +47,7 @@ class LoadedLora:
     name: str
     reference: str
     revision: str | None
-    files: tuple[InputFile, ...]
+    inputs: InputFiles
     format: str
     weight: float | dict[str, Any]
     adapter: Adapter
@@ -70,7 +60,7 @@ class Loaded:
     Attributes:
         base: Without its weights.
         base_files: Those of its files that were fetched; with weights only if an output needs them.
-        base_inputs: The same files, by what they are known by.
+        base_inputs: The same files, as they are read.
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
@@ -78,7 +68,7 @@ class Loaded:
 
     base: Base
     base_files: PipelineFiles
-    base_inputs: tuple[InputFile, ...]
+    base_inputs: InputFiles
     revision: str | None
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
@@ -98,40 +88,40 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     base = read_base(resolved.base.reference, folder)
     progress.advance()
     loras, notes = [], []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for entry in resolved.loras:
-            place = entry.located.fetch(entry.names)
-            files = _input_files(pool, place, entry.names)  # while the LoRA is read
-            lora, said = _load_lora(entry, place, files, base)
-            loras.append(lora)
-            notes.extend(said)
-            progress.advance()
-        # Last, for a base is large, and a LoRA that can't be read should be said at once.
-        base_inputs = _done(_input_files(pool, folder, names))
-        return Loaded(
-            base=base,
-            base_files=PipelineFiles(folder, names, resolved.variant),
-            base_inputs=base_inputs,
-            revision=resolved.base.revision,
-            loras=tuple(loras),
-            notes=tuple(notes),
-        )
-
-
-def known(resolved: Resolved, loaded: Loaded) -> Resolved:
-    """The same sources, whose files need not be read once more for their digests."""
-    loras = {lora.name: lora.files for lora in loaded.loras}
-    return replace(
-        resolved,
-        base=resolved.base.knowing(_digests(loaded.base_inputs)),
-        loras=tuple(
-            replace(entry, located=entry.located.knowing(_digests(loras[entry.lora.name]))) for entry in resolved.loras
-        ),
+    pool = ThreadPoolExecutor(os.cpu_count())
+    for entry in resolved.loras:
+        place = entry.located.fetch(entry.names)
+        lora, said = _load_lora(entry, place, InputFiles(pool, entry.located.reference, place, entry.names), base)
+        loras.append(lora)
+        notes.extend(said)
+        progress.advance()
+    # Last, for a base is large, and a LoRA that can't be read should be said at once.
+    base_inputs = InputFiles(pool, resolved.base.reference, folder, names)
+    pool.shutdown(wait=False)  # the digests have time until somebody asks for them
+    return Loaded(
+        base=base,
+        base_files=PipelineFiles(folder, names, resolved.variant),
+        base_inputs=base_inputs,
+        revision=resolved.base.revision,
+        loras=tuple(loras),
+        notes=tuple(notes),
     )
 
 
-def _digests(files: Iterable[InputFile]) -> dict[str, FileDigest]:
-    return {file.name: FileDigest(file.size, file.sha256) for file in files}
+def known(resolved: Resolved, loaded: Loaded) -> Resolved:
+    """The same sources, whose files need not be read once more for their digests.
+
+    Raises:
+        SourceError: A file was changed since.
+    """
+    inputs = {lora.name: lora.inputs for lora in loaded.loras}
+    return replace(
+        resolved,
+        base=resolved.base.knowing(loaded.base_inputs.digests()),
+        loras=tuple(
+            replace(entry, located=entry.located.knowing(inputs[entry.lora.name].digests())) for entry in resolved.loras
+        ),
+    )
 
 
 def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
@@ -143,9 +133,7 @@ def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
     return {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loaded.loras}
 
 
-def _load_lora(
-    entry: ResolvedLora, folder: Path, files: Iterable[Future[InputFile]], base: Base
-) -> tuple[LoadedLora, list[str]]:
+def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base) -> tuple[LoadedLora, list[str]]:
     """A LoRA from its folder, and what is to be said of it."""
     lora, located = entry.lora, entry.located
     found, adapter = read_lora(located.reference, folder, entry.names, base)
@@ -162,24 +150,12 @@ def _load_lora(
         name=lora.name,
         reference=located.reference,
         revision=located.revision,
-        files=_done(files),
+        inputs=inputs,
         format=found,
         weight=plain(lora.weight),
         adapter=fitted,
     )
     return loaded, notes
-
-
-def _input_files(pool: Executor, folder: Path, names: Iterable[str]) -> list[Future[InputFile]]:
-    return [pool.submit(_input_file, folder / name, name) for name in sorted(names)]
-
-
-def _done(files: Iterable[Future[InputFile]]) -> tuple[InputFile, ...]:
-    return tuple(file.result() for file in files)
-
-
-def _input_file(path: Path, name: str) -> InputFile:
-    return InputFile(name, path.stat().st_size, sha256_of(path))
 
 
 def load_base(reference: str, *, revision: str | None = None, folder: Path | None = None) -> Base:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from loramerge import sources
 from loramerge.base import config_files
 from loramerge.formats.reading import lora_files
+from loramerge.licences import BASE
 from loramerge.pinning import Pin, pins
 from loramerge.pipeline_files import pipeline_files
 from loramerge.progress import Progress, Silent
@@ -52,6 +53,11 @@ class Resolved:
     def base_names(self) -> tuple[str, ...]:
         """Files of the base that a run uses."""
         return self.base_files or self.base_configs
+
+    @property
+    def licences(self) -> dict[str, str | None]:
+        """Name of a LoRA, or `BASE` → its licence, None where its source does not say."""
+        return {BASE: self.base.licence, **{entry.lora.name: entry.located.licence for entry in self.loras}}
 
 
 def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | None = None) -> Resolved:

@@ -96,8 +96,8 @@ def run(  # noqa: PLR0913  each is an option of the command
             resolved = resolve(recipe, lock, progress=progress)
             loaded = load(resolved, progress=progress)
             check_preview(recipe, loaded)
-            made_of = lock or lock_sources(recipe, known(resolved, loaded))
-            licence = licence_for(recipe, licences_of(made_of), publishing=targets is None or bool(targets))
+            licences = licences_of(lock) if lock else resolved.licences
+            licence = licence_for(recipe, licences, publishing=targets is None or bool(targets))
             loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
             combined = combine(
                 loras,
@@ -109,6 +109,7 @@ def run(  # noqa: PLR0913  each is an option of the command
                 formats=formats_of(recipe),
                 progress=progress,
             )
+            made_of = lock or lock_sources(recipe, known(resolved, loaded))
             rounding = by_output(recipe, combined.rounding)
             poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
             met = overlaps(weighed(loaded), progress=progress) if recipe.report == "full" else ()

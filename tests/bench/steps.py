@@ -26,7 +26,7 @@ MERGING = {
 }
 RUNNING = {
     "looking for NaN": "formats.pairing._check_finite",
-    "digests in": "stages.load._input_file",
+    "digests in": "input_files.sha256_of",
     "reading": "engines.factored.shares",
     "merging": "kernels.merged",
     "fidelity": "stages.combine.measure_module",

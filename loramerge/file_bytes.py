@@ -1,0 +1,77 @@
+"""A file that somebody else keeps, read where and when its bytes are needed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loramerge.errors import SourceError
+
+
+@dataclass(frozen=True)
+class FileBytes:
+    """A file that somebody else keeps.
+
+    Attributes:
+        path: The file.
+        shown_as: What errors call it.
+        version: Size in bytes and time of the last change, in nanoseconds, of the content that is meant.
+    """
+
+    path: Path
+    shown_as: str
+    version: tuple[int, int]
+
+    @classmethod
+    def at(cls, path: Path, shown_as: str) -> FileBytes:
+        """The file as it is now.
+
+        Raises:
+            SourceError: It can't be read.
+        """
+        try:
+            return cls(path.absolute(), shown_as, _version(path.stat()))
+        except OSError as error:
+            raise SourceError(f"{shown_as} can't be read: {error.strerror or error}") from None
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer.
+
+        Raises:
+            SourceError: The file can't be read, or is no longer what it was.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                complete = filled(file, buffer)
+                same = _version(os.fstat(file.fileno())) == self.version
+        except OSError as error:
+            raise SourceError(f"{self.shown_as} can't be read: {error.strerror or error}") from None
+        if not (complete and same):
+            raise self._changed("became shorter" if same else "was changed")
+
+    def check(self) -> None:
+        """Raise if it is no longer what it was.
+
+        Raises:
+            SourceError: It was changed, or can't be read any more.
+        """
+        if FileBytes.at(self.path, self.shown_as).version != self.version:
+            raise self._changed("was changed")
+
+    def _changed(self, what: str) -> SourceError:
+        return SourceError(f"{self.shown_as} {what} while it was read", hint="run again when nothing else writes it")
+
+
+def filled(file: Any, buffer: memoryview) -> bool:
+    """Fill a buffer from an unbuffered file; False where it ends before."""
+    found = 0
+    while found < len(buffer) and (more := file.readinto(buffer[found:])):
+        found += more
+    return found == len(buffer)
+
+
+def _version(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns

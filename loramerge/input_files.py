@@ -1,0 +1,74 @@
+"""What went into a merge, down to the bytes of each file; digests are taken while the files are put to use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from loramerge.digest import FileDigest, sha256_of
+from loramerge.errors import SourceError
+from loramerge.file_bytes import FileBytes
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that went into a merge, by its name within its source."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Hashed:
+    """A file on its way to its digest."""
+
+    name: str
+    file: FileBytes
+    sha256: Future[str]
+
+    def done(self) -> InputFile:
+        try:
+            sha256 = self.sha256.result()
+        except OSError as error:
+            raise SourceError(f"{self.file.shown_as} can't be read: {error.strerror or error}") from None
+        self.file.check()
+        return InputFile(self.name, self.file.version[0], sha256)
+
+
+class InputFiles:
+    """Files of one source.
+
+    Args:
+        pool: Takes their digests. From here on until `done`, none of them may change.
+        reference: The source, for errors.
+        folder: Where they lie.
+        names: '/'-separated.
+
+    Raises:
+        SourceError: One is not there.
+    """
+
+    def __init__(self, pool: Executor, reference: str, folder: Path, names: Iterable[str]) -> None:
+        places = {name: FileBytes.at(folder / name, f"{reference}/{name}") for name in sorted(names)}
+        self._hashed = [_Hashed(name, place, pool.submit(sha256_of, place.path)) for name, place in places.items()]
+
+    @cached_property
+    def done(self) -> tuple[InputFile, ...]:
+        """All of them, when the last digest is there.
+
+        Raises:
+            SourceError: One can't be read, or was changed since it was named here: what was merged may be anything.
+        """
+        return tuple(hashed.done() for hashed in self._hashed)
+
+    def digests(self) -> dict[str, FileDigest]:
+        """Size and SHA-256 by name.
+
+        Raises:
+            SourceError: As `done`.
+        """
+        return {file.name: FileDigest(file.size, file.sha256) for file in self.done}
