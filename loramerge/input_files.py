@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from loramerge.digest import FileDigest, sha256_of
@@ -43,7 +42,7 @@ class InputFiles:
     """Files of one source.
 
     Args:
-        pool: Takes their digests. From here on until `done`, none of them may change.
+        pool: Takes their digests.
         reference: The source, for errors.
         folder: Where they lie.
         names: '/'-separated.
@@ -56,9 +55,9 @@ class InputFiles:
         places = {name: FileBytes.at(folder / name, f"{reference}/{name}") for name in sorted(names)}
         self._hashed = [_Hashed(name, place, pool.submit(sha256_of, place.path)) for name, place in places.items()]
 
-    @cached_property
+    @property
     def done(self) -> tuple[InputFile, ...]:
-        """All of them, when the last digest is there.
+        """All of them, when the last digest is there. Each time it is looked whether they are still the same.
 
         Raises:
             SourceError: One can't be read, or was changed since it was named here: what was merged may be anything.

@@ -47,8 +47,11 @@ def test_nobody_waits_for_a_digest_before_it_is_asked_for(folder):
 
 
 @pytest.mark.parametrize("change", [b"{ }", b"[]"])
-def test_a_file_that_is_changed_meanwhile_is_refused(change, folder, pool):
+@pytest.mark.parametrize("known", [False, True])
+def test_a_file_that_is_changed_meanwhile_is_refused(change, known, folder, pool):
     files = InputFiles(pool, "hf://someone/lora", folder, CONTENT)
+    if known:
+        assert files.done
     status = (folder / "a.json").stat()
     (folder / "a.json").write_bytes(change)
     os.utime(folder / "a.json", ns=(status.st_atime_ns, status.st_mtime_ns + 1))

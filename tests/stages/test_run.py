@@ -1,6 +1,7 @@
 """Recipes from files to files: every input form, every combination type, every output format."""
 
 import json
+import shutil
 
 import foreign
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from loramerge import load_base, read_recipe, run
 from loramerge.errors import LoramergeError, MismatchError, SourceError
+from loramerge.progress import Silent
 from loramerge.stages import run as run_stage
 from loramerge.stages.write import write as write_artifact
 
@@ -282,6 +284,26 @@ def test_what_others_put_into_the_artifact_while_it_is_made_is_kept_without_forc
     assert "partial" not in error.value.message
     assert {name: (out / name).read_bytes() for name in files_of(out)} == {**before, "precious.txt": b"notes"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "out", "recipe.yaml"]
+
+
+@pytest.mark.parametrize("task", ["merge", "write"])
+@pytest.mark.parametrize("changed", ["LoRA", "base"])
+def test_an_input_that_is_changed_while_it_is_merged_is_an_error(task, changed, tmp_path):
+    base = shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
+    source = foreign.write_diffusers(pairs_of("sd15", 0), tmp_path / "a.safetensors")
+    path = write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}", outputs="[{kind: pipeline}]")
+    path.write_text(path.read_text().replace(str(tiny.folder("sd15")), str(base)))
+    victim = source if changed == "LoRA" else base / "unet" / "diffusion_pytorch_model.safetensors"
+
+    class Changes(Silent):
+        def start(self, begun, total):
+            del total
+            if begun == task:
+                victim.write_bytes(victim.read_bytes())
+
+    with pytest.raises(SourceError, match=f"{victim.name} was changed while it was read"):
+        run(read_recipe(path), out=tmp_path / "out", progress=Changes())
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.safetensors", "base", "recipe.yaml"]
 
 
 def test_what_float16_loses_is_measured_and_said(tmp_path):
