@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from loramerge.gram import gram_of, pulled_back, pushed
+from loramerge.gram import gram_of, product_of, transposed_product_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,15 +48,18 @@ def leading(tall: Tensor, count: int, guess: Tensor | None = None) -> Triples:
     import torch
 
     size = 0 if guess is None else max(guess.shape[1], count) + _SPARE
+    gram = None
     if guess is not None and size <= _LARGEST_SHARE * tall.shape[1]:
         block = _start(guess, size)
         for dtype in (torch.float32, torch.float64):
             if tall.dtype == torch.float32 or dtype == torch.float64:
-                found, block = _search(tall, gram_of(tall, dtype), block, count)
+                gram = gram_of(tall, dtype)
+                found, block = _search(tall, gram, block, count)
                 if found:
                     return found
-    vectors = torch.linalg.eigh(gram_of(tall, torch.float64)).eigenvectors[:, -count:]
-    image = pushed(tall, vectors)
+    gram = gram_of(tall, torch.float64) if gram is None else gram
+    vectors = torch.linalg.eigh(gram).eigenvectors[:, -count:]
+    image = product_of(tall, vectors)
     values = image.norm(dim=0)
     order = values.argsort(descending=True, stable=True)
     return (image / torch.where(values > 0, values, 1))[:, order], values[order], vectors[:, order].mT
@@ -77,7 +80,7 @@ def _search(tall: Tensor, gram: Tensor, block: Tensor, count: int) -> tuple[Trip
 
     Args:
         tall: m×n.
-        gram: n×n, in the number format that is searched in.
+        gram: n×n, in the number format that is searched in; it may come out divided by a number.
         block: n×k, what to start from.
         count: At most k.
     """
@@ -133,13 +136,13 @@ def _proven(tall: Tensor, block: Tensor, count: int) -> Triples | None:
     import torch
 
     block = torch.linalg.qr(block).Q
-    image = pushed(tall, block)
+    image = product_of(tall, block)
     squares, rotation = torch.linalg.eigh(image.mT @ image)
     squares, rotation = squares.flip(0), rotation.flip(1)
     least = _FLOOR * torch.finfo(squares.dtype).eps * float(squares[0])
     edge, wanted = max(float(squares[-1]), least), squares[:count]
     vectors, image = block @ rotation[:, :count], image @ rotation[:, :count]
-    back = pulled_back(tall, image)
+    back = transposed_product_of(tall, image)
     error = _error(wanted, edge, back - vectors * wanted)
     if error is None or error > TOLERANCE:
         return None

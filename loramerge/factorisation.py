@@ -77,10 +77,10 @@ def stacked(
     """
     import torch
 
-    heights, width = [pair.rank for pair in pairs], pairs[0].down[0].numel()
-    up = torch.empty(len(pairs[0].up), sum(heights), dtype=torch.float64, device=device or pairs[0].up.device)
-    down = torch.empty(sum(heights), width, dtype=torch.float64, device=up.device)
-    columns, rows = torch.split(up, heights, 1), torch.split(down, heights)
+    ranks, width = [pair.rank for pair in pairs], pairs[0].down[0].numel()
+    up = torch.empty(len(pairs[0].up), sum(ranks), dtype=torch.float64, device=device or pairs[0].up.device)
+    down = torch.empty(sum(ranks), width, dtype=torch.float64, device=up.device)
+    columns, rows = torch.split(up, ranks, 1), torch.split(down, ranks)
     for pair, weight, column, row in zip(pairs, weights, columns, rows, strict=True):
         column.copy_(pair.up.flatten(1)).mul_(weight * pair.scale)
         row.copy_(pair.down.flatten(1))

@@ -43,7 +43,7 @@ def energy_of(matrix: Tensor) -> float:
     return sum(float(norm) ** 2 for norm in norms)
 
 
-def pushed(tall: Tensor, vectors: Tensor) -> Tensor:
+def product_of(tall: Tensor, vectors: Tensor) -> Tensor:
     """tall·vectors, m×k, in float64.
 
     Args:
@@ -55,7 +55,7 @@ def pushed(tall: Tensor, vectors: Tensor) -> Tensor:
     return torch.cat([rows.double() @ vectors for rows in torch.split(tall, _ROWS)])
 
 
-def pulled_back(tall: Tensor, vectors: Tensor) -> Tensor:
+def transposed_product_of(tall: Tensor, vectors: Tensor) -> Tensor:
     """tallᵀ·vectors, n×k, in float64.
 
     Args:

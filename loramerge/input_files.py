@@ -10,6 +10,7 @@ from pathlib import Path
 from loramerge.digest import FileDigest, sha256_of
 from loramerge.errors import SourceError
 from loramerge.file_bytes import FileBytes
+from loramerge.sources.source import shown
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class _Hashed:
     file: FileBytes
     sha256: Future[str]
 
-    def done(self) -> InputFile:
+    def known(self) -> InputFile:
         try:
             sha256 = self.sha256.result()
         except OSError as error:
@@ -52,22 +53,27 @@ class InputFiles:
     """
 
     def __init__(self, pool: Executor, reference: str, folder: Path, names: Iterable[str]) -> None:
-        places = {name: FileBytes.at(folder / name, f"{reference}/{name}") for name in sorted(names)}
+        places = {name: FileBytes.at(folder / name, _named(reference, name)) for name in sorted(names)}
         self._hashed = [_Hashed(name, place, pool.submit(sha256_of, place.path)) for name, place in places.items()]
 
-    @property
-    def done(self) -> tuple[InputFile, ...]:
+    def files(self) -> tuple[InputFile, ...]:
         """All of them, when the last digest is there. Each time it is looked whether they are still the same.
 
         Raises:
             SourceError: One can't be read, or was changed since it was named here: what was merged may be anything.
         """
-        return tuple(hashed.done() for hashed in self._hashed)
+        return tuple(hashed.known() for hashed in self._hashed)
 
     def digests(self) -> dict[str, FileDigest]:
         """Size and SHA-256 by name.
 
         Raises:
-            SourceError: As `done`.
+            SourceError: As `files`.
         """
-        return {file.name: FileDigest(file.size, file.sha256) for file in self.done}
+        return {file.name: FileDigest(file.size, file.sha256) for file in self.files()}
+
+
+def _named(reference: str, name: str) -> str:
+    """A file as errors call it, without secrets; a source may be the file itself."""
+    place = shown(reference)
+    return place if place.rpartition("/")[2] == name else f"{place}/{name}"

@@ -79,10 +79,10 @@ class Draw:
         import numpy as np
         import torch
 
-        limit, rest = self._limits
+        words, (limit, rest) = self._words, self._limits
         keep = np.empty(self.total, dtype=bool)
         undecided = []
-        draw = _generator(self._words, _FIRST)
+        draw = _generator(words, _FIRST)
         for start in range(0, self.total, _CHUNK):
             end = min(start + _CHUNK, self.total)
             drawn = _drawn(draw, end - start, 8)
@@ -91,18 +91,18 @@ class Draw:
                 undecided.append(np.flatnonzero(drawn == drawn.dtype.type(limit)) + start)
         if rest:
             places = np.concatenate(undecided)
-            drawn = _drawn(_generator(self._words, _SECOND), len(places), 32)
+            drawn = _drawn(_generator(words, _SECOND), len(places), 32)
             keep[places] = drawn < drawn.dtype.type(rest)
         return torch.from_numpy(keep)
 
     def on_device(self, device: str | torch.device) -> Tensor:
         """The same numbers from tensor operations, on any device."""
-        limit, rest = self._limits
-        drawn = _numbers(self._words, _FIRST, self.total, 8, device)
+        words, (limit, rest) = self._words, self._limits
+        drawn = _numbers(words, _FIRST, self.total, 8, device)
         keep = drawn < limit
         if rest:
             places = (drawn == limit).nonzero().view(-1)
-            keep[places] = _numbers(self._words, _SECOND, len(places), 32, device) < rest
+            keep[places] = _numbers(words, _SECOND, len(places), 32, device) < rest
         return keep
 
     @property

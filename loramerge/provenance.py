@@ -162,10 +162,10 @@ def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:
 
 def _inputs(loaded: Loaded, lock: Lock) -> Iterator[dict[str, Any]]:
     base, sources = loaded.base.reference, lock.sources
-    for file in loaded.base_inputs.done:
+    for file in loaded.base_inputs.files():
         yield _input(base, loaded.revision, file, {"role": "base"}, sources.base.licence)
     for lora in loaded.loras:
-        for file in lora.inputs.done:
+        for file in lora.inputs.files():
             yield _input(
                 lora.reference,
                 lora.revision,

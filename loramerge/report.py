@@ -113,7 +113,7 @@ def _lora(lora: LoadedLora) -> dict[str, Any]:
         "revision": lora.revision,
         "format": lora.format,
         "weight": lora.weight,
-        "files": [asdict(file) for file in lora.inputs.done],
+        "files": [asdict(file) for file in lora.inputs.files()],
         "ranks": {str(rank): count for rank, count in sorted(Counter(pair.rank for *_, pair in lora.adapter).items())},
         "modules": {component: len(modules) for component, modules in lora.adapter.components.items()},
         "trigger_phrases": list(trigger_phrases(lora.adapter.metadata)),

@@ -129,6 +129,15 @@ def test_without_a_gap_everything_is_decomposed(searched):
     assert torch.allclose(found[1], torch.linspace(1, 1.01, SIZE).flip(0)[:COUNT].double(), atol=1e-6)
 
 
+def test_all_vectors_are_those_of_the_matrix(searched):
+    left, right = (torch.linalg.qr(random(size, SIZE, seed=size)).Q for size in (HEIGHT, SIZE))
+    matrix = (left * torch.linspace(1, 1.01, SIZE, dtype=torch.float64)) @ right.mT
+    found = leading(matrix, COUNT, random(SIZE, RANK, seed=9))
+    assert searched == [("float64", False)]
+    assert torch.allclose(found[2].mT.abs(), right[:, -COUNT:].flip(1).abs())
+    assert torch.allclose(found[0].abs(), left[:, -COUNT:].flip(1).abs())
+
+
 def test_what_is_not_proven_is_not_taken(monkeypatch, searched):
     matrix, space = near_low_rank(0.3)
     monkeypatch.setattr(eigenvectors, "_proven", lambda *_: None)

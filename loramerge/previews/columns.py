@@ -161,7 +161,7 @@ def _worn(name: str, adapter: Adapter, weight: float | Mapping[str, Any], base: 
 
 def _digest(loaded: Loaded, loras: Sequence[LoadedLora]) -> str:
     """SHA-256 over the digests of the files that have a part in a column."""
-    files = {"": loaded.base_inputs.done} | {lora.name: lora.inputs.done for lora in loras}
+    files = {"": loaded.base_inputs.files()} | {lora.name: lora.inputs.files() for lora in loras}
     listed = [(whose, file.name, file.sha256) for whose, each in files.items() for file in each]
     return hashlib.sha256(_json(listed).encode()).hexdigest()
 

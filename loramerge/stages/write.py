@@ -119,7 +119,9 @@ def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
         description=recipe.description,
         recipe_sha256=hashlib.sha256(recipe.text.encode()).hexdigest(),
         inputs={
-            lora.name: {input_uri(lora.reference, lora.revision, file.name): file.sha256 for file in lora.inputs.done}
+            lora.name: {
+                input_uri(lora.reference, lora.revision, file.name): file.sha256 for file in lora.inputs.files()
+            }
             for lora in loaded.loras
         },
         trigger_phrases=tuple(phrases),

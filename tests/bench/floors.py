@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from measure import Figures, stopwatch
+from models import DENSITY
 
 from loramerge.gram import gram_of
 from loramerge.threads import in_order, one_thread, workers
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from loramerge import LowRank
 
-_DENSITY = 0.5
 _VALUES_IN_A_WORD = 8
 
 
@@ -62,7 +62,7 @@ def _sum(tensors: Sequence[Tensor], combination_type: str) -> Tensor:
     for tensor in tensors:
         if combination_type.startswith(("ties", "magnitude_prune")):
             bits = tensor.abs().numpy().reshape(-1).view(np.int32)
-            bits.partition(int(_DENSITY * len(bits)))
+            bits.partition(int(DENSITY["density"] * len(bits)))
         elif combination_type.startswith("dare"):
             words = np.random.Generator(np.random.Philox(0)).integers
             words((1 << 64) - 1, size=tensor.numel() // _VALUES_IN_A_WORD, dtype=np.uint64, endpoint=True)

@@ -81,6 +81,7 @@ def measured(  # noqa: PLR0917  as `rows` says them, by name
         sides = {"PEFT": partial(_theirs, pairs, sample, name, device), "loramerge": partial(ours.whole, sample, name)}
         if device == "cpu":
             sides["floor"] = partial(_floor, pairs, sample, name, threads)
+        ratios = [("PEFT", "loramerge"), ("loramerge", "floor")][: len(sides) - 1]
         found = in_turn(1 if decomposes(name) and most < MOST_EVER else runs, sides)
         if profile:
             with profiled(f"{name}, {model}, {loras} LoRAs of rank {rank}"):
@@ -95,7 +96,7 @@ def measured(  # noqa: PLR0917  as `rows` says them, by name
             "merged": len(sample.chosen),
             "shapes": len(sample.of_each_shape(1)),
             "sides": found,
-            "ratios": [ratio(found, "PEFT", "loramerge"), *(ratio(found, "loramerge", side) for side in [*found][2:])],
+            "ratios": [ratio(found, over, under) for over, under in ratios],
             **({"steps": _steps(replace(ours, threads=1), sample, name)} if (rank, loras) in PROFILED else {}),
         }
 
