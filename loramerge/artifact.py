@@ -8,8 +8,8 @@ from pathlib import Path
 
 from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
+from loramerge.messages import some
 from loramerge.statement import STATEMENT, Statement
-from loramerge.words import some
 
 REPORT = "report.json"
 PAGE = "report.html"

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import MismatchError, SourceError
+from loramerge.messages import some
 from loramerge.shapes import Shapes, shapes_of
 from loramerge.upstream import quiet
-from loramerge.words import some
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from loramerge.base import canonical
 from loramerge.errors import SourceError
 from loramerge.layout import ITEM_SIZES, Stored
+from loramerge.messages import by, some
 from loramerge.tensors import opened
-from loramerge.words import by, some
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank, Modules

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError
 from loramerge.families import TITLES, guess
-from loramerge.words import by, some
+from loramerge.messages import by, some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
-from loramerge.words import some
+from loramerge.messages import some
 
 if TYPE_CHECKING:
     from loramerge.sources import Located

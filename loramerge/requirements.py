@@ -8,9 +8,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError, UsageError
+from loramerge.messages import by
 from loramerge.methods.method import SvdParameters
 from loramerge.methods.rank import EnergyRank
-from loramerge.words import by
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from loramerge.errors import SourceError
 from loramerge.finite import is_finite
+from loramerge.messages import counted, some
 from loramerge.stored import READABLE, StoredLowRank, StoredTensor
 from loramerge.threads import one_thread
-from loramerge.words import counted, some
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank

@@ -13,8 +13,8 @@ from loramerge.formats import FORMATS
 from loramerge.formats.lora_file import LoraFile
 from loramerge.formats.peft import CONFIG, WEIGHTS, PeftOutput
 from loramerge.formats.refusals import refuse_keys
+from loramerge.messages import some
 from loramerge.tensors import opened
-from loramerge.words import some
 
 if TYPE_CHECKING:
     from loramerge.base import Base

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import MismatchError, SourceError
+from loramerge.messages import by, excerpt
 from loramerge.upstream import quiet
-from loramerge.words import by, excerpt
 
 if TYPE_CHECKING:
     from loramerge.recipe import Preview

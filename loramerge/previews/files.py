@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError
-from loramerge.words import some
+from loramerge.messages import some
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.adapter import Adapter
 from loramerge.errors import SourceError
 from loramerge.formats import DiffusersOutput, Labels
-from loramerge.words import counted, some
+from loramerge.messages import counted, some
 
 if TYPE_CHECKING:
     from PIL import Image

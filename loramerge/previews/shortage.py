@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError
-from loramerge.words import by
+from loramerge.messages import by
 
 if TYPE_CHECKING:
     from loramerge.recipe import Preview

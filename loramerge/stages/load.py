@@ -15,6 +15,7 @@ from loramerge.fit import fit
 from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.input_files import InputFiles
+from loramerge.messages import some
 from loramerge.pipeline_files import PipelineFiles
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
@@ -22,7 +23,6 @@ from loramerge.requirements import check_rank
 from loramerge.sources import parse
 from loramerge.tensors import opened
 from loramerge.weighing import weighing
-from loramerge.words import some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from loramerge.digest import files_of, sha256_of
+from loramerge.messages import some
 from loramerge.targets import record
 from loramerge.targets.record import Record
-from loramerge.words import some
 
 MOVE = "move it away, or overwrite it with --force"
 
