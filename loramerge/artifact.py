@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
+from loramerge.files.digest import files_of
 from loramerge.messages import some
 from loramerge.statement import STATEMENT, Statement
 

@@ -7,9 +7,9 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from loramerge.digest import FileDigest, sha256_of
 from loramerge.errors import SourceError
 from loramerge.file_bytes import FileBytes
+from loramerge.files.digest import FileDigest, sha256_of
 from loramerge.sources.source import shown
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from loramerge.digest import sha256_of
 from loramerge.errors import MismatchError
 from loramerge.facts import InspectedFile, InspectedModule, Inspection
 from loramerge.families import TITLES, architecture, guess, told_by
+from loramerge.files.digest import sha256_of
 from loramerge.fit import fit
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.overlap import overlaps

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.digest import FileDigest, digest_of
 from loramerge.errors import SourceError
+from loramerge.files.digest import FileDigest, digest_of
 from loramerge.lock import LockedSource, command_for
 from loramerge.sources import shown
 

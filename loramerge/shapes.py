@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loramerge.atomic import replacing_file
-from loramerge.cache import cache_folder
+from loramerge.files.atomic import replacing_file
+from loramerge.files.cache import cache_folder
 
 _LAYOUT = 1  # of an entry; to be counted up whenever what is kept changes its meaning
 _FOLDER = "shapes"

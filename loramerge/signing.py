@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from loramerge import keys
 from loramerge.artifact import SIGNATURE
-from loramerge.digest import sha256_of
 from loramerge.errors import LoramergeError, UsageError
+from loramerge.files.digest import sha256_of
 from loramerge.signatures import ONLINE, Digests, Trust, in_words, require
 from loramerge.statement import STATEMENT, Statement
 

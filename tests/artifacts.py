@@ -14,7 +14,7 @@ from command_line import write_recipe
 from safetensors.torch import load_file
 
 from loramerge import read_recipe, run
-from loramerge.digest import sha256_of
+from loramerge.files.digest import sha256_of
 from loramerge.planned import Planned
 from loramerge.tensors import opened, write
 

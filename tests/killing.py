@@ -159,7 +159,8 @@ def _forked(job: dict) -> dict:
 def _child(job: dict, writer: int) -> None:
     code = 1
     try:
-        from loramerge import atomic, read_recipe, run
+        from loramerge import read_recipe, run
+        from loramerge.files import atomic
 
         if not job["exchange"]:
             atomic._exchange = lambda *_: False

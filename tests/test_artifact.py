@@ -3,8 +3,8 @@ import json
 import pytest
 
 from loramerge.artifact import check_place
-from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
+from loramerge.files.digest import files_of
 from loramerge.statement import Statement
 
 

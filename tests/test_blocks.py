@@ -17,8 +17,8 @@ from loramerge import blocks
 from loramerge.adapter import LowRank
 from loramerge.blocks import write_blocks
 from loramerge.changes import Change
-from loramerge.digest import sha256_of
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.files.digest import sha256_of
 from loramerge.layout import layout
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

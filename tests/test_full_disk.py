@@ -13,7 +13,7 @@ import tiny
 from command_line import process, write_recipe
 
 from loramerge import verify
-from loramerge.digest import files_of, sha256_of
+from loramerge.files.digest import files_of, sha256_of
 
 PAGE = 4096
 SCRIPT = """

@@ -15,7 +15,7 @@ from hub.example import OWNER
 from hub.faults import Harmless
 
 from loramerge import verify
-from loramerge.digest import files_of, sha256_of
+from loramerge.files.digest import files_of, sha256_of
 
 REPO = "tester/small"
 MOMENTS = random.Random(0)

@@ -13,7 +13,7 @@ import tiny
 from safetensors import safe_open
 from secrets_scan import on_purpose
 
-from loramerge.digest import files_of, sha256_of
+from loramerge.files.digest import files_of, sha256_of
 from loramerge.git import public_url, recipe_commit
 from loramerge.provenance import Provenance, input_uri
 from loramerge.statement import Statement

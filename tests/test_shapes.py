@@ -124,7 +124,7 @@ def test_no_home(kept, monkeypatch):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr("loramerge.cache.Path.home", nobody)
+    monkeypatch.setattr("loramerge.files.cache.Path.home", nobody)
     assert kept.ask() == SHAPES
 
 

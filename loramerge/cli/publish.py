@@ -50,7 +50,7 @@ def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> None:
 def _publish(path: str, recipe: Recipe, artifact: str | None, *, force: bool, as_json: bool) -> dict[str, Any]:
     from loramerge import plan, publish
     from loramerge.cli import summary
-    from loramerge.turns import in_turn
+    from loramerge.files.run_lock import in_turn
 
     place = Path(artifact or Path("dist") / recipe.name)
     with progress.shown(recipe.name, as_json=as_json) as watcher:

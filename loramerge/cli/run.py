@@ -134,7 +134,7 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
     """What the plan says, and nothing else."""
     from loramerge import publish, run
     from loramerge.cli import summary
-    from loramerge.turns import in_turn
+    from loramerge.files.run_lock import in_turn
 
     recipe, place = planned.recipe, Path(planned.artifact.place)
     planned.refuse()

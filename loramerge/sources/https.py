@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from loramerge.cache import cache_folder
-from loramerge.digest import sha256_of
 from loramerge.errors import SourceError
+from loramerge.files.cache import cache_folder
+from loramerge.files.digest import sha256_of
 from loramerge.sources.source import Given, Located, missing, shown, stays_inside
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from loramerge.digest import FileDigest, git_blob_of, sha256_of
+from loramerge.files.digest import FileDigest, git_blob_of, sha256_of
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo

@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from loramerge.digest import FileDigest, digest_of, sha256_of
 from loramerge.errors import SourceError
+from loramerge.files.digest import FileDigest, digest_of, sha256_of
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 

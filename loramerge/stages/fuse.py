@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from loramerge import shards
 from loramerge.blocks import write_blocks
 from loramerge.changes import Change, changes, stored_in, with_lora
-from loramerge.copying import copy
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.files.reflink import copy
 from loramerge.layout import ITEM_SIZES, STORED_AS
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.artifact import BESIDE
-from loramerge.digest import files_of
 from loramerge.errors import SourceError
+from loramerge.files.digest import files_of
 from loramerge.sources import PathSource, parse
 from loramerge.statement import STATEMENT
 from loramerge.targets import record

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import PAPERS, SIGNATURE, check_place
 from loramerge.definition import Definition
-from loramerge.digest import sha256_of
 from loramerge.errors import LoramergeError, VerificationError
+from loramerge.files.digest import sha256_of
 from loramerge.licences import licence_for, licences_of
 from loramerge.pinning import pins
 from loramerge.progress import Progress, Silent

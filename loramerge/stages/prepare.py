@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from loramerge.devices import chosen_device
 from loramerge.errors import LoramergeError, UsageError
+from loramerge.files.run_lock import in_turn
 from loramerge.messages import counted
 from loramerge.previews.checks import check
 from loramerge.previews.files import is_finished, refuse_others
 from loramerge.stages.load import load
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.statement import STATEMENT
-from loramerge.turns import in_turn
 
 if TYPE_CHECKING:
     from loramerge.lock import Lock

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.definition import Definition
-from loramerge.digest import files_of
 from loramerge.errors import PublishError
+from loramerge.files.digest import files_of
 from loramerge.licences import licence_for, licences_of
 from loramerge.progress import Progress, Silent
 from loramerge.targets import FolderTarget

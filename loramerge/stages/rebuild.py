@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from loramerge import comparison
-from loramerge.digest import files_of
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
+from loramerge.files.digest import files_of
 from loramerge.formats import AdapterOutput
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.lock import Lock

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge import signing
 from loramerge.artifact import check_place
-from loramerge.atomic import replacing
 from loramerge.conflicts import conflicts
+from loramerge.files.atomic import replacing
+from loramerge.files.run_lock import in_turn
 from loramerge.licences import licence_for, licences_of
 from loramerge.overlap import overlaps
 from loramerge.report import poor_fidelity, report, summary
@@ -25,7 +26,6 @@ from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write
 from loramerge.stored import Spool
-from loramerge.turns import in_turn
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

@@ -9,8 +9,8 @@ from typing import Literal
 
 from loramerge import signatures
 from loramerge.artifact import SIGNATURE
-from loramerge.digest import sha256_of
 from loramerge.errors import Finding, VerificationError
+from loramerge.files.digest import sha256_of
 from loramerge.progress import Progress, Silent
 from loramerge.provenance import Provenance
 from loramerge.stages.held import held

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact import REPORT
 from loramerge.card import CARD, model_card
-from loramerge.digest import files_of, sha256_of
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.files.digest import files_of, sha256_of
 from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import WEIGHTS, write_folder

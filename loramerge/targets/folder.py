@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.atomic import recover
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.fields import Listed, Name, StrictModel
+from loramerge.files.atomic import recover
+from loramerge.files.run_lock import clear, in_turn
 from loramerge.targets import record
 from loramerge.targets.folder_contents import MOVE, drift, obstacle, published_in, record_in, unchanged
 from loramerge.targets.folder_publication import Publication
 from loramerge.targets.target import Delivery, Live, Receipt
-from loramerge.turns import clear, in_turn
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress

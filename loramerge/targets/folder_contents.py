@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from loramerge.digest import files_of, sha256_of
+from loramerge.files.digest import files_of, sha256_of
 from loramerge.messages import some
 from loramerge.targets import record
 from loramerge.targets.record import Record

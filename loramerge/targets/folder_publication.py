@@ -12,9 +12,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.atomic import replacing, replacing_file
-from loramerge.digest import sha256_of
 from loramerge.errors import LoramergeError, PublishError
+from loramerge.files.atomic import replacing, replacing_file
+from loramerge.files.digest import sha256_of
 from loramerge.targets import record
 from loramerge.targets.folder_contents import (
     MOVE,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.digest import git_blob_of, sha256_of
 from loramerge.errors import PublishError
+from loramerge.files.digest import git_blob_of, sha256_of
 from loramerge.patience import patiently
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from measure import Figures, asked, idle_torch, in_turn, limit, peak_memory, rat
 from models import PARAMETERS, WEIGHTS, Sample, decomposes, layers_of, random_pairs, write_configs
 from steps import RUNNING, counted
 
-from loramerge.digest import sha256_of
+from loramerge.files.digest import sha256_of
 from loramerge.steady import SteadyWriter
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from loramerge import tensors
-from loramerge.digest import sha256_of
 from loramerge.errors import SourceError
+from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.output import Labels
 from loramerge.planned import Planned

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loramerge.digest import FileDigest
 from loramerge.errors import SourceError
+from loramerge.files.digest import FileDigest
 from loramerge.sources import parse
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")

@@ -6,8 +6,8 @@ from hub.environment import CACHE
 from hub.example import FILES, OWNER, REPO, SHA256, STRANGER, WEIGHTS
 from hub.faults import Status
 
-from loramerge.digest import FileDigest
 from loramerge.errors import SourceError
+from loramerge.files.digest import FileDigest
 from loramerge.sources import parse
 
 FILE = f"hf://{REPO}/ikea.safetensors"

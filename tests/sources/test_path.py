@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from loramerge.digest import FileDigest
 from loramerge.errors import SourceError
+from loramerge.files.digest import FileDigest
 from loramerge.sources import parse
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
 from loramerge.base import canonical, from_configs, read_base
-from loramerge.digest import sha256_of
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.files.digest import sha256_of
 from loramerge.pipeline_files import PipelineFiles
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.stages.fuse import fuse

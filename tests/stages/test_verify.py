@@ -11,8 +11,8 @@ from hub.example import OWNER
 from safetensors.torch import load_file, save_file
 
 from loramerge import verify
-from loramerge.digest import files_of, sha256_of
 from loramerge.errors import ExitCode, SourceError, UsageError, VerificationError
+from loramerge.files.digest import files_of, sha256_of
 
 OUTPUTS = [*({"kind": "adapter", "format": name} for name in ("peft", "diffusers", "kohya")), {"kind": "inputs"}]
 KOHYA = "kohya/small.safetensors"

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from loramerge import atomic
-from loramerge.digest import files_of, sha256_of
 from loramerge.errors import PublishError
+from loramerge.files import atomic
+from loramerge.files.digest import files_of, sha256_of
 from loramerge.targets import FolderTarget, folder_publication
 from loramerge.targets.target import Delivery
 

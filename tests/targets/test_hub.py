@@ -10,8 +10,8 @@ import pytest
 from hub.example import OWNER, STRANGER
 from hub.faults import Harmless, NotAHub, Reset, Slow, Status, Truncated, WrongBytes
 
-from loramerge.digest import files_of
 from loramerge.errors import PublishError
+from loramerge.files.digest import files_of
 from loramerge.targets import HubTarget
 from loramerge.targets.target import Delivery
 

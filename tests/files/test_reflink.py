@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from loramerge.copying import copy
+from loramerge.files.reflink import copy
 
 CONTENT = os.urandom(70_001)
 

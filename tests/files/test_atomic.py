@@ -2,10 +2,10 @@ import os
 
 import pytest
 
-from loramerge import atomic
-from loramerge.atomic import leftovers, recover, replacing, replacing_file
-from loramerge.digest import files_of
 from loramerge.errors import LoramergeError
+from loramerge.files import atomic
+from loramerge.files.atomic import leftovers, recover, replacing, replacing_file
+from loramerge.files.digest import files_of
 
 
 def write(file, text):

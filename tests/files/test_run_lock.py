@@ -7,16 +7,16 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from loramerge import turns
-from loramerge.atomic import replacing
-from loramerge.digest import files_of
-from loramerge.turns import in_turn
+from loramerge.files import run_lock as turns
+from loramerge.files.atomic import replacing
+from loramerge.files.digest import files_of
+from loramerge.files.run_lock import in_turn
 
 HOLDER = """
 import sys
 from pathlib import Path
-from loramerge.atomic import replacing
-from loramerge.turns import in_turn
+from loramerge.files.atomic import replacing
+from loramerge.files.run_lock import in_turn
 place = Path(sys.argv[1])
 class Watcher:
     def start(self, task, total): print(task, flush=True)

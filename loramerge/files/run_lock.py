@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loramerge.atomic import leftovers, parents_of, recover, remove
+from loramerge.files.atomic import leftovers, parents_of, recover, remove
 from loramerge.progress import Progress, Silent
 
 try:
