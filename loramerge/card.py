@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import PAGE
+from loramerge.artifact.contents import PAGE
 from loramerge.card_usage import base_id, snippets, verification
 from loramerge.previews import CARD_SHEET
 from loramerge.recipe.outputs import PipelineOutput

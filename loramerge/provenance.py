@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import PAGE
+from loramerge.artifact.contents import PAGE
+from loramerge.artifact.in_toto import Statement
 from loramerge.git import recipe_commit
 from loramerge.report import environment
 from loramerge.sources.source import shown
-from loramerge.statement import Statement
 
 if TYPE_CHECKING:
     from loramerge.input_files import InputFile

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from loramerge import keys
-from loramerge.artifact import BESIDE, SIGNATURE
+from loramerge.artifact.contents import BESIDE, SIGNATURE
 from loramerge.errors import Finding, LoramergeError, UsageError
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import keys
-from loramerge.artifact import SIGNATURE
+from loramerge.artifact.contents import SIGNATURE
+from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.digest import sha256_of
 from loramerge.signatures import ONLINE, Digests, Trust, in_words, require
-from loramerge.statement import STATEMENT, Statement
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

@@ -18,12 +18,12 @@ from command_line import ROOT, write_recipe
 
 from loramerge import comparison
 from loramerge.adapter import Adapter, LowRank
+from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.families import architecture
 from loramerge.fidelity import measure
 from loramerge.files.digest import files_of
 from loramerge.methods import METHODS
 from loramerge.stages.combine import WeightedAdapter, combine
-from loramerge.statement import STATEMENT, Statement
 
 ADAPTERS = [{"kind": "adapter", "format": name, "dtype": "float16"} for name in ("peft", "diffusers", "kohya")]
 LORAS = {"a": {"source": "a.safetensors", "weight": 0.7}, "b": {"source": "b.safetensors", "weight": -0.4}}

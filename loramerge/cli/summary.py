@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import PAGE, REPORT, SIGNATURE
+from loramerge.artifact.contents import PAGE, REPORT, SIGNATURE
 from loramerge.cli import console
 from loramerge.previews import SHEET
 

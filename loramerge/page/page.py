@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import PAGE
+from loramerge.artifact.contents import PAGE
 from loramerge.families import TITLES
 from loramerge.page import charts
 from loramerge.page.numbers import number

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loramerge import sources
-from loramerge.artifact import PAPERS, SIGNATURE
+from loramerge.artifact.contents import PAPERS, SIGNATURE
 from loramerge.errors import SourceError
 from loramerge.recipe.problems import KeyPath, did_you_mean, either
 

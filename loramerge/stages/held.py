@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.artifact import BESIDE
+from loramerge.artifact.contents import BESIDE
+from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import SourceError
 from loramerge.files.digest import files_of
 from loramerge.sources import PathSource, parse
-from loramerge.statement import STATEMENT
 from loramerge.targets import record
 from loramerge.targets.record import Record
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import PAPERS, SIGNATURE, check_place
+from loramerge.artifact.contents import PAPERS, SIGNATURE, check_place
+from loramerge.artifact.in_toto import STATEMENT
 from loramerge.definition import Definition
 from loramerge.errors import LoramergeError, VerificationError
 from loramerge.files.digest import sha256_of
@@ -19,7 +20,6 @@ from loramerge.stages.publish import check_folders, published_outputs, takes_pap
 from loramerge.stages.resolve import local_sources
 from loramerge.stages.steps import Plan, Reason, Step
 from loramerge.stages.verify import verify
-from loramerge.statement import STATEMENT
 
 if TYPE_CHECKING:
     from loramerge.lock import Lock

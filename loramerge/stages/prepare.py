@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.artifact.in_toto import STATEMENT
 from loramerge.devices import chosen_device
 from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.run_lock import in_turn
@@ -16,7 +17,6 @@ from loramerge.previews.checks import check
 from loramerge.previews.files import is_finished, refuse_others
 from loramerge.stages.load import load
 from loramerge.stages.resolve import local_sources, resolve
-from loramerge.statement import STATEMENT
 
 if TYPE_CHECKING:
     from loramerge.lock import Lock

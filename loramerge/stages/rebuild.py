@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from loramerge import comparison
+from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
 from loramerge.formats import AdapterOutput
@@ -19,7 +20,6 @@ from loramerge.provenance import LOCK, RECIPE, Provenance
 from loramerge.recipe import Recipe, parse
 from loramerge.stages.load import load_base
 from loramerge.stages.run import run
-from loramerge.statement import STATEMENT
 from loramerge.tensors import opened
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge import signing
-from loramerge.artifact import check_place
+from loramerge.artifact.contents import check_place
 from loramerge.conflicts import conflicts
 from loramerge.files.atomic import replacing
 from loramerge.files.run_lock import in_turn

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from loramerge import signatures
-from loramerge.artifact import SIGNATURE
+from loramerge.artifact.contents import SIGNATURE
+from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, VerificationError
 from loramerge.files.digest import sha256_of
 from loramerge.progress import Progress, Silent
 from loramerge.provenance import Provenance
 from loramerge.stages.held import held
 from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
-from loramerge.statement import STATEMENT
 
 _Signature = Literal["unchecked", "verified"] | None
 UNCHECKED = f"{SIGNATURE} was not checked; give --public-key, or --identity and --identity-provider"

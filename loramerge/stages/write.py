@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact import REPORT
+from loramerge.artifact.contents import REPORT
+from loramerge.artifact.in_toto import STATEMENT
 from loramerge.card import CARD, model_card
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import files_of, sha256_of
@@ -22,7 +23,6 @@ from loramerge.provenance import LOCK, RECIPE, input_uri, provenance
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.stages.draw import as_drawn, draw
 from loramerge.stages.fuse import fuse
-from loramerge.statement import STATEMENT
 
 if TYPE_CHECKING:
     from loramerge.lock import Lock

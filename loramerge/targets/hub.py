@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.artifact import PAPERS
+from loramerge.artifact.contents import PAPERS
 from loramerge.errors import PublishError, SourceError
 from loramerge.fields import Listed, Name, StrictModel, in_words
 from loramerge.hub_errors import explained

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loramerge.artifact import recipe_of
-from loramerge.statement import STATEMENT
+from loramerge.artifact.contents import recipe_of
+from loramerge.artifact.in_toto import STATEMENT
 from loramerge.targets import record
 from loramerge.targets.hub_repository import Content, Listed
 from loramerge.targets.record import Record

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from loramerge.artifact import check_place
+from loramerge.artifact.contents import check_place
+from loramerge.artifact.in_toto import Statement
 from loramerge.errors import LoramergeError
 from loramerge.files.digest import files_of
-from loramerge.statement import Statement
 
 
 def make(place, recipe="mine", **files):

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError
 from loramerge.files.digest import files_of
 from loramerge.messages import some
-from loramerge.statement import STATEMENT, Statement
 
 REPORT = "report.json"
 PAGE = "report.html"
