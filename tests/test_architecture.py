@@ -57,13 +57,13 @@ DOORS = {
     "sigstore": {"signing.py"},
     "cryptography": {"keys.py", "signing.py"},
     "huggingface_hub": {
-        "hub_errors.py",
+        "hub/errors.py",
         "sources/hub.py",
-        "sources/hub_listing.py",
+        "hub/listing.py",
         "targets/hub.py",
         "targets/hub_publication.py",
-        "targets/hub_repository.py",
-        "patience.py",
+        "hub/repository.py",
+        "hub/retry.py",
         "card.py",
     },
 }

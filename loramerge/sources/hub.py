@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from loramerge.errors import SourceError
-from loramerge.hub_errors import explained
-from loramerge.patience import patiently
-from loramerge.sources.hub_listing import Promise, cached_licence, licence_of, revisions_of
+from loramerge.hub.errors import explained
+from loramerge.hub.listing import Promise, cached_licence, licence_of, revisions_of
+from loramerge.hub.retry import patiently
 from loramerge.sources.source import (
     Given,
     Located,

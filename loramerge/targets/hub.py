@@ -10,10 +10,10 @@ from pydantic import Field
 from loramerge.artifact.contents import PAPERS
 from loramerge.errors import PublishError, SourceError
 from loramerge.fields import Listed, Name, StrictModel, in_words
-from loramerge.hub_errors import explained
+from loramerge.hub.errors import explained
+from loramerge.hub.repository import Refs, Repository
 from loramerge.messages import some
 from loramerge.targets.hub_publication import Publication
-from loramerge.targets.hub_repository import Refs, Repository
 from loramerge.targets.hub_state import State, artifact_of, foreign, state_of
 from loramerge.targets.target import Delivery, Held, Live, Receipt
 

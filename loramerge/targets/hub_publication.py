@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
-from loramerge.patience import patiently
+from loramerge.hub.repository import Content, Repository
+from loramerge.hub.retry import patiently
 from loramerge.targets import record
-from loramerge.targets.hub_repository import Content, Repository
 from loramerge.targets.hub_state import State, foreign, state_of
 from loramerge.targets.record import Record
 

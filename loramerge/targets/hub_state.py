@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from loramerge.artifact.contents import recipe_of
 from loramerge.artifact.in_toto import STATEMENT
+from loramerge.hub.repository import Content, Listed
 from loramerge.targets import record
-from loramerge.targets.hub_repository import Content, Listed
 from loramerge.targets.record import Record
 from loramerge.targets.target import Held
 
 if TYPE_CHECKING:
-    from loramerge.targets.hub_repository import Repository
+    from loramerge.hub.repository import Repository
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def read(located, name):
 def waits(hub, monkeypatch):
     """Seconds that were waited for between tries; nobody waits here."""
     waited = []
-    monkeypatch.setattr("loramerge.patience.sleep", waited.append)
+    monkeypatch.setattr("loramerge.hub.retry.sleep", waited.append)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", 0.5)
     monkeypatch.setenv("HF_TOKEN", OWNER)

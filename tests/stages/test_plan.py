@@ -14,7 +14,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
 from loramerge import definition, lock_sources, plan, publish, read_recipe, run
 from loramerge.definition import Definition
 from loramerge.errors import LoramergeError, MismatchError, PublishError, SourceError
-from loramerge.targets.hub_repository import Content, Repository
+from loramerge.hub.repository import Content, Repository
 from loramerge.targets.record import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -547,7 +547,7 @@ def test_a_licence_that_nobody_tells_offline_is_no_change(recipe, hub, tmp_path,
 
 def test_a_hub_that_can_not_be_reached(recipe, hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("loramerge.patience.sleep", lambda _: None)
+    monkeypatch.setattr("loramerge.hub.retry.sleep", lambda _: None)
     with pytest.raises(PublishError, match="can't reach the Hub"):
         plan(recipe(publish=[HUB]))
 

@@ -36,7 +36,7 @@ def files(tmp_path):
 def waits(hub, monkeypatch):  # after `hub`, which waits for nobody either
     """Seconds that were waited for between tries; nobody waits here."""
     waited = []
-    monkeypatch.setattr("loramerge.patience.sleep", waited.append)
+    monkeypatch.setattr("loramerge.hub.retry.sleep", waited.append)
     monkeypatch.setenv("HF_TOKEN", OWNER)
     return waited
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
 from loramerge.files.digest import git_blob_of, sha256_of
-from loramerge.patience import patiently
+from loramerge.hub.retry import patiently
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, CommitOperationCopy

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import sleep
 from typing import TypeVar
 
-from loramerge.hub_errors import root
+from loramerge.hub.errors import root
 
 Result = TypeVar("Result")
 

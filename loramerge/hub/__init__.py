@@ -1,0 +1,1 @@
+"""The one door to huggingface_hub: listings, repositories, retries, and its errors in words."""
