@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loramerge.documents import yaml_document
 from loramerge.errors import InvalidRecipeError
-from loramerge.recipe import yaml_document
 
 COMBINATION_TYPES = (
     "cat",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from loramerge.documents import yaml_document
+from loramerge.documents.explain import mistakes
+from loramerge.documents.problems import Problem, RecipeProblemsError
+from loramerge.documents.text import read_text
 from loramerge.errors import LoramergeError
 from loramerge.fields import Name, Sha256, StrictModel, Text, Version, in_words
 from loramerge.files.atomic import replacing_file
 from loramerge.files.run_lock import in_turn
-from loramerge.recipe import yaml_document
-from loramerge.recipe.explain import mistakes
-from loramerge.recipe.problems import Problem, RecipeProblemsError
-from loramerge.recipe.text import read_text
 
 if TYPE_CHECKING:
     from loramerge.recipe import Recipe

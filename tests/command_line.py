@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from secrets_scan import refuse
 
 from loramerge.cli.commands import commands
-from loramerge.recipe.yaml_document import dump
+from loramerge.documents.yaml_document import dump
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "recipes" / "quickstart.yaml"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from loramerge.documents.problems import RecipeProblemsError
+from loramerge.documents.yaml_document import dump
 from loramerge.recipe import parse
-from loramerge.recipe.problems import RecipeProblemsError
-from loramerge.recipe.yaml_document import dump
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ import click
 
 from loramerge.cli import console, options
 from loramerge.cli.boundary import exit_code_of
+from loramerge.documents.problems import did_you_mean
 from loramerge.errors import ExitCode
-from loramerge.recipe.problems import did_you_mean
 
 NAMES = (
     "run",

@@ -99,8 +99,8 @@ def command(
 
 def _recipe(text: str, folder: Path) -> Recipe:
     """What is written is always a recipe; only a name can be none."""
+    from loramerge.documents.problems import RecipeProblemsError, dotted
     from loramerge.recipe import parse
-    from loramerge.recipe.problems import RecipeProblemsError, dotted
 
     try:
         return parse(text, origin="", folder=folder)

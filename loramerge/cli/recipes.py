@@ -182,7 +182,7 @@ def _is_yaml(file: Path) -> bool:
 
 def _looks_like_a_recipe(file: str) -> bool:
     """Whether it has two of a recipe's keys. A file that can't even be read counts: reading it says what is wrong."""
-    from loramerge.recipe import yaml_document
+    from loramerge.documents import yaml_document
 
     try:
         data = yaml_document.load(Path(file).read_text(encoding="utf-8"), origin=file).data

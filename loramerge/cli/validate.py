@@ -11,7 +11,7 @@ from loramerge.cli.recipes import recipe_files
 from loramerge.errors import ExitCode
 
 if TYPE_CHECKING:
-    from loramerge.recipe.problems import Problem
+    from loramerge.documents.problems import Problem
 
 
 @click.command(
@@ -33,7 +33,7 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, v
     """
     del verbose
     from loramerge import read_recipe
-    from loramerge.recipe.problems import RecipeProblemsError
+    from loramerge.documents.problems import RecipeProblemsError
 
     problems: list[Problem] = []
     for path in recipe_files(paths):
@@ -52,7 +52,7 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, v
 
 
 def _as_data(problem: Problem) -> dict[str, object]:
-    from loramerge.recipe.problems import dotted
+    from loramerge.documents.problems import dotted
 
     origin = problem.origin
     return {

@@ -10,8 +10,8 @@ from typing import Any
 
 from loramerge import sources
 from loramerge.artifact.contents import PAPERS, SIGNATURE
+from loramerge.documents.problems import KeyPath, did_you_mean, either
 from loramerge.errors import SourceError
-from loramerge.recipe.problems import KeyPath, did_you_mean, either
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _ANY_SHA256 = "0" * 64

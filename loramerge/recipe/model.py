@@ -11,16 +11,16 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
+from loramerge.documents import yaml_document
+from loramerge.documents.document import Document
+from loramerge.documents.explain import Mistake, mistakes
+from loramerge.documents.problems import Problem, RecipeProblemsError
+from loramerge.documents.text import name_of, read_text
 from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, Version, in_words
 from loramerge.methods import Merge
-from loramerge.recipe import yaml_document
 from loramerge.recipe.consistency import inconsistencies
-from loramerge.recipe.document import Document
-from loramerge.recipe.explain import Mistake, mistakes
 from loramerge.recipe.outputs import Output
 from loramerge.recipe.overrides import Override
-from loramerge.recipe.problems import Problem, RecipeProblemsError
-from loramerge.recipe.text import name_of, read_text
 from loramerge.recipe.weights import Weight
 from loramerge.sources.source import shown
 from loramerge.targets import Target

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from loramerge.documents import yaml_document
+from loramerge.documents.document import Document
+from loramerge.documents.problems import KeyPath, Origin, Problem, RecipeProblemsError, did_you_mean, dotted, either
 from loramerge.errors import UsageError
-from loramerge.recipe import yaml_document
-from loramerge.recipe.document import Document
-from loramerge.recipe.problems import KeyPath, Origin, Problem, RecipeProblemsError, did_you_mean, dotted, either
 from loramerge.sources.source import shown
 
 

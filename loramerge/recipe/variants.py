@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loramerge.documents.problems import Problem, RecipeProblemsError
+from loramerge.documents.text import name_of, read_text
 from loramerge.errors import UsageError
 from loramerge.recipe.model import Recipe, parse
-from loramerge.recipe.problems import Problem, RecipeProblemsError
-from loramerge.recipe.text import name_of, read_text
 
 _HINT = "for example --set merge.density=0.3,0.5,0.7 --set loras.0.weight=0.5,1.0"
 _OPENING, _CLOSING = "[{", "]}"

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sample_recipe import TEXT, parsed, report, small
 
+from loramerge.documents.problems import Origin, Problem, RecipeProblemsError
+from loramerge.documents.text import MAX_BYTES
+from loramerge.documents.yaml_document import dump
 from loramerge.errors import ExitCode, InvalidRecipeError
 from loramerge.formats import FORMATS, PeftOutput
 from loramerge.methods import METHODS, Cat, DareLinear
 from loramerge.recipe import Recipe, parse, read
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
-from loramerge.recipe.problems import Origin, Problem, RecipeProblemsError
-from loramerge.recipe.text import MAX_BYTES
 from loramerge.recipe.weights import ComponentWeights
-from loramerge.recipe.yaml_document import dump
 
 WHOLE = """\
 # loramerge run recipes/ikea-feng.yaml

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_recipe import TEXT
 
+from loramerge.documents.problems import RecipeProblemsError
+from loramerge.documents.yaml_document import load
 from loramerge.errors import UsageError
-from loramerge.recipe.problems import RecipeProblemsError
 from loramerge.recipe.variants import read_variants, split_values
-from loramerge.recipe.yaml_document import load
 
 
 @pytest.fixture

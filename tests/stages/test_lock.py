@@ -16,9 +16,9 @@ from secrets_scan import on_purpose
 
 from loramerge import lock as locks
 from loramerge import lock_sources, read_recipe, run
+from loramerge.documents import yaml_document
 from loramerge.errors import InvalidRecipeError, SourceError
 from loramerge.lock_changes import changes
-from loramerge.recipe import yaml_document
 from loramerge.stages.load import load
 from loramerge.stages.resolve import resolve
 

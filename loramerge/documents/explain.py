@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from loramerge.recipe.expected import Expected, Place, Schema, choices
-from loramerge.recipe.problems import KeyPath, did_you_mean, either
+from loramerge.documents.expected import Expected, Place, Schema, choices
+from loramerge.documents.problems import KeyPath, did_you_mean, either
 from loramerge.sources.source import shown
 
 _LONGEST = 60

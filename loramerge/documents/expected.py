@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loramerge.recipe.problems import KeyPath, either
+from loramerge.documents.problems import KeyPath, either
 
 Schema = Mapping[str, Any]
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from loramerge.recipe.problems import Origin, Problem, RecipeProblemsError
+from loramerge.documents.problems import Origin, Problem, RecipeProblemsError
 
 MAX_BYTES = 256 * 1024
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from loramerge.recipe.document import Document
-from loramerge.recipe.problems import KeyPath, Origin, Problem, RecipeProblemsError
+from loramerge.documents.document import Document
+from loramerge.documents.problems import KeyPath, Origin, Problem, RecipeProblemsError
 
 MAX_NODES = 10_000
 MAX_DEPTH = 64

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from loramerge.recipe.explain import Mistake
-from loramerge.recipe.problems import KeyPath, Origin, Problem
+from loramerge.documents.explain import Mistake
+from loramerge.documents.problems import KeyPath, Origin, Problem
 
 
 @dataclass

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loramerge.recipe.problems import Origin, RecipeProblemsError
-from loramerge.recipe.yaml_document import MAX_DEPTH, MAX_NODES, dump, load
+from loramerge.documents.problems import Origin, RecipeProblemsError
+from loramerge.documents.yaml_document import MAX_DEPTH, MAX_NODES, dump, load
 
 
 def problems(text: str) -> list[str]:
