@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge import tensors
 from loramerge.errors import SourceError
+from loramerge.families.sgm import sgm_name
 from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, alpha_over_rank, assemble
-from loramerge.formats.sgm import sgm_name
 from loramerge.planned import Planned, factors
 
 if TYPE_CHECKING:

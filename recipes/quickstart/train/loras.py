@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge import tensors
 from loramerge.base import canonical
-from loramerge.formats.sgm import sgm_name
+from loramerge.families.sgm import sgm_name
 from loramerge.planned import Planned
 from train.scenes import PHRASES, SHAPES, anything, describe
 from train.training import Latents, denoise, encoded

@@ -7,7 +7,7 @@ import shared_data
 from loramerge import load_base
 from loramerge.base import from_configs
 from loramerge.families import architecture
-from loramerge.formats.sgm import sgm_name
+from loramerge.families.sgm import sgm_name
 
 
 def test_the_built_in_architectures_are_the_published_ones():
