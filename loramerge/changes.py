@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.base import canonical
+from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
 from loramerge.layout import ITEM_SIZES, Stored
 from loramerge.messages import by, some
@@ -16,7 +16,7 @@ from loramerge.tensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank, Modules
-    from loramerge.base import Component
+    from loramerge.bases.base import Component
 
 # What the layers of attention were called before diffusers 0.12; `from_pretrained` reads that still.
 _OLD_ATTENTION = re.compile(r"\.(query|key|value|proj_attn)(?=\.(?:weight|bias)$)")

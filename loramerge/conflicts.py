@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from loramerge.bases.blocks import in_order, part_of
 from loramerge.messages import some
-from loramerge.structure import in_order, part_of
 
 if TYPE_CHECKING:
     from loramerge.deltas import Overlap

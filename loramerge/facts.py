@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loramerge.structure import block_of, in_order
+from loramerge.bases.blocks import block_of, in_order
 
 
 @dataclass(frozen=True)

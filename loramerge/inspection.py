@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from loramerge.bases.fit import fit
 from loramerge.errors import MismatchError
 from loramerge.facts import InspectedFile, InspectedModule, Inspection
 from loramerge.families import TITLES, architecture, guess, told_by
 from loramerge.files.digest import sha256_of
-from loramerge.fit import fit
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.overlap import overlaps
 from loramerge.sources import parse
@@ -19,7 +19,7 @@ from loramerge.tensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.overlap import PairOverlap
 
 

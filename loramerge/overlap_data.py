@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.blocks import in_order, kind_of, part_of
 from loramerge.deltas import COLUMNS, ROWS, summed
-from loramerge.structure import in_order, kind_of, part_of
 
 if TYPE_CHECKING:
     from loramerge.deltas import Overlap

@@ -14,7 +14,7 @@ from loramerge.methods.rank import EnergyRank
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.merging import Part
     from loramerge.methods import Method
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from loramerge.base import Base
+from loramerge.bases.base import Base
 from loramerge.errors import MismatchError
 
 Weighing = Callable[[str, str], float]

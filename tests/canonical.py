@@ -6,7 +6,7 @@ import tiny
 from pairs import Pairs
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.base import Base, read_base
+from loramerge.bases.base import Base, read_base
 from loramerge.formats.reading import lora_files, read_lora
 
 

@@ -8,7 +8,7 @@ from engines.small import PARAMETERS, method
 
 from loramerge import batches
 from loramerge.adapter import LowRank
-from loramerge.base import Component
+from loramerge.bases.base import Component
 from loramerge.engines import factored
 from loramerge.merging import Part
 

@@ -58,8 +58,8 @@ def show(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], *, ver
 
 
 def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
+    from loramerge.bases.blocks import in_order, part_of
     from loramerge.deltas import summed
-    from loramerge.structure import in_order, part_of
 
     one, other = pair.names
     whole = summed(pair.modules.values())

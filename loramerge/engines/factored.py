@@ -20,7 +20,7 @@ from loramerge.methods import Linear, Method
 from loramerge.threads import in_order, one_thread, workers
 
 if TYPE_CHECKING:
-    from loramerge.base import Component
+    from loramerge.bases.base import Component
 
 _AHEAD = 4  # modules per worker that are merged or waiting at a time
 

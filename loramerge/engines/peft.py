@@ -15,17 +15,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import LowRank
+from loramerge.bases.quiet import quiet
 from loramerge.factorisation import of_matrix, of_product, stacked
 from loramerge.merging import Finish, Finished, Merged, Part, shares
 from loramerge.methods import Svd
 from loramerge.methods.method import SvdParameters
 from loramerge.threads import one_thread, workers
-from loramerge.upstream import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from loramerge.base import Component
+    from loramerge.bases.base import Component
     from loramerge.methods import Method
 
 _MERGED = "merged"

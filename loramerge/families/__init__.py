@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
 
 TITLES = {"sd15": "Stable Diffusion 1.5", "sd2": "Stable Diffusion 2.x", "sdxl": "Stable Diffusion XL"}
 _BY_CROSS_ATTENTION = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
@@ -98,6 +98,6 @@ def told_by(metadata: Mapping[str, str]) -> str | None:
 
 def architecture(family: str) -> Base:
     """The family's base by its published sizes, for reading a LoRA when no base is at hand."""
-    from loramerge.base import from_configs
+    from loramerge.bases.base import from_configs
 
     return from_configs(TITLES[family], {"unet": _UNETS[family], **_TEXT_ENCODERS[family]})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge import tensors
-from loramerge.base import canonical
+from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
 from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, ScaleRule, alpha_over_rank, assemble
@@ -19,7 +19,7 @@ from loramerge.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.formats.lora_file import LoraFile
 
 _COMPONENTS = ("unet", "text_encoder", "text_encoder_2")

@@ -21,7 +21,7 @@ from loramerge.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.formats.lora_file import LoraFile
 
 _PREFIXES = {

@@ -15,7 +15,7 @@ from loramerge.fields import Dtype, Name, StrictModel
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.formats.lora_file import LoraFile
 
 Components = dict[str, dict[str, "LowRank"]]

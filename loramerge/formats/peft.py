@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from loramerge import tensors
-from loramerge.base import canonical
+from loramerge.bases.base import canonical
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, assemble
@@ -17,7 +17,7 @@ from loramerge.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.formats.lora_file import LoraFile
     from loramerge.tensors import TensorFile
 

@@ -17,7 +17,7 @@ from loramerge.messages import some
 from loramerge.tensors import opened
 
 if TYPE_CHECKING:
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.formats.output import AdapterOutput
 
 _COMPONENT_FOLDERS = ("unet", "text_encoder", "text_encoder_2")

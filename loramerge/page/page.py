@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact.contents import PAGE
+from loramerge.bases.blocks import in_order
 from loramerge.families import TITLES
 from loramerge.page import charts
 from loramerge.page.numbers import number
 from loramerge.page.parts import ALL, grouped, label, modules_of, rows_of
-from loramerge.structure import in_order
 
 if TYPE_CHECKING:
     from markupsafe import Markup

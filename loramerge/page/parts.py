@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loramerge.structure import KINDS, in_order, kind_of, part_of
+from loramerge.bases.blocks import KINDS, in_order, kind_of, part_of
 
 ALL = "all"
 _SHORT = {

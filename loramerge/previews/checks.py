@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.quiet import quiet
 from loramerge.errors import MismatchError, SourceError
 from loramerge.messages import by, excerpt
-from loramerge.upstream import quiet
 
 if TYPE_CHECKING:
     from loramerge.recipe import Preview

@@ -14,7 +14,7 @@ from loramerge.recipe.weights import plain
 from loramerge.weighing import weighing
 
 if TYPE_CHECKING:
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.recipe import Recipe
     from loramerge.stages.load import Loaded, LoadedLora
 

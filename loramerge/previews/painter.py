@@ -16,7 +16,7 @@ from loramerge.messages import counted, some
 if TYPE_CHECKING:
     from PIL import Image
 
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.previews.columns import Source, Worn
     from loramerge.previews.shots import Shot
     from loramerge.recipe import Preview

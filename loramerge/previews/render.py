@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.bases.quiet import quiet
 from loramerge.previews.files import is_finished, save
 from loramerge.previews.painter import Painter
 from loramerge.previews.shortage import naming_shortage
 from loramerge.previews.shots import Shot, batches, shots
 from loramerge.progress import Progress, Silent
 from loramerge.report import environment
-from loramerge.upstream import quiet
 
 if TYPE_CHECKING:
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.previews.columns import Column
     from loramerge.recipe import Preview
 

@@ -23,7 +23,7 @@ from loramerge.weighing import Weighing, weighing
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.fidelity import Fidelity, ModuleFidelity
     from loramerge.methods import Method
 

@@ -17,8 +17,8 @@ from loramerge.layout import ITEM_SIZES, STORED_AS
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
-    from loramerge.base import Base
-    from loramerge.pipeline_files import PipelineFiles
+    from loramerge.bases.base import Base
+    from loramerge.bases.pipeline_files import PipelineFiles
     from loramerge.recipe.outputs import PipelineOutput
 
 _INDEX = "model_index.json"

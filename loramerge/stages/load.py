@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.base import Base, config_files, read_base
+from loramerge.bases.base import Base, config_files, read_base
+from loramerge.bases.fit import fit
+from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.errors import MismatchError, SourceError
 from loramerge.families import architecture, guess
-from loramerge.fit import fit
 from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.input_files import InputFiles
 from loramerge.messages import some
-from loramerge.pipeline_files import PipelineFiles
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.requirements import check_rank

@@ -23,7 +23,7 @@ from loramerge.stages.run import run
 from loramerge.tensors import opened
 
 if TYPE_CHECKING:
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.comparison import Distance
     from loramerge.progress import Progress
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
-from loramerge.base import config_files
+from loramerge.bases.base import config_files
+from loramerge.bases.pipeline_files import pipeline_files
 from loramerge.formats.reading import lora_files
 from loramerge.licences import BASE
 from loramerge.pinning import Pin, pins
-from loramerge.pipeline_files import pipeline_files
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.sources import PathSource

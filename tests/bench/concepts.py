@@ -28,10 +28,10 @@ from diffusers import DiffusionPipeline
 from pydantic import TypeAdapter
 
 from loramerge import Adapter, LowRank, WeightedAdapter, combine, load_adapter, load_base
+from loramerge.bases.quiet import quiet
 from loramerge.formats.diffusers import DiffusersOutput
 from loramerge.formats.output import Labels
 from loramerge.methods import Merge
-from loramerge.upstream import quiet
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "recipes" / "quickstart"

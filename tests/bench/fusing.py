@@ -117,8 +117,8 @@ def where(folder: Path) -> Figures:
 
 def _fuse(source: Path, target: Path) -> None:
     from loramerge import load_adapter, load_base
+    from loramerge.bases.pipeline_files import PipelineFiles
     from loramerge.files.atomic import replacing
-    from loramerge.pipeline_files import PipelineFiles
     from loramerge.recipe.outputs import PipelineOutput
     from loramerge.stages.fuse import fuse
 

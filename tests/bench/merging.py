@@ -27,7 +27,7 @@ from steps import MERGING, counted
 if TYPE_CHECKING:
     from plan import Plan
 
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
     from loramerge.methods import Method
 
 MOST_VALUES = 15_000_000  # of all LoRAs together: 60 MB

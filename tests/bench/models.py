@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loramerge import LowRank
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
 
 Shape = tuple[int, ...]
 
@@ -44,7 +44,7 @@ def decomposes(combination_type: str) -> bool:
 
 def base_of(model: str) -> Base:
     """The UNet without its weights, as a base."""
-    from loramerge.base import from_configs
+    from loramerge.bases.base import from_configs
     from loramerge.families import architecture
 
     config = dict(architecture("sdxl" if model == "sdxl" else "sd15").components["unet"].config)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from loramerge.adapter import LowRank
-from loramerge.base import Component
+from loramerge.bases.base import Component
 from loramerge.merging import Part
 from loramerge.methods import Merge
 

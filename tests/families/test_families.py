@@ -5,7 +5,7 @@ import json
 import shared_data
 
 from loramerge import load_base
-from loramerge.base import from_configs
+from loramerge.bases.base import from_configs
 from loramerge.families import architecture
 from loramerge.families.sgm import sgm_name
 

@@ -97,7 +97,7 @@ def test_folders_that_hold_the_same_module_twice_are_refused(tmp_path):
 
 
 def test_a_1x1_convolution_may_be_written_as_a_linear_layer(tmp_path):
-    from loramerge.fit import fit
+    from loramerge.bases.fit import fit
 
     pairs = random_pairs("sd15", modules=r"attentions\.0\.proj_in$")
     flat = {"unet": {name: (down.flatten(1), up.flatten(1), a) for name, (down, up, a) in pairs["unet"].items()}}
@@ -278,8 +278,8 @@ def test_metadata_without_a_rank_is_not_overlooked(tmp_path):
 
 
 def test_skipping_does_not_accept_a_lora_of_another_family():
+    from loramerge.bases.fit import fit
     from loramerge.errors import MismatchError
-    from loramerge.fit import fit
 
     base = base_of("sd15")
     pairs = random_pairs("sd15", components=("unet",))
@@ -292,7 +292,7 @@ def test_skipping_does_not_accept_a_lora_of_another_family():
 
 @pytest.mark.parametrize("flat", ["down", "up"])
 def test_a_half_may_have_a_kernel_where_the_other_has_none(flat, tmp_path):
-    from loramerge.fit import fit
+    from loramerge.bases.fit import fit
 
     pairs = random_pairs("sd15", modules=r"attentions\.0\.proj_in$|attn1\.to_q$")["unet"]
     odd = {}

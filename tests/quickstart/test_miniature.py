@@ -13,7 +13,7 @@ from train.scenes import COLOURS
 from train.settings import Settings
 
 from loramerge import recipe, run
-from loramerge.upstream import quiet
+from loramerge.bases.quiet import quiet
 
 SEEDS = 4
 PROMPTS = {

@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
+from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.methods import Cat
-from loramerge.pipeline_files import PipelineFiles
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.fuse import fuse

@@ -13,10 +13,10 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.base import canonical, from_configs, read_base
+from loramerge.bases.base import canonical, from_configs, read_base
+from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
-from loramerge.pipeline_files import PipelineFiles
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.stages.fuse import fuse
 

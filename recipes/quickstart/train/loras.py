@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge import tensors
-from loramerge.base import canonical
+from loramerge.bases.base import canonical
 from loramerge.families.sgm import sgm_name
 from loramerge.planned import Planned
 from train.scenes import PHRASES, SHAPES, anything, describe

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.quiet import quiet
+from loramerge.bases.shape_cache import Shapes, shapes_of
 from loramerge.errors import MismatchError, SourceError
 from loramerge.messages import some
-from loramerge.shapes import Shapes, shapes_of
-from loramerge.upstream import quiet
 
 if TYPE_CHECKING:
     from torch import nn

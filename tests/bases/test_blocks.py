@@ -2,8 +2,8 @@ import pytest
 import tiny
 from canonical import base_of
 
+from loramerge.bases.blocks import OTHER, block_of, in_order, kind_of
 from loramerge.families import architecture
-from loramerge.structure import OTHER, block_of, in_order, kind_of
 
 
 @pytest.mark.parametrize(

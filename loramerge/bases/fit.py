@@ -11,7 +11,7 @@ from loramerge.messages import by, some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
-    from loramerge.base import Base
+    from loramerge.bases.base import Base
 
 _KERNEL_1X1 = (1, 1)
 

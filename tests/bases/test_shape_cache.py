@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from loramerge import base
-from loramerge.base import read_base
-from loramerge.shapes import Shapes, shapes_of
+from loramerge.bases import base
+from loramerge.bases.base import read_base
+from loramerge.bases.shape_cache import Shapes, shapes_of
 
 CONFIG = {"width": 8, "blocks": ["b", "a"]}
 SHAPES = Shapes(layers={"b": (3, 2), "a": (4, 3, 1, 1)}, parameters={"b.weight": (3, 2), "a.bias": (4,), "zero": ()})

@@ -1,0 +1,1 @@
+"""The base without its weights: its components, their names and shapes, blocks, and the files that hold it."""
