@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from loramerge import kernels
 from loramerge.adapter import LowRank
-from loramerge.factorisation import of_products
-from loramerge.masks import keep_mask
 from loramerge.merging import Merged
 from loramerge.methods import Svd
+from loramerge.numerics.dare_masks import keep_mask
+from loramerge.numerics.svd import of_products
 
 if TYPE_CHECKING:
     from torch import Tensor

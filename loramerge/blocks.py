@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from loramerge.file_bytes import FileBytes
 from loramerge.layout import header
+from loramerge.numerics.threads import in_order, workers
 from loramerge.steady import SteadyWriter
 from loramerge.summing import add
-from loramerge.threads import in_order, workers
 
 if TYPE_CHECKING:
     from loramerge.changes import Change

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loramerge.merging import Share
-from loramerge.norms import norms
-from loramerge.threads import one_thread, workers
+from loramerge.numerics.norms import norms
+from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank
-from loramerge.factorisation import of_matrix, of_product, stacked
-from loramerge.masks import keep_mask
 from loramerge.merging import Merged, Share
 from loramerge.methods import Method, Svd
 from loramerge.methods.method import SvdParameters
+from loramerge.numerics.dare_masks import keep_mask
+from loramerge.numerics.svd import of_matrix, of_product, stacked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loramerge.factorisation import Decomposition
     from loramerge.methods.method import Keep
+    from loramerge.numerics.svd import Decomposition
 
 
 @dataclass(frozen=True)

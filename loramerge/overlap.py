@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from loramerge.deltas import Delta, Overlap, compare, summed
-from loramerge.threads import one_thread, workers
+from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

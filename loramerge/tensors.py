@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.file_bytes import FileBytes
 from loramerge.layout import Stored, header, layout
+from loramerge.numerics.threads import in_order, workers
 from loramerge.steady import SteadyWriter
 from loramerge.stored import StoredTensor
-from loramerge.threads import in_order, workers
 
 if TYPE_CHECKING:
     from loramerge.planned import Planned

@@ -17,7 +17,7 @@ from loramerge import batches, kernels
 from loramerge.kernels import Module
 from loramerge.merging import Finish, Finished, Merged, Part, shares
 from loramerge.methods import Linear, Method
-from loramerge.threads import in_order, one_thread, workers
+from loramerge.numerics.threads import in_order, one_thread, workers
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Component

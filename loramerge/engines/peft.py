@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import LowRank
 from loramerge.bases.quiet import quiet
-from loramerge.factorisation import of_matrix, of_product, stacked
 from loramerge.merging import Finish, Finished, Merged, Part, shares
 from loramerge.methods import Svd
 from loramerge.methods.method import SvdParameters
-from loramerge.threads import one_thread, workers
+from loramerge.numerics.svd import of_matrix, of_product, stacked
+from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

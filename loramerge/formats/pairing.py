@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from loramerge.errors import SourceError
-from loramerge.finite import is_finite
 from loramerge.messages import counted, some
+from loramerge.numerics.finite import is_finite
+from loramerge.numerics.threads import one_thread
 from loramerge.stored import READABLE, StoredLowRank, StoredTensor
-from loramerge.threads import one_thread
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from loramerge.methods.method import ElectionParameters, Method, PruningParameters, RandomParameters, SvdParameters
-from loramerge.task_vectors import Thinning, elected_mean, weighted_sum
+from loramerge.numerics.task_arithmetic import Thinning, elected_mean, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor

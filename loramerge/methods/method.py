@@ -9,12 +9,12 @@ from pydantic import Field
 
 from loramerge.fields import Density, Seed, StrictModel
 from loramerge.methods.rank import EnergyRank, SvdRank
-from loramerge.task_vectors import weighted_sum
+from loramerge.numerics.task_arithmetic import weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loramerge.factorisation import Decomposition
+    from loramerge.numerics.svd import Decomposition
 
 Keep = Callable[[int, "Tensor", float], "Tensor"]
 """(position of the LoRA, tensor, density) → which of its values DARE keeps."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from loramerge.methods.method import ElectionParameters, Method, PruningParameters, SvdParameters
-from loramerge.selection import keep_largest
-from loramerge.task_vectors import elected_mean
+from loramerge.numerics.magnitude import keep_largest
+from loramerge.numerics.task_arithmetic import elected_mean
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,9 +13,9 @@ from loramerge.devices import chosen_device
 from loramerge.engines import ENGINES
 from loramerge.errors import LoramergeError, MismatchError
 from loramerge.fidelity import measure_module
-from loramerge.finite import is_finite
 from loramerge.merging import Merged, Part, Share
 from loramerge.methods.method import RandomParameters, SvdParameters
+from loramerge.numerics.finite import is_finite
 from loramerge.progress import Progress, Silent
 from loramerge.requirements import check_different, check_parts, check_reference, check_several
 from loramerge.rounding import loss

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from measure import Figures, stopwatch
 from models import DENSITY
 
-from loramerge.gram import gram_of
-from loramerge.threads import in_order, one_thread, workers
+from loramerge.numerics.gram import gram_of
+from loramerge.numerics.threads import in_order, one_thread, workers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,7 +21,7 @@ from peft.utils import merge_utils
 
 from loramerge.adapter import LowRank
 from loramerge.engines import factored, peft
-from loramerge.masks import keep_mask
+from loramerge.numerics.dare_masks import keep_mask
 
 PRUNED_AT_RANDOM = ("dare_linear", "dare_ties", "dare_linear_svd", "dare_ties_svd")
 SAME_AS_PEFT = [each for each in PARAMETERS if each not in PRUNED_AT_RANDOM]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from loramerge.gram import gram_of, product_of, transposed_product_of
+from loramerge.numerics.gram import gram_of, product_of, transposed_product_of
 
 if TYPE_CHECKING:
     from torch import Tensor

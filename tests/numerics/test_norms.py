@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from loramerge import norms as tested
 from loramerge.adapter import LowRank
-from loramerge.norms import norms
+from loramerge.numerics import norms as tested
+from loramerge.numerics.norms import norms
 
 WEIGHTS = (0.7, -1.3)
 

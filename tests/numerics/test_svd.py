@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from loramerge.factorisation import of_matrix, of_product
-from loramerge.threads import one_thread
+from loramerge.numerics.svd import of_matrix, of_product
+from loramerge.numerics.threads import one_thread
 
 SHAPES = [(60, 40, 6), (40, 60, 6), (30, 30, 12), (5, 50, 9), (50, 5, 9), (1, 7, 1)]
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from loramerge import eigenvectors
-from loramerge.eigenvectors import leading
-from loramerge.threads import one_thread
+from loramerge.numerics import subspace as eigenvectors
+from loramerge.numerics.subspace import leading
+from loramerge.numerics.threads import one_thread
 
 HEIGHT, SIZE, COUNT, RANK = 300, 200, 12, 24
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft.utils.merge_utils import magnitude_based_pruning
 
-from loramerge.selection import keep_largest
+from loramerge.numerics.magnitude import keep_largest
 
 SIZES = (1, 2, 100, 40_960, 200_001)
 

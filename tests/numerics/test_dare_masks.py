@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from loramerge.masks import Draw, keep_mask
+from loramerge.numerics.dare_masks import Draw, keep_mask
 
 KEY = (0, "ink", "unet.down_blocks.0", "down")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from peft.utils import merge_utils
 
-from loramerge.task_vectors import Thinning, elected_mean, weighted_sum
+from loramerge.numerics.task_arithmetic import Thinning, elected_mean, weighted_sum
 
 SHAPES = [(1,), (3, 50), (70_000,), (8, 4, 3, 3)]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loramerge.eigenvectors import leading
-from loramerge.gram import energy_of
+from loramerge.numerics.gram import energy_of
+from loramerge.numerics.subspace import leading
 
 if TYPE_CHECKING:
     import torch

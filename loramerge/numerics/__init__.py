@@ -1,0 +1,1 @@
+"""Linear algebra on factors: it knows tensors, and nothing of LoRAs, files or recipes."""
