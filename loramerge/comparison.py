@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import SourceError
 from loramerge.fidelity import measure, total
-from loramerge.tensors import opened
+from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -15,7 +15,7 @@ from loramerge.files.digest import sha256_of
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.overlap import overlaps
 from loramerge.sources import parse
-from loramerge.tensors import opened
+from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

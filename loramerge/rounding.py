@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from loramerge.formats import AdapterOutput
-from loramerge.layout import STORED_AS, torch_dtype
+from loramerge.tensor_files.header import STORED_AS, torch_dtype
 
 if TYPE_CHECKING:
     import torch

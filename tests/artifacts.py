@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from loramerge import read_recipe, run
 from loramerge.files.digest import sha256_of
-from loramerge.planned import Planned
-from loramerge.tensors import opened, write
+from loramerge.tensor_files.planned import Planned
+from loramerge.tensor_files.safetensors import opened, write
 
 LORAS = {"a": {"source": "a.safetensors", "weight": 0.7}, "b": {"source": "b.safetensors", "weight": -0.4}}
 

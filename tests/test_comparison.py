@@ -10,8 +10,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from loramerge import comparison
 from loramerge.adapter import Adapter, LowRank
-from loramerge.planned import Planned
-from loramerge.tensors import write
+from loramerge.tensor_files.planned import Planned
+from loramerge.tensor_files.safetensors import write
 
 WEIGHT = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from loramerge import tensors
 from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
 from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, ScaleRule, alpha_over_rank, assemble
 from loramerge.formats.peft_config import Scaling, settings_for
-from loramerge.planned import Planned, factors
+from loramerge.tensor_files import safetensors as tensors
+from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

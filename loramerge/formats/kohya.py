@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from loramerge import tensors
 from loramerge.errors import SourceError
 from loramerge.families.sgm import sgm_name
 from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, alpha_over_rank, assemble
-from loramerge.planned import Planned, factors
+from loramerge.tensor_files import safetensors as tensors
+from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank

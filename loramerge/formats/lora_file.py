@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loramerge.tensors import TensorFile
+    from loramerge.tensor_files.safetensors import TensorFile
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from loramerge.errors import SourceError
 from loramerge.messages import counted, some
 from loramerge.numerics.finite import is_finite
 from loramerge.numerics.threads import one_thread
-from loramerge.stored import READABLE, StoredLowRank, StoredTensor
+from loramerge.tensor_files.lazy import READABLE, StoredLowRank, StoredTensor
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
-    from loramerge.tensors import TensorFile
+    from loramerge.tensor_files.safetensors import TensorFile
 
 Role = Literal["down", "up", "alpha"]
 ScaleRule = Callable[[str, str, int, "float | None"], float]

@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from loramerge import tensors
 from loramerge.bases.base import canonical
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.formats.output import AdapterOutput, Components, Labels
 from loramerge.formats.pairing import Place, Role, assemble
 from loramerge.formats.peft_config import Scaling, settings_for
-from loramerge.planned import Planned, factors
+from loramerge.tensor_files import safetensors as tensors
+from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
     from loramerge.bases.base import Base
     from loramerge.formats.lora_file import LoraFile
-    from loramerge.tensors import TensorFile
+    from loramerge.tensor_files.safetensors import TensorFile
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."

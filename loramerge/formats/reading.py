@@ -14,7 +14,7 @@ from loramerge.formats.lora_file import LoraFile
 from loramerge.formats.peft import CONFIG, WEIGHTS, PeftOutput
 from loramerge.formats.refusals import refuse_keys
 from loramerge.messages import some
-from loramerge.tensors import opened
+from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base

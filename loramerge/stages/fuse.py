@@ -8,12 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from loramerge import shards
-from loramerge.blocks import write_blocks
-from loramerge.changes import Change, changes, stored_in, with_lora
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.reflink import copy
-from loramerge.layout import ITEM_SIZES, STORED_AS
+from loramerge.tensor_files import shards
+from loramerge.tensor_files.fuse_plan import Change, changes, stored_in, with_lora
+from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
+from loramerge.tensor_files.stream import write_blocks
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules

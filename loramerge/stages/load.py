@@ -21,7 +21,7 @@ from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.requirements import check_rank
 from loramerge.sources import parse
-from loramerge.tensors import opened
+from loramerge.tensor_files.safetensors import opened
 from loramerge.weighing import weighing
 
 if TYPE_CHECKING:

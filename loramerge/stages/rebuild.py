@@ -20,7 +20,7 @@ from loramerge.provenance import LOCK, RECIPE, Provenance
 from loramerge.recipe import Recipe, parse
 from loramerge.stages.load import load_base
 from loramerge.stages.run import run
-from loramerge.tensors import opened
+from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base

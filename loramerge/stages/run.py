@@ -25,7 +25,7 @@ from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write
-from loramerge.stored import Spool
+from loramerge.tensor_files.lazy import Spool
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

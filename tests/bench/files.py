@@ -29,7 +29,7 @@ from models import PARAMETERS, WEIGHTS, Sample, decomposes, layers_of, random_pa
 from steps import RUNNING, counted
 
 from loramerge.files.digest import sha256_of
-from loramerge.steady import SteadyWriter
+from loramerge.tensor_files.write_behind import SteadyWriter
 
 if TYPE_CHECKING:
     from plan import Plan

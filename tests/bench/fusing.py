@@ -161,7 +161,7 @@ def sums(folder: Path) -> Figures:
     import torch
 
     from loramerge import load_adapter, load_base
-    from loramerge.blocks import BLOCK
+    from loramerge.tensor_files.stream import BLOCK
 
     adapter = load_adapter(str(folder / REAL / LORA), load_base(str(folder / REAL)))
     limit(1)
@@ -179,8 +179,8 @@ def sums(folder: Path) -> Figures:
 
 
 def _copied(source: Path, folder: Path, each: Callable[[memoryview], object]) -> Figures:
-    from loramerge.blocks import BLOCK
-    from loramerge.steady import SteadyWriter
+    from loramerge.tensor_files.stream import BLOCK
+    from loramerge.tensor_files.write_behind import SteadyWriter
 
     folder.mkdir()
     with stopwatch() as figures:

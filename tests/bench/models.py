@@ -130,7 +130,7 @@ def write_weights(folder: Path, base: Base) -> None:
     """The UNet's weights: one float16 file of random numbers, written in pieces."""
     import torch
 
-    from loramerge.layout import header
+    from loramerge.tensor_files.header import header
 
     shapes = base.components["unet"].parameters
     tensors = sorted((name, shape, math.prod(shape)) for name, shape in shapes.items())

@@ -12,12 +12,12 @@ from canonical import adapter_of, base_of, deltas_of, files_of, read
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from loramerge import tensors
 from loramerge.errors import SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.output import Labels
-from loramerge.planned import Planned
+from loramerge.tensor_files import safetensors as tensors
+from loramerge.tensor_files.planned import Planned
 
 ATTENTION_FORMS = ("to_k_lora", "processor", "bare_processor")
 TOLERANCE = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}

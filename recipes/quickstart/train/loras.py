@@ -9,10 +9,10 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge import tensors
 from loramerge.bases.base import canonical
 from loramerge.families.sgm import sgm_name
-from loramerge.planned import Planned
+from loramerge.tensor_files import safetensors as tensors
+from loramerge.tensor_files.planned import Planned
 from train.scenes import PHRASES, SHAPES, anything, describe
 from train.training import Latents, denoise, encoded
 

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge import tensors
 from loramerge.bases.base import canonical
-from loramerge.planned import Planned
+from loramerge.tensor_files import safetensors as tensors
+from loramerge.tensor_files.planned import Planned
 from train.scenes import SIZE, WORDS
 
 if TYPE_CHECKING:

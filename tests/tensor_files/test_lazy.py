@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError, SourceError
-from loramerge.stored import READABLE, Spool, StoredLowRank
-from loramerge.tensors import opened
+from loramerge.tensor_files.lazy import READABLE, Spool, StoredLowRank
+from loramerge.tensor_files.safetensors import opened
 
 OPEN_FILES = Path("/proc/self/fd")
 DTYPES = {

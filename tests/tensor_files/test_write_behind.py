@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from loramerge.steady import SteadyWriter
+from loramerge.tensor_files.write_behind import SteadyWriter
 
 
 @pytest.mark.parametrize("has_advice", [True, False])

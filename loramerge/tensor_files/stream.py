@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.file_bytes import FileBytes
-from loramerge.layout import header
 from loramerge.numerics.threads import in_order, workers
-from loramerge.steady import SteadyWriter
-from loramerge.summing import add
+from loramerge.tensor_files.file_view import FileBytes
+from loramerge.tensor_files.fuse_add import add
+from loramerge.tensor_files.header import header
+from loramerge.tensor_files.write_behind import SteadyWriter
 
 if TYPE_CHECKING:
-    from loramerge.changes import Change
+    from loramerge.tensor_files.fuse_plan import Change
 
 BLOCK = 1 << 20
 """Bytes read at once: with the float32 sums it stays in a core's cache."""

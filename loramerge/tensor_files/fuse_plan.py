@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
-from loramerge.layout import ITEM_SIZES, Stored
 from loramerge.messages import by, some
-from loramerge.tensors import opened
+from loramerge.tensor_files.header import ITEM_SIZES, Stored
+from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank, Modules

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from loramerge import blocks
 from loramerge.adapter import LowRank
-from loramerge.blocks import write_blocks
-from loramerge.changes import Change
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
-from loramerge.layout import layout
+from loramerge.tensor_files import stream as blocks
+from loramerge.tensor_files.fuse_plan import Change
+from loramerge.tensor_files.header import layout
+from loramerge.tensor_files.stream import write_blocks
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -162,9 +162,9 @@ PEAK = """
 import sys, torch
 from pathlib import Path
 from loramerge.adapter import LowRank
-from loramerge.blocks import write_blocks
-from loramerge.changes import Change
-from loramerge.layout import layout
+from loramerge.tensor_files.stream import write_blocks
+from loramerge.tensor_files.fuse_plan import Change
+from loramerge.tensor_files.header import layout
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 1024

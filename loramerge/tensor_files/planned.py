@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError
-from loramerge.layout import ITEM_SIZES, STORED_AS, torch_dtype
 from loramerge.numerics.finite import is_finite
+from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

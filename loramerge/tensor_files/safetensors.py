@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError, SourceError
-from loramerge.file_bytes import FileBytes
-from loramerge.layout import Stored, header, layout
 from loramerge.numerics.threads import in_order, workers
-from loramerge.steady import SteadyWriter
-from loramerge.stored import StoredTensor
+from loramerge.tensor_files.file_view import FileBytes
+from loramerge.tensor_files.header import Stored, header, layout
+from loramerge.tensor_files.lazy import StoredTensor
+from loramerge.tensor_files.write_behind import SteadyWriter
 
 if TYPE_CHECKING:
-    from loramerge.planned import Planned
+    from loramerge.tensor_files.planned import Planned
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _AHEAD = 16  # tensors that are made before the first of them is written

@@ -12,7 +12,7 @@ from huggingface_hub.serialization._base import parse_size_to_int
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loramerge import shards
+from loramerge.tensor_files import shards
 
 
 @dataclass(frozen=True)

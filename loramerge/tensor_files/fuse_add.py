@@ -6,14 +6,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError
-from loramerge.layout import torch_dtype
+from loramerge.tensor_files.header import torch_dtype
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from loramerge.adapter import LowRank
-    from loramerge.changes import Change
+    from loramerge.tensor_files.fuse_plan import Change
 
 
 def add(change: Change, first: int, count: int, read: memoryview, made: memoryview) -> None:

@@ -1,0 +1,1 @@
+"""Tensors in files: read lazily, written deterministically, fused block by block."""
