@@ -16,9 +16,9 @@ from loramerge.report import environment
 from loramerge.sources.source import shown
 
 if TYPE_CHECKING:
-    from loramerge.input_files import InputFile
     from loramerge.lock import Lock
     from loramerge.recipe import Recipe
+    from loramerge.sources.inputs import InputFile
     from loramerge.stages.load import Loaded
 
 BUILD_TYPE = "urn:loramerge:recipe:v1"

@@ -15,12 +15,12 @@ from loramerge.errors import MismatchError, SourceError
 from loramerge.families import architecture, guess
 from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
-from loramerge.input_files import InputFiles
 from loramerge.messages import some
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.requirements import check_rank
 from loramerge.sources import parse
+from loramerge.sources.inputs import InputFiles
 from loramerge.tensor_files.safetensors import opened
 from loramerge.weighing import weighing
 

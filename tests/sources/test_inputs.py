@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from loramerge.errors import SourceError
-from loramerge.input_files import InputFile, InputFiles
+from loramerge.sources.inputs import InputFile, InputFiles
 
 CONTENT = {"a.json": b"{}", "deep/b.safetensors": bytes(range(256)) * 10_000, "empty": b""}
 
