@@ -69,7 +69,7 @@ DOORS = {
 }
 # What the classes that a kind of plug-in consists of are called.
 PLUGIN_CLASSES = {"formats": ("Output",), "sources": ("Source",), "targets": ("Target",)}
-SHARED = {"methods/method.py", "formats/output.py", "sources/source.py", "targets/target.py"}
+SHARED = {"methods/method.py", "formats/adapter_output.py", "sources/source.py", "targets/target.py"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path: path.relative_to(PACKAGE).as_posix() for path in FILES}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
-from loramerge.formats.output import AdapterOutput, Components, Labels
-from loramerge.formats.pairing import Place, Role, ScaleRule, alpha_over_rank, assemble
+from loramerge.formats.adapter_output import AdapterOutput, Components, Labels
+from loramerge.formats.assemble import Place, Role, ScaleRule, alpha_over_rank, assemble
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors

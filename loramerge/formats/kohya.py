@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.errors import SourceError
 from loramerge.families.sgm import sgm_name
-from loramerge.formats.output import AdapterOutput, Components, Labels
-from loramerge.formats.pairing import Place, Role, alpha_over_rank, assemble
+from loramerge.formats.adapter_output import AdapterOutput, Components, Labels
+from loramerge.formats.assemble import Place, Role, alpha_over_rank, assemble
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loramerge.errors import SourceError
-from loramerge.formats.refusals import refuse_config
+from loramerge.formats.refused import refuse_config
 
 _REPEATS = 3
 

@@ -12,13 +12,13 @@ from loramerge.errors import SourceError
 from loramerge.formats import FORMATS
 from loramerge.formats.lora_file import LoraFile
 from loramerge.formats.peft import CONFIG, WEIGHTS, PeftOutput
-from loramerge.formats.refusals import refuse_keys
+from loramerge.formats.refused import refuse_keys
 from loramerge.messages import some
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
-    from loramerge.formats.output import AdapterOutput
+    from loramerge.formats.adapter_output import AdapterOutput
 
 _COMPONENT_FOLDERS = ("unet", "text_encoder", "text_encoder_2")
 _DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"

@@ -29,8 +29,8 @@ from pydantic import TypeAdapter
 
 from loramerge import Adapter, LowRank, WeightedAdapter, combine, load_adapter, load_base
 from loramerge.bases.quiet import quiet
+from loramerge.formats.adapter_output import Labels
 from loramerge.formats.diffusers import DiffusersOutput
-from loramerge.formats.output import Labels
 from loramerge.methods import Merge
 
 ROOT = Path(__file__).parents[2]

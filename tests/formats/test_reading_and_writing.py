@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from loramerge.errors import SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
-from loramerge.formats.output import Labels
+from loramerge.formats.adapter_output import Labels
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from loramerge import read_recipe, run
 from loramerge.errors import LoramergeError, MismatchError, UsageError
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
-from loramerge.formats.output import Labels
+from loramerge.formats.adapter_output import Labels
 from loramerge.methods import Merge
 from loramerge.stages.combine import WeightedAdapter, combine
 
