@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loramerge.merging import Share
+from loramerge.merging.module import Share
 from loramerge.numerics.norms import norms
 from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
-    from loramerge.weighing import Weighing
+    from loramerge.merging.block_weights import Weighing
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.merging.block_weights import Weighing
     from loramerge.progress import Progress
-    from loramerge.weighing import Weighing
 
 
 @dataclass(frozen=True)

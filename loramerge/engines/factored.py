@@ -13,9 +13,9 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from loramerge import batches, kernels
-from loramerge.kernels import Module
-from loramerge.merging import Finish, Finished, Merged, Part, shares
+from loramerge.merging import batches, kernels
+from loramerge.merging.kernels import Module
+from loramerge.merging.module import Finish, Finished, Merged, Part, shares
 from loramerge.methods import Linear, Method
 from loramerge.numerics.threads import in_order, one_thread, workers
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import LowRank
 from loramerge.bases.quiet import quiet
-from loramerge.merging import Finish, Finished, Merged, Part, shares
+from loramerge.merging.module import Finish, Finished, Merged, Part, shares
 from loramerge.methods import Svd
 from loramerge.methods.method import SvdParameters
 from loramerge.numerics.svd import of_matrix, of_product, stacked

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
+from loramerge.merging.block_weights import weighing
 from loramerge.recipe.weights import plain
-from loramerge.weighing import weighing
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base

@@ -9,17 +9,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loramerge.adapter import Adapter
-from loramerge.devices import chosen_device
 from loramerge.engines import ENGINES
 from loramerge.errors import LoramergeError, MismatchError
 from loramerge.fidelity import measure_module
-from loramerge.merging import Merged, Part, Share
+from loramerge.merging.block_weights import Weighing, weighing
+from loramerge.merging.checks import check_different, check_parts, check_reference, check_several
+from loramerge.merging.device import chosen_device
+from loramerge.merging.module import Merged, Part, Share
 from loramerge.methods.method import RandomParameters, SvdParameters
 from loramerge.numerics.finite import is_finite
 from loramerge.progress import Progress, Silent
-from loramerge.requirements import check_different, check_parts, check_reference, check_several
 from loramerge.rounding import loss
-from loramerge.weighing import Weighing, weighing
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank

@@ -15,19 +15,19 @@ from loramerge.errors import MismatchError, SourceError
 from loramerge.families import architecture, guess
 from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
+from loramerge.merging.block_weights import weighing
+from loramerge.merging.checks import check_rank
 from loramerge.messages import some
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
-from loramerge.requirements import check_rank
 from loramerge.sources import parse
 from loramerge.sources.inputs import InputFiles
 from loramerge.tensor_files.safetensors import opened
-from loramerge.weighing import weighing
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.merging.block_weights import Weighing
     from loramerge.stages.resolve import Resolved, ResolvedLora
-    from loramerge.weighing import Weighing
 
 
 @dataclass(frozen=True)

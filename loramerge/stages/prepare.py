@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.artifact.in_toto import STATEMENT
-from loramerge.devices import chosen_device
 from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.run_lock import in_turn
+from loramerge.merging.device import chosen_device
 from loramerge.messages import counted
 from loramerge.previews.checks import check
 from loramerge.previews.files import is_finished, refuse_others

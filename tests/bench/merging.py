@@ -144,7 +144,7 @@ class Ours:
     def merge(self, names: Sequence[str], combination_type: str) -> Figures:
         """What some layers take."""
         from loramerge.engines import factored
-        from loramerge.merging import Part
+        from loramerge.merging.module import Part
 
         parts = [
             Part(f"lora{number}", {name: lora[name] for name in names}, dict.fromkeys(names, WEIGHTS[number]))

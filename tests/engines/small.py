@@ -9,7 +9,7 @@ from torch import nn
 
 from loramerge.adapter import LowRank
 from loramerge.bases.base import Component
-from loramerge.merging import Part
+from loramerge.merging.module import Part
 from loramerge.methods import Merge
 
 SHAPES = {"wide": (48, 160), "tall": (160, 64), "conv": (24, 16, 3, 3), "pointwise": (32, 40, 1, 1)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank
-from loramerge.merging import Merged, Share
+from loramerge.merging.module import Merged, Share
 from loramerge.methods import Method, Svd
 from loramerge.methods.method import SvdParameters
 from loramerge.numerics.dare_masks import keep_mask

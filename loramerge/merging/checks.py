@@ -15,7 +15,7 @@ from loramerge.methods.rank import EnergyRank
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
-    from loramerge.merging import Part
+    from loramerge.merging.module import Part
     from loramerge.methods import Method
 
 _FULL_DELTA = "use `cat`, which is exact at any mix of ranks, or `svd`"

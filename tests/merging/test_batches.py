@@ -6,11 +6,11 @@ import pytest
 import torch
 from engines.small import PARAMETERS, method
 
-from loramerge import batches
 from loramerge.adapter import LowRank
 from loramerge.bases.base import Component
 from loramerge.engines import factored
-from loramerge.merging import Part
+from loramerge.merging import batches
+from loramerge.merging.module import Part
 
 SHAPES = {
     f"{kind}{number}": shape for kind, shape in {"a": (48, 20), "b": (16, 8, 3, 3)}.items() for number in range(5)

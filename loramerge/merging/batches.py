@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from loramerge import kernels
 from loramerge.adapter import LowRank
-from loramerge.merging import Merged
+from loramerge.merging import kernels
+from loramerge.merging.module import Merged
 from loramerge.methods import Svd
 from loramerge.numerics.dare_masks import keep_mask
 from loramerge.numerics.svd import of_products
@@ -19,8 +19,8 @@ from loramerge.numerics.svd import of_products
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loramerge.kernels import Module
-    from loramerge.merging import Part
+    from loramerge.merging.kernels import Module
+    from loramerge.merging.module import Part
     from loramerge.methods import Method
     from loramerge.methods.method import Keep
 
