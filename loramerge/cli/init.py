@@ -9,7 +9,7 @@ import click
 
 from loramerge.cli import console, options
 from loramerge.errors import LoramergeError, UsageError
-from loramerge.initial import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
+from loramerge.recipe.init import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
 
 if TYPE_CHECKING:
     from loramerge import Adapter, Recipe

@@ -29,7 +29,7 @@ def command(folder: str | None, check: bool, verbose: bool) -> None:
     `# yaml-language-server: $schema=` and the file's place.
     """
     del verbose
-    from loramerge import schema
+    from loramerge.recipe import schema
 
     if check:
         _check(Path(folder or _FOLDER) / schema.FILE, schema.text())

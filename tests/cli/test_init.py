@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from loramerge import recipe
 from loramerge.documents import yaml_document
 from loramerge.errors import ExitCode
-from loramerge.initial import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
 from loramerge.methods import METHODS
+from loramerge.recipe.init import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
 
 
 def test_the_combination_types_are_those_that_there_are():

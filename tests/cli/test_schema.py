@@ -1,7 +1,7 @@
 from command_line import ROOT, invoke
 
-from loramerge import schema
 from loramerge.errors import ExitCode
+from loramerge.recipe import schema
 
 
 def test_printed():

@@ -210,7 +210,7 @@ def test_the_error_carries_its_problems():
 
 def test_importing_recipes_is_light():
     heavy = ["torch", "numpy", "diffusers", "peft", "transformers", "huggingface_hub", "safetensors", "PIL"]
-    code = f"import sys, loramerge.recipe, loramerge.schema; print([n for n in {heavy} if n in sys.modules])"
+    code = f"import sys, loramerge.recipe, loramerge.recipe.schema; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

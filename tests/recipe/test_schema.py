@@ -10,10 +10,9 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 from sample_recipe import small
 
-from loramerge import schema
-from loramerge.recipe import Recipe
+from loramerge.recipe import Recipe, schema
 
-COMMITTED = Path(__file__).parents[1] / "schemas" / schema.FILE
+COMMITTED = Path(__file__).parents[2] / "schemas" / schema.FILE
 VALIDATOR = Draft202012Validator(schema.schema())
 
 LORA = {"name": "a", "source": "a.safetensors"}
