@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
     from loramerge.errors import LoramergeError
-    from loramerge.lock import Lock
-    from loramerge.lock import read as read_lock
+    from loramerge.lock.model import Lock
+    from loramerge.lock.model import read as read_lock
     from loramerge.recipe import Recipe
     from loramerge.recipe import read as read_recipe
     from loramerge.recipe.variants import Variants, read_variants
@@ -60,7 +60,7 @@ __all__ = [
 _HOMES = {
     "Adapter": ("loramerge.adapter", "Adapter"),
     "Combined": ("loramerge.stages.combine", "Combined"),
-    "Lock": ("loramerge.lock", "Lock"),
+    "Lock": ("loramerge.lock.model", "Lock"),
     "LoramergeError": ("loramerge.errors", "LoramergeError"),
     "LowRank": ("loramerge.adapter", "LowRank"),
     "Plan": ("loramerge.stages.steps", "Plan"),
@@ -78,7 +78,7 @@ _HOMES = {
     "plan": ("loramerge.stages.plan", "plan"),
     "preview": ("loramerge.stages.preview", "preview"),
     "publish": ("loramerge.stages.publish", "publish"),
-    "read_lock": ("loramerge.lock", "read"),
+    "read_lock": ("loramerge.lock.model", "read"),
     "read_recipe": ("loramerge.recipe", "read"),
     "read_variants": ("loramerge.recipe.variants", "read_variants"),
     "run": ("loramerge.stages.run", "run"),

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from loramerge import lock as locks
 from loramerge.errors import LoramergeError
-from loramerge.lock import Lock
-from loramerge.lock_changes import changes
+from loramerge.lock import model as locks
+from loramerge.lock.changes import changes
+from loramerge.lock.model import Lock
 from loramerge.provenance import LOCK, RECIPE
 from loramerge.recipe import Recipe, parse
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from loramerge.errors import MismatchError
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
 
 BASE = "the base"

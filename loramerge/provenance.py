@@ -16,7 +16,7 @@ from loramerge.report import environment
 from loramerge.sources.source import shown
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
     from loramerge.sources.inputs import InputFile
     from loramerge.stages.load import Loaded

@@ -19,9 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "loramerge"
 PLUGINS = ("engines", "formats", "methods", "sources", "targets")
 ABOVE_RECIPES = {
     "lock",
-    "lock_changes",
     "definition",
-    "pinning",
     "stages",
     "provenance",
     "report",

@@ -35,7 +35,7 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
     the Hub are downloaded.
     """
     del verbose
-    from loramerge.lock import place
+    from loramerge.lock.model import place
 
     if "-" in paths:
         raise UsageError("a lock lies beside its recipe's file; standard input has no such place")
@@ -48,7 +48,7 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
 
 
 def _check(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
-    from loramerge.lock import command_for
+    from loramerge.lock.model import command_for
 
     facts = _facts(path, lock_beside(path), _resolved(recipe, as_json=as_json))
     if not as_json and facts["status"] == "unchanged":
@@ -60,7 +60,7 @@ def _check(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
 
 
 def _write(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
-    from loramerge.lock import place, write
+    from loramerge.lock.model import place, write
 
     lock = _resolved(recipe, as_json=as_json)
     facts = _facts(path, _earlier(path), lock)
@@ -71,8 +71,8 @@ def _write(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
 
 
 def _facts(path: str, earlier: Lock | None, lock: Lock) -> dict[str, Any]:
-    from loramerge.lock import place
-    from loramerge.lock_changes import changes
+    from loramerge.lock.changes import changes
+    from loramerge.lock.model import place
 
     found = [str(change) for change in changes(earlier, lock)] if earlier else []
     status = "missing" if earlier is None else "moved" if found else "unchanged"

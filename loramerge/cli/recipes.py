@@ -12,7 +12,7 @@ from loramerge.cli import console
 from loramerge.errors import InvalidRecipeError, UsageError
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
 
 _ENDINGS = (".yaml", ".yml")
@@ -146,7 +146,7 @@ def lock_beside(path: str) -> Lock | None:
     Raises:
         InvalidRecipeError: It is no valid lock.
     """
-    from loramerge.lock import place, read
+    from loramerge.lock.model import place, read
 
     if path == "-":
         return None

@@ -20,7 +20,7 @@ from loramerge.stages.preview import Previewed
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.previews.shots import Shot
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe

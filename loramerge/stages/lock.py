@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from loramerge.lock import Lock, LockedFile, LockedSource, LockedSources
+from loramerge.lock.model import Lock, LockedFile, LockedSource, LockedSources
 from loramerge.progress import Progress, Silent
 from loramerge.sources import shown
 from loramerge.stages.resolve import resolve

@@ -13,7 +13,7 @@ from loramerge.definition import Definition
 from loramerge.errors import LoramergeError, VerificationError
 from loramerge.files.digest import sha256_of
 from loramerge.licences import licence_for, licences_of
-from loramerge.pinning import pins
+from loramerge.lock.pin import pins
 from loramerge.progress import Progress, Silent
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import check_folders, published_outputs, takes_papers
@@ -22,7 +22,7 @@ from loramerge.stages.steps import Plan, Reason, Step
 from loramerge.stages.verify import verify
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
     from loramerge.signatures import Trust
     from loramerge.targets.target import Held, Live

@@ -19,7 +19,7 @@ from loramerge.stages.load import load
 from loramerge.stages.resolve import local_sources, resolve
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.previews.render import Drawing
     from loramerge.progress import Progress
     from loramerge.recipe import Preview, Recipe

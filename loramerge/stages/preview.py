@@ -18,7 +18,7 @@ from loramerge.stages.prepare import keeping, prepared
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
 

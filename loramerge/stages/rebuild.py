@@ -14,8 +14,8 @@ from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
 from loramerge.formats import AdapterOutput
 from loramerge.formats.reading import lora_files, read_lora
-from loramerge.lock import Lock
-from loramerge.lock import read as read_lock
+from loramerge.lock.model import Lock
+from loramerge.lock.model import read as read_lock
 from loramerge.provenance import LOCK, RECIPE, Provenance
 from loramerge.recipe import Recipe, parse
 from loramerge.stages.load import load_base

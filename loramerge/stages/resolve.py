@@ -11,13 +11,13 @@ from loramerge.bases.base import config_files
 from loramerge.bases.pipeline_files import pipeline_files
 from loramerge.formats.reading import lora_files
 from loramerge.licences import BASE
-from loramerge.pinning import Pin, pins
+from loramerge.lock.pin import Pin, pins
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.sources import PathSource
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Lora, Recipe
     from loramerge.sources import Located, Source
 

@@ -29,7 +29,7 @@ from loramerge.tensor_files.lazy import Spool
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
     from loramerge.targets import Target

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from loramerge.errors import PublishError
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
     from loramerge.targets import Target
 

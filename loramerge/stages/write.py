@@ -16,7 +16,7 @@ from loramerge.files.digest import files_of, sha256_of
 from loramerge.formats import AdapterOutput, Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import WEIGHTS, write_folder
-from loramerge.lock import text as lock_text
+from loramerge.lock.model import text as lock_text
 from loramerge.page import write_page
 from loramerge.progress import Progress, Silent
 from loramerge.provenance import LOCK, RECIPE, input_uri, provenance
@@ -25,7 +25,7 @@ from loramerge.stages.draw import as_drawn, draw
 from loramerge.stages.fuse import fuse
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
     from loramerge.stages.load import Loaded, LoadedLora

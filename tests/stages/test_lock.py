@@ -14,11 +14,11 @@ from canonical import files_of
 from hub.environment import CACHE
 from secrets_scan import on_purpose
 
-from loramerge import lock as locks
 from loramerge import lock_sources, read_recipe, run
 from loramerge.documents import yaml_document
 from loramerge.errors import InvalidRecipeError, SourceError
-from loramerge.lock_changes import changes
+from loramerge.lock import model as locks
+from loramerge.lock.changes import changes
 from loramerge.stages.load import load
 from loramerge.stages.resolve import resolve
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest, digest_of
-from loramerge.lock import LockedSource, command_for
+from loramerge.lock.model import LockedSource, command_for
 from loramerge.sources import shown
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Base, Lora, Recipe
     from loramerge.sources import Located
 

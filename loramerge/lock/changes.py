@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loramerge.lock import Lock, LockedSource
+    from loramerge.lock.model import Lock, LockedSource
 
 
 @dataclass(frozen=True)
