@@ -48,7 +48,13 @@ HEAVY = {
 # One door per heavy library. torch is everywhere, but only inside functions.
 DOORS = {
     "peft": {"engines/peft.py", "formats/peft.py"},
-    "diffusers": {"bases/base.py", "formats/diffusers.py", "formats/kohya.py", "previews/painter.py", "bases/quiet.py"},
+    "diffusers": {
+        "bases/base.py",
+        "formats/diffusers.py",
+        "formats/kohya.py",
+        "previews/pipeline.py",
+        "bases/quiet.py",
+    },
     "jinja2": {"page/page.py"},
     "matplotlib": {"page/plots.py"},
     "model_signing": {"signatures.py", "signing.py"},

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.bases.quiet import quiet
-from loramerge.previews.files import is_finished, save
-from loramerge.previews.painter import Painter
-from loramerge.previews.shortage import naming_shortage
-from loramerge.previews.shots import Shot, batches, shots
+from loramerge.previews.out_of_memory import naming_shortage
+from loramerge.previews.pipeline import Painter
+from loramerge.previews.png import is_finished, save
+from loramerge.previews.prompts import Shot, batches, shots
 from loramerge.progress import Progress, Silent
 from loramerge.report import environment
 

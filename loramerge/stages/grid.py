@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError
 from loramerge.previews.columns import Column, merged_column
-from loramerge.previews.files import save
+from loramerge.previews.contact_sheet import Row, sheet
+from loramerge.previews.out_of_memory import naming_shortage
+from loramerge.previews.png import save
 from loramerge.previews.render import Drawing, render
-from loramerge.previews.sheet import Row, sheet
-from loramerge.previews.shortage import naming_shortage
 from loramerge.recipe.weights import plain
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
 from loramerge.stages.prepare import keeping, prepared
@@ -21,7 +21,7 @@ from loramerge.stages.preview import Previewed
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.lock.model import Lock
-    from loramerge.previews.shots import Shot
+    from loramerge.previews.prompts import Shot
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
     from loramerge.recipe.variants import Variants

@@ -14,7 +14,7 @@ from loramerge.files.run_lock import in_turn
 from loramerge.merging.device import chosen_device
 from loramerge.messages import counted
 from loramerge.previews.checks import check
-from loramerge.previews.files import is_finished, refuse_others
+from loramerge.previews.png import is_finished, refuse_others
 from loramerge.stages.load import load
 from loramerge.stages.resolve import local_sources, resolve
 

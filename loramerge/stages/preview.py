@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from loramerge.previews import CARD_SHEET, SHEET
 from loramerge.previews.columns import columns_of
+from loramerge.previews.out_of_memory import naming_shortage
 from loramerge.previews.render import Drawing, render
-from loramerge.previews.shortage import naming_shortage
 from loramerge.report import poor_fidelity
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
 from loramerge.stages.draw import write_sheet

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from loramerge import WeightedAdapter, combine, preview, read_recipe
 from loramerge.methods import Merge
-from loramerge.previews.shortage import MemoryShortageError
+from loramerge.previews.out_of_memory import MemoryShortageError
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,7 +13,7 @@ from drawn import far, recipe_of, text
 
 from loramerge import preview, read_recipe
 from loramerge.errors import LoramergeError, MismatchError, SourceError, UsageError
-from loramerge.previews.painter import Painter
+from loramerge.previews.pipeline import Painter
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 COLUMNS = ("base", "lora-glow", "lora-ink", "merged", "stacked")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from loramerge.bases.base import Base
     from loramerge.previews.columns import Source, Worn
-    from loramerge.previews.shots import Shot
+    from loramerge.previews.prompts import Shot
     from loramerge.recipe import Preview
 
 _ROOM = 1.5

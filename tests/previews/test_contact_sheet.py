@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from loramerge.previews.sheet import Row, sheet
+from loramerge.previews.contact_sheet import Row, sheet
 
 
 @pytest.fixture

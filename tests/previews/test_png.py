@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loramerge.errors import LoramergeError
-from loramerge.previews.files import is_finished, refuse_others, save, save_for_card
+from loramerge.previews.png import is_finished, refuse_others, save, save_for_card
 
 RED = Image.new("RGB", (8, 8), "red")
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"))

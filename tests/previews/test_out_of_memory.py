@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from loramerge.previews.shortage import MemoryShortageError, naming_shortage
+from loramerge.previews.out_of_memory import MemoryShortageError, naming_shortage
 from loramerge.recipe import Preview
 
 
