@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge.analysis.fidelity import measure, total
 from loramerge.errors import SourceError
-from loramerge.fidelity import measure, total
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:

@@ -10,17 +10,17 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from loramerge.fidelity import ModuleFidelity, total
+from loramerge.analysis.fidelity import ModuleFidelity, total
+from loramerge.analysis.overlap_json import as_data
 from loramerge.formats.kohya import trigger_phrases
 from loramerge.licences import UNKNOWN
 from loramerge.methods import Svd
-from loramerge.overlap_data import as_data
 from loramerge.sources import shown
 
 if TYPE_CHECKING:
-    from loramerge.fidelity import Fidelity
+    from loramerge.analysis.fidelity import Fidelity
+    from loramerge.analysis.overlap import PairOverlap
     from loramerge.methods import Method
-    from loramerge.overlap import PairOverlap
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
     from loramerge.stages.load import Loaded, LoadedLora

@@ -18,9 +18,9 @@ from command_line import ROOT, write_recipe
 
 from loramerge import comparison
 from loramerge.adapter import Adapter, LowRank
+from loramerge.analysis.fidelity import measure
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.families import architecture
-from loramerge.fidelity import measure
 from loramerge.files.digest import files_of
 from loramerge.methods import METHODS
 from loramerge.stages.combine import WeightedAdapter, combine

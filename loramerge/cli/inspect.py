@@ -10,7 +10,7 @@ import click
 from loramerge.cli import console, options, overlap
 
 if TYPE_CHECKING:
-    from loramerge.facts import Group, InspectedModule, Inspection
+    from loramerge.analysis.inspected import Group, InspectedModule, Inspection
 
 _LARGEST = 5
 _TAGS = 8
@@ -52,7 +52,7 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     before anything is merged: where they pull the same way, where they undo each other. With --json every LoRA has
     that under `overlap`, once for each of the others.
     """
-    from loramerge.inspection import inspect_adapter, overlaps_of
+    from loramerge.analysis.inspection import inspect_adapter, overlaps_of
     from loramerge.stages.load import load_base
 
     known = load_base(base) if base else None

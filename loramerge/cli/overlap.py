@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from loramerge.cli import console
 
 if TYPE_CHECKING:
-    from loramerge.deltas import Overlap
-    from loramerge.facts import Inspection
-    from loramerge.overlap import PairOverlap
+    from loramerge.analysis.inspected import Inspection
+    from loramerge.analysis.overlap import PairOverlap
+    from loramerge.analysis.overlap_measures import Overlap
 
 _MEASURES = """\
   cosine         of the deltas: 1 the same, 0 unrelated, -1 one undoes the other
@@ -21,9 +21,9 @@ _MEASURES = """\
 
 def documents(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap]) -> list[dict[str, Any]]:
     """Every LoRA as plain data, each with its overlap with every other one, as seen from it."""
-    from loramerge.conflicts import conflicts
-    from loramerge.inspection import labels
-    from loramerge.overlap_data import by_block
+    from loramerge.analysis.conflicts import conflicts
+    from loramerge.analysis.inspection import labels
+    from loramerge.analysis.overlap_json import by_block
 
     names = labels([inspection.reference for inspection in inspections])
     found = {name: {**inspection.as_data(), "overlap": []} for name, inspection in zip(names, inspections, strict=True)}
@@ -42,8 +42,8 @@ def documents(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap]) -
 
 def show(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], *, verbose: bool) -> None:
     """Print the overlap of every pair by block, by module if `verbose`; what to think over goes to standard error."""
-    from loramerge.conflicts import conflicts
-    from loramerge.inspection import labels
+    from loramerge.analysis.conflicts import conflicts
+    from loramerge.analysis.inspection import labels
 
     for pair in pairs:
         console.result("\n".join(_lines(pair, verbose=verbose)))
@@ -58,8 +58,8 @@ def show(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], *, ver
 
 
 def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
+    from loramerge.analysis.overlap_measures import summed
     from loramerge.bases.blocks import in_order, part_of
-    from loramerge.deltas import summed
 
     one, other = pair.names
     whole = summed(pair.modules.values())
@@ -76,7 +76,7 @@ def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     rows = [_row(name, found) for name, found in [*groups.items(), ("all", whole)]]
     yield console.table([(heading, "modules", "cosine", "columns", "rows", "signs"), *rows])
     if whole.sampled:
-        from loramerge.deltas import COLUMNS, ROWS
+        from loramerge.analysis.overlap_measures import COLUMNS, ROWS
 
         yield (
             f"  signs of {console.counted(whole.sampled, 'module')} from {ROWS} rows and {COLUMNS} columns of each, "

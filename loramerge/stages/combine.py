@@ -9,9 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loramerge.adapter import Adapter
+from loramerge.analysis.fidelity import measure_module
+from loramerge.analysis.rounding import loss
 from loramerge.engines import ENGINES
 from loramerge.errors import LoramergeError, MismatchError
-from loramerge.fidelity import measure_module
 from loramerge.merging.block_weights import Weighing, weighing
 from loramerge.merging.checks import check_different, check_parts, check_reference, check_several
 from loramerge.merging.device import chosen_device
@@ -19,12 +20,11 @@ from loramerge.merging.module import Merged, Part, Share
 from loramerge.methods.method import RandomParameters, SvdParameters
 from loramerge.numerics.finite import is_finite
 from loramerge.progress import Progress, Silent
-from loramerge.rounding import loss
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
+    from loramerge.analysis.fidelity import Fidelity, ModuleFidelity
     from loramerge.bases.base import Base
-    from loramerge.fidelity import Fidelity, ModuleFidelity
     from loramerge.methods import Method
 
 

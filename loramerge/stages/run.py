@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge import signing
+from loramerge.analysis.conflicts import conflicts
+from loramerge.analysis.overlap import overlaps
+from loramerge.analysis.rounding import by_output, coarse, formats_of
 from loramerge.artifact.contents import check_place
-from loramerge.conflicts import conflicts
 from loramerge.files.atomic import replacing
 from loramerge.files.run_lock import in_turn
 from loramerge.licences import licence_for, licences_of
-from loramerge.overlap import overlaps
 from loramerge.report import poor_fidelity, report, summary
-from loramerge.rounding import by_output, coarse, formats_of
 from loramerge.sources import shown
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.draw import check_preview

@@ -15,8 +15,8 @@ import time
 import torch
 
 from loramerge.adapter import Adapter, LowRank
+from loramerge.analysis.overlap import overlaps
 from loramerge.families import architecture
-from loramerge.overlap import overlaps
 
 
 def main() -> None:

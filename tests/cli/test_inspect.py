@@ -10,8 +10,8 @@ from canonical import adapter_of, base_of
 from command_line import invoke
 from safetensors.torch import save_file
 
+from loramerge.analysis.inspection import inspect
 from loramerge.errors import ExitCode, SourceError
-from loramerge.inspection import inspect
 
 
 @pytest.fixture(scope="module")

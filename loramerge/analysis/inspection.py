@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from loramerge.analysis.inspected import InspectedFile, InspectedModule, Inspection
+from loramerge.analysis.overlap import overlaps
 from loramerge.bases.fit import fit
 from loramerge.errors import MismatchError
-from loramerge.facts import InspectedFile, InspectedModule, Inspection
 from loramerge.families import TITLES, architecture, guess, told_by
 from loramerge.files.digest import sha256_of
 from loramerge.formats.reading import lora_files, read_lora
-from loramerge.overlap import overlaps
 from loramerge.sources import parse
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.analysis.overlap import PairOverlap
     from loramerge.bases.base import Base
-    from loramerge.overlap import PairOverlap
 
 
 def inspect(

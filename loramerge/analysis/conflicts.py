@@ -11,9 +11,9 @@ from loramerge.bases.blocks import in_order, part_of
 from loramerge.messages import some
 
 if TYPE_CHECKING:
-    from loramerge.deltas import Overlap
+    from loramerge.analysis.overlap import PairOverlap
+    from loramerge.analysis.overlap_measures import Overlap
     from loramerge.methods import Method
-    from loramerge.overlap import PairOverlap
 
 OPPOSED = -0.2
 """Cosine from which on two LoRAs undo a good part of each other; those that were trained apart have less than 0.01."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from loramerge.deltas import Delta, Overlap, compare, summed
+from loramerge.analysis.overlap_measures import Delta, Overlap, compare, summed
 from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:

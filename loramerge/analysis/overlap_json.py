@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from loramerge.analysis.overlap_measures import COLUMNS, ROWS, summed
 from loramerge.bases.blocks import in_order, kind_of, part_of
-from loramerge.deltas import COLUMNS, ROWS, summed
 
 if TYPE_CHECKING:
-    from loramerge.deltas import Overlap
-    from loramerge.overlap import PairOverlap
+    from loramerge.analysis.overlap import PairOverlap
+    from loramerge.analysis.overlap_measures import Overlap
 
 MOST_MODULES = 3000
 """As many entries of single modules a report has; with more, blocks have to do."""

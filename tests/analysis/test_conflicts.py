@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.conflicts import conflicts
+from loramerge.analysis.conflicts import conflicts
+from loramerge.analysis.overlap import overlaps
+from loramerge.analysis.overlap_json import MOST_MODULES, as_data
 from loramerge.methods import Cat, TiesSvd
-from loramerge.overlap import overlaps
-from loramerge.overlap_data import MOST_MODULES, as_data
 
 BLOCKS = ("down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
 

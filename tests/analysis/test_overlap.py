@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from loramerge import load_adapter, load_base
 from loramerge.adapter import Adapter, LowRank
-from loramerge.deltas import summed
-from loramerge.overlap import overlaps
+from loramerge.analysis.overlap import overlaps
+from loramerge.analysis.overlap_measures import summed
 
 FULL = lambda _component, _module: 1.0  # noqa: E731
 

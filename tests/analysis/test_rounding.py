@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loramerge.adapter import LowRank
-from loramerge.rounding import loss
+from loramerge.analysis.rounding import loss
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 

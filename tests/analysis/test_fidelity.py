@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.fidelity import measure, total
+from loramerge.analysis.fidelity import measure, total
 
 
 def constant(weight):
