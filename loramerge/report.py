@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.fidelity import ModuleFidelity, total
 from loramerge.analysis.overlap_json import as_data
 from loramerge.formats.kohya import trigger_phrases
-from loramerge.licences import UNKNOWN
 from loramerge.methods import Svd
+from loramerge.provenance.licence import UNKNOWN
 from loramerge.sources import shown
 
 if TYPE_CHECKING:

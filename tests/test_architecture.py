@@ -19,9 +19,8 @@ PACKAGE = Path(__file__).parents[1] / "loramerge"
 PLUGINS = ("engines", "formats", "methods", "sources", "targets")
 ABOVE_RECIPES = {
     "lock",
-    "definition",
-    "stages",
     "provenance",
+    "stages",
     "report",
     "previews",
     "card",
@@ -57,9 +56,9 @@ DOORS = {
     },
     "jinja2": {"page/page.py"},
     "matplotlib": {"page/plots.py"},
-    "model_signing": {"signatures.py", "signing.py"},
-    "sigstore": {"signing.py"},
-    "cryptography": {"keys.py", "signing.py"},
+    "model_signing": {"provenance/signing/verify.py", "provenance/signing/sign.py"},
+    "sigstore": {"provenance/signing/sign.py"},
+    "cryptography": {"provenance/signing/ec_keys.py", "provenance/signing/sign.py"},
     "huggingface_hub": {
         "hub/errors.py",
         "sources/hub.py",

@@ -13,12 +13,13 @@ import pytest
 import reports
 from PIL import Image
 
-from loramerge import comparison, read_recipe
+from loramerge import read_recipe
 from loramerge.page import html
 from loramerge.page.colours import Colours, Scale
 from loramerge.page.numbers import number, share, signed, small
 from loramerge.page.parts import grouped, modules_of
 from loramerge.page.plots import Bars, HeatMap
+from loramerge.provenance import comparison
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -16,13 +16,13 @@ import tiny
 import torch
 from command_line import ROOT, write_recipe
 
-from loramerge import comparison
 from loramerge.adapter import Adapter, LowRank
 from loramerge.analysis.fidelity import measure
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.families import architecture
 from loramerge.files.digest import files_of
 from loramerge.methods import METHODS
+from loramerge.provenance import comparison
 from loramerge.stages.combine import WeightedAdapter, combine
 
 ADAPTERS = [{"kind": "adapter", "format": name, "dtype": "float16"} for name in ("peft", "diffusers", "kohya")]

@@ -18,7 +18,7 @@ from loramerge.errors import ExitCode, PublishError, common
 if TYPE_CHECKING:
     from loramerge import Plan
     from loramerge.progress import Progress
-    from loramerge.signatures import Trust
+    from loramerge.provenance.signing.verify import Trust
     from loramerge.targets.target import Receipt
 
 
@@ -103,7 +103,7 @@ def _trusted(sign: str | None) -> bool | Trust:
     """Whose signatures are good enough, so that nothing has to be signed again."""
     if sign is None:
         return False
-    from loramerge.signing import signer
+    from loramerge.provenance.signing.sign import signer
 
     return signer(sign).trust() or True
 

@@ -15,7 +15,7 @@ from loramerge.previews.contact_sheet import Row, sheet
 from loramerge.previews.out_of_memory import MemoryShortageError, naming_shortage
 from loramerge.previews.png import save, save_for_card
 from loramerge.previews.render import Drawing, render
-from loramerge.provenance import PREVIEW
+from loramerge.provenance.provenance import PREVIEW
 from loramerge.recipe.outputs import PipelineOutput
 
 if TYPE_CHECKING:

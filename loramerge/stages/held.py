@@ -18,7 +18,7 @@ from loramerge.targets import record
 from loramerge.targets.record import Record
 
 if TYPE_CHECKING:
-    from loramerge.provenance import Provenance
+    from loramerge.provenance.provenance import Provenance
     from loramerge.sources import Located
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact.contents import PAPERS, SIGNATURE, check_place
 from loramerge.artifact.in_toto import STATEMENT
-from loramerge.definition import Definition
 from loramerge.errors import LoramergeError, VerificationError
 from loramerge.files.digest import sha256_of
-from loramerge.licences import licence_for, licences_of
 from loramerge.lock.pin import pins
 from loramerge.progress import Progress, Silent
+from loramerge.provenance.definition import Definition
+from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import check_folders, published_outputs, takes_papers
 from loramerge.stages.resolve import local_sources
@@ -23,8 +23,8 @@ from loramerge.stages.verify import verify
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
+    from loramerge.provenance.signing.verify import Trust
     from loramerge.recipe import Recipe
-    from loramerge.signatures import Trust
     from loramerge.targets.target import Held, Live
 
 

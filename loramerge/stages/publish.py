@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.definition import Definition
 from loramerge.errors import PublishError
 from loramerge.files.digest import files_of
-from loramerge.licences import licence_for, licences_of
 from loramerge.progress import Progress, Silent
+from loramerge.provenance.definition import Definition
+from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.targets import FolderTarget
 from loramerge.targets.target import Delivery
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from loramerge import comparison
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
@@ -16,7 +15,8 @@ from loramerge.formats import AdapterOutput
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.lock.model import Lock
 from loramerge.lock.model import read as read_lock
-from loramerge.provenance import LOCK, RECIPE, Provenance
+from loramerge.provenance import comparison
+from loramerge.provenance.provenance import LOCK, RECIPE, Provenance
 from loramerge.recipe import Recipe, parse
 from loramerge.stages.load import load_base
 from loramerge.stages.run import run
@@ -24,8 +24,8 @@ from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
-    from loramerge.comparison import Distance
     from loramerge.progress import Progress
+    from loramerge.provenance.comparison import Distance
 
 
 @dataclass(frozen=True)

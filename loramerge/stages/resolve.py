@@ -10,9 +10,9 @@ from loramerge import sources
 from loramerge.bases.base import config_files
 from loramerge.bases.pipeline_files import pipeline_files
 from loramerge.formats.reading import lora_files
-from loramerge.licences import BASE
 from loramerge.lock.pin import Pin, pins
 from loramerge.progress import Progress, Silent
+from loramerge.provenance.licence import BASE
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.sources import PathSource
 

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge import signing
 from loramerge.analysis.conflicts import conflicts
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.rounding import by_output, coarse, formats_of
 from loramerge.artifact.contents import check_place
 from loramerge.files.atomic import replacing
 from loramerge.files.run_lock import in_turn
-from loramerge.licences import licence_for, licences_of
+from loramerge.provenance.licence import licence_for, licences_of
+from loramerge.provenance.signing import sign as signing
 from loramerge.report import poor_fidelity, report, summary
 from loramerge.sources import shown
 from loramerge.stages.combine import WeightedAdapter, combine

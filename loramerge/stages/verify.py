@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from loramerge import signatures
 from loramerge.artifact.contents import SIGNATURE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, VerificationError
 from loramerge.files.digest import sha256_of
 from loramerge.progress import Progress, Silent
-from loramerge.provenance import Provenance
+from loramerge.provenance.provenance import Provenance
+from loramerge.provenance.signing import verify as signatures
 from loramerge.stages.held import held
 from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
 

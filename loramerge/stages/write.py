@@ -19,7 +19,7 @@ from loramerge.formats.peft import WEIGHTS, write_folder
 from loramerge.lock.model import text as lock_text
 from loramerge.page import write_page
 from loramerge.progress import Progress, Silent
-from loramerge.provenance import LOCK, RECIPE, input_uri, provenance
+from loramerge.provenance.provenance import LOCK, RECIPE, input_uri, provenance
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.stages.draw import as_drawn, draw
 from loramerge.stages.fuse import fuse

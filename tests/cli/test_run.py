@@ -8,7 +8,7 @@ from command_line import invoke, listing, process
 from hub.example import OWNER
 
 from loramerge.errors import ExitCode
-from loramerge.provenance import Provenance
+from loramerge.provenance.provenance import Provenance
 
 
 def test_the_quickstart(quickstart):

@@ -11,10 +11,11 @@ from command_line import write_recipe
 from hub.example import OWNER, STRANGER
 from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
 
-from loramerge import definition, lock_sources, plan, publish, read_recipe, run
-from loramerge.definition import Definition
+from loramerge import lock_sources, plan, publish, read_recipe, run
 from loramerge.errors import LoramergeError, MismatchError, PublishError, SourceError
 from loramerge.hub.repository import Content, Repository
+from loramerge.provenance import definition
+from loramerge.provenance.definition import Definition
 from loramerge.targets.record import Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -393,7 +394,7 @@ def test_a_tag_stays_where_the_branch_is_healed(recipe, hub, live, monkeypatch):
     tagged = live().refs["refs/tags/v1"]
     hub.store.write(live(), {"README.md": b"by hand"})
     monkeypatch.setattr("loramerge.report.environment", lambda _: {"python": "another"})
-    monkeypatch.setattr("loramerge.provenance.environment", lambda _: {"python": "another"})
+    monkeypatch.setattr("loramerge.provenance.provenance.environment", lambda _: {"python": "another"})
     assert not carry_out(tagging, force=False).pending
     assert live().resolve("main").files["provenance.json"] != live().resolve("v1").files["provenance.json"]
     assert live().refs["refs/tags/v1"] == tagged

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from loramerge import keys
 from loramerge.artifact.contents import BESIDE, SIGNATURE
 from loramerge.errors import Finding, LoramergeError, UsageError
+from loramerge.provenance.signing import ec_keys as keys
 
 if TYPE_CHECKING:
     from model_signing import hashing, verifying

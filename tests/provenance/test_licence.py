@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sample_recipe import parsed, small
 
 from loramerge.errors import MismatchError
-from loramerge.licences import BASE, LINES, licence_for, strictest
+from loramerge.provenance.licence import BASE, LINES, licence_for, strictest
 
 HUB = [{"kind": "hub", "repo": "me/merged"}]
 FOLDER = [{"kind": "folder", "path": "x"}]

@@ -15,8 +15,8 @@ from secrets_scan import on_purpose
 
 from loramerge.artifact.in_toto import Statement
 from loramerge.files.digest import files_of, sha256_of
-from loramerge.git import public_url, recipe_commit
-from loramerge.provenance import Provenance, input_uri
+from loramerge.provenance.git import public_url, recipe_commit
+from loramerge.provenance.provenance import Provenance, input_uri
 
 OUTPUTS = [
     *({"kind": "adapter", "format": name, "dtype": "float16"} for name in ("peft", "diffusers", "kohya")),

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge import keys
 from loramerge.artifact.contents import SIGNATURE
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.digest import sha256_of
-from loramerge.signatures import ONLINE, Digests, Trust, in_words, require
+from loramerge.provenance.signing import ec_keys as keys
+from loramerge.provenance.signing.verify import ONLINE, Digests, Trust, in_words, require
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

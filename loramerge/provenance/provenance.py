@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact.contents import PAGE
 from loramerge.artifact.in_toto import Statement
-from loramerge.git import recipe_commit
+from loramerge.provenance.git import recipe_commit
 from loramerge.report import environment
 from loramerge.sources.source import shown
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from loramerge import comparison
 from loramerge.adapter import Adapter, LowRank
+from loramerge.provenance import comparison
 from loramerge.tensor_files.planned import Planned
 from loramerge.tensor_files.safetensors import write
 

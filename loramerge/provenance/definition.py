@@ -14,7 +14,7 @@ from loramerge.errors import LoramergeError
 from loramerge.lock import model as locks
 from loramerge.lock.changes import changes
 from loramerge.lock.model import Lock
-from loramerge.provenance import LOCK, RECIPE
+from loramerge.provenance.provenance import LOCK, RECIPE
 from loramerge.recipe import Recipe, parse
 
 

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hub.example import OWNER
 
-from loramerge import LoramergeError, read_recipe, run, signing, verify
+from loramerge import LoramergeError, read_recipe, run, verify
 from loramerge.errors import ExitCode, UsageError, VerificationError
 from loramerge.files.digest import files_of
+from loramerge.provenance.signing import sign as signing
 
 MODEL_SIGNING = Path(sys.executable).with_name("model_signing")
 WEIGHTS = "diffusers/pytorch_lora_weights.safetensors"
