@@ -21,9 +21,8 @@ ABOVE_RECIPES = {
     "lock",
     "provenance",
     "stages",
-    "report",
+    "reports",
     "previews",
-    "card",
     "page",
     "cli",
 }
@@ -54,8 +53,8 @@ DOORS = {
         "previews/pipeline.py",
         "bases/quiet.py",
     },
-    "jinja2": {"page/page.py"},
-    "matplotlib": {"page/plots.py"},
+    "jinja2": {"reports/page/page.py"},
+    "matplotlib": {"reports/page/plots.py"},
     "model_signing": {"provenance/signing/verify.py", "provenance/signing/sign.py"},
     "sigstore": {"provenance/signing/sign.py"},
     "cryptography": {"provenance/signing/ec_keys.py", "provenance/signing/sign.py"},
@@ -67,7 +66,7 @@ DOORS = {
         "targets/hub_publication.py",
         "hub/repository.py",
         "hub/retry.py",
-        "card.py",
+        "reports/card.py",
     },
 }
 # What the classes that a kind of plug-in consists of are called.

@@ -13,7 +13,7 @@ from loramerge.previews.pipeline import Painter
 from loramerge.previews.png import is_finished, save
 from loramerge.previews.prompts import Shot, batches, shots
 from loramerge.progress import Progress, Silent
-from loramerge.report import environment
+from loramerge.reports.report import environment
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.artifact.contents import PAGE
 from loramerge.artifact.in_toto import Statement
 from loramerge.provenance.git import recipe_commit
-from loramerge.report import environment
+from loramerge.reports.report import environment
 from loramerge.sources.source import shown
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from loramerge.previews import CARD_SHEET, SHEET
 from loramerge.previews.columns import columns_of
 from loramerge.previews.out_of_memory import naming_shortage
 from loramerge.previews.render import Drawing, render
-from loramerge.report import poor_fidelity
+from loramerge.reports.report import poor_fidelity
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
 from loramerge.stages.draw import write_sheet
 from loramerge.stages.prepare import keeping, prepared

@@ -16,7 +16,7 @@ from loramerge.files.atomic import replacing
 from loramerge.files.run_lock import in_turn
 from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.provenance.signing import sign as signing
-from loramerge.report import poor_fidelity, report, summary
+from loramerge.reports.report import poor_fidelity, report, summary
 from loramerge.sources import shown
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.draw import check_preview

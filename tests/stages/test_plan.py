@@ -393,7 +393,7 @@ def test_a_tag_stays_where_the_branch_is_healed(recipe, hub, live, monkeypatch):
     run(tagging)
     tagged = live().refs["refs/tags/v1"]
     hub.store.write(live(), {"README.md": b"by hand"})
-    monkeypatch.setattr("loramerge.report.environment", lambda _: {"python": "another"})
+    monkeypatch.setattr("loramerge.reports.report.environment", lambda _: {"python": "another"})
     monkeypatch.setattr("loramerge.provenance.provenance.environment", lambda _: {"python": "another"})
     assert not carry_out(tagging, force=False).pending
     assert live().resolve("main").files["provenance.json"] != live().resolve("v1").files["provenance.json"]

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from loramerge.artifact.contents import PAGE
 from loramerge.bases.blocks import in_order
 from loramerge.families import TITLES
-from loramerge.page import charts
-from loramerge.page.numbers import number
-from loramerge.page.parts import ALL, grouped, label, modules_of, rows_of
+from loramerge.reports.page import charts
+from loramerge.reports.page.groups import ALL, grouped, label, modules_of, rows_of
+from loramerge.reports.page.numbers import number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from loramerge.page.parts import Module
     from loramerge.recipe import Recipe
+    from loramerge.reports.page.groups import Module
 
 SHEET = "preview/preview.png"
 _MOST_PAIRS = 6
@@ -175,4 +175,4 @@ def _picture(path: Path) -> str:
 
 
 def _resource(name: str) -> str:
-    return (files("loramerge.page") / name).read_text(encoding="utf-8")
+    return (files("loramerge.reports.page") / name).read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from loramerge.page.colours import Colours, Scale
+from loramerge.reports.page.colours import Colours, Scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact.contents import PAGE
-from loramerge.card_usage import base_id, snippets, verification
 from loramerge.previews import CARD_SHEET
 from loramerge.recipe.outputs import PipelineOutput
+from loramerge.reports.card_snippets import base_id, snippets, verification
 from loramerge.sources.source import shown
 
 if TYPE_CHECKING:

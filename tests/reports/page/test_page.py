@@ -14,12 +14,12 @@ import reports
 from PIL import Image
 
 from loramerge import read_recipe
-from loramerge.page import html
-from loramerge.page.colours import Colours, Scale
-from loramerge.page.numbers import number, share, signed, small
-from loramerge.page.parts import grouped, modules_of
-from loramerge.page.plots import Bars, HeatMap
 from loramerge.provenance import comparison
+from loramerge.reports.page import html
+from loramerge.reports.page.colours import Colours, Scale
+from loramerge.reports.page.groups import grouped, modules_of
+from loramerge.reports.page.numbers import number, share, signed, small
+from loramerge.reports.page.plots import Bars, HeatMap
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -121,7 +121,7 @@ def test_the_users_matplotlib_has_no_say(result, page, tmp_path):
 import json, sys
 from pathlib import Path
 from loramerge import read_recipe
-from loramerge.page import html
+from loramerge.reports.page import html
 place = Path(sys.argv[1])
 report = json.loads((place / "report.json").read_text())
 text = html(read_recipe(place / "recipe.yaml"), report, place / "preview" / "preview.png")
@@ -129,7 +129,7 @@ sys.stdout.buffer.write(text.encode())
 """
     done = subprocess.run(
         [sys.executable, "-c", code, result.artifact], cwd=tmp_path, capture_output=True, check=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONHASHSEED": "7", "HOME": str(tmp_path / "none")},
+        env={"PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONHASHSEED": "7", "HOME": str(tmp_path / "none")},
     )  # fmt: skip
     assert done.stdout.decode() == page
     assert done.stderr == b""

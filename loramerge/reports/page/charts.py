@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loramerge.page.colours import Scale
-from loramerge.page.numbers import share, signed, small
-from loramerge.page.parts import ALL, columns_of, label, rows_of, short
-from loramerge.page.plots import Bars, HeatMap
+from loramerge.reports.page.colours import Scale
+from loramerge.reports.page.groups import ALL, columns_of, label, rows_of, short
+from loramerge.reports.page.numbers import share, signed, small
+from loramerge.reports.page.plots import Bars, HeatMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loramerge.page.parts import Group
+    from loramerge.reports.page.groups import Group
 
 SERIES = 8
 """Colours for LoRAs; the ninth has that of the first again."""
