@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from loramerge.stages.load import load_adapter, load_base
     from loramerge.stages.lock import lock as lock_sources
     from loramerge.stages.plan import plan
+    from loramerge.stages.plan_steps import Plan
     from loramerge.stages.preview import Previewed, preview
     from loramerge.stages.publish import publish
     from loramerge.stages.run import Result, run
-    from loramerge.stages.steps import Plan
     from loramerge.stages.verify import Verified, verify
 
 __all__ = [
@@ -63,7 +63,7 @@ _HOMES = {
     "Lock": ("loramerge.lock.model", "Lock"),
     "LoramergeError": ("loramerge.errors", "LoramergeError"),
     "LowRank": ("loramerge.adapter", "LowRank"),
-    "Plan": ("loramerge.stages.steps", "Plan"),
+    "Plan": ("loramerge.stages.plan_steps", "Plan"),
     "Previewed": ("loramerge.stages.preview", "Previewed"),
     "Recipe": ("loramerge.recipe", "Recipe"),
     "Result": ("loramerge.stages.run", "Result"),

@@ -15,8 +15,8 @@ from loramerge.previews.png import save
 from loramerge.previews.render import Drawing, render
 from loramerge.recipe.weights import plain
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
-from loramerge.stages.prepare import keeping, prepared
 from loramerge.stages.preview import Previewed
+from loramerge.stages.preview_inputs import keeping, prepared
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

@@ -16,9 +16,9 @@ from loramerge.progress import Progress, Silent
 from loramerge.provenance.definition import Definition
 from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.stages.lock import lock as lock_sources
+from loramerge.stages.plan_steps import Plan, Reason, Step
 from loramerge.stages.publish import check_folders, published_outputs, takes_papers
 from loramerge.stages.resolve import local_sources
-from loramerge.stages.steps import Plan, Reason, Step
 from loramerge.stages.verify import verify
 
 if TYPE_CHECKING:

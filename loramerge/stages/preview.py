@@ -12,9 +12,9 @@ from loramerge.previews.columns import columns_of
 from loramerge.previews.out_of_memory import naming_shortage
 from loramerge.previews.render import Drawing, render
 from loramerge.reports.report import poor_fidelity
+from loramerge.stages.artifact_previews import write_sheet
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
-from loramerge.stages.draw import write_sheet
-from loramerge.stages.prepare import keeping, prepared
+from loramerge.stages.preview_inputs import keeping, prepared
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter

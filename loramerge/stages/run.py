@@ -18,8 +18,8 @@ from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.provenance.signing import sign as signing
 from loramerge.reports.report import poor_fidelity, report, summary
 from loramerge.sources import shown
+from loramerge.stages.artifact_previews import check_preview
 from loramerge.stages.combine import WeightedAdapter, combine
-from loramerge.stages.draw import check_preview
 from loramerge.stages.load import known, load, weighed
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish

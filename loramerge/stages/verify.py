@@ -14,7 +14,7 @@ from loramerge.files.digest import sha256_of
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.provenance import Provenance
 from loramerge.provenance.signing import verify as signatures
-from loramerge.stages.held import held
+from loramerge.stages.published import held
 from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
 
 _Signature = Literal["unchecked", "verified"] | None

@@ -21,7 +21,7 @@ from loramerge.provenance.provenance import LOCK, RECIPE, input_uri, provenance
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.reports.card import CARD, model_card
 from loramerge.reports.page import write_page
-from loramerge.stages.draw import as_drawn, draw
+from loramerge.stages.artifact_previews import as_drawn, draw
 from loramerge.stages.fuse import fuse
 
 if TYPE_CHECKING:

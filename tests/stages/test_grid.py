@@ -10,7 +10,7 @@ from drawn import far, recipe_of, text
 from loramerge import grid, preview, read_recipe, read_variants
 from loramerge.errors import MismatchError
 from loramerge.stages import grid as grid_stage
-from loramerge.stages import prepare
+from loramerge.stages import preview_inputs as prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 WEIGHTS = "loras.ink.weight=0.7,0.2"
