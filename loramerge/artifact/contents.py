@@ -1,8 +1,7 @@
-"""An artifact's folder: what may be replaced by a new one."""
+"""An artifact's folder: the names of its files, and what may be replaced by a new one."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,10 +10,19 @@ from loramerge.errors import LoramergeError
 from loramerge.files.digest import files_of
 from loramerge.messages import some
 
+CARD = "README.md"
+RECIPE = "recipe.yaml"
+LOCK = "recipe.lock.yaml"
 REPORT = "report.json"
 PAGE = "report.html"
 SIGNATURE = "model.sig"
-PAPERS = ("README.md", "provenance.json", "recipe.lock.yaml", "recipe.yaml", PAGE, REPORT)
+PREVIEW = "preview"
+"""The folder of pictures."""
+SHEET = "preview.png"
+"""The contact sheet in it."""
+CARD_SHEET = "preview.jpg"
+"""The same, small enough for the model card."""
+PAPERS = (CARD, STATEMENT, LOCK, RECIPE, PAGE, REPORT)
 """What lies at the top of every artifact."""
 BESIDE = (".git", ".gitattributes", ".cache", ".loramerge")
 """What git, a Hub and our own targets put beside the files that they hold."""
@@ -67,9 +75,5 @@ def recipe_of(statement: str) -> str:
 
 def _papers(place: Path) -> tuple[str, set[str]]:
     """The recipe's name and all files of an artifact, as it says itself."""
-    if (place / STATEMENT).exists():
-        text = (place / STATEMENT).read_text(encoding="utf-8")
-        return recipe_of(text), {*Statement.parse(text).subjects, STATEMENT}
-    # loramerge 0.1 wrote no provenance; its report listed the files.
-    report = json.loads((place / REPORT).read_text(encoding="utf-8"))
-    return str(report["recipe"]["name"]), {*report["files"], REPORT}
+    text = (place / STATEMENT).read_text(encoding="utf-8")
+    return recipe_of(text), {*Statement.parse(text).subjects, STATEMENT}

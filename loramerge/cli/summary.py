@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact.contents import PAGE, REPORT, SIGNATURE
+from loramerge.artifact.contents import PAGE, PREVIEW, REPORT, SHEET, SIGNATURE
 from loramerge.cli import console
-from loramerge.previews import SHEET
 
 if TYPE_CHECKING:
     from loramerge import Plan, Recipe, Result
@@ -30,7 +29,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         seconds: How long it took.
     """
     page = result.artifact / PAGE
-    preview, signature = result.artifact / "preview" / SHEET, result.artifact / SIGNATURE
+    preview, signature = result.artifact / PREVIEW / SHEET, result.artifact / SIGNATURE
     return {
         "recipe": path,
         "name": recipe.name,

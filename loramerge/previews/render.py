@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.artifact.environment import environment
 from loramerge.bases.quiet import quiet
 from loramerge.previews.out_of_memory import naming_shortage
 from loramerge.previews.pipeline import Painter
 from loramerge.previews.png import is_finished, save
 from loramerge.previews.prompts import Shot, batches, shots
 from loramerge.progress import Progress, Silent
-from loramerge.reports.report import environment
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base

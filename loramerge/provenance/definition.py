@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from loramerge.artifact.contents import LOCK, RECIPE
 from loramerge.errors import LoramergeError
 from loramerge.lock import model as locks
 from loramerge.lock.changes import changes
 from loramerge.lock.model import Lock
-from loramerge.provenance.provenance import LOCK, RECIPE
 from loramerge.recipe import Recipe, parse
 
 

@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact.contents import PAGE
+from loramerge.artifact.contents import LOCK, PAGE, PREVIEW, RECIPE
+from loramerge.artifact.environment import environment
 from loramerge.artifact.in_toto import Statement
 from loramerge.provenance.git import recipe_commit
-from loramerge.reports.report import environment
 from loramerge.sources.source import shown
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from loramerge.stages.load import Loaded
 
 BUILD_TYPE = "urn:loramerge:recipe:v1"
-RECIPE = "recipe.yaml"
-LOCK = "recipe.lock.yaml"
-PREVIEW = "preview"
 
 
 def provenance(

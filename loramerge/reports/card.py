@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact.contents import PAGE
-from loramerge.previews import CARD_SHEET
+from loramerge.artifact.contents import CARD_SHEET, PAGE, PREVIEW
 from loramerge.recipe.outputs import PipelineOutput
 from loramerge.reports.card_snippets import base_id, snippets, verification
 from loramerge.sources.source import shown
@@ -17,7 +16,6 @@ from loramerge.sources.source import shown
 if TYPE_CHECKING:
     from loramerge.recipe import Recipe
 
-CARD = "README.md"
 _TAGS = {"sd15": "stable-diffusion", "sd2": "stable-diffusion", "sdxl": "stable-diffusion-xl"}
 
 
@@ -52,7 +50,7 @@ def _metadata(recipe: Recipe, trigger_phrases: Sequence[str]) -> dict[str, Any]:
     if recipe.preview is not None:
         prompts = [prompt for prompt in recipe.preview.prompts for _ in recipe.preview.seeds]
         found["widget"] = [
-            {"text": prompt, "output": {"url": f"preview/{number:02}-merged.png"}}
+            {"text": prompt, "output": {"url": f"{PREVIEW}/{number:02}-merged.png"}}
             for number, prompt in enumerate(prompts, start=1)
         ]
     return found
@@ -74,7 +72,7 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
     if recipe.description:
         yield recipe.description
     if recipe.preview is not None:
-        yield f"![{_columns(recipe)}; each row from the same noise](preview/{CARD_SHEET})"
+        yield f"![{_columns(recipe)}; each row from the same noise]({PREVIEW}/{CARD_SHEET})"
     if trigger_phrases:
         yield f"Trigger words: {', '.join(map(_code, trigger_phrases))}"
     yield "## What it is made of"

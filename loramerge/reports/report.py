@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.fidelity import ModuleFidelity, total
 from loramerge.analysis.overlap_json import as_data
+from loramerge.artifact.environment import environment
 from loramerge.formats.kohya import trigger_phrases
 from loramerge.methods import Svd
 from loramerge.provenance.licence import UNKNOWN
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 POOR = 0.1
 """Relative error from which on a merge no longer looks like the LoRAs stacked."""
-_LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors", "numpy", "matplotlib")
 
 
 def report(
@@ -64,20 +62,6 @@ def report(
         "overlap": as_data(overlaps),
         "notes": list(warnings),
         "environment": environment(combined.device),
-    }
-
-
-def environment(device: str) -> dict[str, str]:
-    """What computed the merge: versions, and what decides how sums are rounded."""
-    import torch
-
-    return {
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "device": device,
-        "loramerge": version("loramerge"),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in _LIBRARIES},
     }
 
 

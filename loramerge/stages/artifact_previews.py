@@ -7,15 +7,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.artifact.contents import CARD_SHEET, PREVIEW, SHEET
 from loramerge.errors import LoramergeError
-from loramerge.previews import CARD_SHEET, SHEET
 from loramerge.previews.checks import check, size_of
 from loramerge.previews.columns import columns_of
 from loramerge.previews.contact_sheet import Row, sheet
 from loramerge.previews.out_of_memory import MemoryShortageError, naming_shortage
 from loramerge.previews.png import save, save_for_card
 from loramerge.previews.render import Drawing, render
-from loramerge.provenance.provenance import PREVIEW
 from loramerge.recipe.outputs import PipelineOutput
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.previews import CARD_SHEET, SHEET
+from loramerge.artifact.contents import CARD_SHEET, SHEET
 from loramerge.previews.columns import columns_of
 from loramerge.previews.out_of_memory import naming_shortage
 from loramerge.previews.render import Drawing, render

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from loramerge.artifact.contents import LOCK, RECIPE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
@@ -16,7 +17,7 @@ from loramerge.formats.reading import lora_files, read_lora
 from loramerge.lock.model import Lock
 from loramerge.lock.model import read as read_lock
 from loramerge.provenance import comparison
-from loramerge.provenance.provenance import LOCK, RECIPE, Provenance
+from loramerge.provenance.provenance import Provenance
 from loramerge.recipe import Recipe, parse
 from loramerge.stages.load import load_base
 from loramerge.stages.run import run

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact.contents import REPORT
+from loramerge.artifact.contents import CARD, LOCK, RECIPE, REPORT
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import files_of, sha256_of
@@ -17,9 +17,9 @@ from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.peft import WEIGHTS, write_folder
 from loramerge.lock.model import text as lock_text
 from loramerge.progress import Progress, Silent
-from loramerge.provenance.provenance import LOCK, RECIPE, input_uri, provenance
+from loramerge.provenance.provenance import input_uri, provenance
 from loramerge.recipe.outputs import InputsOutput, PipelineOutput
-from loramerge.reports.card import CARD, model_card
+from loramerge.reports.card import model_card
 from loramerge.reports.page import write_page
 from loramerge.stages.artifact_previews import as_drawn, draw
 from loramerge.stages.fuse import fuse

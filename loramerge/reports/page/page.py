@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact.contents import PAGE
+from loramerge.artifact.contents import PAGE, PREVIEW, SHEET
 from loramerge.bases.blocks import in_order
 from loramerge.families import TITLES
 from loramerge.reports.page import charts
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from loramerge.recipe import Recipe
     from loramerge.reports.page.groups import Module
 
-SHEET = "preview/preview.png"
 _MOST_PAIRS = 6
 """As many pairs of LoRAs are drawn, those that have most to do with each other; all of them are in the table."""
 _MOST_COSINES = 3
@@ -49,7 +48,7 @@ def write_page(folder: Path, recipe: Recipe, report: Mapping[str, Any]) -> None:
     Raises:
         OSError: It can't be written.
     """
-    sheet = folder / SHEET
+    sheet = folder / PREVIEW / SHEET
     text = html(recipe, report, sheet if sheet.is_file() else None)
     (folder / PAGE).write_text(text, encoding="utf-8", newline="\n")
 
