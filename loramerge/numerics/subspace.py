@@ -30,6 +30,7 @@ _BUDGET = 40  # products of the Gram matrix with the block; beyond, all eigenvec
 _ROUND = 2  # products that starting anew from the best approximations takes as long as
 _HIGHEST = 12
 _MARGIN = 20  # by how much the estimated error is to be less than allowed
+_STEPS = 12  # of Lanczos; more bring the bound nearer by a few hundredths
 _GROWTH = 0.1  # share of a column that a polynomial may make of its rounding
 
 
@@ -99,7 +100,7 @@ def _search(tall: Tensor, gram: Tensor, block: Tensor, count: int) -> tuple[Trip
         if error is None:
             return None, block
         if error > before / 2:  # rounding is all that is left of it
-            return _proven(tall, block.double(), count), block
+            return _proven(tall, gram, block, count, trace), block
         before = error
         # By how much one more degree shrinks what is unwanted beside the last and the first of the wanted.
         rate, fastest = (math.acosh(max(2 * float(value) / edge - 1, 1)) for value in (values[count - 1], values[0]))
@@ -111,7 +112,7 @@ def _search(tall: Tensor, gram: Tensor, block: Tensor, count: int) -> tuple[Trip
         block = _chebyshev(gram, block, image, edge, degree)
         products += degree - 1
         if degree == needed:
-            found = _proven(tall, block.double(), count)
+            found = _proven(tall, gram, block, count, trace)
             if found:
                 return found, block
 
@@ -127,20 +128,28 @@ def _ritz(gram: Tensor, block: Tensor) -> Triples:
     return values.flip(0), block @ rotation, image @ rotation
 
 
-def _proven(tall: Tensor, block: Tensor, count: int) -> Triples | None:
+def _proven(tall: Tensor, gram: Tensor, block: Tensor, count: int, trace: float) -> Triples | None:
     """The best triples that a block's span has, in float64; None where they can't be shown to be good enough.
 
     The left vectors are the images of the right ones, in which what is wrong with these is smaller, and the right ones
     are then made anew from the left.
+
+    Args:
+        tall: m×n.
+        gram: Its Gram matrix divided by `trace`, in the number format that was searched in.
+        block: n×k.
+        count: At most k.
+        trace: Of the Gram matrix.
     """
     import torch
 
-    block = torch.linalg.qr(block).Q
+    rounding = _FLOOR * torch.finfo(gram.dtype).eps
+    block = torch.linalg.qr(block.double()).Q
+    missed = _outside(gram, block.to(gram.dtype))
     image = product_of(tall, block)
     squares, rotation = torch.linalg.eigh(image.mT @ image)
     squares, rotation = squares.flip(0), rotation.flip(1)
-    least = _FLOOR * torch.finfo(squares.dtype).eps * float(squares[0])
-    edge, wanted = max(float(squares[-1]), least), squares[:count]
+    edge, wanted = max(trace * missed, rounding * float(squares[0])), squares[:count]
     vectors, image = block @ rotation[:, :count], image @ rotation[:, :count]
     back = transposed_product_of(tall, image)
     error = _error(wanted, edge, back - vectors * wanted)
@@ -148,8 +157,38 @@ def _proven(tall: Tensor, block: Tensor, count: int) -> Triples | None:
         return None
     left, rows = image / wanted.sqrt(), (back / wanted.sqrt()).mT
     squares, rotation = torch.linalg.eigh(rows @ rows.mT)
-    values, rotation = squares.flip(0).clamp(min=edge).sqrt(), rotation.flip(1)
+    least = _FLOOR * torch.finfo(squares.dtype).eps * float(squares[-1])
+    values, rotation = squares.flip(0).clamp(min=least).sqrt(), rotation.flip(1)
     return left @ rotation, values, rotation.mT @ rows / values[:, None]
+
+
+def _outside(gram: Tensor, block: Tensor) -> float:
+    """What no eigenvalue of a Gram matrix exceeds outside of a block's span; what the block has left over can't tell.
+
+    By a few steps of Lanczos from a random vector: the largest value found and the norm of its residual (Zhou and
+    Li, Bounding the spectrum of large Hermitian matrices, Linear Algebra and its Applications 435, 2011).
+
+    Args:
+        gram: n×n.
+        block: n×k, orthonormal, in the same number format.
+    """
+    import torch
+
+    def beyond(vector: Tensor) -> Tensor:
+        return vector - span @ (span.mT @ vector)
+
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(len(block), 1, generator=generator, dtype=torch.float64).to(gram)
+    span, images = block, []
+    for _ in range(min(_STEPS, len(gram) - block.shape[1])):
+        vector = beyond(image)
+        vector = beyond(vector / vector.norm().clamp(min=torch.finfo(gram.dtype).tiny))
+        span = torch.cat([span, vector], 1)
+        image = gram @ vector
+        images.append(image)
+    found = span[:, block.shape[1] :].mT @ torch.cat(images, 1)
+    values, vectors = torch.linalg.eigh((found + found.mT) / 2)
+    return float(values[-1] + vectors[-1, -1].abs() * beyond(image).norm())
 
 
 def _edge(shape: tuple[int, ...], values: Tensor) -> float:

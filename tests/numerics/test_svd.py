@@ -66,9 +66,11 @@ def test_what_nearly_cancels_keeps_its_digits(change):
     other_down = down + change * torch.randn(down.shape, generator=torch.Generator().manual_seed(2))
     stacked_up, stacked_down = torch.cat([other, -up], 1).double(), torch.cat([other_down, down]).double()
     want = other.double() @ other_down.double() - up.double() @ down.double()
+    # Rounding the factors alone, in their last digit, changes the difference by so much: nobody can be nearer.
+    rounding = torch.finfo(torch.float64).eps * float(stacked_up.norm() * stacked_down.norm() / want.norm())
     for rank in (3, 12):
         left, right = of_product(stacked_up, stacked_down, rank).truncated(rank)
-        assert error(left @ right, best(want, rank)[0]) <= 1e-9
+        assert error(left @ right, best(want, rank)[0]) <= max(1e-11, 4 * rounding)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e4, 1e8])
