@@ -2,10 +2,15 @@
 
 import atexit
 import os
+import signal
 import tempfile
 
 # The tensors of tests are tiny: a second thread costs more than it gives, and there is a worker for each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell starts what runs in its background with ^C ignored, and what a test starts and interrupts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hub.environment  # before anything that imports huggingface_hub
 from hub.fixture import hub

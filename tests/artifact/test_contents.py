@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from loramerge.artifact.contents import check_place
@@ -12,8 +10,8 @@ def make(place, recipe="mine", **files):
     place.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (place / name).write_text(text)
-    report = {"recipe": {"name": recipe}, "files": {name: {} for name in files}}
-    (place / "report.json").write_text(json.dumps(report))
+    definition = {"buildDefinition": {"externalParameters": {"recipe": {"name": recipe}}}}
+    (place / "provenance.json").write_text(Statement(dict.fromkeys(files, "0" * 64), definition).text())
     return place
 
 
@@ -23,7 +21,7 @@ def test_an_earlier_artifact_of_the_same_recipe_may_be_replaced(tmp_path):
     check_place(tmp_path / "absent", "mine", force=False)
     (tmp_path / "empty").mkdir()
     check_place(tmp_path / "empty", "mine", force=False)
-    assert list(files_of(place)) == ["a", "report.json"]
+    assert list(files_of(place)) == ["a", "provenance.json"]
 
 
 def test_a_folder_that_holds_what_must_stay_is_never_replaced(tmp_path, monkeypatch):
@@ -36,10 +34,6 @@ def test_a_folder_that_holds_what_must_stay_is_never_replaced(tmp_path, monkeypa
 
 def test_what_an_artifact_holds_is_in_its_provenance(tmp_path):
     place = make(tmp_path / "x", a="1")
-    recipe = {"buildDefinition": {"externalParameters": {"recipe": {"name": "mine"}}}}
-    statement = Statement({"a": "0" * 64, "report.json": "0" * 64}, recipe)
-    (place / "provenance.json").write_text(statement.text())
-    (place / "report.json").write_text("{}")
     check_place(place, "mine", force=False)
     with pytest.raises(LoramergeError, match="an artifact of the recipe mine, not of other"):
         check_place(place, "other", force=False)
