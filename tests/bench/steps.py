@@ -15,30 +15,30 @@ from typing import Any
 from unittest.mock import patch
 
 MERGING = {
-    "random masks": "kernels.keep_mask",
-    "deltas": "kernels._delta",
-    "decomposition of the product": "kernels.of_product",
-    "Gram matrix of the delta": "eigenvectors.gram_of",
-    "search for its vectors": "eigenvectors._search",
-    "their proof in float64": "eigenvectors._proven",
-    "all of its vectors": "factorisation.leading",
-    "pruning, signs, sums": "kernels.merged",
+    "random masks": "merging.kernels.keep_mask",
+    "deltas": "merging.kernels._delta",
+    "decomposition of the product": "merging.kernels.of_product",
+    "Gram matrix of the delta": "numerics.subspace.gram_of",
+    "search for its vectors": "numerics.subspace._search",
+    "their proof in float64": "numerics.subspace._proven",
+    "all of its vectors": "numerics.svd.leading",
+    "pruning, signs, sums": "merging.kernels.merged",
 }
 RUNNING = {
-    "looking for NaN": "formats.pairing._check_finite",
-    "digests in": "input_files.sha256_of",
+    "looking for NaN": "formats.assemble._check_finite",
+    "digests in": "sources.inputs.sha256_of",
     "reading": "engines.factored.shares",
-    "merging": "kernels.merged",
+    "merging": "merging.kernels.merged",
     "fidelity": "stages.combine.measure_module",
     "looking at the result": "stages.combine._check_finite",
-    "keeping it": "stored.Spool.keep",
-    "rounding, reading back": "tensors._made",
-    "writing": "steady.SteadyWriter.write",
+    "keeping it": "tensor_files.lazy.Spool.keep",
+    "rounding, reading back": "tensor_files.safetensors._made",
+    "writing": "tensor_files.write_behind.SteadyWriter.write",
 }
 FUSING = {
-    "reading": "blocks._read",
-    "sums and rounding": "blocks.add",
-    "writing": "steady.SteadyWriter.write",
+    "reading": "tensor_files.stream._read",
+    "sums and rounding": "tensor_files.stream.add",
+    "writing": "tensor_files.write_behind.SteadyWriter.write",
 }
 DIGESTS, REST = "digests out", "the rest"
 
@@ -58,8 +58,8 @@ def counted(steps: dict[str, str]) -> Iterator[dict[str, float]]:
             owner, function = _owner(name)
             stack.enter_context(patch.object(owner, function, _timed(step, getattr(owner, function), counter)))
         digests = SimpleNamespace(sha256=lambda start: _Digest(start, counter))
-        for module in ("tensors", "blocks"):
-            stack.enter_context(patch(f"loramerge.{module}.hashlib", digests))
+        for module in ("safetensors", "stream"):
+            stack.enter_context(patch(f"loramerge.tensor_files.{module}.hashlib", digests))
         yield found
     spent = time.process_time() - begin
     found |= {step: counter[step] for step in (*steps, DIGESTS) if counter[step] > 0}
