@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import ElectionParameters, Method, PruningParameters, RandomParameters, SvdParameters
+from loramerge.methods.method import ElectionParameters, PruningParameters, RandomParameters, SvdParameters
 from loramerge.numerics.task_arithmetic import Thinning, elected_mean, weighted_sum
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loramerge.methods.method import Keep
 
 
-class DareLinear(Method, PruningParameters, RandomParameters):
+class DareLinear(PruningParameters, RandomParameters):
     """DARE on each factor, then the weighted sum."""
 
     combination_type: Literal["dare_linear"] = Field(
@@ -24,7 +24,6 @@ class DareLinear(Method, PruningParameters, RandomParameters):
     )
 
     factor_wise: ClassVar[bool] = True
-    random: ClassVar[bool] = True
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, then add."""
@@ -32,7 +31,7 @@ class DareLinear(Method, PruningParameters, RandomParameters):
         return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
-class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
+class DareTies(PruningParameters, ElectionParameters, RandomParameters):
     """DARE on each factor, then signs elected as TIES does."""
 
     combination_type: Literal["dare_ties"] = Field(
@@ -40,8 +39,6 @@ class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
     )
 
     factor_wise: ClassVar[bool] = True
-    random: ClassVar[bool] = True
-    sign_elected: ClassVar[bool] = True
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, elect signs, average what agrees."""
@@ -49,15 +46,12 @@ class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
         return elected_mean(given, weights, self.majority_sign_method, _thinning(given, self.density, keep))
 
 
-class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
+class DareLinearSvd(PruningParameters, RandomParameters, SvdParameters):
     """DARE on the deltas, then the weighted sum, cut to a rank."""
 
     combination_type: Literal["dare_linear_svd"] = Field(
         description="The deltas with random values dropped and the rest rescaled, summed and cut to svd_rank."
     )
-
-    random: ClassVar[bool] = True
-    decomposes: ClassVar[bool] = True
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, then add."""
@@ -65,16 +59,12 @@ class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
         return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
-class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameters, SvdParameters):
+class DareTiesSvd(PruningParameters, ElectionParameters, RandomParameters, SvdParameters):
     """DARE on the deltas, then signs elected as TIES does, cut to a rank."""
 
     combination_type: Literal["dare_ties_svd"] = Field(
         description="The deltas with random values dropped and the rest rescaled, merged by signs, cut to svd_rank."
     )
-
-    random: ClassVar[bool] = True
-    decomposes: ClassVar[bool] = True
-    sign_elected: ClassVar[bool] = True
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, elect signs, average what agrees."""

@@ -52,7 +52,7 @@ def provenance(
             },
             "environment": environment(device),
             "reference": reference,
-            "seed": getattr(recipe.merge, "seed", None),
+            "seed": recipe.merge.masks_from,
         },
         "resolvedDependencies": [*_inputs(loaded, lock), *_repository(recipe)],
     }
