@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from loramerge.errors import SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
-from loramerge.formats.adapter_output import Labels
+from loramerge.formats.labels import Labels
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
 
@@ -109,7 +109,7 @@ def test_a_1x1_convolution_may_be_written_as_a_linear_layer(tmp_path):
 
 def write(output, adapter, base, folder):
     folder.mkdir()
-    output.write(adapter, base, LABELS, folder)
+    output.write_adapter(adapter, base, LABELS, folder)
     return folder
 
 
