@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact.contents import PAGE, PREVIEW, REPORT, SHEET, SIGNATURE
 from loramerge.cli import console
+from loramerge.messages import counted
 
 if TYPE_CHECKING:
     from loramerge import Plan, Recipe, Result
@@ -56,7 +57,7 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
         ("artifact", near(result.artifact)),
     ]
     for name, output in facts["outputs"].items():
-        rows.append((f"  {name}", f"{console.counted(output['files'], 'file')}, {console.size(output['size'])}"))
+        rows.append((f"  {name}", f"{counted(output['files'], 'file')}, {console.size(output['size'])}"))
     rows.append(("report", near(Path(facts["page"] or facts["report"]))))
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))

@@ -47,7 +47,7 @@ def _check_lengths(base_folder: Path, preview: Preview) -> None:
             tokens, limit = len(tokenizer(prompt).input_ids), tokenizer.model_max_length
             if tokens > limit:
                 raise MismatchError(
-                    f"preview: {excerpt(prompt)!r} has {tokens} tokens; the base's {source.name} takes {limit}, "
+                    f"preview: {excerpt(prompt, 60)!r} has {tokens} tokens; the base's {source.name} takes {limit}, "
                     "start and end included",
                     hint="shorten the prompt",
                 )
