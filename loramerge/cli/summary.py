@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge.analysis.fidelity import EXACT
 from loramerge.artifact.contents import PAGE, PREVIEW, REPORT, SHEET, SIGNATURE
 from loramerge.cli import console
 from loramerge.messages import counted
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from loramerge import Plan, Recipe, Result
     from loramerge.targets.target import Receipt
 
-_EXACT = 1e-6
-"""Relative error up to which a float32 merge is told from the weighted sum by rounding alone."""
 _WORST = 5
 
 
@@ -128,7 +127,7 @@ def _method(method: Mapping[str, Any]) -> str:
 def _error(error: float | None) -> str:
     if error is None:
         return "nothing to compare with"
-    return f"{error:.1e} (exact)" if error <= _EXACT else f"{error:.2g}"
+    return f"{error:.1e} (exact)" if error <= EXACT else f"{error:.2g}"
 
 
 def _worst(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

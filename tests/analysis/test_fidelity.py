@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.analysis.fidelity import measure, total
+from loramerge.analysis.fidelity import EXACT, POOR, in_words, measure, total
 
 
 def constant(weight):
@@ -70,3 +70,16 @@ def test_the_total_weighs_modules_by_their_norm():
         assert total(modules) == pytest.approx(
             truth.relative_error(deltas_of(half)[component], foreign.deltas(pairs)[component])
         )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, "the weighted sum is zero"),
+        (EXACT, "the merge is the LoRAs stacked"),
+        (POOR, "close to the LoRAs stacked"),
+        (0.11, "far from the LoRAs stacked"),
+    ],
+)
+def test_errors_in_words(error, said):
+    assert in_words(error) == said
