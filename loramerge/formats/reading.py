@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
 from loramerge.errors import SourceError
+from loramerge.files.reading import read_json
 from loramerge.formats import FORMATS
 from loramerge.formats.lora_file import LoraFile
 from loramerge.formats.peft import CONFIG, WEIGHTS, PeftOutput
@@ -138,13 +138,7 @@ def _config(reference: str, folder: Path, name: str, names: Sequence[str]) -> di
     beside = str(PurePosixPath(name).with_name(CONFIG))
     if beside not in names:
         return None
-    try:
-        config = json.loads((folder / beside).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{_shown(reference, beside)} can't be read as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise SourceError(f"{_shown(reference, beside)} should be a JSON object")
-    return config
+    return read_json(folder / beside, _shown(reference, beside))
 
 
 def _component_folder(name: str) -> str | None:

@@ -6,7 +6,6 @@ from pydantic import Discriminator, Field, Tag
 
 from loramerge.fields import Listed, Scale, StrictModel, in_words, json_type
 
-
 _Number = Annotated[Scale, Tag("number")]
 BlockName = Annotated[
     str, Field(pattern=r"^block_(?:0|[1-9][0-9]?)$", json_schema_extra=in_words("block_0, block_1, …"))
