@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
 from loramerge.errors import MismatchError, SourceError
@@ -87,7 +88,7 @@ def config_files(located: Located) -> tuple[str, ...]:
             f"{located.reference} is not a diffusers pipeline: it has no model_index.json (found {seen})",
             hint="give the folder or repository that DiffusionPipeline.from_pretrained takes",
         )
-    wanted = ("unet/config.json", "text_encoder/config.json", "text_encoder_2/config.json")
+    wanted = (f"{component}/config.json" for component in COMPONENTS)
     return ("model_index.json", *(name for name in wanted if name in located.files))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.bases.base import canonical
+from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
 from loramerge.formats.adapter_output import AdapterOutput, Components, Labels
 from loramerge.formats.assemble import Place, Role, ScaleRule, alpha_over_rank, assemble
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.formats.lora_file import LoraFile
 
-_COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+FILE = "pytorch_lora_weights.safetensors"
 _UNET_PARTS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding")
 _METADATA = "lora_adapter_metadata"
-_FILE = "pytorch_lora_weights.safetensors"
 _ENDINGS: tuple[tuple[str, Role], ...] = (
     (".lora_A.weight", "down"),
     (".lora_B.weight", "up"),
@@ -87,7 +87,7 @@ class DiffusersOutput(AdapterOutput):
             metadata["description"] = labels.description
         if labels.trigger_phrases:
             metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
-        return {_FILE: tensors.write(folder / _FILE, planned, metadata)}
+        return {FILE: tensors.write(folder / FILE, planned, metadata)}
 
 
 def _scale_rule(file: LoraFile) -> ScaleRule:
@@ -119,7 +119,7 @@ def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]
     by_component: dict[str, dict[str, Any]] = {}
     for key, value in items:
         component, _, name = key.partition(".")
-        if component not in _COMPONENTS:  # unet.save_lora_adapter() names no component
+        if component not in COMPONENTS:  # unet.save_lora_adapter() names no component
             component, name = "unet", key
         by_component.setdefault(component, {})[name] = value
     return {component: Scaling(f"{reference} ({component})", config) for component, config in by_component.items()}
@@ -135,7 +135,7 @@ def _place(key: str) -> Place | None:
     component, _, module = stem.partition(".")
     if component in _UNET_PARTS:
         component, module = "unet", stem
-    if component not in _COMPONENTS or not module:
+    if component not in COMPONENTS or not module:
         return None
     return Place(component, _module(component, module.removesuffix(".lora")), role)
 

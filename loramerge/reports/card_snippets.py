@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from loramerge.formats.diffusers import FILE as DIFFUSERS_FILE
 from loramerge.formats.diffusers import DiffusersOutput
 from loramerge.formats.kohya import KohyaOutput
 from loramerge.formats.peft import PeftOutput
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from loramerge.recipe import Recipe
     from loramerge.recipe.outputs import Output
 
-_DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 _IMPORT = "from diffusers import DiffusionPipeline"
 
 
@@ -76,7 +76,7 @@ def snippets(recipe: Recipe, report: Mapping[str, Any]) -> Iterator[Snippet]:
             case PeftOutput():
                 yield _peft(f"PEFT: `{output.folder}`", recipe, report, place, {name: name for name in _merged(report)})
             case DiffusersOutput():
-                load = f"pipeline.load_lora_weights({place.arguments(weight_name=_DIFFUSERS_FILE)})"
+                load = f"pipeline.load_lora_weights({place.arguments(weight_name=DIFFUSERS_FILE)})"
                 yield _python(f"diffusers: `{output.folder}`", _IMPORT, "", _base(recipe, report), load)
             case KohyaOutput():
                 yield _comfy(f"ComfyUI, A1111: `{output.folder}`", recipe, place)
