@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loramerge.files.digest import FileDigest, sha256_of
+from loramerge.files.file_view import FileBytes
 from loramerge.files.reading import reading
 from loramerge.sources.source import shown
-from loramerge.tensor_files.file_view import FileBytes
 
 
 @dataclass(frozen=True)

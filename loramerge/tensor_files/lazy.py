@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError
+from loramerge.files.file_view import filled
 from loramerge.files.writing import writing
-from loramerge.tensor_files.file_view import filled
 from loramerge.tensor_files.header import torch_dtype
 
 if TYPE_CHECKING:

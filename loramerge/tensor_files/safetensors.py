@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.files.file_view import FileBytes
 from loramerge.files.reading import reading
 from loramerge.files.writing import writing
 from loramerge.numerics.threads import in_order, workers
-from loramerge.tensor_files.file_view import FileBytes
 from loramerge.tensor_files.header import Stored, header, layout
 from loramerge.tensor_files.lazy import StoredTensor
 from loramerge.tensor_files.write_behind import SteadyWriter
