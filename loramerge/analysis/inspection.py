@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from loramerge.analysis.inspected import InspectedFile, InspectedModule, Inspection
 from loramerge.analysis.overlap import overlaps
 from loramerge.bases.fit import fit
+from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
-from loramerge.families import TITLES, architecture, guess, told_by
+from loramerge.families import TITLES, guess, told_by
 from loramerge.files.digest import sha256_of
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.sources import parse
