@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from loramerge.adapter import balanced
 from loramerge.bases.base import canonical
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
@@ -60,17 +60,13 @@ class DiffusersOutput(AdapterOutput):
         return assemble(file.reference, file.tensors, ((key, _place(key)) for key in keys), _scale_rule(file))
 
     def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
-        """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta.
-
-        Both factors take their share, so that neither becomes too small for float16.
-        """
+        """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
         planned: list[Planned] = []
         settings: dict[str, Any] = {}
         for component, modules in adapter.components.items():
             for module, pair in modules.items():
                 keys = f"{component}.{module}.lora_A.weight", f"{component}.{module}.lora_B.weight"
-                root = math.sqrt(abs(pair.scale))
-                planned += factors(pair, keys, self.dtype, module, (root, math.copysign(root, pair.scale)))
+                planned += factors(pair, keys, self.dtype, module, balanced(pair.scale))
             described = settings_for(
                 {module: (pair.rank, 1.0) for module, pair in modules.items()},
                 base.components[component].modules,
