@@ -50,11 +50,6 @@ class LowRank:
         up, down = self.matrices()
         return (up @ down).reshape(self.shape)
 
-    def norm(self) -> float:
-        """Frobenius norm of the delta, from the factors: √tr(upᵀ·up · down·downᵀ), no dense delta."""
-        up, down = self.matrices()
-        return math.sqrt(max(float(((up.T @ up) * (down @ down.T)).sum()), 0.0))
-
     def times(self, factor: float) -> LowRank:
         """The pair of a delta that is this one's times a factor."""
         return LowRank(self.down, self.up, self.scale * factor)
@@ -71,6 +66,15 @@ class LowRank:
     def loaded(self) -> LowRank:
         """The same in memory, where it is already."""
         return self
+
+
+def balanced(scale: float) -> tuple[float, float]:
+    """What two factors are multiplied by to take on a scale: its root, and its root with its sign.
+
+    Both take their share, so that neither becomes too small for float16.
+    """
+    root = math.sqrt(abs(scale))
+    return root, math.copysign(root, scale)
 
 
 Modules = Mapping[str, LowRank]

@@ -25,6 +25,30 @@ def in_words(expected: str) -> dict[str, Any]:
     return {"patternErrorMessage": expected}
 
 
+def json_type(value: object, number: str = "number") -> str | None:
+    """JSON Schema's word for the type of a value, by which the members of a union are told apart.
+
+    Args:
+        value: As a file has it, or a model of it.
+        number: The word for numbers, whole ones too: a union that admits only those tells them apart as `integer`.
+
+    Returns:
+        None for truth values, null and what no file holds: no union has such a member.
+    """
+    match value:
+        case bool():
+            return None
+        case int() | float():
+            return number
+        case str():
+            return "string"
+        case dict() | BaseModel():
+            return "object"
+        case list() | tuple():
+            return "array"
+    return None
+
+
 def _no_truth(version: object) -> object:
     """Python, and so pydantic, takes true for 1."""
     if isinstance(version, bool):

@@ -1,4 +1,4 @@
-"""How messages put lists and shapes."""
+"""How messages put lists, shapes, numbers of things and long texts."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +20,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def excerpt(text: str, most: int = 60) -> str:
-    """The text, cut off where it gets long."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def excerpt(text: str, most: int = 100) -> str:
+    """The text on one line, cut off where it gets long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

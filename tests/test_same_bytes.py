@@ -19,7 +19,7 @@ from command_line import ROOT, write_recipe
 from loramerge.adapter import Adapter, LowRank
 from loramerge.analysis.fidelity import measure
 from loramerge.artifact.in_toto import STATEMENT, Statement
-from loramerge.families import architecture
+from loramerge.bases.published import architecture
 from loramerge.files.digest import files_of
 from loramerge.methods import METHODS
 from loramerge.provenance import comparison

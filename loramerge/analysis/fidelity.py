@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
     from loramerge.merging.block_weights import Weighing
 
+EXACT = 1e-6
+"""Relative error up to which a float32 merge is told from the weighted sum by rounding alone."""
+POOR = 0.1
+"""Relative error from which on a merge no longer looks like the LoRAs stacked."""
+
+
+def in_words(error: float | None) -> str:
+    """What a relative error means; None is that of a weighted sum of zero."""
+    if error is None:
+        return "the weighted sum is zero"
+    if error <= EXACT:
+        return "the merge is the LoRAs stacked"
+    return f"{'close to' if error <= POOR else 'far from'} the LoRAs stacked"
+
 
 @dataclass(frozen=True)
 class ModuleFidelity:

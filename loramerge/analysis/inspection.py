@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from loramerge.analysis.inspected import InspectedFile, InspectedModule, Inspection
 from loramerge.analysis.overlap import overlaps
 from loramerge.bases.fit import fit
+from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
-from loramerge.families import TITLES, architecture, guess, told_by
+from loramerge.families import TITLES, guess, told_by
 from loramerge.files.digest import sha256_of
 from loramerge.formats.reading import lora_files, read_lora
+from loramerge.numerics.norms import norm_of
 from loramerge.sources import parse
 from loramerge.tensor_files.safetensors import opened
 
@@ -70,7 +72,7 @@ def inspect_adapter(
         family=family or told_by(metadata),
         files=tuple(files),
         modules=tuple(
-            InspectedModule(component, name, pair.shape, pair.rank, pair.scale, pair.norm())
+            InspectedModule(component, name, pair.shape, pair.rank, pair.scale, norm_of(pair))
             for component, name, pair in adapter
         ),
         metadata=dict(sorted(adapter.metadata.items())),

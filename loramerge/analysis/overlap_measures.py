@@ -22,6 +22,8 @@ from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from loramerge.numerics.norms import inner_product
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -162,7 +164,7 @@ def _overlap(one: Delta, other: Delta, spaces: _Spaces, others: _Spaces) -> Over
     return Overlap(
         modules=1,
         sampled=int(sampled),
-        product=factor * float((ups * downs).sum()),
+        product=factor * inner_product(ups, downs),
         energy=one.factor**2 * spaces.energy,
         other_energy=other.factor**2 * others.energy,
         columns=float((spaces.columns.T @ ups @ others.columns).square().sum()),

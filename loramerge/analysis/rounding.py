@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from loramerge.numerics.norms import inner_product, root_of
 from loramerge.tensor_files.header import STORED_AS, torch_dtype
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def loss(pair: LowRank, dtype: str) -> float:
     up, down = pair.up.flatten(1).T, pair.down.flatten(1)
     up_error, down_error = _error(up, dtype), _error(down, dtype)
     ups, downs = torch.cat([up_error, up]), torch.cat([down + down_error, down_error])
-    squared = float(((ups @ ups.T) * (downs @ downs.T)).sum(dtype=torch.float64))
-    return math.sqrt(max(squared, 0.0)) * abs(pair.scale)
+    return root_of(inner_product(ups @ ups.T, downs @ downs.T)) * abs(pair.scale)
 
 
 def _error(tensor: torch.Tensor, dtype: str) -> torch.Tensor:

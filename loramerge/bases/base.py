@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
 from loramerge.errors import MismatchError, SourceError
+from loramerge.files.reading import read_json
 from loramerge.messages import some
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def config_files(located: Located) -> tuple[str, ...]:
             f"{located.reference} is not a diffusers pipeline: it has no model_index.json (found {seen})",
             hint="give the folder or repository that DiffusionPipeline.from_pretrained takes",
         )
-    wanted = ("unet/config.json", "text_encoder/config.json", "text_encoder_2/config.json")
+    wanted = (f"{component}/config.json" for component in COMPONENTS)
     return ("model_index.json", *(name for name in wanted if name in located.files))
 
 
@@ -102,12 +103,12 @@ def read_base(reference: str, folder: Path) -> Base:
         SourceError: A config is missing or damaged.
         MismatchError: A pipeline of another family.
     """
-    index = _read_json(folder / "model_index.json", f"{reference}/model_index.json")
+    index = read_json(folder / "model_index.json", f"{reference}/model_index.json")
     kind = str(index.get("_class_name"))
     if kind not in _PIPELINES:
         raise MismatchError(f"{reference} is a {kind}; {_SUPPORTED}", hint="choose a base of one of these families")
     configs = {
-        name: _read_json(folder / name / "config.json", f"{reference}/{name}/config.json")
+        name: read_json(folder / name / "config.json", f"{reference}/{name}/config.json")
         for name in _PIPELINES[kind]
         if _is_present(index.get(name), f"{reference}/model_index.json: {name}")
     }
@@ -189,15 +190,3 @@ def _is_present(entry: object, shown: str) -> bool:
     if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004  library and class
         raise SourceError(f"{shown} should be [library, class], it is {entry!r}", hint="fetch the base again")
     return entry[0] is not None
-
-
-def _read_json(path: Path, shown: str) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SourceError(f"{shown} can't be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{shown} is not JSON: {error}", hint="fetch it again") from None
-    if not isinstance(value, dict):
-        raise SourceError(f"{shown} should be a JSON object, it is a {type(value).__name__}")
-    return value

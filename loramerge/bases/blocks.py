@@ -9,7 +9,8 @@ import re
 
 _BLOCK = re.compile(r"(?:down_blocks|up_blocks|input_blocks|output_blocks)[._]\d+|mid_block|middle_block")
 _LAYER = re.compile(r"encoder[._](layers)[._](\d+)")
-_COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+"""What of a base LoRAs can touch, in the order in which it is shown."""
 _KINDS = {
     "self-attention": re.compile(r"(^|[._])(attn1|self_attn)([._]|$)"),
     "cross-attention": re.compile(r"(^|[._])attn2([._]|$)"),
@@ -50,4 +51,4 @@ def in_order(block: str) -> tuple[int, str, int]:
     """Sorts `unet.down_blocks.2` before `unet.mid_block` before `unet.up_blocks.0`, and 2 before 10."""
     component, _, rest = block.partition(".")
     name, _, number = rest.rpartition(".") if rest[-1:].isdigit() else (rest, "", "-1")
-    return _COMPONENTS.index(component), name, int(number)
+    return COMPONENTS.index(component), name, int(number)

@@ -11,6 +11,7 @@ import click
 
 from loramerge.cli import console
 from loramerge.errors import ExitCode, LoramergeError
+from loramerge.messages import excerpt
 
 
 def exit_code_of(command: Callable[[], Any], arguments: Sequence[str]) -> int:
@@ -102,7 +103,7 @@ def _in_words(error: OSError) -> str:
 
 
 def _named(error: BaseException) -> str:
-    said = console.excerpt(str(error), 200)
+    said = excerpt(str(error), 200)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

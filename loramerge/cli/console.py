@@ -43,17 +43,6 @@ def clean(text: str) -> str:
     )
 
 
-def excerpt(text: str, most: int = 100) -> str:
-    """The text on one line, cut off where it gets long."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def counted(count: int, what: str) -> str:
-    """`1 module`, `2 modules`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 def size(count: int) -> str:
     """A number of bytes, in the decimal units of file managers."""
     if count < 1000:  # noqa: PLR2004  where units change

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from loramerge.cli import console, options
-from loramerge.errors import LoramergeError, UsageError
+from loramerge.errors import UsageError
+from loramerge.files.writing import writing
 from loramerge.recipe.init import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
 
 if TYPE_CHECKING:
@@ -89,11 +90,8 @@ def command(
     if file is None:
         click.echo(text, nl=False)
         return
-    try:
-        with file.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise LoramergeError(f"{file} can't be written: {error.strerror or error}") from error
+    with writing(file), file.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
     console.note(f"wrote {file}; next: loramerge run {file}")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loramerge.cli import console, options, overlap
+from loramerge.messages import counted, excerpt
 
 if TYPE_CHECKING:
     from loramerge.analysis.inspected import Group, InspectedModule, Inspection
@@ -109,7 +110,7 @@ def _distribution(counts: Mapping[float, int]) -> str:
         return f"{next(iter(counts)):g}"
     common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_LARGEST]
     more = f" and {len(counts) - len(common)} more values" if len(counts) > len(common) else ""
-    return ", ".join(f"{value:g} ({console.counted(count, 'module')})" for value, count in common) + more
+    return ", ".join(f"{value:g} ({counted(count, 'module')})" for value, count in common) + more
 
 
 def _block(group: Group) -> tuple[str, ...]:
@@ -133,7 +134,7 @@ def _metadata(metadata: Mapping[str, str], *, verbose: bool) -> Iterator[str]:
     if others := sorted(metadata.keys() - set(chosen)):
         rows.append(("others", ", ".join(others)))
     yield "  metadata"
-    yield console.table([(key, console.excerpt(value)) for key, value in rows], indent="    ")
+    yield console.table([(key, excerpt(value)) for key, value in rows], indent="    ")
 
 
 def _most_common_tags(metadata: Mapping[str, str]) -> str:

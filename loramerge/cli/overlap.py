@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from loramerge.cli import console
+from loramerge.messages import counted
 
 if TYPE_CHECKING:
     from loramerge.analysis.inspected import Inspection
@@ -65,7 +66,7 @@ def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     whole = summed(pair.modules.values())
     yield ""
     yield f"overlap of {one} and {other}"
-    yield f"  {console.counted(len(pair.modules), 'module')} in both{''.join(_more(pair))}"
+    yield f"  {counted(len(pair.modules), 'module')} in both{''.join(_more(pair))}"
     if not pair.modules:
         return
     if verbose:
@@ -79,7 +80,7 @@ def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
         from loramerge.analysis.overlap_measures import COLUMNS, ROWS
 
         yield (
-            f"  signs of {console.counted(whole.sampled, 'module')} from {ROWS} rows and {COLUMNS} columns of each, "
+            f"  signs of {counted(whole.sampled, 'module')} from {ROWS} rows and {COLUMNS} columns of each, "
             "where there are more"
         )
 

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge.analysis.fidelity import EXACT
 from loramerge.artifact.contents import PAGE, PREVIEW, REPORT, SHEET, SIGNATURE
 from loramerge.cli import console
+from loramerge.messages import counted
 
 if TYPE_CHECKING:
     from loramerge import Plan, Recipe, Result
     from loramerge.targets.target import Receipt
 
-_EXACT = 1e-6
-"""Relative error up to which a float32 merge is told from the weighted sum by rounding alone."""
 _WORST = 5
 
 
@@ -56,7 +56,7 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
         ("artifact", near(result.artifact)),
     ]
     for name, output in facts["outputs"].items():
-        rows.append((f"  {name}", f"{console.counted(output['files'], 'file')}, {console.size(output['size'])}"))
+        rows.append((f"  {name}", f"{counted(output['files'], 'file')}, {console.size(output['size'])}"))
     rows.append(("report", near(Path(facts["page"] or facts["report"]))))
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))
@@ -127,7 +127,7 @@ def _method(method: Mapping[str, Any]) -> str:
 def _error(error: float | None) -> str:
     if error is None:
         return "nothing to compare with"
-    return f"{error:.1e} (exact)" if error <= _EXACT else f"{error:.2g}"
+    return f"{error:.1e} (exact)" if error <= EXACT else f"{error:.2g}"
 
 
 def _worst(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

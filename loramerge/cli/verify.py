@@ -10,6 +10,7 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.errors import ExitCode, VerificationError
+from loramerge.messages import counted
 
 if TYPE_CHECKING:
     from loramerge.stages.rebuild import Rebuilt
@@ -100,7 +101,7 @@ def _as_data(rebuilt: Rebuilt) -> dict[str, Any]:
 
 def _lines(verified: Verified, *, verbose: bool) -> Iterator[str]:
     names = [name for name in verified.provenance.files if name.partition("/")[0] not in verified.left_out]
-    files = console.counted(len(names), "file")
+    files = counted(len(names), "file")
     yield f"{verified.reference}: {files}, all as the provenance of {verified.provenance.recipe} says"
     if verified.left_out:
         yield f"  not published there: {', '.join(verified.left_out)}"
@@ -116,7 +117,7 @@ def _lines(verified: Verified, *, verbose: bool) -> Iterator[str]:
 
 def _comparison(rebuilt: Rebuilt, *, verbose: bool) -> Iterator[str]:
     if not rebuilt.close:
-        yield f"  made again: {console.counted(len(rebuilt.identical), 'file')}, identical to the byte"
+        yield f"  made again: {counted(len(rebuilt.identical), 'file')}, identical to the byte"
         return
     yield f"  made again: {len(rebuilt.identical)} identical to the byte, {len(rebuilt.close)} within tolerance"
     for reason in rebuilt.reasons:

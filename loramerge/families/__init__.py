@@ -1,13 +1,10 @@
-"""The model families that are supported: how to tell them apart, and their architectures for when no base is given."""
+"""The model families that are supported: how to tell them apart, and the published sizes of their models."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from loramerge.bases.base import Base
+from typing import Any
 
 TITLES = {"sd15": "Stable Diffusion 1.5", "sd2": "Stable Diffusion 2.x", "sdxl": "Stable Diffusion XL"}
 _BY_CROSS_ATTENTION = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
@@ -96,8 +93,6 @@ def told_by(metadata: Mapping[str, str]) -> str | None:
     return next((family for mark, family in _MARKS.items() if mark in said), None)
 
 
-def architecture(family: str) -> Base:
-    """The family's base by its published sizes, for reading a LoRA when no base is at hand."""
-    from loramerge.bases.base import from_configs
-
-    return from_configs(TITLES[family], {"unet": _UNETS[family], **_TEXT_ENCODERS[family]})
+def published_configs(family: str) -> dict[str, Mapping[str, Any]]:
+    """What the config.json of each component says, as far as it makes the family, by component."""
+    return {"unet": _UNETS[family], **_TEXT_ENCODERS[family]}

@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from loramerge.errors import LoramergeError
+from loramerge.files.writing import writing
 
 _PARTIAL = ".partial"
+_ELSEWHERE = "choose another folder with --out"
 _RANDOM = r"[a-z0-9_]{8}"  # what tempfile puts into a name; no '.', so that `a.b` is never taken for a part of `a`
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -44,21 +45,15 @@ def replacing(place: Path, check: Callable[[Path], None] = _anything) -> Iterato
         LoramergeError: Nothing can be written there; the cause is the system's error.
     """
     with parents_of(place):
-        try:
+        with writing(place, _ELSEWHERE):
             staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=_PARTIAL, dir=place.parent))
-        except OSError as error:
-            raise LoramergeError(
-                f"{place} can't be written: {error.strerror or error}", hint="choose another folder with --out"
-            ) from error
         try:
             mode = _take_after(place, staging)
             yield staging
-            try:
+            with writing(place):
                 _sync(staging)
                 staging.chmod(mode)
                 _put(staging, place, check)
-            except OSError as error:
-                raise LoramergeError(f"{place} can't be written: {error.strerror or error}") from error
         finally:
             remove(staging)
 
@@ -90,13 +85,9 @@ def parents_of(place: Path) -> Iterator[None]:
     Raises:
         LoramergeError: They can't be made.
     """
-    try:
+    with writing(place, _ELSEWHERE):
         made = [parent for parent in place.parents if not parent.exists()]
         place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LoramergeError(
-            f"{place} can't be written: {error.strerror or error}", hint="choose another folder with --out"
-        ) from None
     try:
         yield
     finally:

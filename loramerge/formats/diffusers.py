@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from loramerge.adapter import balanced
 from loramerge.bases.base import canonical
+from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import Place, Role, ScaleRule, alpha_over_rank, assemble
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from loramerge.formats.loading import Address, Facts
     from loramerge.formats.lora_file import LoraFile
 
-_COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+FILE = "pytorch_lora_weights.safetensors"
 _UNET_PARTS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding")
 _METADATA = "lora_adapter_metadata"
-_FILE = "pytorch_lora_weights.safetensors"
 _ENDINGS: tuple[tuple[str, Role], ...] = (
     (".lora_A.weight", "down"),
     (".lora_B.weight", "up"),
@@ -63,17 +63,13 @@ class DiffusersOutput(AdapterOutput):
         return assemble(file.reference, file.tensors, ((key, _place(key)) for key in keys), _scale_rule(file))
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
-        """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta.
-
-        Both factors take their share, so that neither becomes too small for float16.
-        """
+        """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
         planned: list[Planned] = []
         settings: dict[str, Any] = {}
         for component, modules in adapter.components.items():
             for module, pair in modules.items():
                 keys = f"{component}.{module}.lora_A.weight", f"{component}.{module}.lora_B.weight"
-                root = math.sqrt(abs(pair.scale))
-                planned += factors(pair, keys, self.dtype, module, (root, math.copysign(root, pair.scale)))
+                planned += factors(pair, keys, self.dtype, module, balanced(pair.scale))
             described = settings_for(
                 {module: (pair.rank, 1.0) for module, pair in modules.items()},
                 base.components[component].modules,
@@ -90,11 +86,11 @@ class DiffusersOutput(AdapterOutput):
             metadata["description"] = labels.description
         if labels.trigger_phrases:
             metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
-        return {_FILE: tensors.write(folder / _FILE, planned, metadata)}
+        return {FILE: tensors.write(folder / FILE, planned, metadata)}
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """`load_lora_weights`."""
-        load = f"pipeline.load_lora_weights({place.arguments(weight_name=_FILE)})"
+        load = f"pipeline.load_lora_weights({place.arguments(weight_name=FILE)})"
         yield Snippet.python(f"diffusers: `{self.folder}`", IMPORT_DIFFUSERS, "", facts.base, load)
 
 
@@ -127,7 +123,7 @@ def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]
     by_component: dict[str, dict[str, Any]] = {}
     for key, value in items:
         component, _, name = key.partition(".")
-        if component not in _COMPONENTS:  # unet.save_lora_adapter() names no component
+        if component not in COMPONENTS:  # unet.save_lora_adapter() names no component
             component, name = "unet", key
         by_component.setdefault(component, {})[name] = value
     return {component: Scaling(f"{reference} ({component})", config) for component, config in by_component.items()}
@@ -143,7 +139,7 @@ def _place(key: str) -> Place | None:
     component, _, module = stem.partition(".")
     if component in _UNET_PARTS:
         component, module = "unet", stem
-    if component not in _COMPONENTS or not module:
+    if component not in COMPONENTS or not module:
         return None
     return Place(component, _module(component, module.removesuffix(".lora")), role)
 

@@ -6,12 +6,12 @@ Names after sd-scripts (networks/lora.py): `lora_unet_`, `lora_te_` (SD 1.5 and 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from loramerge.adapter import balanced
 from loramerge.errors import SourceError
 from loramerge.families.sgm import sgm_name
 from loramerge.formats.adapter_output import AdapterOutput, Components
@@ -21,7 +21,7 @@ from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter, LowRank
+    from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
@@ -65,7 +65,8 @@ class KohyaOutput(AdapterOutput):
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<recipe>.safetensors`. A module that sgm has no name for keeps diffusers' own.
 
-        All modules get one alpha: diffusers ignores that of an attention layer that has another than most.
+        All modules get one alpha: diffusers ignores that of an attention layer that has another than most. What is left
+        of a scale is folded into the factors.
         """
         import torch
 
@@ -74,7 +75,7 @@ class KohyaOutput(AdapterOutput):
         for component, module, pair in adapter:
             key = _prefix(component, base.family) + _file_name(component, module, base).replace(".", "_")
             keys = f"{key}.lora_down.weight", f"{key}.lora_up.weight"
-            planned += factors(pair, keys, self.dtype, module, _folded(pair, alpha))
+            planned += factors(pair, keys, self.dtype, module, balanced(pair.scale * pair.rank / alpha))
             planned.append(Planned.of(f"{key}.alpha", torch.tensor(alpha, dtype=torch.float32)))
         metadata = {
             "format": "pt",
@@ -111,13 +112,6 @@ class KohyaOutput(AdapterOutput):
             return
         revision = f" --revision {place.revision}" if place.revision else ""
         yield Snippet(title, "bash", f"hf download {place.repo} {path}{revision} --local-dir {folder}")
-
-
-def _folded(pair: LowRank, alpha: float) -> tuple[float, float]:
-    """What down and up take on for another alpha. Both take their share, so that neither gets too small for float16."""
-    share = pair.scale * pair.rank / alpha
-    root = math.sqrt(abs(share))
-    return root, math.copysign(root, share)
 
 
 def trigger_phrases(metadata: Mapping[str, str]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from loramerge.bases.base import canonical
-from loramerge.errors import LoramergeError, SourceError
+from loramerge.errors import SourceError
+from loramerge.files.writing import writing
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import Place, Role, assemble
 from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
@@ -111,11 +112,9 @@ def write_folder(
     for module, pair in modules.items():
         key = f"{_PREFIX}{part.live[module]}"
         planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
     return tensors.write(folder / WEIGHTS, planned, {"format": "pt", **(metadata or {})})
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
+from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
+from loramerge.files.reading import PICKLES, read_json
 from loramerge.formats import FORMATS
+from loramerge.formats.diffusers import FILE as DIFFUSERS_FILE
 from loramerge.formats.lora_file import LoraFile
 from loramerge.formats.peft import CONFIG, WEIGHTS, PeftOutput
 from loramerge.formats.refused import refuse_keys
@@ -19,10 +21,6 @@ from loramerge.tensor_files.safetensors import opened
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.formats.adapter_output import AdapterOutput
-
-_COMPONENT_FOLDERS = ("unet", "text_encoder", "text_encoder_2")
-_DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def lora_files(reference: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -37,7 +35,7 @@ def lora_files(reference: str, names: Sequence[str]) -> tuple[str, ...]:
     """
     if len(names) == 1 and names[0].endswith(".safetensors"):
         return tuple(names)
-    folders = [folder for folder in ("", *_COMPONENT_FOLDERS) if f"{_inside(folder)}{CONFIG}" in names]
+    folders = [folder for folder in ("", *COMPONENTS) if f"{_inside(folder)}{CONFIG}" in names]
     if folders:
         wanted = [f"{_inside(folder)}{file}" for folder in folders for file in (CONFIG, WEIGHTS)]
         missing = [name for name in wanted if name not in names]
@@ -51,14 +49,14 @@ def lora_files(reference: str, names: Sequence[str]) -> tuple[str, ...]:
             )
         return tuple(wanted)
     top = [name for name in names if "/" not in name and name.endswith(".safetensors")]
-    if _DIFFUSERS_FILE in top or len(top) == 1:
-        return (_DIFFUSERS_FILE if _DIFFUSERS_FILE in top else top[0],)
+    if DIFFUSERS_FILE in top or len(top) == 1:
+        return (DIFFUSERS_FILE if DIFFUSERS_FILE in top else top[0],)
     if top:
         raise SourceError(
             f"{reference} holds {len(top)} safetensors files: {some(top, 6)}",
             hint=f"name the one to use: source: {reference}/{top[0]}",
         )
-    pickles = [name for name in names if name.endswith(_PICKLES)]
+    pickles = [name for name in names if name.endswith(PICKLES)]
     if pickles:
         raise SourceError(
             f"{reference} holds pickles only ({some(pickles)}): a pickle can run code when it is opened",
@@ -138,18 +136,12 @@ def _config(reference: str, folder: Path, name: str, names: Sequence[str]) -> di
     beside = str(PurePosixPath(name).with_name(CONFIG))
     if beside not in names:
         return None
-    try:
-        config = json.loads((folder / beside).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{_shown(reference, beside)} can't be read as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise SourceError(f"{_shown(reference, beside)} should be a JSON object")
-    return config
+    return read_json(folder / beside, _shown(reference, beside))
 
 
 def _component_folder(name: str) -> str | None:
     parent = PurePosixPath(name).parent.name
-    return parent if parent in _COMPONENT_FOLDERS else None
+    return parent if parent in COMPONENTS else None
 
 
 def _is_lora(name: str) -> bool:

@@ -13,10 +13,10 @@ from loramerge.documents import yaml_document
 from loramerge.documents.explain import mistakes
 from loramerge.documents.problems import Problem, RecipeProblemsError
 from loramerge.documents.text import read_text
-from loramerge.errors import LoramergeError
 from loramerge.fields import Name, Sha256, StrictModel, Text, Version, in_words
 from loramerge.files.atomic import replacing_file
 from loramerge.files.run_lock import in_turn
+from loramerge.files.writing import writing
 
 if TYPE_CHECKING:
     from loramerge.recipe import Recipe
@@ -128,13 +128,11 @@ def write(lock: Lock, file: Path) -> bool:
     """
     content = text(lock).encode()
     file = file.resolve()
-    try:
+    with writing(file):
         if file.is_file() and file.read_bytes() == content:
             return False
         with in_turn(file), replacing_file(file) as stream:
             stream.write(content)
-    except OSError as error:
-        raise LoramergeError(f"{file} can't be written: {error.strerror or error}") from None
     return True
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loramerge.adapter import LowRank
+from loramerge.adapter import LowRank, balanced
 from loramerge.merging.module import Merged, Share
 from loramerge.numerics.dare_masks import keep_mask
 from loramerge.numerics.svd import of_matrix, of_product, stacked
@@ -49,8 +48,8 @@ class Module:
     @property
     def roots(self) -> tuple[list[float], list[float]]:
         """By what each up and each down counts where they are summed apart from each other, as PEFT has it."""
-        roots = [math.sqrt(abs(factor)) for factor in self.factors]
-        return roots, [math.copysign(root, factor) for root, factor in zip(roots, self.factors, strict=True)]
+        both = [balanced(factor) for factor in self.factors]
+        return [root for root, _ in both], [signed for _, signed in both]
 
 
 def merged(module: Module, *, method: Method, largest: int, seed: int, device: str) -> Merged:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from loramerge.fields import Rank, StrictModel
+from loramerge.fields import Rank, StrictModel, json_type
 
 
 class EnergyRank(StrictModel):
@@ -14,23 +14,16 @@ class EnergyRank(StrictModel):
     max: Rank | None = Field(None, description="No module gets more than this; no limit if absent.")
 
 
-def _json_type(value: object) -> str | None:
-    """JSON Schema's word for the member that is meant; any other text gets a message that names them all."""
-    match value:
-        case bool():
-            return None
-        case int() | float():
-            return "integer"
-        case "sum" | "max":
-            return "string"
-        case dict() | BaseModel():
-            return "object"
-    return None
+def _member(value: object) -> str | None:
+    """The member that is meant; any other text is none of them, and gets a message that names them all."""
+    if isinstance(value, str) and value not in ("sum", "max"):
+        return None
+    return json_type(value, number="integer")
 
 
 SvdRank = Annotated[
     Annotated[Rank, Tag("integer")]
     | Annotated[Literal["sum", "max"], Tag("string")]
     | Annotated[EnergyRank, Tag("object")],
-    Discriminator(_json_type),
+    Discriminator(_member),
 ]

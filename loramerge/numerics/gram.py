@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _ROWS = 256
 _COLUMNS = 256
+_STRIP = 32
 
 
 def gram_of(tall: Tensor, dtype: torch.dtype) -> Tensor:
@@ -33,6 +34,28 @@ def gram_of(tall: Tensor, dtype: torch.dtype) -> Tensor:
             gram[start:end, start:].addmm_(block[:, start:end].mT, block[:, start:])
     upper = gram.triu()
     return upper + upper.triu(1).mT
+
+
+def gram_in_strips(columns: Tensor) -> Tensor:
+    """columnsᵀ·columns in their own number format, for few columns: all rows count at once, a strip at a time.
+
+    The half above the diagonal is taken from the half below.
+
+    Args:
+        columns: m×n.
+
+    Returns:
+        n×n.
+    """
+    import torch
+
+    count = columns.shape[1]
+    found = torch.empty(count, count, dtype=columns.dtype)
+    for first in range(0, count, _STRIP):
+        strip = slice(first, min(first + _STRIP, count))
+        torch.mm(columns[:, strip].T, columns[:, : strip.stop], out=found[strip, : strip.stop])
+        found[: strip.start, strip] = found[strip, : strip.start].T
+    return found
 
 
 def energy_of(matrix: Tensor) -> float:

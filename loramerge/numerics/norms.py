@@ -12,17 +12,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loramerge.numerics.gram import gram_in_strips
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from loramerge.adapter import LowRank
 
-_STRIP = 32  # rows of a Gram matrix that are computed at once
 _FEW = 8  # rows of a factor that are compared in float64 at once
 _CANCELLED = 0.05  # of the sum of all terms' squares: where less than this is left, float32 is not enough
 _TINY = 1e-24  # a term's square; float32 loses the squares of numbers below 1e-19
 _ALL = slice(None)
+
+
+def inner_product(ups: Tensor, downs: Tensor) -> float:
+    """The inner product of two deltas, from what their factors have in common; of one with itself: its squared norm.
+
+    Args:
+        ups: upᵀ·up of the one and the other, r×s.
+        downs: down·downᵀ of the one and the other, r×s.
+    """
+    import torch
+
+    return float((ups * downs).sum(dtype=torch.float64))
+
+
+def root_of(square: float) -> float:
+    """The norm, from its square, which rounding may have made negative."""
+    return math.sqrt(max(square, 0.0))
+
+
+def norm_of(pair: LowRank) -> float:
+    """Frobenius norm of a pair's delta, in float64."""
+    up, down = pair.matrices()
+    return root_of(inner_product(up.T @ up, down @ down.T))
 
 
 @dataclass(frozen=True)
@@ -58,8 +82,8 @@ def norms(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) 
         column = _column(pairs, [merged.scale, *(-factor for factor in factors)])
         places = [*spans, slice(spans[0].stop, None), _ALL]
         *found, difference = _squares(_gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
-    first, *middle, target = map(_root, found)
-    return Norms(inputs=tuple(middle), merged=first, target=target, difference=_root(difference))
+    first, *middle, target = map(root_of, found)
+    return Norms(inputs=tuple(middle), merged=first, target=target, difference=root_of(difference))
 
 
 def _are_stacked(merged: LowRank, inputs: Sequence[LowRank]) -> bool:
@@ -112,7 +136,7 @@ class _Gram:
     def __call__(self, dtype: torch.dtype) -> Tensor:
         """Computed in a number format, given in float64."""
         if dtype not in self._known:
-            self._known[dtype] = _gram(self._columns(dtype)).double()
+            self._known[dtype] = gram_in_strips(self._columns(dtype)).double()
         return self._known[dtype]
 
 
@@ -145,19 +169,6 @@ def _cancels(products: Tensor, spans: Sequence[slice]) -> bool:
     return not all(products[span, span].sum() > _CANCELLED * terms[span].sum() for span in spans)
 
 
-def _gram(columns: Tensor) -> Tensor:
-    """The half above the diagonal is taken from the half below."""
-    import torch
-
-    count = columns.shape[1]
-    found = torch.empty(count, count, dtype=columns.dtype)
-    for first in range(0, count, _STRIP):
-        strip = slice(first, min(first + _STRIP, count))
-        torch.mm(columns[:, strip].T, columns[:, : strip.stop], out=found[strip, : strip.stop])
-        found[: strip.start, strip] = found[strip, : strip.start].T
-    return found
-
-
 def _spans(pairs: Sequence[LowRank]) -> list[slice]:
     """Where the terms of each pair lie among those of all."""
     spans, start = [], 0
@@ -174,7 +185,3 @@ def _column(pairs: Sequence[LowRank], factors: Sequence[float]) -> Tensor:
     return torch.cat(
         [torch.full((pair.rank,), factor, dtype=torch.float64) for pair, factor in zip(pairs, factors, strict=True)]
     )
-
-
-def _root(square: float) -> float:
-    return math.sqrt(max(square, 0.0))

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from loramerge.errors import LoramergeError, SourceError
+from loramerge.errors import SourceError
+from loramerge.files.reading import read_json
 from loramerge.files.reflink import copy
+from loramerge.files.writing import writing
 from loramerge.tensor_files import shards
 from loramerge.tensor_files.fuse_plan import Change, changes, stored_in, with_lora
 from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
@@ -50,8 +52,8 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOut
         LoramergeError: A sum does not fit the dtype, or the folder can't be written.
     """
     digests: dict[str, str] = {}
-    index = _read_settings(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
-    try:
+    index = read_json(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
+    with writing(folder):
         _write_settings(files.folder / _INDEX, index, folder / _INDEX)
         for name in _components(files, index, base.reference):
             (folder / name).mkdir()
@@ -60,8 +62,6 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOut
             largest = shards.size_of(output.max_shard_size)
             written = _write_weights(planned, largest, folder / name) if planned else {}
             digests |= {f"{name}/{file}": digest for file, digest in written.items()}
-    except OSError as error:
-        raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
     return digests
 
 
@@ -110,20 +110,13 @@ def _copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], re
         if not file.startswith(f"{name}/") or file.endswith(".safetensors") or shards.is_index(file):
             continue
         if file == f"{name}/{_CONFIG}":
-            settings = _read_settings(files.folder / file, f"{reference}/{file}")
+            settings = read_json(files.folder / file, f"{reference}/{file}")
             numbers = sorted(ITEM_SIZES.keys() & stored_as, key=lambda dtype: (ITEM_SIZES[dtype], dtype))
             dtype = _SAID_AS.get(numbers[-1]) if numbers else None
             said = {key: dtype for key in _DTYPE_SETTINGS if dtype and key in settings}
             _write_settings(files.folder / file, settings | said, folder / file)
         else:
             copy(files.folder / file, folder / file)
-
-
-def _read_settings(path: Path, shown: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise SourceError(f"{shown} can't be read: {error}", hint="fetch it again") from None
 
 
 def _write_settings(source: Path, settings: dict[str, Any], target: Path) -> None:

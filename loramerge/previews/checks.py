@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.quiet import quiet
 from loramerge.errors import MismatchError, SourceError
+from loramerge.files.reading import read_json
 from loramerge.messages import by, excerpt
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def _check_lengths(base_folder: Path, preview: Preview) -> None:
             tokens, limit = len(tokenizer(prompt).input_ids), tokenizer.model_max_length
             if tokens > limit:
                 raise MismatchError(
-                    f"preview: {excerpt(prompt)!r} has {tokens} tokens; the base's {source.name} takes {limit}, "
+                    f"preview: {excerpt(prompt, 60)!r} has {tokens} tokens; the base's {source.name} takes {limit}, "
                     "start and end included",
                     hint="shorten the prompt",
                 )
@@ -63,7 +62,8 @@ def size_of(base_folder: Path, preview: Preview) -> tuple[int, int]:
         MismatchError: The VAE can't make it.
         SourceError: A config can't be read.
     """
-    vae, unet = (_config(base_folder / part / "config.json") for part in ("vae", "unet"))
+    configs = (base_folder / part / "config.json" for part in ("vae", "unet"))
+    vae, unet = (read_json(path, str(path)) for path in configs)
     factor = 2 ** (len(vae.get("block_out_channels") or (1, 1, 1, 1)) - 1)
     own = unet.get("sample_size") or 128
     own_height, own_width = own if isinstance(own, list) else (own, own)
@@ -75,11 +75,3 @@ def size_of(base_folder: Path, preview: Preview) -> tuple[int, int]:
             hint=f"set preview.width and preview.height to multiples of {factor}, such as {nearest}",
         )
     return size
-
-
-def _config(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path} can't be read: {error}", hint="fetch the base again") from None
-    return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError
+from loramerge.files.writing import writing
 from loramerge.messages import some
 
 if TYPE_CHECKING:
@@ -91,9 +92,10 @@ def _is_ours(path: Path) -> bool:
 def _put(picture: Image.Image, path: Path, **options: Any) -> None:
     """Whoever interrupts this leaves the old file or the new one."""
     part = path.with_name(f".{path.name}.partial")
-    try:
-        picture.save(part, **options)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise LoramergeError(f"{path} can't be written: {error.strerror or error}") from None
+    with writing(path):
+        try:
+            picture.save(part, **options)
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise

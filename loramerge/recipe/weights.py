@@ -2,24 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from loramerge.fields import Listed, Scale, StrictModel, in_words
-
-
-def _json_type(value: object) -> str | None:
-    """JSON Schema's word for the types that a weight can have; it tells the members of the unions below apart."""
-    match value:
-        case bool():
-            return None
-        case int() | float():
-            return "number"
-        case dict() | BaseModel():
-            return "object"
-        case list() | tuple():
-            return "array"
-    return None
-
+from loramerge.fields import Listed, Scale, StrictModel, in_words, json_type
 
 _Number = Annotated[Scale, Tag("number")]
 BlockName = Annotated[
@@ -27,7 +12,7 @@ BlockName = Annotated[
 ]
 BlockWeight = Annotated[
     _Number | Annotated[Listed[Scale], Field(min_length=1), Tag("array")],
-    Discriminator(_json_type),
+    Discriminator(json_type),
     Field(description="For the whole block, or for each of its transformers in turn."),
 ]
 SideWeight = Annotated[
@@ -37,7 +22,7 @@ SideWeight = Annotated[
         Field(min_length=1, json_schema_extra={"additionalProperties": False}),
         Tag("object"),
     ],
-    Discriminator(_json_type),
+    Discriminator(json_type),
 ]
 
 
@@ -49,7 +34,7 @@ class UNetWeights(StrictModel):
     up: SideWeight = Field(1.0, description="Up blocks: one number, or one for each block by name.")
 
 
-UNetWeight = Annotated[_Number | Annotated[UNetWeights, Tag("object")], Discriminator(_json_type)]
+UNetWeight = Annotated[_Number | Annotated[UNetWeights, Tag("object")], Discriminator(json_type)]
 
 
 class ComponentWeights(StrictModel):
@@ -60,7 +45,7 @@ class ComponentWeights(StrictModel):
     text_encoder_2: Scale = Field(1.0, description="Second text encoder.")
 
 
-Weight = Annotated[_Number | Annotated[ComponentWeights, Tag("object")], Discriminator(_json_type)]
+Weight = Annotated[_Number | Annotated[ComponentWeights, Tag("object")], Discriminator(json_type)]
 
 
 def plain(weight: Weight) -> float | dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from loramerge.analysis.fidelity import ModuleFidelity, total
+from loramerge.analysis.fidelity import POOR, ModuleFidelity, total
 from loramerge.analysis.overlap_json import as_data
 from loramerge.artifact.environment import environment
 from loramerge.formats.kohya import trigger_phrases
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
     from loramerge.stages.load import Loaded, LoadedLora
-
-POOR = 0.1
-"""Relative error from which on a merge no longer looks like the LoRAs stacked."""
 
 
 def report(

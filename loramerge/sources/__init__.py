@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from loramerge.errors import SourceError
+from loramerge.files.reading import PICKLES
 from loramerge.sources.https import HttpsSource
 from loramerge.sources.hub import HubSource
 from loramerge.sources.path import PathSource
-from loramerge.sources.source import PICKLES, Fetch, Given, Located, Source, shown
+from loramerge.sources.source import Fetch, Given, Located, Source, shown
 
 __all__ = ["SOURCES", "Fetch", "HttpsSource", "HubSource", "Located", "PathSource", "Source", "parse", "shown"]
 

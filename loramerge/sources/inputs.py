@@ -7,10 +7,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest, sha256_of
+from loramerge.files.file_view import FileBytes
+from loramerge.files.reading import reading
 from loramerge.sources.source import shown
-from loramerge.tensor_files.file_view import FileBytes
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,8 @@ class _Hashed:
     sha256: Future[str]
 
     def known(self) -> InputFile:
-        try:
+        with reading(self.file.shown_as):
             sha256 = self.sha256.result()
-        except OSError as error:
-            raise SourceError(f"{self.file.shown_as} can't be read: {error.strerror or error}") from None
         self.file.check()
         return InputFile(self.name, self.file.version[0], sha256)
 

@@ -12,8 +12,6 @@ from typing import Protocol
 from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest, digest_of, sha256_of
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-
 
 @dataclass(frozen=True)
 class Given:

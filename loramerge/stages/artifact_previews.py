@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.artifact.contents import CARD_SHEET, PREVIEW, SHEET
-from loramerge.errors import LoramergeError
+from loramerge.files.writing import writing
 from loramerge.previews.checks import check, size_of
 from loramerge.previews.columns import columns_of
 from loramerge.previews.contact_sheet import Row, sheet
@@ -63,15 +63,14 @@ def draw(
     columns = columns_of(recipe, loaded, lambda: combined.adapter, fused=fused)
     drawing = Drawing(columns, recipe.preview, size, place, combined.device)
     try:
-        place.mkdir()
-        notes = render(drawing, loaded.base, progress).notes
-        with naming_shortage(recipe.preview, size, combined.device):
-            write_sheet(drawing, recipe.name)
+        with writing(place):
+            place.mkdir()
+            notes = render(drawing, loaded.base, progress).notes
+            with naming_shortage(recipe.preview, size, combined.device):
+                write_sheet(drawing, recipe.name)
     except MemoryShortageError as error:
         shutil.rmtree(place)
         return (f"there are no pictures: {error.message}; {error.hint}, and run it again with --rebuild",)
-    except OSError as error:
-        raise LoramergeError(f"{place} can't be written: {error.strerror or error}") from None
     return notes
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from loramerge.bases.base import Base, config_files, read_base
 from loramerge.bases.fit import fit
 from loramerge.bases.pipeline_files import PipelineFiles
+from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError, SourceError
-from loramerge.families import architecture, guess
+from loramerge.families import guess
 from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.merging.block_weights import weighing

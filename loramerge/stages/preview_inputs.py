@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.run_lock import in_turn
+from loramerge.files.writing import writing
 from loramerge.merging.device import chosen_device
 from loramerge.messages import counted
 from loramerge.previews.checks import check
@@ -86,10 +87,8 @@ def keeping(drawing: Drawing, sheets: Sequence[Path], progress: Progress | None)
     """
     place = drawing.folder
     with in_turn(place, progress):
-        try:
+        with writing(place):
             place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LoramergeError(f"{place} can't be written: {error.strerror or error}") from None
         refuse_others([*drawing.paths, *sheets])
         try:
             yield

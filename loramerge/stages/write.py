@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact.contents import CARD, LOCK, RECIPE, REPORT
 from loramerge.artifact.in_toto import STATEMENT
-from loramerge.errors import LoramergeError, SourceError
+from loramerge.errors import SourceError
 from loramerge.files.digest import files_of, sha256_of
+from loramerge.files.writing import writing
 from loramerge.formats import Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
 from loramerge.formats.output import MergeResult
@@ -64,12 +65,13 @@ def write(
     known: dict[str, str] = {}  # sha256 of large files, taken while they were written
     for output in recipe.outputs:
         place = folder / output.folder
-        _make(place)
+        with writing(place):
+            place.mkdir(parents=True, exist_ok=True)
         known |= {f"{output.folder}/{name}": digest for name, digest in output.write(result, place).items()}
         progress.advance()
     notes = draw(folder, recipe, loaded, combined, progress)
     report = {**report, "notes": [*report["notes"], *notes]}
-    try:
+    with writing(folder):
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
         (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
         card = model_card(
@@ -83,8 +85,6 @@ def write(
         files = {name: known.get(name) or sha256_of(path) for name, path in files_of(folder).items()}
         statement = provenance(recipe, loaded, lock, files, device=combined.device, reference=combined.reference)
         (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
-    except OSError as error:
-        raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None
     return report
 
 
@@ -116,10 +116,3 @@ def _tags(lora: LoadedLora) -> dict[str, dict[str, int]]:
         return tag_frequency(lora.reference, lora.adapter.metadata)
     except SourceError:  # said when the LoRA was loaded
         return {}
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LoramergeError(f"{folder} can't be written: {error.strerror or error}") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from loramerge.errors import PublishError
 from loramerge.hub.repository import Content, Repository
 from loramerge.hub.retry import patiently
+from loramerge.messages import some
 from loramerge.targets import record
 from loramerge.targets.hub_state import State, foreign, state_of
 from loramerge.targets.record import Record
@@ -140,7 +141,7 @@ class Publication:
         """
         if not self.force and (theirs := foreign(self.repository, state, self._additions(state))):
             raise PublishError(
-                f"{self} holds {_few(theirs)}, which this recipe did not put there",
+                f"{self} holds {some(theirs, _SHOWN)}, which this recipe did not put there",
                 hint="publish to another repository, or replace them with --force",
             )
 
@@ -163,7 +164,7 @@ class Publication:
         if touched := [name for name in names if before.files.get(name) != now.files.get(name)]:
             movers = self.repository.since(before.commit)
             raise PublishError(
-                f"{self} was changed while we published: {_few(touched)}, by {_few(movers)}",
+                f"{self} was changed while we published: {some(touched, _SHOWN)}, by {some(movers, _SHOWN)}",
                 hint="look at these commits; run again to publish over them",
             )
 
@@ -173,11 +174,6 @@ class Publication:
         absent = [*self._additions(now), *sorted((before.ours - set(self.wanted)) & set(now.files))]
         if absent:
             raise PublishError(
-                f"{self}: the commit {commit[:8]} is not what was sent: {_few(absent)}",
+                f"{self}: the commit {commit[:8]} is not what was sent: {some(absent, _SHOWN)}",
                 hint="does a .gitignore in the repository name them? Remove it, and run again",
             )
-
-
-def _few(names: list[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + rest

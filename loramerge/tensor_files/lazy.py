@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError
-from loramerge.tensor_files.file_view import filled
+from loramerge.files.file_view import filled
+from loramerge.files.writing import writing
 from loramerge.tensor_files.header import torch_dtype
 
 if TYPE_CHECKING:
@@ -51,10 +52,8 @@ class Spool:
         self._lock = threading.Lock()
         self._left = memory
         self._end = 0
-        try:
+        with writing(folder):
             self._file: Any = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115  # closed below
-        except OSError as error:
-            raise self._failed(error) from None
         weakref.finalize(self, self._file.close)
 
     def keep(self, pair: LowRank) -> LowRank:
@@ -77,12 +76,9 @@ class Spool:
         Raises:
             LoramergeError: The disk fails.
         """
-        try:
-            with self._lock:
-                self._file.seek(offset)
-                complete = filled(self._file, buffer)
-        except OSError as error:
-            raise self._failed(error) from None
+        with writing(self._folder), self._lock:
+            self._file.seek(offset)
+            complete = filled(self._file, buffer)
         if not complete:
             raise LoramergeError(f"a temporary file in {self._folder} is shorter than what was written to it")
 
@@ -90,17 +86,12 @@ class Spool:
         data = tensor.detach().float().contiguous().numpy().reshape(-1).view("uint8").data
         with self._lock:
             offset, self._end = self._end, self._end + len(data)
-            try:
+            with writing(self._folder):
                 self._file.seek(offset)
                 left = data
                 while left:
                     left = left[self._file.write(left) :]
-            except OSError as error:
-                raise self._failed(error) from None
         return StoredTensor(self, offset, "F32", tuple(tensor.shape))
-
-    def _failed(self, error: OSError) -> LoramergeError:
-        return LoramergeError(f"{self._folder} can't be written: {error.strerror or error}")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.files.file_view import FileBytes
+from loramerge.files.reading import reading
+from loramerge.files.writing import writing
 from loramerge.numerics.threads import in_order, workers
-from loramerge.tensor_files.file_view import FileBytes
 from loramerge.tensor_files.header import Stored, header, layout
 from loramerge.tensor_files.lazy import StoredTensor
 from loramerge.tensor_files.write_behind import SteadyWriter
@@ -88,11 +90,8 @@ def opened(path: Path, shown_as: str | None = None) -> TensorFile:
 
 
 def _refuse_what_is_none(path: Path, shown: str) -> None:
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise SourceError(f"{shown} can't be read: {error.strerror or error}") from None
+    with reading(shown), path.open("rb") as file:
+        start = file.read(8)
     if not start:
         raise SourceError(f"{shown} is an empty file", hint="fetch it again")
     if start.startswith(_PICKLE_STARTS):
@@ -121,20 +120,17 @@ def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str]) -
     ordered = sorted(tensors, key=lambda tensor: tensor.key)
     start = header(((each.key, each.dtype, each.shape, each.size) for each in ordered), metadata)
     digest = hashlib.sha256(start)
-    try:
-        with path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
-            writer = SteadyWriter(file)
+    with writing(path), path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
+        writer = SteadyWriter(file)
 
-            def written() -> Iterator[memoryview]:
-                writer.write(start)
-                for data in in_order(pool, _made, ordered, ahead=_AHEAD):
-                    writer.write(data)
-                    yield data
+        def written() -> Iterator[memoryview]:
+            writer.write(start)
+            for data in in_order(pool, _made, ordered, ahead=_AHEAD):
+                writer.write(data)
+                yield data
 
-            for _ in in_order(hasher, digest.update, written(), ahead=_AHEAD):
-                pass
-    except OSError as error:
-        raise LoramergeError(f"{path} can't be written: {error.strerror or error}") from None
+        for _ in in_order(hasher, digest.update, written(), ahead=_AHEAD):
+            pass
     return digest.hexdigest()
 
 

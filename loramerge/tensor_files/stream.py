@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.files.file_view import FileBytes
 from loramerge.numerics.threads import in_order, workers
-from loramerge.tensor_files.file_view import FileBytes
 from loramerge.tensor_files.fuse_add import add
 from loramerge.tensor_files.header import header
 from loramerge.tensor_files.write_behind import SteadyWriter

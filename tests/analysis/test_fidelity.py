@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.analysis.fidelity import measure, total
+from loramerge.analysis.fidelity import EXACT, POOR, in_words, measure, total
+from loramerge.numerics.norms import norm_of
 
 
 def constant(weight):
@@ -42,7 +43,7 @@ def test_it_is_what_dense_float64_says(out, inner, ranks, weights, scale):
     assert entry.norm == pytest.approx(float(merged.delta().norm()), rel=1e-6)
     assert entry.target == pytest.approx(float(dense.norm()), rel=1e-6, abs=1e-6)
     assert entry.difference == pytest.approx(float((merged.delta() - dense).norm()), rel=1e-6, abs=1e-6)
-    assert merged.norm() == pytest.approx(float(merged.delta().norm()), rel=1e-6)
+    assert norm_of(merged) == pytest.approx(float(merged.delta().norm()), rel=1e-6)
 
 
 def test_loras_that_cancel_have_no_relative_error():
@@ -70,3 +71,16 @@ def test_the_total_weighs_modules_by_their_norm():
         assert total(modules) == pytest.approx(
             truth.relative_error(deltas_of(half)[component], foreign.deltas(pairs)[component])
         )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, "the weighted sum is zero"),
+        (EXACT, "the merge is the LoRAs stacked"),
+        (POOR, "close to the LoRAs stacked"),
+        (0.11, "far from the LoRAs stacked"),
+    ],
+)
+def test_errors_in_words(error, said):
+    assert in_words(error) == said

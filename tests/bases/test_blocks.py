@@ -3,7 +3,7 @@ import tiny
 from canonical import base_of
 
 from loramerge.bases.blocks import OTHER, block_of, in_order, kind_of
-from loramerge.families import architecture
+from loramerge.bases.published import architecture
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def decomposes(combination_type: str) -> bool:
 def base_of(model: str) -> Base:
     """The UNet without its weights, as a base."""
     from loramerge.bases.base import from_configs
-    from loramerge.families import architecture
+    from loramerge.bases.published import architecture
 
     config = dict(architecture("sdxl" if model == "sdxl" else "sd15").components["unet"].config)
     if model in CHANNELS:

@@ -16,7 +16,7 @@ import torch
 
 from loramerge.adapter import Adapter, LowRank
 from loramerge.analysis.overlap import overlaps
-from loramerge.families import architecture
+from loramerge.bases.published import architecture
 
 
 def main() -> None:

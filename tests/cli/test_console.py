@@ -21,8 +21,3 @@ def test_sizes(count, shown):
 
 def test_a_table():
     assert console.table([("a", "bb", ""), ("ccc", "d", "e")]) == "  a    bb\n  ccc  d   e"
-
-
-def test_an_excerpt_is_one_line():
-    assert console.excerpt("a\n b\t c") == "a b c"
-    assert console.excerpt("x" * 200, 10) == "x" * 9 + "…"

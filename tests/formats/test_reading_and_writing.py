@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import sha256_of
+from loramerge.files.reading import PICKLES
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.labels import Labels
 from loramerge.tensor_files import safetensors as tensors
@@ -359,8 +360,9 @@ def test_a_folder_of_several_files_asks_for_one(tmp_path):
     assert error.value.hint.endswith("/a.safetensors")
 
 
-def test_a_folder_of_pickles_is_refused(tmp_path):
-    (tmp_path / "pytorch_lora_weights.bin").write_bytes(b"\x80\x02")
+@pytest.mark.parametrize("ending", PICKLES)
+def test_a_folder_of_pickles_is_refused(tmp_path, ending):
+    (tmp_path / f"pytorch_lora_weights{ending}").write_bytes(b"\x80\x02")
     with pytest.raises(SourceError, match="pickles only"):
         read(tmp_path, base_of("sd15"))
 

@@ -50,8 +50,8 @@ def found(merged, pairs):
 @pytest.fixture
 def formats(monkeypatch):
     """The number formats in which Gram matrices were computed."""
-    used, compute = [], tested._gram
-    monkeypatch.setattr(tested, "_gram", lambda columns: used.append(columns.dtype) or compute(columns))
+    used, compute = [], tested.gram_in_strips
+    monkeypatch.setattr(tested, "gram_in_strips", lambda columns: used.append(columns.dtype) or compute(columns))
     return used
 
 

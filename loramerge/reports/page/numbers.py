@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loramerge.analysis.fidelity import EXACT
+
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-_EXACT = 1e-6
-"""Relative error up to which a float32 merge is told from the weighted sum by rounding alone."""
 
 
 def small(value: float) -> str:
     """A relative error in as few characters as fit a cell: `0`, `3e-4`, `.12`, `1.2`."""
-    if value <= _EXACT:
+    if value <= EXACT:
         return "0"
     if value < 0.0095:  # noqa: PLR2004  what would be .01
         return f"{value:.0e}".replace("e-0", "e-")
@@ -39,7 +38,7 @@ def number(value: float | None, form: str = ".3g") -> Markup:
 
     if value is None:
         return Markup('<data value="">\N{EN DASH}</data>')
-    text = "exact" if form == "error" and value <= _EXACT else f"{value:{'.2g' if form == 'error' else form}}"
+    text = "exact" if form == "error" and value <= EXACT else f"{value:{'.2g' if form == 'error' else form}}"
     if text.strip("+-0.") == "":  # no sign where there is nothing
         text = text.lstrip("+-")
     return Markup('<data value="{}">{}</data>').format(f"{value:.7g}", text.replace("-", "\N{MINUS SIGN}"))

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge.analysis.fidelity import in_words
 from loramerge.artifact.contents import PAGE, PREVIEW, SHEET
 from loramerge.bases.blocks import in_order
 from loramerge.families import TITLES
@@ -71,7 +72,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "label": label, "marked": _marked}
+    environment.filters |= {"number": number, "in_words": in_words, "label": label, "marked": _marked}
     report = json.loads(json.dumps(report, sort_keys=True))  # as it will be read from its file
     script = _resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -6,8 +6,7 @@ import shared_data
 
 from loramerge import load_base
 from loramerge.bases.base import from_configs
-from loramerge.families import architecture
-from loramerge.families.sgm import sgm_name
+from loramerge.bases.published import architecture
 
 
 def test_the_built_in_architectures_are_the_published_ones():
@@ -23,10 +22,3 @@ def test_the_built_in_unet_of_sd2_is_the_published_one():
     published = from_configs("published", {"unet": config})
     assert published.family == "sd2"
     assert published.components["unet"].modules == architecture("sd2").components["unet"].modules
-
-
-def test_every_unet_module_has_its_own_name_in_sgm():
-    unet = architecture("sdxl").components["unet"]
-    names = [sgm_name(module, unet.config) for module in unet.modules]
-    assert None not in names
-    assert len(set(names)) == len(names) == 794

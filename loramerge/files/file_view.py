@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loramerge.errors import SourceError
+from loramerge.files.reading import reading
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,8 @@ class FileBytes:
         Raises:
             SourceError: It can't be read.
         """
-        try:
+        with reading(shown_as):
             return cls(path.absolute(), shown_as, _version(path.stat()))
-        except OSError as error:
-            raise SourceError(f"{shown_as} can't be read: {error.strerror or error}") from None
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill a buffer.
@@ -42,13 +41,10 @@ class FileBytes:
         Raises:
             SourceError: The file can't be read, or is no longer what it was.
         """
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(offset)
-                complete = filled(file, buffer)
-                same = _version(os.fstat(file.fileno())) == self.version
-        except OSError as error:
-            raise SourceError(f"{self.shown_as} can't be read: {error.strerror or error}") from None
+        with reading(self.shown_as), self.path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            complete = filled(file, buffer)
+            same = _version(os.fstat(file.fileno())) == self.version
         if not (complete and same):
             raise self._changed("became shorter" if same else "was changed")
 

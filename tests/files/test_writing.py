@@ -1,0 +1,18 @@
+from errno import ENOSPC
+
+import pytest
+
+from loramerge.errors import LoramergeError
+from loramerge.files.writing import writing
+
+
+def test_the_place_and_the_reason_are_named(tmp_path):
+    with pytest.raises(LoramergeError) as caught, writing(tmp_path / "x", "make room"):
+        raise OSError(ENOSPC, "No space left on device")
+    assert str(caught.value) == f"{tmp_path / 'x'} can't be written: No space left on device\n  hint: make room"
+    assert caught.value.__cause__.errno == ENOSPC
+
+
+def test_other_errors_pass(tmp_path):
+    with pytest.raises(KeyError), writing(tmp_path):
+        raise KeyError
