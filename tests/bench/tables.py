@@ -127,7 +127,7 @@ def _main_table(parts: Mapping[str, Sequence[Row]]) -> Iterator[str]:
         return
     of = next(iter(whole.values()))
     itself = {row["type"]: row for row in parts.get("merging", ()) if _key(row) == _key(of)}
-    yield f"### Merging {_setting(of)}: {of['layers']} layers"
+    yield f"## Merging {_setting(of)}: {of['layers']} layers"
     yield (
         "First the merge itself, then a whole `run` from files to file, with the process's peak memory above what "
         "`import torch` takes. What is sampled is said below."
@@ -162,7 +162,7 @@ def _setting(row: Row) -> str:
 
 
 def _merging(rows: Sequence[Row]) -> Iterator[str]:
-    yield "### The merge itself"
+    yield "## The merge itself"
     yield (
         "`engine: factored` against PEFT's `add_weighted_adapter`, in memory, without reading and writing. In a cell: "
         "PEFT's time, ours, and how many times as fast that is. Types that cut a delta to a rank would take PEFT "
@@ -252,7 +252,7 @@ def _growth(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
 
 
 def _files(rows: Sequence[Row]) -> Iterator[str]:
-    yield "### From files to file"
+    yield "## From files to file"
     yield (
         "A whole `run` with `report: brief` (it also hashes, checks, measures the fidelity, writes report.json and "
         "provenance) against PEFT by "
@@ -305,7 +305,7 @@ def _where(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
-    yield "### Fusing"
+    yield "## Fusing"
     yield (
         "A LoRA into a float16 UNet, from files to files that are on the disk in the end: as `run` does for a "
         "`pipeline` output, SHA-256 included, against diffusers' `fuse_lora` and `save_pretrained`, against copying "
@@ -346,7 +346,7 @@ def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
 
 
 def _starting(rows: Sequence[Row]) -> Iterator[str]:
-    yield "### Starting"
+    yield "## Starting"
     yield (
         "Whole processes; `run` merges the quickstart's two LoRAs by `engine: factored` into a diffusers and a kohya "
         "file. With an empty cache diffusers and transformers are loaded to say what the base consists of."

@@ -69,7 +69,7 @@ def test_a_link_that_leads_nowhere_fails(tmp_path):
 
 
 @pytest.mark.skipif(browser.program() is None, reason="needs a Chromium")
-def test_pages_open_without_a_server(site):
+def test_pages_open_and_are_searched_without_a_server(site):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -82,6 +82,8 @@ def test_pages_open_without_a_server(site):
         page.locator("article a", has_text="Guide").first.click()
         page.wait_for_url("**/guide.html")
         assert "merge LoRAs" in page.locator("h1").inner_text()
+        page.fill(".md-search__input", "retained_energy")
+        page.locator(".md-search-result__link", has_text="Rank").first.wait_for()
         chromium.close()
     assert [address for address in asked if not address.startswith(("file:", "data:", "blob:"))] == []
     assert failed == []
