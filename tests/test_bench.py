@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -117,10 +116,3 @@ def test_large_models_are_sampled(tmp_path):
     # 130 values: every fourth of each shape, 40 values of them.
     said = "True 1.0 ('a0', 'a4', 'a8', 'b0') 3.25 [(['a0', 'a1'], 5.0), (['b0', 'b1'], 1.5)]"
     assert done.stdout.strip() == said
-
-
-def test_the_readme_shows_the_file():
-    (block,) = re.findall(
-        r"<!-- figures -->\n(.*?)<!-- /figures -->", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert block == (BENCH / "figures.md").read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ HERE = sysconfig.get_path("purelib")
 USED = {"actions/setup-python": {"python-path": sys.executable}}
 DECIDE, INSTALL = "Decide between plan and run", "Install loramerge"
 INK = "org/ink"
-README = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+PAGE = ROOT / "docs" / "gitops.md"
 
 needs_git = pytest.mark.skipif(
     not (shutil.which("git") and (ROOT / ".git").exists()), reason="the tests clone this repository with git"
@@ -486,11 +486,11 @@ def test_what_the_hooks_look_at(pre_commit, clone, git, hooked):
     assert looked_at("recipes/models/scheduler.yaml", "compose.yaml") == ("Skipped", "Skipped")
 
 
-# What the README says of them
+# What the documentation says of them
 
 
-def test_the_workflow_of_the_readme_is_valid(tmp_path):
-    workflow, config = (block for block in README if "jobs:" in block or "hooks:" in block)
+def test_the_workflow_of_the_documentation_is_valid(tmp_path):
+    workflow, config = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     path = tmp_path / "workflow.yml"
     path.write_text(workflow)
     test_a_file_is_valid_by_its_schema("vendor.github-workflows", path)
