@@ -13,8 +13,6 @@ import reference
 import tiny
 import torch
 import truth
-from diffusers import DiffusionPipeline
-from peft import PeftModel, get_peft_model
 from pydantic import TypeAdapter
 
 from loramerge import Recipe, read_recipe, run
@@ -35,6 +33,8 @@ def same(one, other, tolerance=2e-4):
 
 
 def pipeline():
+    from diffusers import DiffusionPipeline
+
     loaded = DiffusionPipeline.from_pretrained(tiny.folder("sdxl"))
     loaded.set_progress_bar_config(disable=True)
     return loaded
@@ -88,6 +88,8 @@ def test_set_adapters_is_a_cat_merge(files, stacked, tmp_path):
 
 
 def test_a_peft_model_per_lora_then_add_weighted_adapter(files, tmp_path):
+    from peft import PeftModel, get_peft_model
+
     merge = f"{{combination_type: dare_linear, density: 0.7, seed: {SEED}}}"
     outputs = "[{kind: inputs}, {kind: adapter, format: peft}]"
     result = run(recipe(files, tmp_path, merge=merge, outputs=outputs), out=tmp_path / "out")
@@ -127,6 +129,8 @@ def test_a_peft_model_per_lora_then_add_weighted_adapter(files, tmp_path):
 
 
 def test_fuse_unload_save_load_again_and_generate(files, stacked, tmp_path):
+    from diffusers import DiffusionPipeline
+
     by_hand = pipeline()
     by_hand.load_lora_weights(files, weight_name="ikea.safetensors", adapter_name="ikea")
     by_hand.load_lora_weights(files, weight_name="feng.safetensors", adapter_name="feng")
@@ -168,6 +172,8 @@ def test_unfusing_is_another_lora_scale(files, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses what torch has deprecated
 def test_the_fused_unet_compiles_whole_and_draws_the_same(files, stacked, tmp_path):
+    from diffusers import DiffusionPipeline
+
     result = run(recipe(files, tmp_path), out=tmp_path / "out")
     pipe = DiffusionPipeline.from_pretrained(result.artifact / "pipeline")
     pipe.set_progress_bar_config(disable=True)

@@ -8,8 +8,6 @@ import shared_data
 import torch
 import truth
 from canonical import deltas_of
-from diffusers import UNet2DConditionModel
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
@@ -69,6 +67,9 @@ def test_every_module_is_read_to_its_delta(name, base):
 
 
 def test_three_merge_onto_the_real_architecture_and_reload_in_diffusers(tmp_path):
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin
+
     result = run(recipe(tmp_path), out=tmp_path / "out")
     want = truth.weighted_sum(
         [({"unet": raw_deltas(name)}, weight) for name, weight in zip(NAMES, WEIGHTS, strict=True)]

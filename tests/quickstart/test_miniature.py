@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from command_line import MODELS, QUICKSTART
-from diffusers import DiffusionPipeline
 from PIL import Image
 from train import concepts
 from train.scenes import COLOURS
@@ -27,6 +26,8 @@ PROMPTS = {
 @pytest.fixture(scope="module")
 def draw():
     """Pictures × height × width × 3, from 0 to 1, by the base with these LoRAs at weight 1."""
+    from diffusers import DiffusionPipeline
+
     with quiet():
         pipeline = DiffusionPipeline.from_pretrained(MODELS / "base", local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)

@@ -5,7 +5,6 @@ import tiny
 import torch
 import truth
 from canonical import adapter_of, base_of, files_of
-from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -94,6 +93,8 @@ def test_the_rest_of_the_pipeline_is_copied_and_no_path_is_left(tmp_path):
 
 
 def test_weights_are_split_at_the_shard_size(tmp_path):
+    from diffusers import DiffusionPipeline
+
     folder = fused("sdxl", adapter_of(pairs_of("sdxl")), tmp_path, max_shard_size="500KB")
     shards = list((folder / "unet").glob("*-of-*.safetensors"))
     assert len(shards) > 1
@@ -110,6 +111,8 @@ def test_a_variant_of_the_base_is_used(tmp_path):
 
 
 def test_a_fused_text_encoder_draws_what_the_stacked_one_draws(tmp_path):
+    from diffusers import DiffusionPipeline
+
     pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=4, seed=seed, conv_rank=2) for seed in range(2)]
     stacked = DiffusionPipeline.from_pretrained(tiny.folder("sdxl"))
     loras = []

@@ -9,7 +9,6 @@ import tiny
 import torch
 import truth
 from canonical import adapter_of, base_of, files_of
-from diffusers import DiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
@@ -46,6 +45,8 @@ def weights(folder, component):
 
 
 def by_diffusers(source, pairs, folder, dtype=torch.float32):
+    from diffusers import DiffusionPipeline
+
     pipeline = DiffusionPipeline.from_pretrained(source).to(dtype)
     foreign.write_diffusers(pairs, folder.with_suffix(".safetensors"), adapter_metadata=True)
     pipeline.load_lora_weights(folder.with_suffix(".safetensors"))
@@ -84,6 +85,8 @@ def test_float16_is_diffusers_own_float32_sum_rounded_and_nearer_to_the_truth_th
 
 @pytest.mark.parametrize("dtype", [None, "float16"])
 def test_shards_of_the_base_are_read_and_made_anew(dtype, tmp_path):
+    from diffusers import DiffusionPipeline, UNet2DConditionModel
+
     pairs = pairs_of("sdxl")
     source = tmp_path / "base"
     shutil.copytree(tiny.folder("sdxl"), source)
@@ -117,6 +120,8 @@ def test_a_component_that_nothing_changes_is_the_bases_own_file(tmp_path):
 
 
 def test_integers_stay_integers_and_what_the_architecture_does_not_know_is_kept(tmp_path):
+    from diffusers import DiffusionPipeline
+
     source = tiny.save(tiny.sdxl(), tmp_path / "base")
     known = "text_model.embeddings.position_ids"  # older checkpoints have it
     tensors = {**load_file(source / TEXT), known: torch.arange(77)[None]}
@@ -141,6 +146,8 @@ def test_a_config_says_how_the_weights_are_stored_and_not_where(tmp_path):
 
 
 def test_old_names_of_attention_are_those_of_its_layers(tmp_path):
+    from diffusers import UNet2DConditionModel
+
     config = {
         "block_out_channels": (8, 16),
         "down_block_types": ("AttnDownBlock2D", "CrossAttnDownBlock2D"),
