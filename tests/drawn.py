@@ -25,7 +25,7 @@ def loras(family: str) -> dict[str, Path]:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return {
         name: foreign.write_diffusers(
-            foreign.random_lora(tiny.FAMILIES[family](), rank=4, alpha=100.0, seed=seed, conv_rank=3),
+            foreign.random_lora(tiny.shared(family), rank=4, alpha=100.0, seed=seed, conv_rank=3),
             folder / f"{name}.safetensors",
         )
         for seed, name in enumerate(("ink", "glow"))

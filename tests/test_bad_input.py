@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 
 def lora(family, *, rank=4, seed=1):
     return foreign.random_lora(
-        tiny.FAMILIES[family](), rank=rank, alpha=2.0, seed=seed, components=["unet"], modules=r"attn2\.to_[kv]"
+        tiny.shared(family), rank=rank, alpha=2.0, seed=seed, components=["unet"], modules=r"attn2\.to_[kv]"
     )
 
 

@@ -42,7 +42,7 @@ needs_a_disk = pytest.mark.skipif(not has_namespaces(), reason="a file system of
 def folder(tmp_path):
     shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
     for seed, name in enumerate("ab"):
-        pairs = foreign.random_lora(tiny.sd15(), rank=16, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
+        pairs = foreign.random_lora(tiny.shared("sd15"), rank=16, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
         foreign.write_diffusers(pairs, tmp_path / f"{name}.safetensors")
     return tmp_path
 

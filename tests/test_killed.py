@@ -45,7 +45,7 @@ class Place:
 def place(tmp_path):
     shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
     for seed, name in enumerate("ab"):
-        pairs = foreign.random_lora(tiny.sd15(), rank=2, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
+        pairs = foreign.random_lora(tiny.shared("sd15"), rank=2, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
         foreign.write_diffusers(pairs, tmp_path / f"{name}.safetensors")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "theirs.txt").write_text("theirs")

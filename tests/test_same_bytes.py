@@ -64,7 +64,7 @@ def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workspace")
     shutil.copytree(tiny.folder("sd15"), folder / "base")
     for seed, name in enumerate(LORAS):
-        pairs = foreign.random_lora(tiny.sd15(), rank=4, alpha=2.0, seed=seed, conv_rank=2)
+        pairs = foreign.random_lora(tiny.shared("sd15"), rank=4, alpha=2.0, seed=seed, conv_rank=2)
         metadata = {"modelspec.trigger_phrase": name, "ss_tag_frequency": json.dumps({name: {"y": 1, "x": 2}})}
         foreign.write_kohya(pairs, folder / f"{name}.safetensors", text_prefixes=("lora_te_",), metadata=metadata)
     for name, more in RECIPES.items():

@@ -76,6 +76,12 @@ def sd2(seed: int = 0) -> Any:
 FAMILIES: dict[str, Callable[[], Any]] = {"sd15": sd15, "sd2": sd2, "sdxl": sdxl}
 
 
+@functools.cache
+def shared(family: str) -> Any:
+    """A pipeline of `family`, built once per process. Read-only by agreement: build one to change it."""
+    return FAMILIES[family]()
+
+
 def save(pipeline: Any, folder: Path, *, text_model_prefix: bool = True, **options: Any) -> Path:
     """Save as real repositories have it: `vocab.json` and `merges.txt` instead of `tokenizer.json`, prefixed names.
 
@@ -100,7 +106,7 @@ def save(pipeline: Any, folder: Path, *, text_model_prefix: bool = True, **optio
 @functools.cache
 def folder(family: str) -> Path:
     """A saved pipeline of `family`, made once per process. Read-only by agreement: copy it to change it."""
-    return save(FAMILIES[family](), _root() / family)
+    return save(shared(family), _root() / family)
 
 
 @functools.cache

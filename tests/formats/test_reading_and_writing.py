@@ -33,7 +33,7 @@ LABELS = Labels(
 
 def random_pairs(family, *, alpha=2.0, **options):
     return foreign.random_lora(
-        tiny.FAMILIES[family](), rank=4, alpha=alpha, seed=1, **{"conv_rank": 3, "conv_alpha": 1.5} | options
+        tiny.shared(family), rank=4, alpha=alpha, seed=1, **{"conv_rank": 3, "conv_alpha": 1.5} | options
     )
 
 
@@ -53,7 +53,7 @@ def test_every_diffusers_form_is_read_right(form, family, adapter_metadata, tmp_
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
 def test_every_kohya_form_is_read_right(family, names, alpha, tmp_path):
     pairs = random_pairs(family)
-    config = tiny.FAMILIES[family]().unet.config if names == "sgm" else None
+    config = tiny.shared(family).unet.config if names == "sgm" else None
     prefixes = ("lora_te1_", "lora_te2_") if family == "sdxl" else ("lora_te_",)
     path = tmp_path / "x.safetensors"
     foreign.write_kohya(pairs, path, unet_config=config, alpha=alpha, text_prefixes=prefixes)
@@ -66,7 +66,7 @@ def test_every_kohya_form_is_read_right(family, names, alpha, tmp_path):
 )
 def test_what_diffusers_drops_from_kohya_files_is_read_right(modules, names, tmp_path):
     pairs = random_pairs("sdxl", modules=modules)
-    config = tiny.sdxl().unet.config if names == "sgm" else None
+    config = tiny.shared("sdxl").unet.config if names == "sgm" else None
     path = foreign.write_kohya(pairs, tmp_path / "x.safetensors", unet_config=config)
     assert truth.relative_error(deltas_of(read(path, base_of("sdxl"))), foreign.deltas(pairs)) <= 1e-6
 

@@ -41,7 +41,7 @@ SNIPPETS = {
 
 
 def lora(folder, name, seed):
-    pairs = foreign.random_lora(tiny.sd15(), seed=seed, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=4, alpha=2.0)
     return foreign.write_kohya(
         pairs,
         folder / f"{name}.safetensors",

@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def pairs_of(family):
-    return foreign.random_lora(tiny.FAMILIES[family](), rank=4, alpha=2, seed=3, conv_rank=3)
+    return foreign.random_lora(tiny.shared(family), rank=4, alpha=2, seed=3, conv_rank=3)
 
 
 def fused(family, adapter, tmp_path, base_folder=None, variant=None, **settings):
@@ -113,7 +113,7 @@ def test_a_variant_of_the_base_is_used(tmp_path):
 def test_a_fused_text_encoder_draws_what_the_stacked_one_draws(tmp_path):
     from diffusers import DiffusionPipeline
 
-    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=4, seed=seed, conv_rank=2) for seed in range(2)]
+    pairs = [foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=4, seed=seed, conv_rank=2) for seed in range(2)]
     stacked = DiffusionPipeline.from_pretrained(tiny.folder("sdxl"))
     loras = []
     for name, lora, weight in zip("ab", pairs, (0.7, 0.8), strict=True):

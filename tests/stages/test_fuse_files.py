@@ -26,7 +26,7 @@ TEXT = "text_encoder/model.safetensors"
 def pairs_of(family, components=None):
     # alpha is half of the rank: where the scale comes in changes no bit then
     more = {"components": components} if components else {}
-    return foreign.random_lora(tiny.FAMILIES[family](), rank=4, alpha=2, seed=3, **more)
+    return foreign.random_lora(tiny.shared(family), rank=4, alpha=2, seed=3, **more)
 
 
 def fused(source, adapter, folder, variant=None, **settings):

@@ -28,7 +28,7 @@ CARD = b"---\nlicense: other\nlicense_name: ink-licence\n---\n# Ink\n"
 
 
 def lora(folder, seed, name="lora.safetensors"):
-    pairs = foreign.random_lora(tiny.sd15(), seed=seed, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=4, alpha=2.0)
     return foreign.write_diffusers(pairs, folder / name)
 
 
@@ -230,7 +230,7 @@ def test_a_file_on_disk_that_changed(file, tmp_path):
 
 def test_files_that_came_and_went(tmp_path):
     folder = tmp_path / "ink"
-    pairs = foreign.random_lora(tiny.sd15(), seed=0, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=0, rank=4, alpha=2.0)
     for component, modules in pairs.items():
         foreign.write_peft(modules, folder / component)
     sources = {"base": {"source": str(tiny.folder("sd15"))}, "loras": [{"name": "ink", "source": "ink"}]}

@@ -88,7 +88,8 @@ def test_loras_are_worn_as_set_adapters_of_diffusers_wears_the_recipes_own_files
     from diffusers import StableDiffusionXLPipeline
 
     pairs = [
-        foreign.random_lora(tiny.sdxl(), rank=4, alpha=100, seed=seed, modules=foreign.ATTENTION) for seed in range(2)
+        foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=100, seed=seed, modules=foreign.ATTENTION)
+        for seed in range(2)
     ]
     files = [foreign.write_diffusers(pair, tmp_path / f"{number}.safetensors") for number, pair in enumerate(pairs)]
     recipe = read_recipe(
@@ -205,7 +206,7 @@ def test_a_base_for_other_tasks_draws_from_text(read, tmp_path):
 def test_what_diffusers_leaves_out_is_said(read, tmp_path):
     import foreign
 
-    pairs = foreign.random_lora(tiny.sdxl(), rank=2, alpha=2, seed=0, modules=r"text_projection$|to_q$")
+    pairs = foreign.random_lora(tiny.shared("sdxl"), rank=2, alpha=2, seed=0, modules=r"text_projection$|to_q$")
     assert "text_projection" in pairs["text_encoder_2"]
     file = foreign.write_diffusers(pairs, tmp_path / "x.safetensors")
     done = preview(

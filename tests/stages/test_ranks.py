@@ -26,7 +26,7 @@ def loras(family="sdxl", ranks=(4, 6), conv_ranks=(3, 5)):
         WeightedAdapter(
             f"lora{seed}",
             adapter_of(
-                foreign.random_lora(tiny.FAMILIES[family](), rank=rank, alpha=2.0 + seed, conv_rank=conv, seed=seed)
+                foreign.random_lora(tiny.shared(family), rank=rank, alpha=2.0 + seed, conv_rank=conv, seed=seed)
             ),
             0.5 + seed,
         )

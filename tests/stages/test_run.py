@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 
 import foreign
 import pytest
@@ -51,12 +52,17 @@ def write_recipe(folder, family, sources, merge, *, outputs=OUTPUTS, extra="", w
 
 def pairs_of(family, seed, **options):
     settings = {"rank": 4, "alpha": 2.0 + seed, "conv_rank": 3, "conv_alpha": 1.5} | options
-    return foreign.random_lora(tiny.FAMILIES[family](), seed=seed, **settings)
+    return foreign.random_lora(tiny.shared(family), seed=seed, **settings)
+
+
+@cache
+def two_of_few_layers():
+    return [pairs_of("sdxl", seed, few=True) for seed in range(2)]
 
 
 def write_form(form, pairs, path, family):
     if form == "kohya-sgm":
-        return foreign.write_kohya(pairs, path, unet_config=tiny.FAMILIES[family]().unet.config)
+        return foreign.write_kohya(pairs, path, unet_config=tiny.shared(family).unet.config)
     if form == "kohya":
         return foreign.write_kohya(pairs, path, alpha="some")
     if form == "peft-folder":
@@ -81,8 +87,7 @@ def test_every_input_form_reaches_every_output_format(form, tmp_path):
 
 @pytest.mark.parametrize("combination_type", TYPES)
 def test_every_type_reaches_every_output_format_as_peft_merges_it(combination_type, tmp_path):
-    pipeline = tiny.sdxl()
-    pairs = [pairs_of("sdxl", seed) for seed in range(2)]
+    pipeline, pairs = tiny.shared("sdxl"), two_of_few_layers()
     sources = [
         foreign.write_kohya(pairs[0], tmp_path / "a.safetensors", unet_config=pipeline.unet.config),
         foreign.write_diffusers(pairs[1], tmp_path / "b.safetensors", adapter_metadata=True),
