@@ -25,7 +25,12 @@ def test_the_concept_table_is_the_one_that_was_measured():
 
 def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     (code,) = blocks("python")
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "quickstart").symlink_to(ROOT / "recipes" / "quickstart")
+    text = (ROOT / "recipes" / "quickstart.yaml").read_text(encoding="utf-8")
+    assert "steps: 20" in text
+    (recipes / "quickstart.yaml").write_text(text.replace("steps: 20", "steps: 1"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102  our own text
     assert "unet" in capsys.readouterr().out

@@ -41,7 +41,7 @@ SNIPPETS = {
 
 
 def lora(folder, name, seed):
-    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=4, alpha=2.0, few=True)
     return foreign.write_kohya(
         pairs,
         folder / f"{name}.safetensors",
@@ -58,7 +58,7 @@ def write_recipe(folder, *, base, outputs=OUTPUTS, extra=""):
         f"version: 1\nname: two\ndescription: Ink that glows.\nlicense: openrail++\nbase: {{source: {base}}}\nloras:\n"
         "  - {name: ink, source: ink.safetensors, weight: 0.7}\n"
         "  - {name: glow, source: glow.safetensors, weight: {unet: {down: 0.5, mid: 1.0}}}\n"
-        f"merge: {{combination_type: cat}}\noutputs: {outputs}\n{extra}"
+        f"merge: {{combination_type: cat, engine: factored}}\noutputs: {outputs}\n{extra}"
     )
     return read_recipe(path)
 

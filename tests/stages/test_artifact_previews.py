@@ -21,7 +21,7 @@ import re, resource, sys
 from pathlib import Path
 import diffusers, transformers, peft, torch
 from loramerge.cli.commands import commands
-from loramerge.previews import painter
+from loramerge.previews import pipeline as painter
 loaded = painter._loaded
 def limited(*arguments):  # once everything is in memory, there is room for little more
     pipeline = loaded(*arguments)

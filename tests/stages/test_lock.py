@@ -28,7 +28,7 @@ CARD = b"---\nlicense: other\nlicense_name: ink-licence\n---\n# Ink\n"
 
 
 def lora(folder, seed, name="lora.safetensors"):
-    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=4, alpha=2.0, few=True)
     return foreign.write_diffusers(pairs, folder / name)
 
 
@@ -58,7 +58,7 @@ def write_recipe(folder, **changed):
             {"name": "ink", "source": f"hf://{INK}/ink.safetensors", "revision": "main"},
             {"name": "glow", "source": f"hf://{GLOW}"},
         ],
-        "merge": {"combination_type": "cat"},
+        "merge": {"combination_type": "cat", "engine": "factored"},
         "outputs": [{"kind": "adapter", "format": "diffusers"}],
         "report": "brief",
     }

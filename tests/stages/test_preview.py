@@ -42,9 +42,8 @@ def read(tmp_path):
 def drawn(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
     watcher = Watcher()
-    done = preview(
-        read_recipe(recipe_of(folder, request.param, weights=(0.7, BY_BLOCK))), out=folder / "out", progress=watcher
-    )
+    path = recipe_of(folder, request.param, weights=(0.7, BY_BLOCK), few=request.param == "sdxl")
+    done = preview(read_recipe(path), out=folder / "out", progress=watcher)
     return done, watcher
 
 

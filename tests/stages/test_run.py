@@ -22,6 +22,7 @@ from loramerge.stages.write import write as write_artifact
 FORMATS = ("peft", "diffusers", "kohya")
 OUTPUTS = "[{kind: adapter, format: peft}, {kind: adapter, format: diffusers}, {kind: adapter, format: kohya}]"
 WEIGHTS = (0.7, -0.4)
+WHOLE = {"cat", "dare_linear", "dare_linear_svd"}  # compared on every layer; of the others, a few of every kind
 TYPES = {
     "cat": "",
     "svd": "svd_rank: 5",
@@ -56,8 +57,8 @@ def pairs_of(family, seed, **options):
 
 
 @cache
-def two_of_few_layers():
-    return [pairs_of("sdxl", seed, few=True) for seed in range(2)]
+def two_loras(*, few):
+    return [pairs_of("sdxl", seed, few=few) for seed in range(2)]
 
 
 def write_form(form, pairs, path, family):
@@ -78,7 +79,8 @@ def test_every_input_form_reaches_every_output_format(form, tmp_path):
     options |= {"components": ("unet",)} if form.startswith("bare_") else {}
     pairs = [pairs_of("sdxl", seed, rank=4 + 2 * seed, **options) for seed in range(2)]
     sources = [write_form(form, lora, tmp_path / f"l{number}.safetensors", "sdxl") for number, lora in enumerate(pairs)]
-    result = run(read_recipe(write_recipe(tmp_path, "sdxl", sources, "{combination_type: cat}")), out=tmp_path / "out")
+    merge = "{combination_type: cat, engine: factored}"
+    result = run(read_recipe(write_recipe(tmp_path, "sdxl", sources, merge)), out=tmp_path / "out")
     want = truth.weighted_sum([(foreign.deltas(lora), weight) for lora, weight in zip(pairs, WEIGHTS, strict=True)])
     assert all(error <= 1e-6 for error in result.fidelity.values())
     for output in FORMATS:
@@ -87,7 +89,7 @@ def test_every_input_form_reaches_every_output_format(form, tmp_path):
 
 @pytest.mark.parametrize("combination_type", TYPES)
 def test_every_type_reaches_every_output_format_as_peft_merges_it(combination_type, tmp_path):
-    pipeline, pairs = tiny.shared("sdxl"), two_of_few_layers()
+    pipeline, pairs = tiny.shared("sdxl"), two_loras(few=combination_type not in WHOLE)
     sources = [
         foreign.write_kohya(pairs[0], tmp_path / "a.safetensors", unet_config=pipeline.unet.config),
         foreign.write_diffusers(pairs[1], tmp_path / "b.safetensors", adapter_metadata=True),
