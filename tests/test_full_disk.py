@@ -15,6 +15,8 @@ from command_line import invoke, process, write_recipe
 from loramerge import verify
 from loramerge.files.digest import files_of, sha256_of
 
+pytestmark = pytest.mark.slow
+
 PAGE = 4096
 SCRIPT = """
 mount -t tmpfs -o size="$SIZE" none "$DISK" && cp -a "$BEFORE"/. "$DISK"/ || exit 99

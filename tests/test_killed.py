@@ -17,6 +17,8 @@ from hub.faults import Harmless
 from loramerge import verify
 from loramerge.files.digest import files_of, sha256_of
 
+pytestmark = pytest.mark.slow
+
 REPO = "tester/small"
 MOMENTS = random.Random(0)
 

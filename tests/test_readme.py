@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from loramerge.recipe import parse
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +25,7 @@ def test_the_concept_table_is_the_one_that_was_measured():
     assert shown == (ROOT / ".github" / "tables" / "concepts.md").read_text(encoding="utf-8").strip()
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     (code,) = blocks("python")
     recipes = tmp_path / "recipes"

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from loramerge import Adapter, LoramergeError, WeightedAdapter, combine, load_adapter, load_base, read_recipe, run
 from loramerge.methods import Merge
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("pokemon", "rick-and-morty", "portrait")
 WEIGHTS = (0.5, 0.8, 0.6)
 

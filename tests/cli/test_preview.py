@@ -61,6 +61,7 @@ def test_mistakes(here, arguments, code, message):
     assert not (here / "dist").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
 def test_an_interrupted_preview_says_what_is_there(here):
     """A real ^C, once the first pictures are there."""

@@ -5,6 +5,7 @@ import os
 import pty
 import threading
 
+import pytest
 from command_line import process, write_recipe
 
 from loramerge.cli.progress import Lines, shown
@@ -29,6 +30,7 @@ def test_lines_without_a_terminal():
         assert isinstance(watcher, Lines)
 
 
+@pytest.mark.slow
 def test_bars_on_a_terminal(here, models):
     ours, theirs = pty.openpty()
     pieces = []

@@ -133,6 +133,7 @@ def base(hub):
     return "org/tiny"
 
 
+@pytest.mark.slow
 def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     from diffusers import DiffusionPipeline
     from peft import PeftModel
@@ -155,6 +156,7 @@ def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     pipeline.load_lora_weights(REPO, subfolder="kohya", weight_name="two.safetensors", revision="v1")
 
 
+@pytest.mark.slow
 def test_every_snippet_runs_in_the_artifact(tmp_path, monkeypatch):
     base = str(tiny.folder("sd15"))
     result = run(write_recipe(tmp_path, base=base), out=tmp_path / "out")
@@ -179,6 +181,7 @@ def test_one_output_alone_is_loaded_from_the_root(hub, base, tmp_path, monkeypat
     assert not [name for name in published if name.startswith(("kohya", "pipeline"))]
 
 
+@pytest.mark.slow
 def test_what_the_hub_reads(base, tmp_path):
     extra = f"preview: {{prompts: [fox, sun], seeds: [0, 1], steps: 1, width: {tiny.SIZE}, height: {tiny.SIZE}}}\n"
     outputs = "[{kind: adapter, format: diffusers}]"

@@ -113,7 +113,8 @@ def test_a_variant_of_the_base_is_used(tmp_path):
 def test_a_fused_text_encoder_draws_what_the_stacked_one_draws(tmp_path):
     from diffusers import DiffusionPipeline
 
-    pairs = [foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=4, seed=seed, conv_rank=2) for seed in range(2)]
+    options = {"rank": 4, "alpha": 4, "conv_rank": 2, "few": True}
+    pairs = [foreign.random_lora(tiny.shared("sdxl"), seed=seed, **options) for seed in range(2)]
     stacked = DiffusionPipeline.from_pretrained(tiny.folder("sdxl"))
     loras = []
     for name, lora, weight in zip("ab", pairs, (0.7, 0.8), strict=True):
