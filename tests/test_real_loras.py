@@ -25,6 +25,7 @@ def base():
     return load_base(str(shared_data.model("stable-diffusion-v1-5")))
 
 
+@pytest.fixture(scope="module")
 def adapters(base):
     return {name: load_adapter(str(shared_data.lora(f"sd15-{name}.safetensors")), base) for name in NAMES}
 
@@ -62,8 +63,8 @@ def raw_deltas(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_module_is_read_to_its_delta(name, base):
-    adapter = adapters(base)[name]
+def test_every_module_is_read_to_its_delta(name, adapters):
+    adapter = adapters[name]
     assert len(adapter) == 128
     assert truth.relative_error(deltas_of(adapter), {"unet": raw_deltas(name)}) <= 1e-6
 
@@ -134,7 +135,7 @@ def test_a_family_is_guessed_without_a_base():
 
 
 @pytest.mark.parametrize("combination_type", ["cat", "linear", "ties", "magnitude_prune", "svd", "ties_svd"])
-def test_the_factored_engine_gives_what_peft_gives(combination_type, base):
+def test_the_factored_engine_gives_what_peft_gives(combination_type, base, adapters):
     density = {"density": 0.5} if "ties" in combination_type or "prune" in combination_type else {}
     few = {
         name: Adapter(
@@ -143,7 +144,7 @@ def test_the_factored_engine_gives_what_peft_gives(combination_type, base):
                 for component, modules in adapter.components.items()
             }
         )
-        for name, adapter in adapters(base).items()
+        for name, adapter in adapters.items()
     }
     loras = [
         WeightedAdapter(name, adapter, weight) for (name, adapter), weight in zip(few.items(), WEIGHTS, strict=True)
