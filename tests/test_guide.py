@@ -87,6 +87,7 @@ def test_set_adapters_is_a_cat_merge(files, stacked, tmp_path):
     assert not same(untouched, stacked, tolerance=1e-2)
 
 
+@pytest.mark.slow
 def test_a_peft_model_per_lora_then_add_weighted_adapter(files, tmp_path):
     from peft import PeftModel, get_peft_model
 

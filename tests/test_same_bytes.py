@@ -171,6 +171,7 @@ def random_pair(out, inner, rank, generator):
     return LowRank(torch.randn(rank, inner, generator=generator), torch.randn(out, rank, generator=generator), 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [method for method in METHODS if not method.decomposes], ids=lambda method: method.__name__
 )

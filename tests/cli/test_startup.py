@@ -50,6 +50,7 @@ def test_what_needs_no_heavy_library_loads_none(arguments):
     assert loaded(*arguments) == ""
 
 
+@pytest.mark.slow
 def test_what_is_heavy_is_found_where_it_is_used():
     assert "torch" in loaded("inspect", MODELS / "ink.safetensors", "--json")
 

@@ -115,6 +115,7 @@ def write(output, adapter, base, folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
 def test_what_is_written_as_diffusers_means_the_same_to_us_and_to_diffusers(family, dtype, tmp_path):
@@ -130,6 +131,7 @@ def test_what_is_written_as_diffusers_means_the_same_to_us_and_to_diffusers(fami
     assert truth.relative_error(truth.pipeline_deltas(pipeline, "x"), want) <= TOLERANCE[dtype]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
 def test_what_is_written_as_kohya_means_the_same_to_us_and_to_diffusers(family, dtype, tmp_path):
@@ -143,6 +145,7 @@ def test_what_is_written_as_kohya_means_the_same_to_us_and_to_diffusers(family, 
     assert truth.relative_error(truth.pipeline_deltas(pipeline, "x"), want) <= TOLERANCE[dtype]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
 def test_what_is_written_as_peft_means_the_same_to_us_and_to_peft(family, dtype, tmp_path):

@@ -31,7 +31,7 @@ WEIGHTS = (0.7, -0.8)
 # Each type on a few layers of every kind and shape; three, of which two draw at random, on all layers of the largest.
 CASES = [
     *((each, "sd15", True) for each in PARAMETERS),
-    *((each, "sdxl", False) for each in ("cat", "dare_linear", "dare_ties_svd")),
+    *(pytest.param(each, "sdxl", False, marks=pytest.mark.slow) for each in ("cat", "dare_linear", "dare_ties_svd")),
 ]
 
 
@@ -225,7 +225,7 @@ def test_weights_by_block_are_what_diffusers_makes_of_them(tmp_path):
     assert truth.relative_error(deltas_of(merged), truth.pipeline_deltas(pipeline, "x")) <= 1e-6
 
 
-@pytest.mark.parametrize(("combination_type", "family", "few"), [case for case in CASES if "dare" not in case[0]])
+@pytest.mark.parametrize(("combination_type", "family", "few"), [each for each in CASES if "dare" not in str(each)])
 def test_the_factored_engine_gives_what_peft_gives(combination_type, family, few):
     pairs = loras_of(family, few)
     parameters = {key: value for key, value in PARAMETERS[combination_type].items() if key != "svd_clamp"}

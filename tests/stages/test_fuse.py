@@ -39,6 +39,7 @@ def weights(folder, component):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("stored", ["float32", "float16"])
 def test_a_sum_is_formed_in_float32_and_rounded_once(stored, dtype, tmp_path):

@@ -56,6 +56,7 @@ def by_diffusers(source, pairs, folder, dtype=torch.float32):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
 def test_float32_is_what_diffusers_writes_bit_for_bit(family, tmp_path):
     pairs, source = pairs_of(family), tiny.folder(family)
@@ -69,6 +70,7 @@ def test_float32_is_what_diffusers_writes_bit_for_bit(family, tmp_path):
     assert {name for name in files_of(ours) if not name.startswith("tokenizer")} == names
 
 
+@pytest.mark.slow
 def test_float16_is_diffusers_own_float32_sum_rounded_and_nearer_to_the_truth_than_its_float16(tmp_path):
     pairs = pairs_of("sdxl")
     source = tiny.save(tiny.sdxl().to(torch.float16), tmp_path / "base")
@@ -83,6 +85,7 @@ def test_float16_is_diffusers_own_float32_sum_rounded_and_nearer_to_the_truth_th
         assert ours_off <= truth.relative_error(weights(rounding, component), true)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [None, "float16"])
 def test_shards_of_the_base_are_read_and_made_anew(dtype, tmp_path):
     from diffusers import DiffusionPipeline, UNet2DConditionModel

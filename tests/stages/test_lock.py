@@ -358,6 +358,7 @@ def offline(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.slow
 def test_a_locked_recipe_runs_offline_without_any_request(recipe, published, tmp_path):
     lock = lock_sources(recipe)
     locks.write(lock, tmp_path / "two.lock.yaml")

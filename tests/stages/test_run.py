@@ -73,6 +73,7 @@ def write_form(form, pairs, path, family):
     return foreign.write_diffusers(pairs, path, form=form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["kohya-sgm", "kohya", "peft-folder", *foreign.FORMS])
 def test_every_input_form_reaches_every_output_format(form, tmp_path):
     options = {"modules": foreign.ATTENTION} if form in ("to_k_lora", "processor", "bare_processor") else {}
@@ -87,6 +88,7 @@ def test_every_input_form_reaches_every_output_format(form, tmp_path):
         assert truth.relative_error(deltas_of(read(result.artifact / output, base_of("sdxl"))), want) <= 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination_type", TYPES)
 def test_every_type_reaches_every_output_format_as_peft_merges_it(combination_type, tmp_path):
     pipeline, pairs = tiny.shared("sdxl"), two_loras(few=combination_type not in WHOLE)
