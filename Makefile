@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help quickstart test lint type unit docs bench pictures clean
+.PHONY: help quickstart check test lint type quick unit docs bench pictures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -17,6 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: $(STAMP)  ## merge two small LoRAs, fuse them and draw a picture
 	$(BIN)/loramerge run recipes/quickstart.yaml
 
+check: lint type quick  ## lint, type-check and test all that takes no long time
+
 test: lint type unit docs  ## lint, type-check, test and build the documentation
 
 lint: $(STAMP)
@@ -25,6 +27,9 @@ lint: $(STAMP)
 
 type: $(STAMP)
 	$(BIN)/mypy
+
+quick: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest

@@ -215,6 +215,7 @@ def job(repository, installed, clone, tmp_path):
     return job
 
 
+@pytest.mark.slow
 @needs_git
 def test_the_action_installs_its_own_code(installed):
     temp, log = installed
@@ -246,6 +247,7 @@ def test_what_pip_is_told(inputs, installs, tmp_path):
     assert told == [[*constraints, *(word.replace("ACTION", str(ROOT)) for word in each)] for each in installs]
 
 
+@pytest.mark.slow
 @needs_git
 def test_a_pull_request_is_planned(job, hub):
     done = job("pull_request", hf_token=OWNER)
@@ -261,6 +263,7 @@ def test_a_pull_request_is_planned(job, hub):
     assert {call.token for call in hub.log} == {""}
 
 
+@pytest.mark.slow
 @needs_git
 def test_main_publishes_once(job, hub, repository):
     process("lock", repository / "recipes", cwd=repository)
@@ -281,6 +284,7 @@ def test_main_publishes_once(job, hub, repository):
     assert not (repository / "dist").exists()
 
 
+@pytest.mark.slow
 @needs_git
 def test_what_fails_does_not_keep_the_rest_from_being_published(job, hub, repository):
     recipe(repository, "astray", "hf://org/nowhere/ink.safetensors")
@@ -292,6 +296,7 @@ def test_what_fails_does_not_keep_the_rest_from_being_published(job, hub, reposi
     assert re.search(r"^\| astray \| .*error", done.summary.split("After the run")[1], re.MULTILINE)
 
 
+@pytest.mark.slow
 @needs_git
 def test_an_error_in_the_plan_fails_a_pull_request(job, repository):
     recipe(repository, "astray", "hf://org/nowhere/ink.safetensors")
@@ -302,6 +307,7 @@ def test_an_error_in_the_plan_fails_a_pull_request(job, repository):
     assert done.outputs["changes"] == "true"
 
 
+@pytest.mark.slow
 @needs_git
 def test_a_source_that_moved_fails_a_pull_request(job, hub, repository):
     process("lock", repository / "recipes", cwd=repository)
@@ -312,6 +318,7 @@ def test_a_source_that_moved_fails_a_pull_request(job, hub, repository):
     assert "| good |" in done.summary
 
 
+@pytest.mark.slow
 @needs_git
 def test_an_invalid_recipe_stops_it_all(job, hub, repository):
     recipe(repository, "bad", colour="red")
@@ -322,6 +329,7 @@ def test_an_invalid_recipe_stops_it_all(job, hub, repository):
     assert not any(name.startswith("tester/") for _, name in hub.store.repositories)
 
 
+@pytest.mark.slow
 @needs_git
 def test_a_trusted_publisher_needs_no_secret(job, hub, repository):
     hub.repository("tester/good").trusted = True
@@ -439,6 +447,7 @@ def outcomes(done):
     return dict(re.findall(r"^(loramerge [a-z -]*[a-z])\.+(?:\(.*\))?(\w+)$", done.stdout, re.MULTILINE))
 
 
+@pytest.mark.slow
 @needs_git
 def test_the_hooks_of_a_clean_clone_pass(pre_commit, clone):
     done = pre_commit("try-repo", clone, "--all-files", "--verbose")
@@ -448,6 +457,7 @@ def test_the_hooks_of_a_clean_clone_pass(pre_commit, clone):
     assert "recipes/good.lock.yaml: unchanged\n" in done.stdout
 
 
+@pytest.mark.slow
 @needs_git
 def test_the_hooks_of_a_clean_clone_fail(pre_commit, clone, git, hooked, hub):
     recipe(hooked, "bad", colour="red")
@@ -461,6 +471,7 @@ def test_the_hooks_of_a_clean_clone_fail(pre_commit, clone, git, hooked, hub):
     assert re.search(r"^hint: `loramerge lock recipes/good\.yaml` writes it$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 @needs_git
 def test_what_the_hooks_look_at(pre_commit, clone, git, hooked):
     """Run by the loramerge that is installed, as `language: system` has it."""
