@@ -139,7 +139,7 @@ def test_no_permission_is_left_unused():
         for what, _ in imports(name):
             parts = what.split(".")
             used[room(name)].add(parts[1] if parts[0] == "loramerge" else parts[0])
-    assert {folder: set(below.split()) - used[folder] for folder, below in HOUSE.items()} == dict.fromkeys(HOUSE, set())
+    assert {folder: set(below.split()) - used[folder] for folder, below in HOUSE.items()} == {folder: set() for folder in HOUSE}
     assert {
         library: [folder for folder in folders.split() if library not in used[folder]]
         for library, folders in LIBRARIES.items()

@@ -27,6 +27,7 @@ from secrets_scan import on_purpose
 ACTION = ROOT / "action.yml"
 SCRIPT = ROOT / ".github" / "action" / "loramerge.sh"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CI = ROOT / ".github" / "workflows" / "ci.yml"
 HOOKS = ROOT / ".pre-commit-hooks.yaml"
 HERE = sysconfig.get_path("purelib")
 USED = {"actions/setup-python": {"python-path": sys.executable}}
@@ -114,6 +115,23 @@ def test_a_workflow_may_read_and_runs_once_at_a_time(path):
     assert workflow["permissions"] == {"contents": "read"}
     assert "${{ github.ref }}" in workflow["concurrency"]["group"]
     assert all("timeout-minutes" in job and "permissions" not in job for job in workflow["jobs"].values())
+
+
+def test_ci_tries_what_the_package_promises():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    matrix = loaded(CI)["jobs"]["versions"]["strategy"]["matrix"]
+    assert [name.partition("-")[0] for name in matrix["os"]] == ["ubuntu", "macos", "windows"]
+    assert matrix["python"][0] == re.search(r'requires-python = ">=(.*)"', project)[1]
+
+
+@pytest.mark.parametrize("versions", ["oldest", "newest"])
+def test_the_oldest_versions_are_the_lower_bounds(versions, tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (script,) = (script for script in scripts(loaded(CI)) if "held.txt" in script and "pip" not in script)
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env={**os.environ, "VERSIONS": versions}, check=True)
+    bounds = dict(re.findall(r'^    "([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    expected = [f"{name}=={bounds[name]}" for name in ("diffusers", "peft", "torch")] if versions == "oldest" else []
+    assert (tmp_path / "held.txt").read_text().split() == expected
 
 
 def test_the_token_that_writes_reaches_the_run_alone():
