@@ -139,7 +139,9 @@ def test_no_permission_is_left_unused():
         for what, _ in imports(name):
             parts = what.split(".")
             used[room(name)].add(parts[1] if parts[0] == "loramerge" else parts[0])
-    assert {folder: set(below.split()) - used[folder] for folder, below in HOUSE.items()} == {folder: set() for folder in HOUSE}
+    assert {folder: set(below.split()) - used[folder] for folder, below in HOUSE.items()} == {
+        folder: set() for folder in HOUSE
+    }
     assert {
         library: [folder for folder in folders.split() if library not in used[folder]]
         for library, folders in LIBRARIES.items()
@@ -171,7 +173,7 @@ def test_every_plugin_is_listed_in_its_folder():
 
 
 def test_nobody_asks_what_a_plugin_is():
-    """The parsed object acts: outside their own folder no class of a plug-in is asked for by `isinstance` or `match`."""
+    """The parsed object acts: outside its own folder no class of a plug-in is asked for."""
     homes = {each.__name__: kind for kind, listed in PLUGINS.items() for each in listed if isinstance(each, type)}
     homes |= {base.__name__: kind for kind, listed in PLUGINS.items() for each in listed if isinstance(each, type)
               for base in each.__mro__ if base.__module__.startswith(f"loramerge.{kind}.")}  # fmt: skip
