@@ -36,7 +36,7 @@ HOUSE = {
     "previews": "files artifact bases formats merging recipe",
     "analysis": "files sources families bases numerics tensor_files formats merging",
     "provenance": "files artifact sources tensor_files recipe lock analysis",
-    "reports": "artifact sources families bases formats analysis provenance",
+    "reports": "artifact sources families bases formats recipe analysis provenance",
     "stages": "files artifact sources families bases numerics tensor_files formats merging engines targets recipe lock "
     "previews analysis provenance reports",
     "cli": "files artifact documents families bases formats recipe lock analysis provenance stages",

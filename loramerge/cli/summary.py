@@ -11,6 +11,7 @@ from loramerge.analysis.fidelity import EXACT
 from loramerge.artifact.contents import PAGE, PREVIEW, REPORT, SHEET, SIGNATURE
 from loramerge.cli import console
 from loramerge.messages import counted
+from loramerge.recipe.weights import single
 
 if TYPE_CHECKING:
     from loramerge import Plan, Recipe, Result
@@ -113,8 +114,8 @@ def _files_in(result: Result, folder: str) -> dict[str, int]:
 
 
 def _lora(lora: Mapping[str, Any]) -> str:
-    weight = lora["weight"]
-    shown = f"{weight:g}" if isinstance(weight, int | float) else "weights by block"
+    weight = single(lora["weight"])
+    shown = "weights by block" if weight is None else f"{weight:g}"
     return f"{lora['name']} × {shown} (rank {', '.join(lora['ranks'])}; {lora['format']})"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
 from loramerge.merging.block_weights import weighing
-from loramerge.recipe.weights import plain
+from loramerge.recipe.weights import plain, single
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -134,7 +134,8 @@ def merged_column(
 
 def label_of(name: str, weight: float | Mapping[str, Any]) -> str:
     """`ink × 0.7`."""
-    return f"{name} × {weight:g}" if isinstance(weight, int | float) else f"{name}, weights by block"
+    number = single(weight)
+    return f"{name}, weights by block" if number is None else f"{name} × {number:g}"
 
 
 def _wearing(
@@ -149,8 +150,9 @@ def _worn(name: str, adapter: Adapter, weight: float | Mapping[str, Any], base: 
     `set_adapters` takes them too and means the same, but fails on modules outside of all blocks, such as conv_in
     (diffusers 0.42, utils/peft_utils.py: `parts[3]`).
     """
-    if not isinstance(weight, Mapping):
-        return Worn(name, adapter, weight)
+    number = single(weight)
+    if number is not None:
+        return Worn(name, adapter, number)
     weigh = weighing(name, weight, base)
     weighed = {
         component: {module: pair.times(weigh(component, module)) for module, pair in modules.items()}

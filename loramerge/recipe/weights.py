@@ -1,5 +1,6 @@
 """How strongly a LoRA counts: one number, or diffusers' mapping by component and block."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
@@ -46,6 +47,15 @@ class ComponentWeights(StrictModel):
 
 
 Weight = Annotated[_Number | Annotated[ComponentWeights, Tag("object")], Discriminator(json_type)]
+
+
+def single(weight: float | Mapping[str, Any]) -> float | None:
+    """The number that counts for all modules; None where weights differ by component and block.
+
+    Args:
+        weight: As `plain` returns it.
+    """
+    return float(weight) if isinstance(weight, int | float) else None
 
 
 def plain(weight: Weight) -> float | dict[str, Any]:

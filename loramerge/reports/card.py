@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact.contents import CARD_SHEET, PAGE, PREVIEW
+from loramerge.recipe.weights import single
 from loramerge.reports.card_snippets import base_id, snippets, verification
 from loramerge.sources.source import shown
 
@@ -117,8 +118,8 @@ def _columns(recipe: Recipe) -> str:
 
 def _lora(lora: Mapping[str, Any]) -> tuple[str, ...]:
     source = _code(shown(lora["source"])) + (f" at {_code(lora['revision'])}" if lora["revision"] else "")
-    weight = lora["weight"]
-    numbers = f"{weight:g}" if isinstance(weight, int | float) else _code(json.dumps(weight))
+    weight = single(lora["weight"])
+    numbers = _code(json.dumps(lora["weight"])) if weight is None else f"{weight:g}"
     return lora["name"], source, numbers, ", ".join(lora["ranks"])
 
 

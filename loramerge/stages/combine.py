@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from loramerge.analysis.fidelity import Fidelity, ModuleFidelity
     from loramerge.bases.base import Base
     from loramerge.methods import Method
+    from loramerge.stages.load import Loaded
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,11 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         retained_energy=_of_each(merged, lambda found: found.retained_energy),
         rounding=_rounding(merged, formats),
     )
+
+
+def weighted(loaded: Loaded) -> list[WeightedAdapter]:
+    """The LoRAs of a recipe, at its weights."""
+    return [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
 
 
 def check_combination(loras: Sequence[WeightedAdapter], base: Base, method: Method) -> None:

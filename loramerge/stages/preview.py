@@ -13,7 +13,7 @@ from loramerge.previews.out_of_memory import naming_shortage
 from loramerge.previews.render import Drawing, render
 from loramerge.reports.report import poor_fidelity
 from loramerge.stages.artifact_previews import write_sheet
-from loramerge.stages.combine import WeightedAdapter, check_combination, combine
+from loramerge.stages.combine import check_combination, combine, weighted
 from loramerge.stages.preview_inputs import keeping, prepared
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def preview(
     """
     ready = prepared(recipe, lock, out or Path("dist") / f"{recipe.name}-preview", device, progress)
     loaded, place = ready.loaded, ready.place
-    loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
+    loras = weighted(loaded)
     check_combination(loras, loaded.base, recipe.merge)
     notes: list[str] = []
 

@@ -8,19 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.analysis.conflicts import conflicts
-from loramerge.analysis.overlap import overlaps
-from loramerge.analysis.rounding import by_output, coarse, formats_of
+from loramerge.analysis.rounding import formats_of
 from loramerge.artifact.contents import check_place
 from loramerge.files.atomic import replacing
 from loramerge.files.run_lock import in_turn
 from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.provenance.signing import sign as signing
-from loramerge.reports.report import poor_fidelity, report, summary
+from loramerge.reports.report import summary
 from loramerge.sources import shown
 from loramerge.stages.artifact_previews import check_preview
-from loramerge.stages.combine import WeightedAdapter, combine
-from loramerge.stages.load import known, load, weighed
+from loramerge.stages.assess import assess
+from loramerge.stages.combine import combine, weighted
+from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
@@ -98,9 +97,8 @@ def run(  # noqa: PLR0913  each is an option of the command
             check_preview(recipe, loaded)
             licences = licences_of(lock) if lock else resolved.licences
             licence = licence_for(recipe, licences, publishing=targets is None or bool(targets))
-            loras = [WeightedAdapter(lora.name, lora.adapter, lora.weight) for lora in loaded.loras]
             combined = combine(
-                loras,
+                weighted(loaded),
                 loaded.base,
                 recipe.merge,
                 device=device,
@@ -110,11 +108,7 @@ def run(  # noqa: PLR0913  each is an option of the command
                 progress=progress,
             )
             made_of = lock or lock_sources(recipe, known(resolved, loaded))
-            rounding = by_output(recipe, combined.rounding)
-            poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
-            met = overlaps(weighed(loaded), progress=progress) if recipe.report == "full" else ()
-            warnings = (*loaded.notes, *combined.notes, *poor, *conflicts(met, recipe.merge))
-            found = report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {"rounding": rounding}
+            found = assess(recipe, loaded, combined, licence=licence, progress=progress)
             facts = write(folder, recipe, loaded, combined, found, lock=made_of, progress=progress)
             if signer is not None:
                 signer.sign(folder, recipe.name)

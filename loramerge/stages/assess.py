@@ -1,0 +1,40 @@
+"""Stage: what a merge did to its LoRAs, in numbers, and what the user should know, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loramerge.analysis.conflicts import conflicts
+from loramerge.analysis.overlap import overlaps
+from loramerge.analysis.rounding import by_output, coarse
+from loramerge.reports.report import poor_fidelity, report
+from loramerge.stages.load import weighed
+
+if TYPE_CHECKING:
+    from loramerge.progress import Progress
+    from loramerge.recipe import Recipe
+    from loramerge.stages.combine import Combined
+    from loramerge.stages.load import Loaded
+
+
+def assess(
+    recipe: Recipe, loaded: Loaded, combined: Combined, *, licence: str, progress: Progress | None = None
+) -> Mapping[str, Any]:
+    """Compare the merge with its LoRAs, and these with each other where the recipe wants the full report.
+
+    Args:
+        recipe: Names method and outputs.
+        loaded: The inputs.
+        combined: The merge.
+        licence: Of the result, as the Hub names it.
+        progress: Told of every pair of LoRAs.
+
+    Returns:
+        What report.json says, but for the pictures.
+    """
+    rounding = by_output(recipe, combined.rounding)
+    poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
+    met = overlaps(weighed(loaded), progress=progress) if recipe.report == "full" else ()
+    warnings = (*loaded.notes, *combined.notes, *poor, *conflicts(met, recipe.merge))
+    return report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {"rounding": rounding}
