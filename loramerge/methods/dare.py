@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from loramerge.methods.method import Keep
 
+_SUGGESTED = MappingProxyType({"density": 0.5, "seed": 0})
+
 
 class DareLinear(Method, PruningParameters, RandomParameters):
     """DARE on each factor, then the weighted sum."""
@@ -25,6 +28,7 @@ class DareLinear(Method, PruningParameters, RandomParameters):
 
     factor_wise: ClassVar[bool] = True
     random: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, then add."""
@@ -42,6 +46,7 @@ class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
     factor_wise: ClassVar[bool] = True
     random: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, elect signs, average what agrees."""
@@ -58,6 +63,7 @@ class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
 
     random: ClassVar[bool] = True
     decomposes: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, then add."""
@@ -75,6 +81,7 @@ class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameter
     random: ClassVar[bool] = True
     decomposes: ClassVar[bool] = True
     sign_elected: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, elect signs, average what agrees."""

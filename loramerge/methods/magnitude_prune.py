@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from loramerge.methods.method import Keep
 
+_SUGGESTED = MappingProxyType({"density": 0.5})
+
 
 class MagnitudePrune(Method, PruningParameters):
     """Keeps the largest values of each factor, then adds them."""
@@ -26,6 +29,7 @@ class MagnitudePrune(Method, PruningParameters):
 
     factor_wise: ClassVar[bool] = True
     selects: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Prune by magnitude, then add."""
@@ -42,6 +46,7 @@ class MagnitudePruneSvd(Method, PruningParameters, SvdParameters):
 
     decomposes: ClassVar[bool] = True
     selects: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Prune by magnitude, then add."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -32,6 +33,9 @@ class Method(StrictModel):
         decomposes: The result is cut to a rank by a singular value decomposition.
         selects: Values are kept or dropped by how they compare with the others of their tensor.
         sign_elected: Values whose sign loses an election are dropped (Yadav et al., TIES, arXiv:2306.01708).
+        summary: What a new recipe says of the type, in a comment.
+        suggested: The parameters that a new recipe has: those that the type needs, and what is better said than left
+            to its default.
     """
 
     combination_type: str = Field(description="PEFT's name for how the LoRAs become one.")
@@ -47,6 +51,14 @@ class Method(StrictModel):
     decomposes: ClassVar[bool] = False
     selects: ClassVar[bool] = False
     sign_elected: ClassVar[bool] = False
+    summary: ClassVar[str] = ""
+    suggested: ClassVar[Mapping[str, float]] = MappingProxyType({})
+
+    @classmethod
+    def name(cls) -> str:
+        """The `combination_type` that means it in a recipe."""
+        (name,) = get_args(cls.model_fields["combination_type"].annotation)
+        return str(name)
 
     def peft_arguments(self) -> dict[str, object]:
         """The keyword arguments of PEFT's `add_weighted_adapter` that say how to combine."""

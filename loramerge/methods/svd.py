@@ -15,3 +15,4 @@ class Svd(Method, SvdParameters):
     )
 
     decomposes: ClassVar[bool] = True
+    summary: ClassVar[str] = "cut to the largest rank; svd_rank sets another, and the sum of the ranks is exact"

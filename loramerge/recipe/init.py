@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from loramerge.documents import yaml_document
 from loramerge.errors import InvalidRecipeError
+from loramerge.methods import METHODS
 
-COMBINATION_TYPES = (
-    "cat",
-    "svd",
-    "linear",
-    "ties",
-    "ties_svd",
-    "dare_linear",
-    "dare_ties",
-    "dare_linear_svd",
-    "dare_ties_svd",
-    "magnitude_prune",
-    "magnitude_prune_svd",
-)
-"""Here by name, so that the command line can offer them without loading their models."""
+_METHODS = {method.name(): method for method in METHODS}
+COMBINATION_TYPES = tuple(_METHODS)
 
 _NAME_LENGTH = 40
 _ANY_NAME = "lora"
 _GENERIC = ("pytorch_lora_weights", "adapter_model", "model", "lora", "unet", "text_encoder", "text_encoder_2")
-_WHY = {
-    "cat": "exact, whatever the ranks: the result has their sum",
-    "svd": "cut to the largest rank; svd_rank sets another, and the sum of the ranks is exact",
-    "linear": "combines up and down apart from each other: not the weighted sum; needs equal ranks",
-}
 
 
 @dataclass(frozen=True)
@@ -101,22 +85,13 @@ def _lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_li
             yield f"    rank: {lora.rank}"
         yield "    weight: 1.0"
     yield from ("", "merge:")
-    yield f"  combination_type: {kind}" + (f"  # {_WHY[kind]}" if kind in _WHY else "")
-    yield from (f"  {key}: {value}" for key, value in _parameters(kind).items())
+    method = _METHODS[kind]
+    yield f"  combination_type: {kind}" + (f"  # {method.summary}" if method.summary else "")
+    yield from (f"  {key}: {value}" for key, value in method.suggested.items())
     yield from ("", "outputs:", "  - kind: adapter", "    format: peft  # PeftModel.from_pretrained")
     yield from ("  - kind: adapter", "    format: kohya  # ComfyUI, A1111", "    dtype: float16")
     yield from ("  # - kind: pipeline  # the base with the merge fused in", "  #   dtype: float16")
     yield from ("", "# publish:", "#   - kind: folder", "#     path: ~/ComfyUI/models/loras", "#     outputs: [kohya]")
-
-
-def _parameters(combination_type: str) -> Mapping[str, float]:
-    """What the type needs, and what is better said than left to its default."""
-    parameters: dict[str, float] = {}
-    if combination_type.startswith(("ties", "dare", "magnitude_prune")):
-        parameters["density"] = 0.5
-    if combination_type.startswith("dare"):
-        parameters["seed"] = 0
-    return parameters
 
 
 def _name(reference: str) -> str:
