@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from loramerge.formats import AdapterOutput
 from loramerge.numerics.norms import inner_product, root_of
 from loramerge.tensor_files.header import STORED_AS, torch_dtype
 
@@ -22,8 +21,8 @@ COARSE = {"float16": 5e-3, "bfloat16": 5e-2}
 
 def formats_of(recipe: Recipe) -> tuple[str, ...]:
     """The number formats other than float32 in which the merged LoRA is written."""
-    used = {output.dtype for output in recipe.outputs if isinstance(output, AdapterOutput)}
-    return tuple(sorted(used - {"float32"}))
+    used = {output.number_format for output in recipe.outputs if output.holds_merged_lora}
+    return tuple(sorted(dtype for dtype in used if dtype not in (None, "float32")))
 
 
 def loss(pair: LowRank, dtype: str) -> float:
@@ -55,13 +54,13 @@ def by_output(recipe: Recipe, rounding: Mapping[str, float]) -> dict[str, float]
         recipe: Names the outputs.
         rounding: Relative error over all modules by number format.
     """
-    outputs = [output for output in recipe.outputs if isinstance(output, AdapterOutput)]
-    return {output.folder: rounding[output.dtype] for output in outputs if output.dtype in rounding}
+    dtypes = {output.folder: output.number_format for output in recipe.outputs if output.holds_merged_lora}
+    return {folder: rounding[dtype] for folder, dtype in dtypes.items() if dtype is not None and dtype in rounding}
 
 
 def coarse(recipe: Recipe, rounding: Mapping[str, float]) -> list[str]:
     """A sentence for every output that loses more than its format explains."""
-    dtypes = {output.folder: output.dtype for output in recipe.outputs}
+    dtypes = {output.folder: output.number_format for output in recipe.outputs}
     return [
         f"output {name}: {dtypes[name]} loses {error:.1%} of the merge, because values are too small for it; "
         "write it with dtype: float32"

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 from loramerge.adapter import LowRank
 from loramerge.bases.quiet import quiet
 from loramerge.merging.module import Finish, Finished, Merged, Part, shares
-from loramerge.methods import Svd
-from loramerge.methods.method import SvdParameters
 from loramerge.numerics.svd import of_matrix, of_product, stacked
 from loramerge.numerics.threads import one_thread, workers
 
@@ -70,11 +68,13 @@ def merge_component(  # noqa: PLR0913  # what both engines take
         # A density of 1 prunes nothing, and PEFT warns that it does not.
         warnings.filterwarnings("ignore", message="The density 1.0 is greater than or equal to 1")
         shared = [_shared_weight(part) for part in parts]
-        if isinstance(method, SvdParameters) and not (reference or method.decomposed_by_peft):
+        arguments = method.peft_arguments(list(map(_largest, parts)))
+        decomposition = method.decomposition
+        if decomposition and not (reference or decomposition.decomposed_by_peft):
             model.base_model.__class__ = _exact_lora_model()
             model.base_model.method = method
         model.base_model.add_weighted_adapter(
-            names, [1.0 if weight is None else weight for weight in shared], _MERGED, **_arguments(parts, method)
+            names, [1.0 if weight is None else weight for weight in shared], _MERGED, **arguments
         )
     advance()
 
@@ -91,15 +91,6 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     modules = sorted({module for part in parts for module in part.modules})
     with one_thread(), workers() as pool:
         return dict(zip(modules, pool.map(finished, modules), strict=True))
-
-
-def _arguments(parts: Sequence[Part], method: Method) -> dict[str, object]:
-    arguments = method.peft_arguments()
-    if isinstance(method, SvdParameters):
-        # One rank for all modules is all that PEFT knows: room enough for each.
-        ranks = list(map(_largest, parts))
-        arguments["svd_rank"] = method.most(ranks, max(ranks))
-    return arguments
 
 
 @cache
@@ -136,7 +127,7 @@ def _exact_lora_model() -> Any:
             most = self.method.most([pair.rank for pair in pairs], new_rank)
             with one_thread():
                 product = stacked(pairs, [weight for _, weight in there])
-                if isinstance(self.method, Svd):
+                if self.method.sums_deltas:
                     found = of_product(*product, most)
                 else:
                     deltas = (target.get_delta_weight(name) for name, _ in there)

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from loramerge.formats.adapter_output import AdapterOutput, Labels
+from loramerge.formats.adapter_output import AdapterOutput
 from loramerge.formats.diffusers import DiffusersOutput
 from loramerge.formats.kohya import KohyaOutput
+from loramerge.formats.labels import Labels
 from loramerge.formats.peft import PeftOutput
 
 __all__ = ["FORMATS", "AdapterOutput", "DiffusersOutput", "Format", "KohyaOutput", "Labels", "PeftOutput"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,8 +12,9 @@ from loramerge.adapter import balanced
 from loramerge.bases.base import canonical
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
-from loramerge.formats.adapter_output import AdapterOutput, Components, Labels
+from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import Place, Role, ScaleRule, alpha_over_rank, assemble
+from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
@@ -21,6 +22,8 @@ from loramerge.tensor_files.planned import Planned, factors
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
+    from loramerge.formats.labels import Labels
+    from loramerge.formats.loading import Address, Facts
     from loramerge.formats.lora_file import LoraFile
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -59,7 +62,7 @@ class DiffusersOutput(AdapterOutput):
         keys = file.tensors.keys
         return assemble(file.reference, file.tensors, ((key, _place(key)) for key in keys), _scale_rule(file))
 
-    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
         planned: list[Planned] = []
         settings: dict[str, Any] = {}
@@ -84,6 +87,11 @@ class DiffusersOutput(AdapterOutput):
         if labels.trigger_phrases:
             metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
         return {FILE: tensors.write(folder / FILE, planned, metadata)}
+
+    def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
+        """`load_lora_weights`."""
+        load = f"pipeline.load_lora_weights({place.arguments(weight_name=FILE)})"
+        yield Snippet.python(f"diffusers: `{self.folder}`", IMPORT_DIFFUSERS, "", facts.base, load)
 
 
 def _scale_rule(file: LoraFile) -> ScaleRule:

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.adapter import balanced
 from loramerge.errors import SourceError
 from loramerge.families.sgm import sgm_name
-from loramerge.formats.adapter_output import AdapterOutput, Components, Labels
+from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import Place, Role, alpha_over_rank, assemble
+from loramerge.formats.loading import Snippet
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
+    from loramerge.formats.labels import Labels
+    from loramerge.formats.loading import Address, Facts
     from loramerge.formats.lora_file import LoraFile
 
 _PREFIXES = {
@@ -59,7 +62,7 @@ class KohyaOutput(AdapterOutput):
         modules |= {_flat("unet", name): ("unet", module) for name, module in _sgm_modules(base)}
         return assemble(file.reference, file.tensors, _places(file.tensors.keys, modules), alpha_over_rank)
 
-    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<recipe>.safetensors`. A module that sgm has no name for keeps diffusers' own.
 
         All modules get one alpha: diffusers ignores that of an attention layer that has another than most. What is left
@@ -99,6 +102,16 @@ class KohyaOutput(AdapterOutput):
             metadata["ss_tag_frequency"] = json.dumps(labels.tag_frequency, sort_keys=True, ensure_ascii=False)
         name = f"{labels.name}.safetensors"
         return {name: tensors.write(folder / name, planned, metadata)}
+
+    def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
+        """ComfyUI and A1111 read what lies in their own folder."""
+        title, folder = f"ComfyUI, A1111: `{self.folder}`", "ComfyUI/models/loras"
+        path = place.path(f"{facts.recipe}.safetensors")
+        if place.repo is None:
+            yield Snippet(title, "bash", f"cp {path} {folder}/")
+            return
+        revision = f" --revision {place.revision}" if place.revision else ""
+        yield Snippet(title, "bash", f"hf download {place.repo} {path}{revision} --local-dir {folder}")
 
 
 def trigger_phrases(metadata: Mapping[str, str]) -> tuple[str, ...]:

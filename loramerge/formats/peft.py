@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
 from loramerge.files.writing import writing
-from loramerge.formats.adapter_output import AdapterOutput, Components, Labels
+from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import Place, Role, assemble
+from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
@@ -19,6 +20,8 @@ from loramerge.tensor_files.planned import Planned, factors
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
     from loramerge.bases.base import Base
+    from loramerge.formats.labels import Labels
+    from loramerge.formats.loading import Address, Facts
     from loramerge.formats.lora_file import LoraFile
     from loramerge.tensor_files.safetensors import TensorFile
 
@@ -60,7 +63,7 @@ class PeftOutput(AdapterOutput):
 
         return assemble(reference, file.tensors, _places(names, component), scale_of)
 
-    def write(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`."""
         return {
             f"{component}/{WEIGHTS}": write_folder(
@@ -68,6 +71,26 @@ class PeftOutput(AdapterOutput):
             )
             for component, modules in adapter.components.items()
         }
+
+    def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
+        """A PeftModel around each component."""
+        yield loading(f"PEFT: `{self.folder}`", place, facts, {name: name for name in facts.components})
+
+
+def loading(title: str, place: Address, facts: Facts, folders: Mapping[str, str]) -> Snippet:
+    """Code that puts PEFT adapters around components of the base.
+
+    Args:
+        title: What it is for.
+        place: Where the output is to be had.
+        facts: Has the line that loads the base.
+        folders: Component → folder of its adapter, below the output's.
+    """
+    lines = [
+        f"pipeline.{component} = PeftModel.from_pretrained(pipeline.{component}, {place.arguments(folder)})"
+        for component, folder in folders.items()
+    ]
+    return Snippet.python(title, IMPORT_DIFFUSERS, "from peft import PeftModel", "", facts.base, *lines)
 
 
 def write_folder(

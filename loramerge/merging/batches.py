@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from loramerge.adapter import LowRank
 from loramerge.merging import kernels
 from loramerge.merging.module import Merged
-from loramerge.methods import Svd
 from loramerge.numerics.dare_masks import keep_mask
 from loramerge.numerics.svd import of_products
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from loramerge.merging.kernels import Module
     from loramerge.merging.module import Part
     from loramerge.methods import Method
-    from loramerge.methods.method import Keep
+    from loramerge.methods.method import Keep, SvdParameters
 
 _MOST = 64  # modules: of the largest in SDXL, with two LoRAs of rank 128, they take 2 GB in float64
 
@@ -54,8 +53,8 @@ def merged(modules: Sequence[Module], *, method: Method, largest: int, seed: int
         seed: Of DARE's masks.
         device: Where it is computed.
     """
-    if isinstance(method, Svd):
-        return _decomposed(modules, method, largest, device)
+    if method.sums_deltas and (decomposition := method.decomposition):
+        return _decomposed(modules, decomposition, largest, device)
     if method.concatenates:
         return _concatenated(modules, device)
     if method.factor_wise and not method.selects:
@@ -63,17 +62,17 @@ def merged(modules: Sequence[Module], *, method: Method, largest: int, seed: int
     return [kernels.merged(module, method=method, largest=largest, seed=seed, device=device) for module in modules]
 
 
-def _decomposed(modules: Sequence[Module], method: Svd, largest: int, device: str) -> list[Merged]:
+def _decomposed(modules: Sequence[Module], decomposition: SvdParameters, largest: int, device: str) -> list[Merged]:
     import torch
 
     factors = modules[0].factors
     ups, downs = _stacks(modules, device)
     up = torch.cat([up.flatten(2).double() * factor for up, factor in zip(ups, factors, strict=True)], 2)
     down = torch.cat([down.flatten(2).double() for down in downs], 1)
-    most = method.most([pair.rank for pair in modules[0].pairs], largest)
+    most = decomposition.most([pair.rank for pair in modules[0].pairs], largest)
     found = []
     for module, triples in zip(modules, of_products(up, down, most), strict=True):
-        cut_up, cut_down, retained = method.cut(triples, most)
+        cut_up, cut_down, retained = decomposition.cut(triples, most)
         found.append(Merged(kernels.as_pair(cut_up, cut_down, module.pairs[0]), retained))
     return found
 

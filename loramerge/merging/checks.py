@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError, UsageError
 from loramerge.messages import by
-from loramerge.methods.method import SvdParameters
-from loramerge.methods.rank import EnergyRank
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.merging.module import Part
     from loramerge.methods import Method
+    from loramerge.methods.method import SvdParameters
 
 _FULL_DELTA = "use `cat`, which is exact at any mix of ranks, or `svd`"
 
@@ -85,7 +84,7 @@ def check_reference(method: Method) -> None:
             f"the reference is PEFT's own merge, and the recipe says `engine: {method.engine}`",
             hint="add --set merge.engine=peft",
         )
-    if isinstance(method, SvdParameters) and isinstance(method.svd_rank, EnergyRank):
+    if (decomposition := method.decomposition) and decomposition.by_energy:
         raise UsageError("PEFT chooses no rank by energy", hint="give svd_rank as a number, `sum` or `max`")
 
 
@@ -104,10 +103,10 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
     """
     if method.factor_wise:
         _check_equal_ranks(component, parts, method)
-    if isinstance(method, SvdParameters) and len(parts) > 1:
-        by_peft = reference or (method.engine == "peft" and method.decomposed_by_peft)
-        if by_peft or isinstance(method.svd_rank, int):
-            _check_convolutions(component, parts, base, method)
+    if (decomposition := method.decomposition) and len(parts) > 1:
+        by_peft = reference or (method.engine == "peft" and decomposition.decomposed_by_peft)
+        if by_peft or decomposition.is_one_rank:
+            _check_convolutions(component, parts, base, decomposition)
 
 
 def _check_equal_ranks(component: str, parts: Sequence[Part], method: Method) -> None:

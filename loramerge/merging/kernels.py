@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank, balanced
 from loramerge.merging.module import Merged, Share
-from loramerge.methods import Method, Svd
-from loramerge.methods.method import SvdParameters
 from loramerge.numerics.dare_masks import keep_mask
 from loramerge.numerics.svd import of_matrix, of_product, stacked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from loramerge.methods import Method
     from loramerge.methods.method import Keep
     from loramerge.numerics.svd import Decomposition
 
@@ -71,9 +70,9 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
             tensor.shape, density, (seed, module.inputs[position].name, module.name, factor), tensor.device
         )
 
-    if isinstance(method, SvdParameters):
-        most = method.most([pair.rank for pair in module.pairs], largest)
-        up, down, retained = method.cut(_decomposition(module, method, most, keep("delta"), device), most)
+    if decomposition := method.decomposition:
+        most = decomposition.most([pair.rank for pair in module.pairs], largest)
+        up, down, retained = decomposition.cut(_decomposed(module, method, most, keep("delta"), device), most)
         return Merged(as_pair(up, down, module.pairs[0]), retained)
     roots, signed = module.roots
     downs = (pair.down.to(device) for pair in module.pairs)
@@ -97,9 +96,9 @@ def _concatenated(module: Module) -> LowRank:
     return LowRank(down, torch.cat([pair.up for pair in pairs], 1), 1.0)
 
 
-def _decomposition(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
+def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
     product = stacked(module.pairs, module.weights, device)
-    if isinstance(method, Svd):
+    if method.sums_deltas:
         return of_product(*product, most)
     deltas = (_delta(pair, device) for pair in module.pairs)
     return of_matrix(method.combine(deltas, module.weights, keep), most, product)

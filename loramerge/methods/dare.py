@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import ElectionParameters, Method, PruningParameters, RandomParameters, SvdParameters
+from loramerge.methods.method import ElectionParameters, PruningParameters, RandomParameters, SvdParameters
 from loramerge.numerics.task_arithmetic import Thinning, elected_mean, weighted_sum
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SUGGESTED = MappingProxyType({"density": 0.5, "seed": 0})
 
 
-class DareLinear(Method, PruningParameters, RandomParameters):
+class DareLinear(PruningParameters, RandomParameters):
     """DARE on each factor, then the weighted sum."""
 
     combination_type: Literal["dare_linear"] = Field(
@@ -27,7 +27,6 @@ class DareLinear(Method, PruningParameters, RandomParameters):
     )
 
     factor_wise: ClassVar[bool] = True
-    random: ClassVar[bool] = True
     suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
@@ -36,7 +35,7 @@ class DareLinear(Method, PruningParameters, RandomParameters):
         return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
-class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
+class DareTies(PruningParameters, ElectionParameters, RandomParameters):
     """DARE on each factor, then signs elected as TIES does."""
 
     combination_type: Literal["dare_ties"] = Field(
@@ -44,8 +43,6 @@ class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
     )
 
     factor_wise: ClassVar[bool] = True
-    random: ClassVar[bool] = True
-    sign_elected: ClassVar[bool] = True
     suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
@@ -54,15 +51,13 @@ class DareTies(Method, PruningParameters, ElectionParameters, RandomParameters):
         return elected_mean(given, weights, self.majority_sign_method, _thinning(given, self.density, keep))
 
 
-class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
+class DareLinearSvd(PruningParameters, RandomParameters, SvdParameters):
     """DARE on the deltas, then the weighted sum, cut to a rank."""
 
     combination_type: Literal["dare_linear_svd"] = Field(
         description="The deltas with random values dropped and the rest rescaled, summed and cut to svd_rank."
     )
 
-    random: ClassVar[bool] = True
-    decomposes: ClassVar[bool] = True
     suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
@@ -71,16 +66,13 @@ class DareLinearSvd(Method, PruningParameters, RandomParameters, SvdParameters):
         return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
-class DareTiesSvd(Method, PruningParameters, ElectionParameters, RandomParameters, SvdParameters):
+class DareTiesSvd(PruningParameters, ElectionParameters, RandomParameters, SvdParameters):
     """DARE on the deltas, then signs elected as TIES does, cut to a rank."""
 
     combination_type: Literal["dare_ties_svd"] = Field(
         description="The deltas with random values dropped and the rest rescaled, merged by signs, cut to svd_rank."
     )
 
-    random: ClassVar[bool] = True
-    decomposes: ClassVar[bool] = True
-    sign_elected: ClassVar[bool] = True
     suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import Method, PruningParameters, SvdParameters
+from loramerge.methods.method import PruningParameters, SvdParameters
 from loramerge.numerics.magnitude import keep_largest
 from loramerge.numerics.task_arithmetic import weighted_sum
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SUGGESTED = MappingProxyType({"density": 0.5})
 
 
-class MagnitudePrune(Method, PruningParameters):
+class MagnitudePrune(PruningParameters):
     """Keeps the largest values of each factor, then adds them."""
 
     combination_type: Literal["magnitude_prune"] = Field(
@@ -37,14 +37,13 @@ class MagnitudePrune(Method, PruningParameters):
         return weighted_sum([keep_largest(tensor, self.density) for tensor in tensors], weights)
 
 
-class MagnitudePruneSvd(Method, PruningParameters, SvdParameters):
+class MagnitudePruneSvd(PruningParameters, SvdParameters):
     """Keeps the largest values of each delta, then adds them, cut to a rank."""
 
     combination_type: Literal["magnitude_prune_svd"] = Field(
         description="The largest values of each delta, summed and cut to svd_rank."
     )
 
-    decomposes: ClassVar[bool] = True
     selects: ClassVar[bool] = True
     suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from loramerge.errors import MismatchError
 from loramerge.fields import Density, Seed, StrictModel
 from loramerge.methods.rank import EnergyRank, SvdRank
 from loramerge.numerics.task_arithmetic import weighted_sum
@@ -32,6 +33,7 @@ class Method(StrictModel):
         random: The result depends on `seed`.
         decomposes: The result is cut to a rank by a singular value decomposition.
         selects: Values are kept or dropped by how they compare with the others of their tensor.
+        sums_deltas: What is decomposed is the weighted sum of the deltas itself, which stacked factors give as well.
         sign_elected: Values whose sign loses an election are dropped (Yadav et al., TIES, arXiv:2306.01708).
         summary: What a new recipe says of the type, in a comment.
         suggested: The parameters that a new recipe has: those that the type needs, and what is better said than left
@@ -50,6 +52,7 @@ class Method(StrictModel):
     random: ClassVar[bool] = False
     decomposes: ClassVar[bool] = False
     selects: ClassVar[bool] = False
+    sums_deltas: ClassVar[bool] = False
     sign_elected: ClassVar[bool] = False
     summary: ClassVar[str] = ""
     suggested: ClassVar[Mapping[str, float]] = MappingProxyType({})
@@ -60,9 +63,42 @@ class Method(StrictModel):
         (name,) = get_args(cls.model_fields["combination_type"].annotation)
         return str(name)
 
-    def peft_arguments(self) -> dict[str, object]:
-        """The keyword arguments of PEFT's `add_weighted_adapter` that say how to combine."""
+    @property
+    def decomposition(self) -> SvdParameters | None:
+        """How the combined delta is cut to a rank; None where it is not."""
+        return None
+
+    @property
+    def masks_from(self) -> int | None:
+        """Seed of the masks that are drawn; None where none are."""
+        return None
+
+    @property
+    def why_far(self) -> str:
+        """Why a merge of this type can be far from the weighted sum of the LoRAs."""
+        if self.factor_wise:
+            return f"`{self.combination_type}` combines up and down factors apart from each other"
+        return f"`{self.combination_type}` drops values by design, and cuts the result to a rank"
+
+    def peft_arguments(self, ranks: Sequence[int] = ()) -> dict[str, object]:
+        """The keyword arguments of PEFT's `add_weighted_adapter` that say how to combine.
+
+        Args:
+            ranks: The largest of each LoRA in the component; where they are unknown, `svd_rank` is as it was given.
+        """
+        del ranks
         return self.model_dump(exclude={"engine", "seed"})
+
+    def check_device(self, device: str) -> None:
+        """Refuse a parameter that means nothing where the merge is computed.
+
+        Args:
+            device: `cpu` or `cuda`.
+
+        Raises:
+            MismatchError: It means nothing there.
+        """
+        del device
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """What the type makes of one tensor per LoRA: factors for the types that are `factor_wise`, else deltas.
@@ -76,7 +112,7 @@ class Method(StrictModel):
         return weighted_sum(list(tensors), weights)
 
 
-class SvdParameters(StrictModel):
+class SvdParameters(Method):
     """For the types that decompose the combined delta and keep its largest singular values."""
 
     svd_rank: SvdRank | None = Field(
@@ -95,6 +131,23 @@ class SvdParameters(StrictModel):
         None, description="cuSOLVER's method, for merges on CUDA; torch chooses if absent."
     )
 
+    decomposes: ClassVar[bool] = True
+
+    @property
+    def decomposition(self) -> SvdParameters | None:
+        """These parameters."""
+        return self
+
+    @property
+    def by_energy(self) -> bool:
+        """Whether the rank of a module is known only when it is decomposed."""
+        return isinstance(self.svd_rank, EnergyRank)
+
+    @property
+    def is_one_rank(self) -> bool:
+        """Whether the recipe gives one number for all modules."""
+        return isinstance(self.svd_rank, int)
+
     @property
     def decomposed_by_peft(self) -> bool:
         """Whether `engine: peft` leaves the decomposition to PEFT.
@@ -102,6 +155,27 @@ class SvdParameters(StrictModel):
         Clamping depends on the signs of the singular vectors, which are as LAPACK leaves them there.
         """
         return self.svd_clamp is not None or self.svd_driver is not None
+
+    def peft_arguments(self, ranks: Sequence[int] = ()) -> dict[str, object]:
+        """Also the rank: one for all modules is all that PEFT knows, so there is room enough for each."""
+        rank = {"svd_rank": self.most(ranks, max(ranks))} if ranks else {}
+        return super().peft_arguments(ranks) | rank
+
+    def check_device(self, device: str) -> None:
+        """Refuse a driver of cuSOLVER where it has no part in the merge.
+
+        Raises:
+            MismatchError: It has none.
+        """
+        if self.svd_driver and self.engine != "peft":
+            raise MismatchError(
+                "svd_driver chooses cuSOLVER's method in PEFT's merge; `engine: factored` has no use for it",
+                hint="drop svd_driver",
+            )
+        if self.svd_driver and device == "cpu":
+            raise MismatchError(
+                "svd_driver chooses cuSOLVER's method and needs CUDA", hint="drop svd_driver on the CPU"
+            )
 
     def most(self, ranks: Sequence[int], largest: int) -> int | None:
         """The rank that a module is cut to, or the most that it may get; None where nothing limits it.
@@ -139,21 +213,30 @@ class SvdParameters(StrictModel):
         return up, down, found.retained(rank)
 
 
-class PruningParameters(StrictModel):
+class PruningParameters(Method):
     """For the types that drop a share of the values before they combine the rest."""
 
     density: Density
 
 
-class ElectionParameters(StrictModel):
+class ElectionParameters(Method):
     """For the types that elect a sign for each value."""
+
+    sign_elected: ClassVar[bool] = True
 
     majority_sign_method: Literal["total", "frequency"] = Field(
         "total", description="Elect signs by the sum of the values (total) or by their number (frequency)."
     )
 
 
-class RandomParameters(StrictModel):
+class RandomParameters(Method):
     """For the types that draw random numbers."""
 
+    random: ClassVar[bool] = True
+
     seed: Seed = 0
+
+    @property
+    def masks_from(self) -> int | None:
+        """The seed."""
+        return self.seed

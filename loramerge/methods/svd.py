@@ -4,15 +4,20 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import Method, SvdParameters
+from loramerge.methods.method import SvdParameters
 
 
-class Svd(Method, SvdParameters):
+class Svd(SvdParameters):
     """Adds the deltas and keeps the largest singular values (Eckart-Young)."""
 
     combination_type: Literal["svd"] = Field(
         description="The weighted sum of the deltas, cut to svd_rank; exact when that is the sum of the ranks."
     )
 
-    decomposes: ClassVar[bool] = True
+    sums_deltas: ClassVar[bool] = True
     summary: ClassVar[str] = "cut to the largest rank; svd_rank sets another, and the sum of the ranks is exact"
+
+    @property
+    def why_far(self) -> str:
+        """A rank is all that it lacks."""
+        return "the rank of the result is too small for all LoRAs together"

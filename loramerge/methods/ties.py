@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import ElectionParameters, Method, PruningParameters, SvdParameters
+from loramerge.methods.method import ElectionParameters, PruningParameters, SvdParameters
 from loramerge.numerics.magnitude import keep_largest
 from loramerge.numerics.task_arithmetic import elected_mean
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SUGGESTED = MappingProxyType({"density": 0.5})
 
 
-class Ties(Method, PruningParameters, ElectionParameters):
+class Ties(PruningParameters, ElectionParameters):
     """TIES on each factor."""
 
     combination_type: Literal["ties"] = Field(
@@ -29,7 +29,6 @@ class Ties(Method, PruningParameters, ElectionParameters):
 
     factor_wise: ClassVar[bool] = True
     selects: ClassVar[bool] = True
-    sign_elected: ClassVar[bool] = True
     suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
@@ -39,14 +38,12 @@ class Ties(Method, PruningParameters, ElectionParameters):
         return elected_mean(kept, weights, self.majority_sign_method)
 
 
-class TiesSvd(Method, PruningParameters, ElectionParameters, SvdParameters):
+class TiesSvd(PruningParameters, ElectionParameters, SvdParameters):
     """TIES on the deltas, cut to a rank."""
 
     combination_type: Literal["ties_svd"] = Field(description="TIES on the deltas, cut to svd_rank.")
 
-    decomposes: ClassVar[bool] = True
     selects: ClassVar[bool] = True
-    sign_elected: ClassVar[bool] = True
     suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:

@@ -116,8 +116,8 @@ def merged_column(
         fused: The pipeline output as it was written.
     """
     label = label or f"merged ({recipe.merge.combination_type})"
-    output = next((each for each in recipe.outputs if each.kind == "pipeline"), None)
-    scale = output.lora_scale if output is not None and output.kind == "pipeline" else 1.0
+    output = recipe.fused
+    scale = 1.0 if output is None or output.fused_at is None else output.fused_at
     settings = {
         "model": label,
         "loras": _json({lora.name: plain(lora.weight) for lora in recipe.loras}),
@@ -126,7 +126,7 @@ def merged_column(
         "inputs": _digest(loaded, loaded.loras),
     }
     if fused is not None:
-        dtype = (output.dtype if output is not None else None) or "as in the base"
+        dtype = (output and output.number_format) or "as in the base"
         return Column(name, label, Source(fused), {**settings, "pipeline": f"fused, {dtype}"})
     base = Source(loaded.base_files.folder, loaded.base_files.variant)
     return Column(name, label, base, settings, lambda: (Worn(name, merged(), scale),))

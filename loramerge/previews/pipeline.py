@@ -65,7 +65,9 @@ class Painter:
         names = {f"lora_{number}": adapter for number, adapter in enumerate(taken) if len(adapter)}
         for name, adapter in names.items():
             with TemporaryDirectory(prefix="loramerge-") as folder:
-                DiffusersOutput(kind="adapter", format="diffusers").write(adapter, base, Labels(name), Path(folder))
+                DiffusersOutput(kind="adapter", format="diffusers").write_adapter(
+                    adapter, base, Labels(name), Path(folder)
+                )
                 file = next(Path(folder).iterdir())
                 self._pipeline.load_lora_weights(folder, weight_name=file.name, adapter_name=name)
         if names:

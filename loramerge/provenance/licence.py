@@ -64,7 +64,7 @@ def licence_for(recipe: Recipe, licences: Mapping[str, str | None], *, publishin
     """
     inputs = {name: licences.get(name) for name in (BASE, *(lora.name for lora in recipe.loras))}
     licence = recipe.license or strictest(inputs.values())
-    if licence is None and publishing and any(target.takes_papers for target in recipe.publish):
+    if licence is None and publishing and any(target.needs_papers for target in recipe.publish):
         known = ", ".join(f"{name}: {found or 'not known'}" for name, found in inputs.items())
         raise MismatchError(
             f"which licence the merge has can't be told from those of its inputs ({known})",

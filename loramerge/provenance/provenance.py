@@ -48,11 +48,11 @@ def provenance(
             "device": device,
             "dtypes": {
                 "merge": "float32",
-                "outputs": {output.folder: output.dtype or "as in the base" for output in recipe.outputs},
+                "outputs": {output.folder: output.number_format or "as in the base" for output in recipe.outputs},
             },
             "environment": environment(device),
             "reference": reference,
-            "seed": getattr(recipe.merge, "seed", None),
+            "seed": recipe.merge.masks_from,
         },
         "resolvedDependencies": [*_inputs(loaded, lock), *_repository(recipe)],
     }
@@ -141,7 +141,7 @@ def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str
     """
     top = {name.partition("/")[0] for name in files}
     if recipe.merge.decomposes or device != "cpu":
-        copied = {output.folder for output in recipe.outputs if output.kind == "inputs"}
+        copied = {output.folder for output in recipe.outputs if output.copies_inputs}
         return top - copied - {LOCK, RECIPE}
     return top & {PREVIEW, PAGE} if PREVIEW in top else set()
 

@@ -14,6 +14,7 @@ from loramerge.methods import METHODS
 
 _METHODS = {method.name(): method for method in METHODS}
 COMBINATION_TYPES = tuple(_METHODS)
+"""In the order in which they are offered."""
 
 _NAME_LENGTH = 40
 _ANY_NAME = "lora"

@@ -17,13 +17,14 @@ from loramerge.documents.explain import Mistake, mistakes
 from loramerge.documents.problems import Problem, RecipeProblemsError
 from loramerge.documents.text import name_of, read_text
 from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, Version, in_words
+from loramerge.formats.output import Output
 from loramerge.methods import Merge
+from loramerge.outputs import AnyOutput
 from loramerge.recipe.consistency import inconsistencies
-from loramerge.recipe.outputs import Output
 from loramerge.recipe.overrides import Override
 from loramerge.recipe.weights import Weight
 from loramerge.sources.source import shown
-from loramerge.targets import Target
+from loramerge.targets import AnyTarget
 
 Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Prompt = Annotated[str, Field(min_length=1, pattern=r"\S", json_schema_extra=in_words("text that is more than blanks"))]
@@ -105,8 +106,8 @@ class Recipe(StrictModel):
     base: Base = Field(description="The model that the LoRAs were trained on.")
     loras: Listed[Lora] = Field(min_length=1, description="The LoRAs to merge.")
     merge: Merge = Field(description="How they become one.")
-    outputs: Listed[Output] = Field(min_length=1, description="What the artifact holds, beside its papers.")
-    publish: Listed[Target] = Field((), description="Where the artifact goes.")
+    outputs: Listed[AnyOutput] = Field(min_length=1, description="What the artifact holds, beside its papers.")
+    publish: Listed[AnyTarget] = Field((), description="Where the artifact goes.")
     preview: Preview | None = Field(None, description="Pictures for the model card.")
     report: Literal["full", "brief"] = Field(
         "full",
@@ -148,6 +149,16 @@ class Recipe(StrictModel):
     def data(self) -> dict[str, Any]:
         """The recipe as plain data, defaults included; of addresses, what may hold a token is left out."""
         return _without_secrets(self.model_dump(mode="json", exclude_none=True))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders of the outputs in the artifact."""
+        return tuple(output.folder for output in self.outputs)
+
+    @property
+    def fused(self) -> Output | None:
+        """The output that has the merged LoRA fused into a base; the first of several."""
+        return next((output for output in self.outputs if output.fused_at is not None), None)
 
     @property
     def secretive(self) -> tuple[str, ...]:

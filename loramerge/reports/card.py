@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loramerge.artifact.contents import CARD_SHEET, PAGE, PREVIEW
-from loramerge.recipe.outputs import PipelineOutput
 from loramerge.reports.card_snippets import base_id, snippets, verification
 from loramerge.sources.source import shown
 
@@ -64,7 +63,7 @@ def _tags(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
 
 
 def _has_adapter(recipe: Recipe) -> bool:
-    return not all(isinstance(output, PipelineOutput) for output in recipe.outputs)
+    return any(output.fused_at is None for output in recipe.outputs)
 
 
 def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[str]) -> Iterator[str]:

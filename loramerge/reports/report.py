@@ -12,7 +12,6 @@ from loramerge.analysis.fidelity import POOR, ModuleFidelity, total
 from loramerge.analysis.overlap_json import as_data
 from loramerge.artifact.environment import environment
 from loramerge.formats.kohya import trigger_phrases
-from loramerge.methods import Svd
 from loramerge.provenance.licence import UNKNOWN
 from loramerge.sources import shown
 
@@ -74,15 +73,9 @@ def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
         return []
     shown = ", ".join(f"{component} {error:.2f}" for component, error in errors.items())
     rank = max(sum(entry.ranks.values()) for modules in fidelity.values() for entry in modules.values())
-    if method.factor_wise:
-        why = f"`{method.combination_type}` combines up and down factors apart from each other"
-    elif isinstance(method, Svd):
-        why = "the rank of the result is too small for all LoRAs together"
-    else:
-        why = f"`{method.combination_type}` drops values by design, and cuts the result to a rank"
     sentence = (
         f"the merge is far from the weighted sum of the LoRAs (relative error {shown}; 0 is exact, 1 is as far as "
-        f"nothing at all): {why}. `cat` is exact, with rank {rank}; so is `svd` with svd_rank: {rank}"
+        f"nothing at all): {method.why_far}. `cat` is exact, with rank {rank}; so is `svd` with svd_rank: {rank}"
     )
     return [sentence]
 

@@ -58,6 +58,11 @@ class HttpsSource:
             )
         return cls(given.reference, name, given.sha256)
 
+    @property
+    def local(self) -> Path | None:
+        """None: it has to be fetched."""
+        return None
+
     def at(self, commit: str, /) -> HttpsSource:
         """The same: an address has no commits."""
         del commit

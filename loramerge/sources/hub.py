@@ -75,6 +75,11 @@ class HubSource:
             )
         return cls(reference, f"{owner}/{name}", path, given.revision, given.sha256)
 
+    @property
+    def local(self) -> Path | None:
+        """None: it has to be fetched."""
+        return None
+
     def at(self, commit: str, /) -> HubSource:
         """The same at a commit."""
         return replace(self, revision=commit)

@@ -48,6 +48,11 @@ class PathSource:
             raise SourceError(f"{given.reference}: there is no such home folder") from error
         return cls(given.reference, given.folder / path, given.sha256)
 
+    @property
+    def local(self) -> Path | None:
+        """The path."""
+        return self.path
+
     def at(self, commit: str, /) -> PathSource:
         """The same: a path has no commits."""
         del commit

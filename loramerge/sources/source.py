@@ -37,6 +37,10 @@ class Source(Protocol):
     def reference(self) -> str:
         """The reference as the recipe gives it."""
 
+    @property
+    def local(self) -> Path | None:
+        """The file or folder of this machine that is meant; None where it has to be fetched."""
+
     @classmethod
     def parse(cls, given: Given, /) -> Source | None:
         """Read the reference; None when it is of another kind.

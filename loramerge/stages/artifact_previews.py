@@ -15,7 +15,6 @@ from loramerge.previews.contact_sheet import Row, sheet
 from loramerge.previews.out_of_memory import MemoryShortageError, naming_shortage
 from loramerge.previews.png import save, save_for_card
 from loramerge.previews.render import Drawing, render
-from loramerge.recipe.outputs import PipelineOutput
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
@@ -60,8 +59,7 @@ def draw(
         return ()
     place = folder / PREVIEW
     size = size_of(loaded.base_files.folder, recipe.preview)
-    output = next((output for output in recipe.outputs if isinstance(output, PipelineOutput)), None)
-    fused = folder / output.folder if output else None
+    fused = folder / recipe.fused.folder if recipe.fused else None
     columns = columns_of(recipe, loaded, lambda: combined.adapter, fused=fused)
     drawing = Drawing(columns, recipe.preview, size, place, combined.device)
     try:

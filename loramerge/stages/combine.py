@@ -17,7 +17,6 @@ from loramerge.merging.block_weights import Weighing, weighing
 from loramerge.merging.checks import check_different, check_parts, check_reference, check_several
 from loramerge.merging.device import chosen_device
 from loramerge.merging.module import Merged, Part, Share
-from loramerge.methods.method import RandomParameters, SvdParameters
 from loramerge.numerics.finite import is_finite
 from loramerge.progress import Progress, Silent
 
@@ -108,7 +107,8 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         LoramergeError: There is no such device, or the result is not finite.
     """
     progress = progress or Silent()
-    chosen = _chosen_device(device, method)
+    chosen = chosen_device(device)
+    method.check_device(chosen)
     if reference:
         check_reference(method)
     by_component = _parts(loras, base, method, reference=reference)
@@ -126,7 +126,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
             base.components[component],
             list(parts.values()),
             method,
-            seed=method.seed if isinstance(method, RandomParameters) else 0,
+            seed=method.masks_from or 0,
             device=chosen,
             finish=partial(finish, component),
             advance=progress.advance,
@@ -177,18 +177,6 @@ def _parts(
     for component, parts in touched.items():
         check_parts(component, list(parts.values()), base, method, reference=reference)
     return touched
-
-
-def _chosen_device(device: str, method: Method) -> str:
-    chosen = chosen_device(device)
-    if isinstance(method, SvdParameters) and method.svd_driver and method.engine != "peft":
-        raise MismatchError(
-            "svd_driver chooses cuSOLVER's method in PEFT's merge; `engine: factored` has no use for it",
-            hint="drop svd_driver",
-        )
-    if isinstance(method, SvdParameters) and method.svd_driver and chosen == "cpu":
-        raise MismatchError("svd_driver chooses cuSOLVER's method and needs CUDA", hint="drop svd_driver on the CPU")
-    return chosen
 
 
 def _part(component: str, lora: WeightedAdapter, weigh: Weighing) -> Part | None:

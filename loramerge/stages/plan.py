@@ -17,7 +17,7 @@ from loramerge.provenance.definition import Definition
 from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.plan_steps import Plan, Reason, Step
-from loramerge.stages.publish import check_folders, published_outputs, takes_papers
+from loramerge.stages.publish import check_folders
 from loramerge.stages.resolve import local_sources
 from loramerge.stages.verify import verify
 
@@ -68,7 +68,7 @@ def plan(
     progress.advance()
     steps = []
     for target in targets:
-        aim = _Aim(wanted, published_outputs(recipe, target), signed=signing is not False and takes_papers(target))
+        aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
         steps.append(_target(target.live(recipe.name, recipe.folder), aim, force=force))
         progress.advance()
     licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))

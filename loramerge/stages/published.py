@@ -13,7 +13,7 @@ from loramerge.artifact.contents import BESIDE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import SourceError
 from loramerge.files.digest import files_of
-from loramerge.sources import PathSource, parse
+from loramerge.sources import parse
 from loramerge.targets import record
 from loramerge.targets.record import Record
 
@@ -71,10 +71,10 @@ def held(reference: str) -> Held:
     """
     place, _, revision = reference.partition("@") if reference.startswith("hf://") else (reference, "", "")
     source = parse(place, folder=Path.cwd(), revision=revision or None)
-    if isinstance(source, PathSource):
-        if not source.path.is_dir():
+    if source.local is not None:
+        if not source.local.is_dir():
             raise SourceError(f"{reference} is no folder", hint="name an artifact's folder, or hf://owner/name")
-        found, odd = files_of(source.path), tuple(_odd(source.path))
+        found, odd = files_of(source.local), tuple(_odd(source.local))
     else:
         located = source.locate()
         found, odd = _fetched(located), located.hidden

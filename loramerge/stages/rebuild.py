@@ -12,7 +12,6 @@ from loramerge.artifact.contents import LOCK, RECIPE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
-from loramerge.formats import AdapterOutput
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.lock.model import Lock
 from loramerge.lock.model import read as read_lock
@@ -160,7 +159,7 @@ def _distances(
     for output in recipe.outputs:
         inside = [name for name in names if name.startswith(f"{output.folder}/")]
         weights = [name for name in inside if name.endswith(".safetensors")]
-        if isinstance(output, AdapterOutput) and weights:
+        if output.holds_merged_lora and weights:
             base = base or load_base(recipe.base.source, revision=recipe.base.revision, folder=recipe.folder)
             distances |= dict.fromkeys(weights, _adapters(output.folder, old, new, base))
     return distances | {name: comparison.files(old[name], new[name]) for name in names if name not in distances}

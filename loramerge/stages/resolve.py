@@ -13,8 +13,6 @@ from loramerge.formats.reading import lora_files
 from loramerge.lock.pin import Pin, pins
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import BASE
-from loramerge.recipe.outputs import PipelineOutput
-from loramerge.sources import PathSource
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
@@ -77,7 +75,7 @@ def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | No
     progress.start("resolve", 1 + len(recipe.loras))
     base = _locate(sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision), pin)
     configs = config_files(base)
-    weights_needed = recipe.preview is not None or any(isinstance(output, PipelineOutput) for output in recipe.outputs)
+    weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
     if pin:
         base = pin.hold(base, files or configs, exact=bool(files))
@@ -100,7 +98,7 @@ def local_sources(recipe: Recipe) -> list[Path]:
         sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         for lora in recipe.loras
     ]
-    return [source.path for source in (base, *loras) if isinstance(source, PathSource)]
+    return [source.local for source in (base, *loras) if source.local is not None]
 
 
 def _locate(source: Source, pin: Pin | None) -> Located:

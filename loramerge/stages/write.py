@@ -13,17 +13,15 @@ from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import SourceError
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.writing import writing
-from loramerge.formats import AdapterOutput, Labels
+from loramerge.formats import Labels
 from loramerge.formats.kohya import tag_frequency, trigger_phrases
-from loramerge.formats.peft import WEIGHTS, write_folder
+from loramerge.formats.output import MergeResult
 from loramerge.lock.model import text as lock_text
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.provenance import input_uri, provenance
-from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.reports.card import model_card
 from loramerge.reports.page import write_page
 from loramerge.stages.artifact_previews import as_drawn, draw
-from loramerge.stages.fuse import fuse
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
@@ -59,21 +57,17 @@ def write(
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
     """
-    merged, progress = combined.adapter, progress or Silent()
+    progress = progress or Silent()
     progress.start("write", len(recipe.outputs))
     labels = _labels(recipe, loaded)
+    loras = {lora.name: lora.adapter for lora in loaded.loras}
+    result = MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels)
     known: dict[str, str] = {}  # sha256 of large files, taken while they were written
     for output in recipe.outputs:
         place = folder / output.folder
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
-        if isinstance(output, AdapterOutput):
-            digests = output.write(merged, loaded.base, labels, place)
-        elif isinstance(output, PipelineOutput):
-            digests = fuse(loaded.base_files, loaded.base, merged, output, place)
-        else:
-            digests = _write_inputs(output, loaded, labels, place)
-        known |= {f"{output.folder}/{name}": digest for name, digest in digests.items()}
+        known |= {f"{output.folder}/{name}": digest for name, digest in output.write(result, place).items()}
         progress.advance()
     notes = draw(folder, recipe, loaded, combined, progress)
     report = {**report, "notes": [*report["notes"], *notes]}
@@ -92,18 +86,6 @@ def write(
         statement = provenance(recipe, loaded, lock, files, device=combined.device, reference=combined.reference)
         (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
     return report
-
-
-def _write_inputs(output: InputsOutput, loaded: Loaded, labels: Labels, place: Path) -> dict[str, str]:
-    """The UNet's part lies in the LoRA's own folder, as `subfolder=` finds it; text encoders lie in folders below."""
-    digests = {}
-    for lora in loaded.loras:
-        for component, modules in lora.adapter.components.items():
-            folder = lora.name if component == "unet" else f"{lora.name}/{component}"
-            digests[f"{folder}/{WEIGHTS}"] = write_folder(
-                modules, component, loaded.base, output.dtype, place / folder, labels.origin(lora.name)
-            )
-    return digests
 
 
 def _labels(recipe: Recipe, loaded: Loaded) -> Labels:

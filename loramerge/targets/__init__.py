@@ -1,14 +1,14 @@
-"""Where artifacts are published. One file per kind; `TARGETS` lists them, and `Target` is any of them."""
+"""Where artifacts are published. One file per kind; `TARGETS` lists them, and `AnyTarget` is any of them."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from loramerge.fields import StrictModel
 from loramerge.targets.folder import FolderTarget
 from loramerge.targets.hub import HubTarget
+from loramerge.targets.target import Target
 
-__all__ = ["TARGETS", "FolderTarget", "HubTarget", "Target"]
+__all__ = ["TARGETS", "AnyTarget", "FolderTarget", "HubTarget", "Target"]
 
-TARGETS: tuple[type[StrictModel], ...] = (FolderTarget, HubTarget)
-Target = Annotated[FolderTarget | HubTarget, Field(discriminator="kind")]
+TARGETS: tuple[type[Target], ...] = (FolderTarget, HubTarget)
+AnyTarget = Annotated[FolderTarget | HubTarget, Field(discriminator="kind")]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from loramerge.errors import LoramergeError, PublishError
-from loramerge.fields import Listed, Name, StrictModel
 from loramerge.files.atomic import recover
 from loramerge.files.run_lock import clear, in_turn
 from loramerge.targets import record
 from loramerge.targets.folder_contents import MOVE, drift, obstacle, published_in, record_in, unchanged
 from loramerge.targets.folder_publication import Publication
-from loramerge.targets.target import Delivery, Live, Receipt
+from loramerge.targets.target import Delivery, Live, Receipt, Target
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _CORRECT = "correct `path` in the recipe"
 
 
-class FolderTarget(StrictModel):
+class FolderTarget(Target):
     """Copies the outputs into a folder.
 
     What was put there is remembered in `.loramerge/<recipe>.json`: a file that is not in that list, or was changed
@@ -31,13 +30,13 @@ class FolderTarget(StrictModel):
     borrowed: it is never removed.
     """
 
-    takes_papers: ClassVar[bool] = False
-
     kind: Literal["folder"] = Field(description="A folder on this machine.")
     path: str = Field(min_length=1, description="Where; relative paths start at the recipe's own folder.")
-    outputs: Listed[Name] | None = Field(
-        None, min_length=1, description="Folders of the outputs to publish; all if absent."
-    )
+
+    @property
+    def spelling(self) -> str:
+        """The path, as it was given."""
+        return self.path
 
     def live(self, recipe: str, origin: Path) -> Live:
         """What the folder holds of a recipe.

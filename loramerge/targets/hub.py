@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -9,13 +10,14 @@ from pydantic import Field
 
 from loramerge.artifact.contents import PAPERS
 from loramerge.errors import PublishError, SourceError
-from loramerge.fields import Listed, Name, StrictModel, in_words
+from loramerge.fields import in_words
+from loramerge.formats.loading import Address
 from loramerge.hub.errors import explained
 from loramerge.hub.repository import Refs, Repository
 from loramerge.messages import some
 from loramerge.targets.hub_publication import Publication
 from loramerge.targets.hub_state import State, artifact_of, foreign, state_of
-from loramerge.targets.target import Delivery, Held, Live, Receipt
+from loramerge.targets.target import Delivery, Held, Live, Receipt, Target
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
@@ -27,14 +29,14 @@ _REF = r"^[A-Za-z0-9_][A-Za-z0-9_+-]*(?:[./][A-Za-z0-9_+-]+)*$"
 _IN_WORDS = "a name of letters, digits, '_', '+' and '-', with single '.' or '/' between them"
 
 
-class HubTarget(StrictModel):
+class HubTarget(Target):
     """Commits the outputs, and the artifact's papers with them, to a branch of a repository.
 
     Files of others stay as they are, and are never replaced without force. With `create_pr` the commit is proposed in
     a pull request instead; one that is open and proposes the same is not opened twice.
     """
 
-    takes_papers: ClassVar[bool] = True
+    needs_papers: ClassVar[bool] = True
 
     kind: Literal["hub"] = Field(description="A repository on a Hugging Face Hub.")
     repo: str = Field(
@@ -59,9 +61,28 @@ class HubTarget(StrictModel):
         json_schema_extra=in_words(_IN_WORDS),
     )
     create_pr: bool = Field(default=False, description="Open a pull request instead of committing to the branch.")
-    outputs: Listed[Name] | None = Field(
-        None, min_length=1, description="Folders of the outputs to publish; all if absent."
-    )
+
+    @property
+    def spelling(self) -> str:
+        """The repository, as it was given."""
+        return self.repo
+
+    @property
+    def reference(self) -> str | None:
+        """The repository at its tag or branch."""
+        return f"hf://{self.repo}{f'@{self._revision}' if self._revision else ''}"
+
+    def place(self, output: str, outputs: Sequence[str]) -> Address | None:
+        """A single output lies at the repository's root."""
+        chosen = self.chosen(outputs)
+        if output not in chosen:
+            return None
+        return Address(self.repo, self._revision, "" if len(chosen) == 1 else output)
+
+    @property
+    def _revision(self) -> str | None:
+        """What names the published commit; None for the default branch."""
+        return self.tag or (None if self.revision == _DEFAULT else self.revision)
 
     def live(self, recipe: str, origin: Path) -> Live:
         """What the branch holds of a recipe. Reading a public repository needs no token.

@@ -1,11 +1,21 @@
-"""What every target takes and answers."""
+"""What every target offers, takes and answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from loramerge.fields import Listed, Name, StrictModel
+from loramerge.files.digest import files_of
+
+if TYPE_CHECKING:
+    from loramerge.formats.loading import Address
+    from loramerge.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -80,3 +90,104 @@ class Live(Held):
     tag: str | None = None
     tagged: Held | None = None
     proposals: Mapping[str, Held] = field(default_factory=dict)
+
+
+class Target(StrictModel):
+    """A place that artifacts are brought to.
+
+    Attributes:
+        needs_papers: It gets card, provenance and signature whatever outputs it takes: a model there needs its card.
+    """
+
+    needs_papers: ClassVar[bool] = False
+
+    kind: str
+    outputs: Listed[Name] | None = Field(
+        None, min_length=1, description="Folders of the outputs to publish; all if absent."
+    )
+
+    @property
+    @abstractmethod
+    def spelling(self) -> str:
+        """What the recipe calls it."""
+
+    @property
+    def takes_papers(self) -> bool:
+        """Whether it gets the artifact's papers: card, provenance, signature and the like."""
+        return self.outputs is None or self.needs_papers
+
+    @property
+    def reference(self) -> str | None:
+        """What `loramerge verify` calls it from anywhere; None where that is this machine's business."""
+        return None
+
+    def folder(self, origin: Path) -> Path | None:
+        """The folder of this machine that the files go to; None where there is none.
+
+        Args:
+            origin: Where a relative path starts.
+
+        Raises:
+            PublishError: There can be no such path.
+        """
+        del origin
+        return None
+
+    def place(self, output: str, outputs: Sequence[str]) -> Address | None:
+        """Where others load an output from; None where they can't, or the target does not take it.
+
+        Args:
+            output: Its folder.
+            outputs: Folders of all outputs of the recipe.
+        """
+        del output, outputs
+        return None
+
+    def chosen(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """The folders that it takes of all that there are."""
+        return tuple(outputs) if self.outputs is None else tuple(self.outputs)
+
+    def files(self, artifact: Path, outputs: Collection[str]) -> dict[str, Path]:
+        """Name in the target → file in the artifact.
+
+        One output alone lies at the target's root, several lie in folders by name; a target that takes all of them
+        gets the artifact's papers as well, and so does one where a model needs its card.
+
+        Args:
+            artifact: The finished folder.
+            outputs: Folders of all of its outputs.
+        """
+        chosen = self.chosen(tuple(outputs))
+        found: dict[str, Path] = {}
+        for name in chosen:
+            start = "" if len(chosen) == 1 else f"{name}/"
+            found |= {f"{start}{file}": path for file, path in files_of(artifact / name).items()}
+        if self.takes_papers:
+            found |= {file: path for file, path in files_of(artifact).items() if file.partition("/")[0] not in outputs}
+        return found
+
+    @abstractmethod
+    def live(self, recipe: str, origin: Path) -> Live:
+        """What the target holds of a recipe.
+
+        Args:
+            recipe: The recipe's name.
+            origin: Where a relative path starts.
+
+        Raises:
+            PublishError: It can't be looked at.
+        """
+
+    @abstractmethod
+    def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
+        """Bring files there.
+
+        Args:
+            delivery: What to bring.
+            origin: Where a relative path starts.
+            force: Overwrite files of others.
+            progress: Told of what is waited for.
+
+        Raises:
+            PublishError: It can't be reached or refuses, or files of others are in the way.
+        """

@@ -29,8 +29,8 @@ from pydantic import TypeAdapter
 
 from loramerge import Adapter, LowRank, WeightedAdapter, combine, load_adapter, load_base
 from loramerge.bases.quiet import quiet
-from loramerge.formats.adapter_output import Labels
 from loramerge.formats.diffusers import DiffusersOutput
+from loramerge.formats.labels import Labels
 from loramerge.methods import Merge
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +152,9 @@ def draw(paint: Painter, folder: Path):
             start = time.perf_counter()
             merged = combine([WeightedAdapter(*part) for part in parts.items()], base, method, device="cpu")
             seconds[name].append(time.perf_counter() - start)
-            DiffusersOutput(kind="adapter", format="diffusers").write(merged.adapter, base, Labels(name), folder)
+            DiffusersOutput(kind="adapter", format="diffusers").write_adapter(
+                merged.adapter, base, Labels(name), folder
+            )
             pictures[f"`{name}`"] = paint(prompt, folder / "pytorch_lora_weights.safetensors")
         differences[pair] = float(np.abs(pictures["`cat`"] - pictures["stacked"]).max())
         columns[pair] = {

@@ -119,8 +119,8 @@ def _fuse(source: Path, target: Path) -> None:
     from loramerge import load_adapter, load_base
     from loramerge.bases.pipeline_files import PipelineFiles
     from loramerge.files.atomic import replacing
-    from loramerge.recipe.outputs import PipelineOutput
-    from loramerge.stages.fuse import fuse
+    from loramerge.outputs import PipelineOutput
+    from loramerge.outputs.fuse import fuse
 
     base = load_base(str(source))
     adapter = load_adapter(str(source / LORA), base)

@@ -16,7 +16,7 @@ from loramerge.errors import SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.files.reading import PICKLES
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
-from loramerge.formats.adapter_output import Labels
+from loramerge.formats.labels import Labels
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
 
@@ -110,7 +110,7 @@ def test_a_1x1_convolution_may_be_written_as_a_linear_layer(tmp_path):
 
 def write(output, adapter, base, folder):
     folder.mkdir()
-    output.write(adapter, base, LABELS, folder)
+    output.write_adapter(adapter, base, LABELS, folder)
     return folder
 
 

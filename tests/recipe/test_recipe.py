@@ -20,8 +20,8 @@ from loramerge.documents.yaml_document import dump
 from loramerge.errors import ExitCode, InvalidRecipeError
 from loramerge.formats import FORMATS, PeftOutput
 from loramerge.methods import METHODS, Cat, DareLinear
+from loramerge.outputs import InputsOutput, PipelineOutput
 from loramerge.recipe import Recipe, parse, read
-from loramerge.recipe.outputs import InputsOutput, PipelineOutput
 from loramerge.recipe.weights import ComponentWeights
 
 WHOLE = """\

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from loramerge import read_recipe, run
 from loramerge.errors import LoramergeError, MismatchError, UsageError
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
-from loramerge.formats.adapter_output import Labels
+from loramerge.formats.labels import Labels
 from loramerge.methods import Merge
 from loramerge.stages.combine import WeightedAdapter, combine
 
@@ -111,7 +111,7 @@ def test_what_peft_does_not_know_is_refused_as_reference():
 ], ids=lambda output: output.format)  # fmt: skip
 def test_every_format_keeps_the_rank_of_every_module(output, tmp_path):
     adapter, base = merged(ENERGY).adapter, base_of("sdxl")
-    output.write(adapter, base, Labels("x"), tmp_path)
+    output.write_adapter(adapter, base, Labels("x"), tmp_path)
     again = read(tmp_path, base)
     ranks = {place[:2]: place[2].rank for place in adapter}
     assert len(set(ranks.values())) > 2
@@ -125,7 +125,7 @@ def test_every_format_keeps_the_rank_of_every_module(output, tmp_path):
 ], ids=lambda output: output.format)  # fmt: skip
 def test_diffusers_reads_ranks_that_differ(output, tmp_path):
     adapter, base = merged(ENERGY).adapter, base_of("sdxl")
-    output.write(adapter, base, Labels("x"), tmp_path)
+    output.write_adapter(adapter, base, Labels("x"), tmp_path)
     pipeline = tiny.sdxl()
     pipeline.load_lora_weights(tmp_path, weight_name=next(tmp_path.glob("*.safetensors")).name, adapter_name="m")
     assert truth.relative_error(truth.pipeline_deltas(pipeline, "m"), deltas_of(adapter)) <= 1e-6
@@ -135,7 +135,7 @@ def test_peft_reads_ranks_that_differ(tmp_path):
     from peft import PeftModel
 
     adapter, base, pipeline = merged(ENERGY).adapter, base_of("sdxl"), tiny.sdxl()
-    PeftOutput(kind="adapter", format="peft").write(adapter, base, Labels("x"), tmp_path)
+    PeftOutput(kind="adapter", format="peft").write_adapter(adapter, base, Labels("x"), tmp_path)
     assert json.loads((tmp_path / "unet" / "adapter_config.json").read_text())["rank_pattern"]
     for component in adapter.components:
         model = PeftModel.from_pretrained(copy.deepcopy(getattr(pipeline, component)), str(tmp_path / component))

@@ -13,9 +13,9 @@ from loramerge.adapter import Adapter, LowRank
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.methods import Cat
-from loramerge.recipe.outputs import PipelineOutput
+from loramerge.outputs import PipelineOutput
+from loramerge.outputs.fuse import fuse
 from loramerge.stages.combine import WeightedAdapter, combine
-from loramerge.stages.fuse import fuse
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

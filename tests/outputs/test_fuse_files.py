@@ -17,8 +17,8 @@ from loramerge.bases.base import canonical, from_configs, read_base
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
-from loramerge.recipe.outputs import PipelineOutput
-from loramerge.stages.fuse import fuse
+from loramerge.outputs import PipelineOutput
+from loramerge.outputs.fuse import fuse
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"

@@ -1,4 +1,4 @@
-"""Stage: the base with the merged LoRA fused in, as a pipeline that needs no LoRA any more."""
+"""Fuse a merged LoRA into the files of a base."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
-    from loramerge.recipe.outputs import PipelineOutput
+    from loramerge.outputs.pipeline import PipelineOutput
 
 _INDEX = "model_index.json"
 _CONFIG = "config.json"

@@ -1,0 +1,94 @@
+"""What every output of an artifact offers, and what it is made of."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from loramerge.fields import Name, StrictModel
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+    from loramerge.bases.base import Base
+    from loramerge.bases.pipeline_files import PipelineFiles
+    from loramerge.formats.labels import Labels
+    from loramerge.formats.loading import Address, Facts, Snippet
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """All that outputs are made of.
+
+    Attributes:
+        adapter: The merged LoRA.
+        base: What it fits.
+        base_files: Those of the base's files that were fetched; with weights only if an output needs them.
+        loras: Name → every LoRA that went in, in the recipe's order.
+        labels: What files say of themselves.
+    """
+
+    adapter: Adapter
+    base: Base
+    base_files: PipelineFiles
+    loras: Mapping[str, Adapter]
+    labels: Labels
+
+
+class Output(StrictModel):
+    """One folder of an artifact.
+
+    Attributes:
+        default_folder: Its folder's name where the recipe gives none.
+        needs_weights: The base's weights have to be there when it is written.
+        holds_merged_lora: It is the merged LoRA itself, in some format.
+        copies_inputs: What it holds was not computed: it is the inputs in another format.
+    """
+
+    default_folder: ClassVar[str]
+    needs_weights: ClassVar[bool] = False
+    holds_merged_lora: ClassVar[bool] = False
+    copies_inputs: ClassVar[bool] = False
+
+    kind: str
+    name: Name | None = Field(None, description="Folder in the artifact.")
+
+    @property
+    def folder(self) -> str:
+        """Name of the output's folder in the artifact."""
+        return self.name or self.default_folder
+
+    @property
+    def number_format(self) -> str | None:
+        """Dtype of its tensors; None where that is the base's own."""
+        return None
+
+    @property
+    def fused_at(self) -> float | None:
+        """What the merged LoRA was multiplied by when it was fused into a base; None where the base is not in it."""
+        return None
+
+    @abstractmethod
+    def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
+        """Write the output's files into `folder`, which exists and is empty.
+
+        Returns:
+            SHA-256 of large files, by their '/'-separated names below `folder`.
+
+        Raises:
+            SourceError: The base's files are incomplete, damaged or do not fit its configs.
+            LoramergeError: A value does not fit the dtype, or the folder can't be written.
+        """
+
+    @abstractmethod
+    def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
+        """Code that loads the output and runs as it stands.
+
+        Args:
+            place: Where the output is to be had.
+            facts: What the merge was made of.
+        """

@@ -1,0 +1,56 @@
+"""Every LoRA of the recipe by itself, as PEFT reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from loramerge.fields import Dtype, Name
+from loramerge.formats.output import MergeResult, Output
+from loramerge.formats.peft import WEIGHTS, loading, write_folder
+
+if TYPE_CHECKING:
+    from loramerge.formats.loading import Address, Facts, Snippet
+
+
+class InputsOutput(Output):
+    """Every LoRA of the recipe as a PEFT adapter, one folder each.
+
+    The UNet's part lies in the LoRA's own folder, as `subfolder=` finds it; text encoders lie in folders below.
+    """
+
+    default_folder: ClassVar[str] = "inputs"
+    copies_inputs: ClassVar[bool] = True
+
+    kind: Literal["inputs"] = Field(description="Every LoRA of the recipe as a PEFT adapter, one folder each.")
+    name: Name | None = Field(None, description="Folder in the artifact; `inputs` if absent.")
+    dtype: Dtype = "float32"
+
+    @property
+    def number_format(self) -> str | None:
+        """The recipe's."""
+        return self.dtype
+
+    def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
+        """Write every LoRA that went in."""
+        digests = {}
+        for lora, adapter in result.loras.items():
+            for component, modules in adapter.components.items():
+                part = _folder(lora, component)
+                digests[f"{part}/{WEIGHTS}"] = write_folder(
+                    modules, component, result.base, self.dtype, folder / part, result.labels.origin(lora)
+                )
+        return digests
+
+    def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
+        """One for each LoRA."""
+        for lora, components in facts.loras.items():
+            folders = {component: _folder(lora, component) for component in components}
+            yield loading(f"PEFT: `{self.folder}`, {lora} alone", place, facts, folders)
+
+
+def _folder(lora: str, component: str) -> str:
+    return lora if component == "unet" else f"{lora}/{component}"
