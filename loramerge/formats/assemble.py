@@ -23,7 +23,7 @@ ScaleRule = Callable[[str, str, int, "float | None"], float]
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorPlace:
     """Where a tensor of a file belongs: its component, its module by canonical name, and its role there."""
 
     component: str
@@ -41,7 +41,7 @@ def alpha_over_rank(component: str, module: str, rank: int, alpha: float | None)
 
 
 def assemble(
-    reference: str, file: TensorFile, places: Iterable[tuple[str, Place | None]], scale_of: ScaleRule
+    reference: str, file: TensorFile, places: Iterable[tuple[str, TensorPlace | None]], scale_of: ScaleRule
 ) -> dict[str, dict[str, LowRank]]:
     """Pairs by component and module; their numbers stay in the file.
 

@@ -13,7 +13,7 @@ from loramerge.bases.base import canonical
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
 from loramerge.formats.adapter_output import AdapterOutput, Components
-from loramerge.formats.assemble import Place, Role, ScaleRule, alpha_over_rank, assemble
+from loramerge.formats.assemble import Role, ScaleRule, TensorPlace, alpha_over_rank, assemble
 from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
@@ -129,7 +129,7 @@ def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]
     return {component: Scaling(f"{reference} ({component})", config) for component, config in by_component.items()}
 
 
-def _place(key: str) -> Place | None:
+def _place(key: str) -> TensorPlace | None:
     ending = next(((ending, role) for ending, role in _ENDINGS if key.endswith(ending)), None)
     if ending is None:
         return None
@@ -141,7 +141,7 @@ def _place(key: str) -> Place | None:
         component, module = "unet", stem
     if component not in COMPONENTS or not module:
         return None
-    return Place(component, _module(component, module.removesuffix(".lora")), role)
+    return TensorPlace(component, _module(component, module.removesuffix(".lora")), role)
 
 
 def _module(component: str, name: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from loramerge.recipe import Recipe
-    from loramerge.reports.page.groups import Module
+    from loramerge.reports.page.groups import ReportedModule
 
 _MOST_PAIRS = 6
 """As many pairs of LoRAs are drawn, those that have most to do with each other; all of them are in the table."""
@@ -133,7 +133,7 @@ class _Cosines:
     names: tuple[str, ...]
     by_module: Mapping[str, Mapping[str, Any]]
 
-    def of(self, module: Module) -> float | None:
+    def of(self, module: ReportedModule) -> float | None:
         found = self.by_module.get(module.component, {}).get(module.name)
         return None if found is None else found["cosine"]
 
