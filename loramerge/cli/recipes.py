@@ -83,7 +83,7 @@ def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) ->
     Raises:
         UsageError: Two recipes have the same name, so that one artifact would replace the other.
     """
-    given = tuple(_read(path, overrides, locks=locks) for path in paths)
+    given = tuple(_read_recipe(path, overrides, locks=locks) for path in paths)
     names: dict[str, str] = {}
     for each in given:
         earlier = names.setdefault(each.recipe.name, each.path) if each.recipe else each.path
@@ -129,7 +129,7 @@ def refuse_mistakes(given: Sequence[NamedRecipe]) -> None:
         raise InvalidRecipeError("\n".join(error.message for error in errors), hint=errors[0].hint)
 
 
-def _read(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
+def _read_recipe(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
     from loramerge import read_recipe
 
     recipe = None

@@ -74,7 +74,7 @@ def assemble(
         components.setdefault(component, {})[module] = _pair(reference, file, (component, module), slot, scale_of)
     with one_thread():  # handing them to threads takes several times as long as looking at them
         for key in file.keys:
-            _check_finite(reference, file, key)
+            _check_numbers(reference, file, key)
     return components
 
 
@@ -121,7 +121,7 @@ def _numbers(reference: str, file: TensorFile, key: str) -> StoredTensor:
     return file.tensor(key)
 
 
-def _check_finite(reference: str, file: TensorFile, key: str) -> None:
+def _check_numbers(reference: str, file: TensorFile, key: str) -> None:
     if not is_finite(file.tensor(key).load()):
         raise SourceError(
             f"{reference}: {key} holds NaN or infinite values", hint="the training diverged; use another checkpoint"

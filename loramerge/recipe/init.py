@@ -44,7 +44,7 @@ def names_for(references: Sequence[str]) -> tuple[str, ...]:
     """
     names: list[str] = []
     for reference in references:
-        name = _name(reference)
+        name = _name_from(reference)
         taken = {each.casefold() for each in names}
         numbered = (f"{name}-{number}" for number in range(2, len(references) + 2))
         names.append(name if name.casefold() not in taken else next(n for n in numbered if n.casefold() not in taken))
@@ -71,10 +71,10 @@ def recipe_text(name: str, base: str, loras: Sequence[InitialLora], combination_
         combination_type: One of `COMBINATION_TYPES`.
         run_line: The command that runs the recipe.
     """
-    return "\n".join(_lines(name, base, loras, combination_type, run_line)) + "\n"
+    return "\n".join(_recipe_lines(name, base, loras, combination_type, run_line)) + "\n"
 
 
-def _lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_line: str) -> Iterator[str]:
+def _recipe_lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_line: str) -> Iterator[str]:
     yield f"# {run_line}"
     yield "version: 1"
     yield f"name: {_scalar(name)}"
@@ -95,7 +95,7 @@ def _lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_li
     yield from ("", "# publish:", "#   - kind: folder", "#     path: ~/ComfyUI/models/loras", "#     outputs: [kohya]")
 
 
-def _name(reference: str) -> str:
+def _name_from(reference: str) -> str:
     parts = [part for part in re.split(r"[/\\]", re.sub(r"[?#].*|^[a-z]+:", "", reference)) if part.strip(".")]
     parts[-1:] = [re.sub(r"\.safetensors$", "", part) for part in parts[-1:]]
     telling = [part for part in parts if part.casefold() not in _GENERIC] or parts or [_ANY_NAME]

@@ -115,7 +115,7 @@ def with_lora(
     Raises:
         SourceError: The files lack a tensor, or have it in another shape or in a format that can't be added to.
     """
-    by_name = {_name(component, change.stored.key): change for change in found}
+    by_name = {_canonical_name(component, change.stored.key): change for change in found}
     _check_complete({name: change.stored for name, change in by_name.items()}, component, shown)
     for module, pair in modules.items():
         name = f"{module}.weight"
@@ -129,7 +129,7 @@ def with_lora(
     return list(by_name.values())
 
 
-def _name(component: Component, key: str) -> str:
+def _canonical_name(component: Component, key: str) -> str:
     """The canonical name of a tensor that a file calls `key`."""
     name = canonical(component.name, key)
     if name in component.parameters:

@@ -141,7 +141,7 @@ def _blocks(changes: Iterable[TensorChange]) -> Iterator[list[_Piece]]:
 
 def _made(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
     """The bytes of a block as they are written."""
-    read = _read(block, buffers, places)
+    read = _read_block(block, buffers, places)
     if all(piece.change.dtype == piece.change.stored.dtype for piece in block):
         made = read
     else:
@@ -158,7 +158,7 @@ def _made(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, File
     return made
 
 
-def _read(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
+def _read_block(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
     first, last = block[0], block[-1]
     read = buffers.take(last.offset + last.size - first.offset)
     places[first.change.stored.path].read_into(read, first.offset)

@@ -88,7 +88,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         title=TITLES.get(report["base"]["family"], report["base"]["family"]),
         names=names,
         components=sorted(report["fidelity"], key=in_order),
-        method=_method(report["merge"]),
+        method=_method_parameters(report["merge"]),
         sheet=None if sheet is None else _picture(sheet),
         fidelity=charts.fidelity(groups),
         norms=charts.norms(groups, names),
@@ -143,7 +143,7 @@ def _cosines(pairs: list[dict[str, Any]]) -> list[_Cosines]:
     return known if len(known) <= _MOST_COSINES else []
 
 
-def _method(merge: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _method_parameters(merge: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The parameters of the merge that have a value."""
     given = {key: value for key, value in merge.items() if key != "combination_type"}
     return [(key, str(value)) for key, value in given.items() if value is not None and value is not False]
