@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help quickstart test lint type unit bench pictures clean
+.PHONY: help quickstart check test lint type quick unit docs bench pictures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -17,7 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: $(STAMP)  ## merge two small LoRAs, fuse them and draw a picture
 	$(BIN)/loramerge run recipes/quickstart.yaml
 
-test: lint type unit  ## lint, type-check and test
+check: lint type quick  ## lint, type-check and test all that takes no long time
+
+test: lint type unit docs  ## lint, type-check, test and build the documentation
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -26,13 +28,20 @@ lint: $(STAMP)
 type: $(STAMP)
 	$(BIN)/mypy
 
+quick: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
 unit: $(STAMP)
 	$(BIN)/python -m pytest
 
-bench: $(STAMP)  ## measure against PEFT and diffusers, and write the README's figures; half an hour of a quiet machine
+docs: $(STAMP)  ## write the reference from the code, and build docs/ into build/site
+	$(BIN)/python tests/documentation/write.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: $(STAMP)  ## measure against PEFT and diffusers, and write docs/figures.md and the README's figures; half an hour of a quiet machine
 	$(BIN)/python tests/bench/run.py --write tests/bench/figures.json
 
-pictures: quickstart  ## make the README's pictures again
+pictures: quickstart  ## make the pictures of the README and of docs/ again
 	$(BIN)/python tests/pictures.py
 
 clean:  ## remove the environment and what was built

@@ -30,7 +30,7 @@ def workspace(folder: Path) -> Path:
 
 
 def write_lora(path: Path, seed: int) -> Path:
-    pairs = foreign.random_lora(tiny.sd15(), rank=4, alpha=2.0, seed=seed, modules=r"attn1|self_attn")
+    pairs = foreign.random_lora(tiny.shared("sd15"), rank=4, alpha=2.0, seed=seed, modules=r"attn1|self_attn")
     return foreign.write_diffusers(pairs, path)
 
 

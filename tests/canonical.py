@@ -1,5 +1,6 @@
 """Between loramerge's canonical form and the plain pairs that the other test helpers speak."""
 
+from functools import cache
 from pathlib import Path
 
 import tiny
@@ -10,6 +11,7 @@ from loramerge.bases.base import Base, read_base
 from loramerge.formats.reading import lora_files, read_lora
 
 
+@cache
 def base_of(family: str) -> Base:
     return read_base(family, tiny.folder(family))
 

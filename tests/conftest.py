@@ -26,4 +26,11 @@ _cache = tempfile.TemporaryDirectory(prefix="loramerge-cache-", ignore_cleanup_e
 atexit.register(_cache.cleanup)
 os.environ["XDG_CACHE_HOME"] = _cache.name
 
+
+def pytest_collection_modifyitems(items):
+    """Workers take file after file: those with slow tests come first, so that in the end none waits for another."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 __all__ = ["hub", "no_secrets", "pytest_runtest_makereport"]

@@ -19,13 +19,13 @@ PREVIEW = {"prompts": ["a bowl"], "seeds": [0, 1], "steps": 2, "guidance_scale":
 
 
 @cache
-def loras(family: str) -> dict[str, Path]:
-    """Two strong LoRAs for every component, convolutions and layers outside of the blocks included."""
+def loras(family: str, *, few: bool = True) -> dict[str, Path]:
+    """Two strong LoRAs for every component, convolutions included; of few layers, or of all."""
     folder = Path(tempfile.mkdtemp(prefix="loras-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return {
         name: foreign.write_diffusers(
-            foreign.random_lora(tiny.FAMILIES[family](), rank=4, alpha=100.0, seed=seed, conv_rank=3),
+            foreign.random_lora(tiny.shared(family), rank=4, alpha=100.0, seed=seed, conv_rank=3, few=few),
             folder / f"{name}.safetensors",
         )
         for seed, name in enumerate(("ink", "glow"))
@@ -33,7 +33,13 @@ def loras(family: str) -> dict[str, Path]:
 
 
 def recipe_of(
-    folder: Path, family: str = "sd15", *, weights: Any = (0.7, 0.8), preview: Any = None, **more: Any
+    folder: Path,
+    family: str = "sd15",
+    *,
+    weights: Any = (0.7, 0.8),
+    preview: Any = None,
+    few: bool = True,
+    **more: Any,
 ) -> Path:
     """A recipe of both LoRAs.
 
@@ -42,11 +48,12 @@ def recipe_of(
         family: Of the base.
         weights: Of the LoRAs, of which there may be one.
         preview: Keys of `preview:` that differ from `PREVIEW`.
+        few: Have the LoRAs touch few layers.
         more: Other keys of the recipe.
     """
     entries = {
         name: {"source": str(path), "weight": weight}
-        for (name, path), weight in zip(loras(family).items(), weights, strict=False)
+        for (name, path), weight in zip(loras(family, few=few).items(), weights, strict=False)
     }
     settings = PREVIEW | (preview or {})
     return write_recipe(folder, base=more.pop("base", tiny.folder(family)), loras=entries, preview=settings, **more)

@@ -29,6 +29,7 @@ def random_lora(
     conv_alpha: float | None = None,
     components: Collection[str] = ("unet", "text_encoder", "text_encoder_2"),
     modules: str | None = None,
+    few: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Pairs:
     """A LoRA with random factors, as kohya's trainer would lay it out.
@@ -43,6 +44,8 @@ def random_lora(
         components: Which components to touch.
         modules: Touch the linear and convolution layers in which this regular expression is found, by checkpoint
             name, instead of those that trainers choose.
+        few: Of layers that do the same at another place and have the same shape, touch one: PEFT and diffusers take
+            a time that grows with the square of the number of layers.
         dtype: Of the factors.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -53,6 +56,7 @@ def random_lora(
     pairs: Pairs = {}
     for component in components:
         model = getattr(pipeline, component, None)
+        kinds: set[tuple[str, torch.Size]] = set()
         for live, layer in [] if model is None else model.named_modules():
             name = checkpoint_name(component, live)
             if not isinstance(layer, nn.Linear | nn.Conv2d):
@@ -60,11 +64,20 @@ def random_lora(
             wide = isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
             if not re.search(modules or (_TRANSFORMER if conv_rank is None else _EVERYWHERE), name):
                 continue
+            kind = (_kind(name), layer.weight.shape)
+            if few and kind in kinds:
+                continue
+            kinds.add(kind)
             r, a = (conv_rank or rank, conv_alpha or alpha) if wide else (rank, alpha)
             out, kernel = layer.weight.shape[0], layer.weight.shape[2:]
             down, up = noise(r, *layer.weight.shape[1:]), noise(out, r, *(1 for _ in kernel))
             pairs.setdefault(component, {})[name] = (down, up, float(a))
     return pairs
+
+
+def _kind(name: str) -> str:
+    """What a layer does: `to_q` of one block's `attn1` is to that of another what `resnets.0` is to `resnets.1`."""
+    return re.sub(r"\b\d+\b", "", ".".join(name.split(".")[-3:]))
 
 
 def checkpoint_name(component: str, live: str) -> str:

@@ -1,6 +1,8 @@
-"""Makes the README's pictures from what `make quickstart` left; the heat maps are the report's, in a real Chromium.
+"""Makes the pictures of the README and of docs/ from what `make quickstart` left.
 
-python tests/pictures.py [--artifact dist/quickstart] [--to .github/pictures]
+The heat maps are the report's, in a real Chromium.
+
+python tests/pictures.py [--artifact dist/quickstart] [--to docs/pictures]
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ WIDTH = 100  # characters
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--artifact", type=Path, default=ROOT / "dist" / "quickstart")
-    parser.add_argument("--to", type=Path, default=ROOT / ".github" / "pictures")
+    parser.add_argument("--to", type=Path, default=ROOT / "docs" / "pictures")
     arguments = parser.parse_args()
     shutil.copy(arguments.artifact / "preview" / "preview.png", arguments.to / "quickstart.png")
     terminal(arguments.to / "terminal.svg")

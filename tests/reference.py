@@ -33,6 +33,37 @@ def peft_merge(
     Returns:
         The merged adapter by checkpoint name: (down, up, scale). Unlike what goes in, the third is the scale.
     """
+    peft_model, names, adapters = _prepared(model, loras)
+    torch.manual_seed(seed)
+    peft_model.add_weighted_adapter(adapters, list(weights), "merged", **kwargs)
+
+    layers = dict(peft_model.base_model.model.named_modules())
+    merged: dict[str, Pair] = {}
+    for name, live_name in names.items():
+        layer = layers[live_name]
+        down, up = (side["merged"].weight.detach() for side in (layer.lora_A, layer.lora_B))
+        merged[name] = (down, up, float(layer.scaling["merged"]))
+    peft_model.delete_adapter("merged")
+    return merged
+
+
+_KEPT: dict[tuple[int, ...], tuple[Any, ...]] = {}
+
+
+def _prepared(model: Any, loras: Sequence[Mapping[str, Pair]]) -> tuple[Any, dict[str, str], list[str]]:
+    """A PeftModel with these LoRAs, the live name of each of their modules, and what the adapters are called.
+
+    The last ones are kept: most of a merge's time is spent on them, and those who merge the same again share them.
+    """
+    key = (id(model), *map(id, loras))
+    if key not in _KEPT:
+        while len(_KEPT) >= 8:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[key] = (*_prepare(model, loras), model, [*loras])  # held, so that no other object gets its id
+    return _KEPT[key][:3]
+
+
+def _prepare(model: Any, loras: Sequence[Mapping[str, Pair]]) -> tuple[Any, dict[str, str], list[str]]:
     from peft import get_peft_model
     from peft.utils import set_peft_model_state_dict
 
@@ -53,17 +84,7 @@ def peft_merge(
         }
         outcome = set_peft_model_state_dict(peft_model, tensors, adapter_name=adapter)
         assert not outcome.unexpected_keys
-    assert peft_model is not None
-    torch.manual_seed(seed)
-    peft_model.add_weighted_adapter(adapters, list(weights), "merged", **kwargs)
-
-    layers = dict(peft_model.base_model.model.named_modules())
-    merged: dict[str, Pair] = {}
-    for name, live_name in names.items():
-        layer = layers[live_name]
-        down, up = (side["merged"].weight.detach() for side in (layer.lora_A, layer.lora_B))
-        merged[name] = (down, up, float(layer.scaling["merged"]))
-    return merged
+    return peft_model, names, adapters
 
 
 def _config(lora: Mapping[str, Pair]) -> Any:

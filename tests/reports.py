@@ -30,7 +30,9 @@ SETTINGS = {
 def three(folder: Path) -> Path:
     """A base and three LoRAs, the second of which mostly undoes the first; their metadata would like to run."""
     workspace(folder)
-    first, other = (foreign.random_lora(tiny.sd15(), rank=4, alpha=2.0, seed=seed, conv_rank=2) for seed in (0, 5))
+    first, other = (
+        foreign.random_lora(tiny.shared("sd15"), rank=4, alpha=2.0, seed=seed, conv_rank=2) for seed in (0, 5)
+    )
     against = {
         component: {
             name: (down, (noise if "down_blocks.0" in name else -2 * up + noise), alpha)

@@ -1,200 +1,208 @@
-"""The rules by which the modules hang together."""
+"""The house: which folder may import which, and which heavy library each may ask for."""
 
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
-from collections import deque
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
-from typing import get_args
 
-import pytest
-
-from loramerge.methods import METHODS
+from loramerge import engines, formats, methods, outputs, sources, targets
 
 PACKAGE = Path(__file__).parents[1] / "loramerge"
-PLUGINS = ("engines", "formats", "methods", "sources", "targets")
-ABOVE_RECIPES = {
-    "lock",
-    "provenance",
-    "stages",
-    "reports",
-    "previews",
-    "page",
-    "cli",
-}
-HEAVY = {
-    "torch",
-    "diffusers",
-    "peft",
-    "transformers",
-    "huggingface_hub",
-    "accelerate",
-    "safetensors",
-    "numpy",
-    "PIL",
-    "jinja2",
-    "matplotlib",
-    "model_signing",
-    "sigstore",
-    "cryptography",
-}
+TOP = ("errors", "progress", "messages", "fields", "adapter")
 
-# One door per heavy library. torch is everywhere, but only inside functions.
-DOORS = {
-    "peft": {"engines/peft.py", "formats/peft.py"},
-    "diffusers": {
-        "bases/base.py",
-        "formats/diffusers.py",
-        "formats/kohya.py",
-        "previews/pipeline.py",
-        "bases/quiet.py",
-    },
-    "jinja2": {"reports/page/page.py"},
-    "matplotlib": {"reports/page/plots.py"},
-    "model_signing": {"provenance/signing/verify.py", "provenance/signing/sign.py"},
-    "sigstore": {"provenance/signing/sign.py"},
-    "cryptography": {"provenance/signing/ec_keys.py", "provenance/signing/sign.py"},
-    "huggingface_hub": {
-        "hub/errors.py",
-        "sources/hub.py",
-        "hub/listing.py",
-        "targets/hub.py",
-        "targets/hub_publication.py",
-        "hub/repository.py",
-        "hub/retry.py",
-        "reports/card.py",
-    },
+# Bottom to top: folder → folders that it may import, all of them above it here.
+HOUSE = {
+    "files": "",
+    "artifact": "files",
+    "hub": "files",
+    "sources": "files hub",
+    "documents": "sources",
+    "families": "",
+    "bases": "families files",
+    "numerics": "",
+    "tensor_files": "files bases numerics",
+    "formats": "files families bases numerics tensor_files",
+    "methods": "numerics",
+    "merging": "bases numerics",
+    "engines": "bases numerics methods merging",
+    "outputs": "files tensor_files formats",
+    "targets": "files artifact hub formats",
+    "recipe": "artifact sources documents formats methods outputs targets",
+    "lock": "files sources documents",
+    "previews": "files artifact bases formats merging recipe",
+    "analysis": "files sources families bases numerics tensor_files formats merging",
+    "provenance": "files artifact sources tensor_files recipe lock analysis",
+    "reports": "artifact sources families bases formats analysis provenance",
+    "stages": "files artifact sources families bases numerics tensor_files formats merging engines targets recipe lock "
+    "previews analysis provenance reports",
+    "cli": "files artifact documents families bases formats recipe lock analysis provenance stages",
 }
-# What the classes that a kind of plug-in consists of are called.
-PLUGIN_CLASSES = {"formats": ("Output",), "sources": ("Source",), "targets": ("Target",)}
-SHARED = {"methods/method.py", "formats/adapter_output.py", "sources/source.py", "targets/target.py"}
+LIBRARIES = {
+    "torch": "artifact numerics tensor_files formats methods merging engines previews analysis bases",
+    "numpy": "numerics merging provenance",
+    "safetensors": "tensor_files",
+    "diffusers": "bases previews",
+    "transformers": "bases previews",
+    "peft": "engines formats",
+    "accelerate": "",
+    "huggingface_hub": "hub sources targets reports",
+    "PIL": "previews reports provenance",
+    "jinja2": "reports",
+    "matplotlib": "reports",
+    "model_signing": "provenance",
+    "sigstore": "provenance",
+    "cryptography": "provenance",
+    "click": "cli",
+    "rich": "cli",
+}
+PLUGINS = {
+    "engines": engines.ENGINES.values(),
+    "formats": formats.FORMATS,
+    "methods": methods.METHODS,
+    "outputs": outputs.OUTPUTS,
+    "sources": sources.SOURCES,
+    "targets": targets.TARGETS,
+}
+# What the plug-ins of a folder share.
+SHARED = {
+    "formats": {
+        "adapter_output", "assemble", "labels", "loading", "lora_file", "output", "peft_config", "reading", "refused",
+    },
+    "methods": {"method", "rank"},
+    "outputs": {"fuse"},
+    "sources": {"download", "inputs", "source"},
+    "targets": {"folder_contents", "folder_publication", "hub_publication", "hub_state", "record", "target"},
+}  # fmt: skip
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-NAMES = {path: path.relative_to(PACKAGE).as_posix() for path in FILES}
-by_file = pytest.mark.parametrize("path", FILES, ids=NAMES.values())
+FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 @cache
-def tree(path):
-    return ast.parse(path.read_text(encoding="utf-8"))
+def tree(name):
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
 
 
-def is_type_checking(node):
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+def room(name):
+    """The folder of a module; its own name for one of the top level."""
+    return name.partition("/")[0].removesuffix(".py")
 
 
-def imports(path, *, at_top_only=False):
-    """Full names of what a module imports when it runs; what only a type checker sees is left out."""
-    waiting = deque(tree(path).body)
-    while waiting:
-        node = waiting.popleft()
+def imports(name, nodes=None, *, at_top=True):
+    """(full name, whether it is imported at once) of what a module imports when it runs, not for types alone."""
+    for node in tree(name).body if nodes is None else nodes:
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, at_top) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{NAMES[path]}:{node.lineno}: imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif is_type_checking(node):
-            waiting.extend(node.orelse)
-        elif not (at_top_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
-            waiting.extend(ast.iter_child_nodes(node))
+            assert node.level == 0, f"{name}:{node.lineno}: imports are absolute"
+            yield from ((f"{node.module}.{alias.name}", at_top) for alias in node.names)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from imports(name, node.orelse, at_top=at_top)
+        else:
+            inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            yield from imports(name, ast.iter_child_nodes(node), at_top=at_top and not inside)
 
 
-def own(path, *, at_top_only=False):
-    """The modules of the package that a module imports."""
-    for name in imports(path, at_top_only=at_top_only):
-        parts = name.split(".")
-        if parts[0] == "loramerge":
-            candidates = [PACKAGE.joinpath(*parts[1:end]) for end in range(len(parts), 1, -1)]
-            files = [file for each in candidates for file in (each.with_suffix(".py"), each / "__init__.py")]
-            yield from [file for file in files if file in NAMES][:1]
+def found(check):
+    """Every import of the package that a check objects to."""
+    return [f"{name} imports {what}" for name in FILES for what, at_top in imports(name) if check(name, what, at_top)]
 
 
-@by_file
-def test_plugins_know_neither_recipes_nor_stages(path):
-    if NAMES[path].split("/")[0] in PLUGINS:
-        above = {NAMES[each].split("/")[0].removesuffix(".py") for each in own(path)}
-        assert not above & {"recipe", *ABOVE_RECIPES}
+def test_the_folders_are_those_of_the_house():
+    assert {room(name) for name in FILES} == {*HOUSE, *TOP, "__init__", "__main__"}
 
 
-@by_file
-def test_a_plugin_knows_no_other_kind_of_plugin(path):
-    kind = NAMES[path].split("/")[0]
-    if kind in PLUGINS:
-        others = {NAMES[each].split("/")[0] for each in own(path)} & set(PLUGINS) - {kind}
-        assert others <= ({"methods"} if kind == "engines" else set())
+def test_a_folder_imports_only_from_those_above_it():
+    order = [*TOP, *HOUSE]
+    for folder, below in HOUSE.items():
+        assert [*filter(lambda each: order.index(each) >= order.index(folder), below.split())] == []
+
+    def is_wrong(name, what, at_top):
+        del at_top
+        package, _, rest = what.partition(".")
+        there, here = rest.partition(".")[0], room(name)
+        if package != "loramerge" or here in {there, "__init__", "__main__"}:
+            return False
+        if here == "cli" and there not in order:  # the public interface, as any user of it
+            return False
+        return there not in {*(TOP[: TOP.index(here)] if here in TOP else TOP), *HOUSE.get(here, "").split()}
+
+    assert found(is_wrong) == []
 
 
-def test_what_a_recipe_consists_of_knows_no_stage():
-    waiting, seen = [PACKAGE / "recipe" / "__init__.py"], set()
-    while waiting:
-        path = waiting.pop()
-        if path not in seen:
-            seen.add(path)
-            waiting += own(path, at_top_only=True)
-    assert PACKAGE / "recipe" / "model.py" in seen
-    assert not {NAMES[path].split("/")[0].removesuffix(".py") for path in seen} & ABOVE_RECIPES
+def test_no_permission_is_left_unused():
+    used = defaultdict(set)
+    for name in FILES:
+        for what, _ in imports(name):
+            parts = what.split(".")
+            used[room(name)].add(parts[1] if parts[0] == "loramerge" else parts[0])
+    assert {folder: set(below.split()) - used[folder] for folder, below in HOUSE.items()} == {
+        folder: set() for folder in HOUSE
+    }
+    assert {
+        library: [folder for folder in folders.split() if library not in used[folder]]
+        for library, folders in LIBRARIES.items()
+    } == {library: [] for library in LIBRARIES}
 
 
-@by_file
-def test_nothing_below_the_command_line_knows_it(path):
-    if not NAMES[path].startswith(("cli/", "__main__")):
-        assert not any(name.startswith("loramerge.cli") for name in imports(path))
-        assert not any(name.split(".")[0] in {"click", "rich"} for name in imports(path, at_top_only=True))
+def test_each_heavy_library_has_its_doors():
+    assert found(lambda name, what, _: room(name) not in LIBRARIES.get(what.split(".")[0], room(name)).split()) == []
 
 
-@by_file
-def test_one_door_per_heavy_library(path):
-    for name in imports(path):
-        library = name.split(".")[0]
-        assert NAMES[path] in DOORS.get(library, {NAMES[path]}), f"{NAMES[path]} imports {name}"
-
-
-@by_file
-def test_heavy_libraries_are_imported_where_they_are_used(path):
-    assert not {name.split(".")[0] for name in imports(path, at_top_only=True)} & HEAVY
+def test_heavy_libraries_are_imported_where_they_are_used():
+    light = {"click"}
+    assert found(lambda _, what, at_top: at_top and what.split(".")[0] in LIBRARIES.keys() - light) == []
 
 
 def test_importing_everything_loads_nothing_heavy():
-    modules = [f"loramerge.{NAMES[path][:-3]}".replace("/", ".").removesuffix(".__init__") for path in FILES]
-    modules = [each for each in modules if not each.endswith("__main__")]
-    code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print({HEAVY} & {{*sys.modules}})"
+    modules = [f"loramerge.{name[:-3]}".replace("/", ".").removesuffix(".__init__") for name in FILES]
+    modules.remove("loramerge.__main__")
+    heavy = LIBRARIES.keys() - {"click", "rich"}
+    code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
-def plugin_classes(kind, path):
-    """The public classes in a file that are plug-ins of a kind."""
-    for node in tree(path).body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            bases = {ast.unparse(each) for each in node.bases}
-            if (kind == "methods" and "Method" in bases) or node.name.endswith(PLUGIN_CLASSES.get(kind, ())):
-                yield node.name
+def test_every_plugin_is_listed_in_its_folder():
+    for kind, listed in PLUGINS.items():
+        there = {Path(name).stem for name in FILES if room(name) == kind} - {"__init__"}
+        assert {each.__module__.rpartition(".")[2] for each in listed} == there - SHARED.get(kind, set()), kind
 
 
-@by_file
-def test_every_plugin_is_named_in_its_folder(path):
-    kind = NAMES[path].split("/")[0]
-    if kind in PLUGINS and path.name != "__init__.py" and NAMES[path] not in SHARED:
-        folder = (path.parent / "__init__.py").read_text(encoding="utf-8")
-        for name in plugin_classes(kind, path):
-            assert len(re.findall(rf"\b{name}\b", folder)) > 1, f"{name} is not listed in {kind}/__init__.py"
+def test_nobody_asks_what_a_plugin_is():
+    """The parsed object acts: outside its own folder no class of a plug-in is asked for."""
+    homes = {each.__name__: kind for kind, listed in PLUGINS.items() for each in listed if isinstance(each, type)}
+    homes |= {base.__name__: kind for kind, listed in PLUGINS.items() for each in listed if isinstance(each, type)
+              for base in each.__mro__ if base.__module__.startswith(f"loramerge.{kind}.")}  # fmt: skip
+    asked = []
+    for name in FILES:
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"isinstance", "issubclass"}:
+                classes = {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
+            elif isinstance(node, ast.MatchClass):
+                classes = {ast.unparse(node.cls)}
+            else:
+                continue
+            asked += [f"{name}:{node.lineno} {each}" for each in classes if homes.get(each, room(name)) != room(name)]
+    assert asked == []
 
 
-@pytest.mark.parametrize("kind", ["formats", "methods", "sources", "targets"])
-def test_plugins_are_told_from_what_they_share(kind):
-    assert [name for path in FILES if path.parent.name == kind for name in plugin_classes(kind, path)]
+def test_no_name_means_two_things():
+    classes, functions = Counter(), defaultdict(set)
+    for name in FILES:
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.ClassDef):
+                classes[node.name] += 1
+        for node in tree(name).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("_"):
+                functions[node.name].add(name)
+    assert [each for each, count in classes.items() if count > 1] == []
+    assert {each: sorted(files) for each, files in functions.items() if len(files) > 2} == {}
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "engines"], ids=lambda path: path.stem)
-def test_every_engine_can_be_asked_for(path):
-    names = set().union(*(get_args(method.model_fields["engine"].annotation) for method in METHODS))
-    assert path.stem in {"__init__", *names}
-
-
-@by_file
-def test_modules_are_small(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+def test_modules_are_small():
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in FILES.items()}
+    assert {name: length for name, length in lengths.items() if length > 250} == {}

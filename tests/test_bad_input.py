@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 
 from loramerge.errors import ExitCode
 
-BASE = tiny.folder("sd15")
 HUB_LORA = "hf://ostris/ikea-lora/ikea.safetensors"
 
 
@@ -31,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 
 def lora(family, *, rank=4, seed=1):
     return foreign.random_lora(
-        tiny.FAMILIES[family](), rank=rank, alpha=2.0, seed=seed, components=["unet"], modules=r"attn2\.to_[kv]"
+        tiny.shared(family), rank=rank, alpha=2.0, seed=seed, components=["unet"], modules=r"attn2\.to_[kv]"
     )
 
 
@@ -49,17 +48,17 @@ def refused(folder, recipe, code, *options):
 
 def with_text(folder, change):
     """A good recipe after a change to its text."""
-    path = write_recipe(folder, base=BASE, loras={"ink": "ink.safetensors"})
+    path = write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "ink.safetensors"})
     path.write_text(change(path.read_text()))
     return path
 
 
 def with_lora(folder, source, **lora):
-    return write_recipe(folder, base=BASE, loras={"ink": {"source": str(source), **lora}})
+    return write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": {"source": str(source), **lora}})
 
 
 def test_the_recipe_is_good_before_anything_is_changed(folder):
-    path = write_recipe(folder, base=BASE, loras={"ink": "ink.safetensors", "glow": "glow.safetensors"})
+    path = write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "ink.safetensors", "glow": "glow.safetensors"})
     assert invoke("run", path).exit_code == ExitCode.DONE
     assert (folder / "dist/small/report.json").exists()
 
@@ -196,7 +195,7 @@ def test_another_rank_than_was_promised(folder):
 def test_unequal_ranks_for_linear(folder):
     foreign.write_diffusers(lora("sd15", rank=8, seed=2), folder / "glow.safetensors")
     loras = {"ink": "ink.safetensors", "glow": "glow.safetensors"}
-    path = write_recipe(folder, base=BASE, loras=loras, merge={"combination_type": "linear"})
+    path = write_recipe(folder, base=tiny.folder("sd15"), loras=loras, merge={"combination_type": "linear"})
     said = refused(folder, path, ExitCode.MISMATCH)
     assert "error: `linear` needs equal ranks; " in said
     assert "these have 4 (ink) and 8 (glow)" in said

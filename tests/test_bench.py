@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -50,6 +49,7 @@ def check(row):
         assert (ratio["least"], ratio["most"]) == pytest.approx((min(each), max(each)))
 
 
+@pytest.mark.slow
 def test_merging(tmp_path):
     types = ("linear", "svd", "ties_svd")
     rows, tables, errors = measured(
@@ -64,6 +64,7 @@ def test_merging(tmp_path):
     assert all(f"{row['type']}, tiny, 2 LoRAs of rank" in errors for row in rows)
 
 
+@pytest.mark.slow
 def test_files(tmp_path):
     (row,), tables, _ = measured(tmp_path, "--only", "files", "--ranks", 4, "--runs", 1, "--types", "svd")
     assert row["layers"] == 192
@@ -73,6 +74,7 @@ def test_files(tmp_path):
     assert "Merging 2 LoRAs of rank 4 for tiny UNet: 192 layers" in tables
 
 
+@pytest.mark.slow
 def test_fusing(tmp_path):
     (row,), tables, _ = measured(tmp_path, "--only", "fusing", "--runs", 1)
     assert {*row["sides"]} == {"diffusers", "loramerge", "copy", "digest", "sums"}
@@ -82,6 +84,7 @@ def test_fusing(tmp_path):
     assert "| tiny UNet" in tables
 
 
+@pytest.mark.slow
 def test_starting(tmp_path):
     rows, tables, _ = measured(tmp_path, "--only", "starting", "--runs", 1)
     assert [row["what"] for row in rows] == ["validate", "run"]
@@ -98,6 +101,7 @@ def test_merging_on_cuda(tmp_path):
     assert " with an " in tables
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_cuda_nothing_is_measured_on_it():
     done = run("--device", "cuda", *SMALLEST)
@@ -117,10 +121,3 @@ def test_large_models_are_sampled(tmp_path):
     # 130 values: every fourth of each shape, 40 values of them.
     said = "True 1.0 ('a0', 'a4', 'a8', 'b0') 3.25 [(['a0', 'a1'], 5.0), (['b0', 'b1'], 1.5)]"
     assert done.stdout.strip() == said
-
-
-def test_the_readme_shows_the_file():
-    (block,) = re.findall(
-        r"<!-- figures -->\n(.*?)<!-- /figures -->", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert block == (BENCH / "figures.md").read_text(encoding="utf-8")

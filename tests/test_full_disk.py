@@ -10,10 +10,12 @@ import sys
 import foreign
 import pytest
 import tiny
-from command_line import process, write_recipe
+from command_line import invoke, process, write_recipe
 
 from loramerge import verify
 from loramerge.files.digest import files_of, sha256_of
+
+pytestmark = pytest.mark.slow
 
 PAGE = 4096
 SCRIPT = """
@@ -39,10 +41,12 @@ needs_a_disk = pytest.mark.skipif(not has_namespaces(), reason="a file system of
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a base and two LoRAs."""
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
     for seed, name in enumerate("ab"):
-        pairs = foreign.random_lora(tiny.sd15(), rank=16, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
+        pairs = foreign.random_lora(tiny.shared("sd15"), rank=16, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
         foreign.write_diffusers(pairs, tmp_path / f"{name}.safetensors")
     return tmp_path
 
@@ -80,7 +84,7 @@ def digests(folder):
 )
 def test_the_artifact_s_place(folder, disk, free, read_only, reason):
     before = folder / "before" / "small"
-    process("run", recipe(folder), "--out", before, "--device", "cpu")
+    invoke("run", recipe(folder), "--out", before, "--device", "cpu")
     done = run_on(disk, "run", recipe(folder, 0.5), "--out", disk / "small", free=free, read_only=read_only)
     assert done.returncode == 1, done.stderr
     assert f"error: {disk}" in done.stderr
@@ -100,7 +104,7 @@ def test_a_target(folder, disk, free, read_only, reason, shared):
     target.mkdir(parents=True)
     if shared:
         (target / "theirs.safetensors").write_text("theirs")
-    process("run", recipe(folder, publish=[{"kind": "folder", "path": str(target)}]), "--device", "cpu", cwd=folder)
+    invoke("run", recipe(folder, publish=[{"kind": "folder", "path": str(target)}]), "--device", "cpu")
     assert (target / "pytorch_lora_weights.safetensors").exists()
     publish = [{"kind": "folder", "path": str(disk / "models")}]
     done = run_on(
@@ -122,7 +126,7 @@ def test_a_target(folder, disk, free, read_only, reason, shared):
 def test_a_target_that_is_a_file_system_of_its_own(folder, disk, ours):
     if ours:
         publish = [{"kind": "folder", "path": str(folder / "before")}]
-        process("run", recipe(folder, publish=publish), "--device", "cpu", cwd=folder)
+        invoke("run", recipe(folder, publish=publish), "--device", "cpu")
     publish = [{"kind": "folder", "path": str(disk)}]
     done = run_on(disk, "run", recipe(folder, 0.5, publish=publish), "--out", folder / "out", free=100 * PAGE)
     assert done.returncode == 0, done.stderr
@@ -156,7 +160,7 @@ def test_the_hub_s_cache(hub, folder, disk):
 
 def test_files_that_may_not_grow(folder):
     out = folder / "out"
-    process("run", recipe(folder), "--out", out, "--device", "cpu")
+    invoke("run", recipe(folder), "--out", out, "--device", "cpu")
     before = digests(out)
     limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (PAGE, PAGE))}
     done = process("run", recipe(folder, 0.5), "--out", out, "--device", "cpu", **limit)

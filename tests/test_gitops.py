@@ -27,12 +27,13 @@ from secrets_scan import on_purpose
 ACTION = ROOT / "action.yml"
 SCRIPT = ROOT / ".github" / "action" / "loramerge.sh"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CI = ROOT / ".github" / "workflows" / "ci.yml"
 HOOKS = ROOT / ".pre-commit-hooks.yaml"
 HERE = sysconfig.get_path("purelib")
 USED = {"actions/setup-python": {"python-path": sys.executable}}
 DECIDE, INSTALL = "Decide between plan and run", "Install loramerge"
 INK = "org/ink"
-README = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+PAGE = ROOT / "docs" / "gitops.md"
 
 needs_git = pytest.mark.skipif(
     not (shutil.which("git") and (ROOT / ".git").exists()), reason="the tests clone this repository with git"
@@ -114,6 +115,23 @@ def test_a_workflow_may_read_and_runs_once_at_a_time(path):
     assert workflow["permissions"] == {"contents": "read"}
     assert "${{ github.ref }}" in workflow["concurrency"]["group"]
     assert all("timeout-minutes" in job and "permissions" not in job for job in workflow["jobs"].values())
+
+
+def test_ci_tries_what_the_package_promises():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    matrix = loaded(CI)["jobs"]["versions"]["strategy"]["matrix"]
+    assert [name.partition("-")[0] for name in matrix["os"]] == ["ubuntu", "macos", "windows"]
+    assert matrix["python"][0] == re.search(r'requires-python = ">=(.*)"', project)[1]
+
+
+@pytest.mark.parametrize("versions", ["oldest", "newest"])
+def test_the_oldest_versions_are_the_lower_bounds(versions, tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (script,) = (script for script in scripts(loaded(CI)) if "held.txt" in script and "pip" not in script)
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env={**os.environ, "VERSIONS": versions}, check=True)
+    bounds = dict(re.findall(r'^    "([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    expected = [f"{name}=={bounds[name]}" for name in ("diffusers", "peft", "torch")] if versions == "oldest" else []
+    assert (tmp_path / "held.txt").read_text().split() == expected
 
 
 def test_the_token_that_writes_reaches_the_run_alone():
@@ -215,6 +233,7 @@ def job(repository, installed, clone, tmp_path):
     return job
 
 
+@pytest.mark.slow
 @needs_git
 def test_the_action_installs_its_own_code(installed):
     temp, log = installed
@@ -246,6 +265,7 @@ def test_what_pip_is_told(inputs, installs, tmp_path):
     assert told == [[*constraints, *(word.replace("ACTION", str(ROOT)) for word in each)] for each in installs]
 
 
+@pytest.mark.slow
 @needs_git
 def test_a_pull_request_is_planned(job, hub):
     done = job("pull_request", hf_token=OWNER)
@@ -261,6 +281,7 @@ def test_a_pull_request_is_planned(job, hub):
     assert {call.token for call in hub.log} == {""}
 
 
+@pytest.mark.slow
 @needs_git
 def test_main_publishes_once(job, hub, repository):
     process("lock", repository / "recipes", cwd=repository)
@@ -281,6 +302,7 @@ def test_main_publishes_once(job, hub, repository):
     assert not (repository / "dist").exists()
 
 
+@pytest.mark.slow
 @needs_git
 def test_what_fails_does_not_keep_the_rest_from_being_published(job, hub, repository):
     recipe(repository, "astray", "hf://org/nowhere/ink.safetensors")
@@ -292,6 +314,7 @@ def test_what_fails_does_not_keep_the_rest_from_being_published(job, hub, reposi
     assert re.search(r"^\| astray \| .*error", done.summary.split("After the run")[1], re.MULTILINE)
 
 
+@pytest.mark.slow
 @needs_git
 def test_an_error_in_the_plan_fails_a_pull_request(job, repository):
     recipe(repository, "astray", "hf://org/nowhere/ink.safetensors")
@@ -302,6 +325,7 @@ def test_an_error_in_the_plan_fails_a_pull_request(job, repository):
     assert done.outputs["changes"] == "true"
 
 
+@pytest.mark.slow
 @needs_git
 def test_a_source_that_moved_fails_a_pull_request(job, hub, repository):
     process("lock", repository / "recipes", cwd=repository)
@@ -312,6 +336,7 @@ def test_a_source_that_moved_fails_a_pull_request(job, hub, repository):
     assert "| good |" in done.summary
 
 
+@pytest.mark.slow
 @needs_git
 def test_an_invalid_recipe_stops_it_all(job, hub, repository):
     recipe(repository, "bad", colour="red")
@@ -322,6 +347,7 @@ def test_an_invalid_recipe_stops_it_all(job, hub, repository):
     assert not any(name.startswith("tester/") for _, name in hub.store.repositories)
 
 
+@pytest.mark.slow
 @needs_git
 def test_a_trusted_publisher_needs_no_secret(job, hub, repository):
     hub.repository("tester/good").trusted = True
@@ -439,6 +465,7 @@ def outcomes(done):
     return dict(re.findall(r"^(loramerge [a-z -]*[a-z])\.+(?:\(.*\))?(\w+)$", done.stdout, re.MULTILINE))
 
 
+@pytest.mark.slow
 @needs_git
 def test_the_hooks_of_a_clean_clone_pass(pre_commit, clone):
     done = pre_commit("try-repo", clone, "--all-files", "--verbose")
@@ -448,6 +475,7 @@ def test_the_hooks_of_a_clean_clone_pass(pre_commit, clone):
     assert "recipes/good.lock.yaml: unchanged\n" in done.stdout
 
 
+@pytest.mark.slow
 @needs_git
 def test_the_hooks_of_a_clean_clone_fail(pre_commit, clone, git, hooked, hub):
     recipe(hooked, "bad", colour="red")
@@ -461,6 +489,7 @@ def test_the_hooks_of_a_clean_clone_fail(pre_commit, clone, git, hooked, hub):
     assert re.search(r"^hint: `loramerge lock recipes/good\.yaml` writes it$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 @needs_git
 def test_what_the_hooks_look_at(pre_commit, clone, git, hooked):
     """Run by the loramerge that is installed, as `language: system` has it."""
@@ -486,11 +515,11 @@ def test_what_the_hooks_look_at(pre_commit, clone, git, hooked):
     assert looked_at("recipes/models/scheduler.yaml", "compose.yaml") == ("Skipped", "Skipped")
 
 
-# What the README says of them
+# What the documentation says of them
 
 
-def test_the_workflow_of_the_readme_is_valid(tmp_path):
-    workflow, config = (block for block in README if "jobs:" in block or "hooks:" in block)
+def test_the_workflow_of_the_documentation_is_valid(tmp_path):
+    workflow, config = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     path = tmp_path / "workflow.yml"
     path.write_text(workflow)
     test_a_file_is_valid_by_its_schema("vendor.github-workflows", path)

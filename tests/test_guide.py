@@ -4,7 +4,6 @@ Each step's picture is compared with that of the pipeline which keeps the LoRAs 
 """
 
 import copy
-import shutil
 
 import foreign
 import numpy as np
@@ -13,8 +12,6 @@ import reference
 import tiny
 import torch
 import truth
-from diffusers import DiffusionPipeline
-from peft import PeftModel, get_peft_model
 from pydantic import TypeAdapter
 
 from loramerge import Recipe, read_recipe, run
@@ -35,19 +32,22 @@ def same(one, other, tolerance=2e-4):
 
 
 def pipeline():
+    from diffusers import DiffusionPipeline
+
     loaded = DiffusionPipeline.from_pretrained(tiny.folder("sdxl"))
     loaded.set_progress_bar_config(disable=True)
     return loaded
 
 
+def lora(source, seed):
+    return foreign.random_lora(source, rank=4, alpha=8, seed=seed, components=("unet",), few=True)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("loras")
-    source = tiny.sdxl()
-    pairs = {
-        name: foreign.random_lora(source, rank=4, alpha=8, seed=seed, components=("unet",))
-        for seed, name in enumerate(("ikea", "feng"))
-    }
+    source = tiny.shared("sdxl")
+    pairs = {name: lora(source, seed) for seed, name in enumerate(("ikea", "feng"))}
     foreign.write_kohya(pairs["ikea"], folder / "ikea.safetensors", unet_config=source.unet.config)
     foreign.write_diffusers(pairs["feng"], folder / "feng.safetensors", adapter_metadata=True)
     return folder
@@ -87,7 +87,10 @@ def test_set_adapters_is_a_cat_merge(files, stacked, tmp_path):
     assert not same(untouched, stacked, tolerance=1e-2)
 
 
+@pytest.mark.slow
 def test_a_peft_model_per_lora_then_add_weighted_adapter(files, tmp_path):
+    from peft import PeftModel, get_peft_model
+
     merge = f"{{combination_type: dare_linear, density: 0.7, seed: {SEED}}}"
     outputs = "[{kind: inputs}, {kind: adapter, format: peft}]"
     result = run(recipe(files, tmp_path, merge=merge, outputs=outputs), out=tmp_path / "out")
@@ -127,6 +130,8 @@ def test_a_peft_model_per_lora_then_add_weighted_adapter(files, tmp_path):
 
 
 def test_fuse_unload_save_load_again_and_generate(files, stacked, tmp_path):
+    from diffusers import DiffusionPipeline
+
     by_hand = pipeline()
     by_hand.load_lora_weights(files, weight_name="ikea.safetensors", adapter_name="ikea")
     by_hand.load_lora_weights(files, weight_name="feng.safetensors", adapter_name="feng")
@@ -166,22 +171,25 @@ def test_unfusing_is_another_lora_scale(files, tmp_path):
     assert truth.relative_error(moved, want) <= 1e-4  # the difference of float32 weights keeps half of their digits
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses what torch has deprecated
 def test_the_fused_unet_compiles_whole_and_draws_the_same(files, stacked, tmp_path):
+    from diffusers import DiffusionPipeline
+
     result = run(recipe(files, tmp_path), out=tmp_path / "out")
     pipe = DiffusionPipeline.from_pretrained(result.artifact / "pipeline")
     pipe.set_progress_bar_config(disable=True)
     pipe.unet.to(memory_format=torch.channels_last)
-    backend = "inductor" if shutil.which("g++") else "aot_eager"  # the former compiles C++
-    pipe.unet = torch.compile(pipe.unet, fullgraph=True, backend=backend)
+    # What a LoRA left behind would break is the one graph of the whole; to make C++ of it takes a minute more.
+    pipe.unet = torch.compile(pipe.unet, fullgraph=True, backend="aot_eager")
     assert same(picture(pipe), stacked, tolerance=1e-3)
 
 
 def test_the_recipe_of_the_guide_is_the_one_that_pefts_own_call_answers(files, tmp_path):
     chosen = recipe(files, tmp_path, merge=f"{{combination_type: dare_linear, density: 0.7, seed: {SEED}}}")
     assert TypeAdapter(Recipe).validate_python(chosen.model_dump(mode="python")) == chosen
-    source = tiny.sdxl()
-    pairs = [foreign.random_lora(source, rank=4, alpha=8, seed=seed, components=("unet",))["unet"] for seed in range(2)]
+    source = tiny.shared("sdxl")
+    pairs = [lora(source, seed)["unet"] for seed in range(2)]
     expected = reference.peft_merge(source.unet, pairs, WEIGHTS, SEED, combination_type="dare_linear", density=0.7)
     merged = run(chosen, out=tmp_path / "out").merged
     want = {

@@ -17,6 +17,8 @@ from hub.faults import Harmless
 from loramerge import verify
 from loramerge.files.digest import files_of, sha256_of
 
+pytestmark = pytest.mark.slow
+
 REPO = "tester/small"
 MOMENTS = random.Random(0)
 
@@ -45,7 +47,7 @@ class Place:
 def place(tmp_path):
     shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
     for seed, name in enumerate("ab"):
-        pairs = foreign.random_lora(tiny.sd15(), rank=2, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
+        pairs = foreign.random_lora(tiny.shared("sd15"), rank=2, alpha=2.0, seed=seed, modules=r"mid_block.*attn1")
         foreign.write_diffusers(pairs, tmp_path / f"{name}.safetensors")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "theirs.txt").write_text("theirs")

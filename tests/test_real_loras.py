@@ -8,13 +8,13 @@ import shared_data
 import torch
 import truth
 from canonical import deltas_of
-from diffusers import UNet2DConditionModel
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
 from loramerge import Adapter, LoramergeError, WeightedAdapter, combine, load_adapter, load_base, read_recipe, run
 from loramerge.methods import Merge
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("pokemon", "rick-and-morty", "portrait")
 WEIGHTS = (0.5, 0.8, 0.6)
@@ -25,6 +25,7 @@ def base():
     return load_base(str(shared_data.model("stable-diffusion-v1-5")))
 
 
+@pytest.fixture(scope="module")
 def adapters(base):
     return {name: load_adapter(str(shared_data.lora(f"sd15-{name}.safetensors")), base) for name in NAMES}
 
@@ -62,13 +63,16 @@ def raw_deltas(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_module_is_read_to_its_delta(name, base):
-    adapter = adapters(base)[name]
+def test_every_module_is_read_to_its_delta(name, adapters):
+    adapter = adapters[name]
     assert len(adapter) == 128
     assert truth.relative_error(deltas_of(adapter), {"unet": raw_deltas(name)}) <= 1e-6
 
 
 def test_three_merge_onto_the_real_architecture_and_reload_in_diffusers(tmp_path):
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin
+
     result = run(recipe(tmp_path), out=tmp_path / "out")
     want = truth.weighted_sum(
         [({"unet": raw_deltas(name)}, weight) for name, weight in zip(NAMES, WEIGHTS, strict=True)]
@@ -131,7 +135,7 @@ def test_a_family_is_guessed_without_a_base():
 
 
 @pytest.mark.parametrize("combination_type", ["cat", "linear", "ties", "magnitude_prune", "svd", "ties_svd"])
-def test_the_factored_engine_gives_what_peft_gives(combination_type, base):
+def test_the_factored_engine_gives_what_peft_gives(combination_type, base, adapters):
     density = {"density": 0.5} if "ties" in combination_type or "prune" in combination_type else {}
     few = {
         name: Adapter(
@@ -140,7 +144,7 @@ def test_the_factored_engine_gives_what_peft_gives(combination_type, base):
                 for component, modules in adapter.components.items()
             }
         )
-        for name, adapter in adapters(base).items()
+        for name, adapter in adapters.items()
     }
     loras = [
         WeightedAdapter(name, adapter, weight) for (name, adapter), weight in zip(few.items(), WEIGHTS, strict=True)

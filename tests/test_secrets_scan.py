@@ -60,6 +60,7 @@ def test_log():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "found", "workers"),
     [

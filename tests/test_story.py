@@ -31,7 +31,7 @@ def recipes(hub, tmp_path, monkeypatch):
     hub.repository(BASE, files | {"README.md": b"---\nlicense: openrail\n---\n"})
     styles = {}
     for seed, name in enumerate(("ink", "glow")):
-        pairs = foreign.random_lora(tiny.sd15(), seed=seed, rank=2, alpha=2.0)
+        pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=2, alpha=2.0)
         styles[f"{name}.safetensors"] = foreign.write_diffusers(pairs, tmp_path / f"{name}.safetensors").read_bytes()
     hub.repository(STYLES, styles | {"README.md": b"---\nlicense: openrail\n---\n"})
     folder = tmp_path / "repository" / "recipes"

@@ -81,9 +81,10 @@ def test_models_are_small_and_have_the_structures_of_the_real_ones(family):
 
 
 def test_two_families_do_not_share_a_cross_attention_width():
-    assert tiny.sd15().unet.config.cross_attention_dim != tiny.sd2().unet.config.cross_attention_dim
+    assert tiny.shared("sd15").unet.config.cross_attention_dim != tiny.shared("sd2").unet.config.cross_attention_dim
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["peft", "lora", "to_k_lora", "processor"])
 @pytest.mark.parametrize("adapter_metadata", [False, True])
 def test_diffusers_reads_the_diffusers_forms_to_the_right_deltas(form, adapter_metadata, tmp_path):
@@ -99,19 +100,20 @@ def test_diffusers_reads_the_diffusers_forms_to_the_right_deltas(form, adapter_m
 @pytest.mark.parametrize("form", ["bare_peft", "bare_lora"])
 def test_the_unet_reads_the_bare_forms_to_the_right_deltas(form, tmp_path):
     unet = tiny.sd15().unet
-    pairs = foreign.random_lora(tiny.sd15(), rank=4, alpha=2, seed=1, components=("unet",))
+    pairs = foreign.random_lora(tiny.shared("sd15"), rank=4, alpha=2, seed=1, components=("unet",))
     file = foreign.write_diffusers(pairs, tmp_path / "x.safetensors", form=form)
     unet.load_lora_adapter(tmp_path, weight_name=file.name, prefix=None, adapter_name="x")
     assert truth.relative_error(truth.adapter_deltas(unet, "x"), foreign.deltas(pairs)["unet"]) < 1e-6
 
 
 def test_a_form_without_a_name_for_a_module_says_so(tmp_path):
-    pairs = foreign.random_lora(tiny.sd15(), rank=2, alpha=2, seed=1)
+    pairs = foreign.random_lora(tiny.shared("sd15"), rank=2, alpha=2, seed=1)
     for form in ATTENTION_FORMS:
         with pytest.raises(ValueError, match="has no name for"):
             foreign.write_diffusers(pairs, tmp_path / "x.safetensors", form=form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [True, False])
 @pytest.mark.parametrize("names", ["sgm", "diffusers"])
 def test_diffusers_reads_kohya_files_for_sdxl_to_the_right_deltas(names, alpha, tmp_path):
@@ -137,7 +139,7 @@ def test_peft_reads_the_peft_folder_to_the_right_deltas(rslora, tmp_path):
     from peft import PeftModel
 
     unet = tiny.sdxl().unet
-    modules = foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=1, conv_rank=3, conv_alpha=1)["unet"]
+    modules = foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=2, seed=1, conv_rank=3, conv_alpha=1)["unet"]
     foreign.write_peft(modules, tmp_path, rslora=rslora)
     model = PeftModel.from_pretrained(unet, tmp_path, adapter_name="x")
     assert truth.relative_error(truth.adapter_deltas(model, "x"), foreign.deltas({"unet": modules})["unet"]) < 1e-6
@@ -164,7 +166,7 @@ def test_kohya_names_of_the_whole_sdxl_unet_are_distinct():
 
 
 def test_some_alpha_leaves_every_other_module_without(tmp_path):
-    pairs = foreign.random_lora(tiny.sd15(), rank=4, alpha=2, seed=1)
+    pairs = foreign.random_lora(tiny.shared("sd15"), rank=4, alpha=2, seed=1)
     file = foreign.write_kohya(pairs, tmp_path / "x.safetensors", alpha="some", text_prefixes=("lora_te_",))
     with safe_open(file, framework="pt") as tensors:
         keys = list(tensors.keys())

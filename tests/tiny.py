@@ -12,19 +12,14 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    EulerDiscreteScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+    from transformers import CLIPTextConfig, CLIPTokenizer
 
 SIZE = 32  # pixels
 CONTEXT = 77  # tokens, two of them start and end
@@ -33,6 +28,9 @@ _NOISE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0
 
 def sdxl(seed: int = 0) -> Any:
     """SDXL: two text encoders of different widths, no attention in the outer blocks, linear projections."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
     tokenizer, tokenizer_2 = _tokenizer(), _tokenizer()
     torch.manual_seed(seed)
     text_encoder = CLIPTextModel(_clip(tokenizer, width=24, activation="quick_gelu"))
@@ -78,6 +76,12 @@ def sd2(seed: int = 0) -> Any:
 FAMILIES: dict[str, Callable[[], Any]] = {"sd15": sd15, "sd2": sd2, "sdxl": sdxl}
 
 
+@functools.cache
+def shared(family: str) -> Any:
+    """A pipeline of `family`, built once per process. Read-only by agreement: build one to change it."""
+    return FAMILIES[family]()
+
+
 def save(pipeline: Any, folder: Path, *, text_model_prefix: bool = True, **options: Any) -> Path:
     """Save as real repositories have it: `vocab.json` and `merges.txt` instead of `tokenizer.json`, prefixed names.
 
@@ -102,7 +106,7 @@ def save(pipeline: Any, folder: Path, *, text_model_prefix: bool = True, **optio
 @functools.cache
 def folder(family: str) -> Path:
     """A saved pipeline of `family`, made once per process. Read-only by agreement: copy it to change it."""
-    return save(FAMILIES[family](), _root() / family)
+    return save(shared(family), _root() / family)
 
 
 @functools.cache
@@ -118,6 +122,9 @@ def _published(key: str, *, prefix: bool) -> str:
 
 
 def _stable_diffusion(seed: int, *, text_width: int, activation: str, use_linear_projection: bool) -> Any:
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
     tokenizer = _tokenizer()
     torch.manual_seed(seed)
     text_encoder = CLIPTextModel(_clip(tokenizer, width=text_width, activation=activation))
@@ -146,6 +153,8 @@ def _stable_diffusion(seed: int, *, text_width: int, activation: str, use_linear
 
 
 def _vae() -> AutoencoderKL:
+    from diffusers import AutoencoderKL
+
     return AutoencoderKL(
         sample_size=SIZE,
         block_out_channels=(8, 16),
@@ -158,6 +167,8 @@ def _vae() -> AutoencoderKL:
 
 
 def _clip(tokenizer: CLIPTokenizer, *, width: int, activation: str) -> CLIPTextConfig:
+    from transformers import CLIPTextConfig
+
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -174,6 +185,8 @@ def _clip(tokenizer: CLIPTokenizer, *, width: int, activation: str) -> CLIPTextC
 
 
 def _tokenizer() -> CLIPTokenizer:
+    from transformers import CLIPTokenizer
+
     with tempfile.TemporaryDirectory() as folder:
         _write_vocabulary(Path(folder))
         return CLIPTokenizer.from_pretrained(folder, model_max_length=CONTEXT)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loramerge.files.atomic import leftovers, parents_of, recover, remove
 from loramerge.progress import Progress, Silent
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # there is no type for a module that may be absent
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 @contextmanager
@@ -24,8 +22,8 @@ def in_turn(place: Path, progress: Progress | None = None) -> Iterator[bool]:
     Once it is held, nobody can be at work there: whatever is half written was left by a killed run, and goes away;
     a place that such a run had moved aside is put back. Look at the place inside the block, not before.
 
-    Where the file can't be made or locked (Windows, some network drives, a folder that is read-only) runs are not
-    kept apart, and only a place that was moved aside is put back.
+    Where the file can't be made or locked (some network drives, a folder that is read-only) runs are not kept apart,
+    and only a place that was moved aside is put back.
 
     Args:
         place: A folder or a file, there or not.
@@ -49,8 +47,9 @@ def in_turn(place: Path, progress: Progress | None = None) -> Iterator[bool]:
             yield held is not None
         finally:
             if held is not None:
-                file.unlink(missing_ok=True)  # before the lock ends: who waits for it looks whether it is still there
-                os.close(held)
+                with suppress(OSError):  # before the lock ends: who waits for it looks whether it is still there
+                    file.unlink()  # Windows keeps what is open; there it goes with the lock
+                held.release()
 
 
 def clear(place: Path, progress: Progress | None = None) -> None:
@@ -63,46 +62,25 @@ def clear(place: Path, progress: Progress | None = None) -> None:
             progress.advance()
 
 
-def _hold(file: Path, place: Path, progress: Progress) -> int | None:
-    """Lock a file and return its descriptor; None where that can't be done."""
-    if fcntl is None:
-        return None
+def _hold(file: Path, place: Path, progress: Progress) -> BaseFileLock | None:
+    """Lock a file; None where that can't be done."""
+    from filelock import FileLock  # 20 ms that `validate` does without
+
+    lock = FileLock(file, fallback_to_soft=False)  # a file that stands for a lock would outlive a killed run
     while True:
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        except FileNotFoundError:  # the run before us made the folder, and removed it when it failed
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            except OSError:
-                return None
+            _wait(lock, place, progress)
+        except (FileNotFoundError, FileExistsError):  # the run before us made the folder, and took it away again
             continue
         except OSError:
             return None
-        try:
-            _lock(descriptor, place, progress)
-            if _is(descriptor, file):
-                return descriptor
-        except OSError:
-            os.close(descriptor)
-            return None
-        except BaseException:  # the user's ^C while waiting
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
+        return lock
 
 
-def _lock(descriptor: int, place: Path, progress: Progress) -> None:
+def _wait(lock: BaseFileLock, place: Path, progress: Progress) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(blocking=False)
+    except TimeoutError:
         progress.start(f"waiting for another run that writes {place}", 1)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock.acquire()
         progress.advance()
-
-
-def _is(descriptor: int, file: Path) -> bool:
-    """Whether a file is still the one that was opened: whoever held it before removed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), file.stat())
-    except FileNotFoundError:
-        return False

@@ -1,4 +1,7 @@
-"""Fetches one file over https: streamed, hashed, and under its name only once it is right."""
+"""Fetches one file over https: streamed, hashed, and under its name only once it is right.
+
+By the standard library: httpx logs every address with its query, which may hold a token, and stops at a SOCKS proxy.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_loras_that_cancel_have_no_relative_error():
 
 
 def test_the_total_weighs_modules_by_their_norm():
-    pairs = foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=0, conv_rank=2)
+    pairs = foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=2, seed=0, conv_rank=2)
     adapter = adapter_of(pairs)
     half = Adapter(
         {name: {module: LowRank(pair.down, pair.up / 2, pair.scale) for module, pair in modules.items()}

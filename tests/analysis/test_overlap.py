@@ -163,7 +163,7 @@ def test_the_algebra(out, inner, ranks, seeds, weights, size):
 
 
 def test_several_modules_are_one_long_delta():
-    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=seed, conv_rank=2) for seed in (0, 1)]
+    pairs = [foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=2, seed=seed, conv_rank=2) for seed in (0, 1)]
     one, other = map(adapter_of, pairs)
     half = Adapter({"unet": {name: one.components["unet"][name] for name in list(one.components["unet"])[::2]}})
     mixed = {component: dict(modules) for component, modules in other.components.items()}

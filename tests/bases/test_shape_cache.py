@@ -123,8 +123,7 @@ def test_no_home(kept, monkeypatch):
     def nobody():
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr("loramerge.files.cache.Path.home", nobody)
+    monkeypatch.setattr("loramerge.bases.shape_cache.cache_folder", nobody)
     assert kept.ask() == SHAPES
 
 

@@ -15,7 +15,8 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def folded(title: str, columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    return f"<details><summary>{title}</summary>\n\n{table(['type', *columns], body)}\n\n</details>"
+    """A table that is opened by a click, on GitHub and in MkDocs, which is told that it is Markdown."""
+    return f'<details markdown="1"><summary>{title}</summary>\n\n{table(["type", *columns], body)}\n\n</details>'
 
 
 def values(rows: Sequence[Row], key: str) -> list[Any]:

@@ -1,6 +1,6 @@
 """What each combination type keeps: concepts counted in pictures that the miniature draws.
 
-    python tests/bench/concepts.py [--seeds 8] [--steps 20] [--guidance 2.0] [--table FILE]
+    python tests/bench/concepts.py [--seeds 8] [--steps 20] [--guidance 2.0] [--page FILE]
 
 For each pair of LoRAs the base, each LoRA alone, both stacked (diffusers' `set_adapters`) and every merge draw the same
 prompt from the same noise, with weights of 1. `recipes/quickstart/train/concepts.py` measures each picture. A cell says
@@ -35,9 +35,10 @@ from loramerge.methods import Merge
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "recipes" / "quickstart"
-TABLE = ROOT / ".github" / "tables" / "concepts.md"
-sys.path.insert(0, str(MODELS))
+PAGE = ROOT / "docs" / "miniature.md"
+sys.path[:0] = [str(MODELS), str(ROOT / "tests")]
 
+from marked import inserted  # noqa: E402 - it lies above this folder
 from train import concepts  # noqa: E402 - it lies beside the models that it measures
 
 PAIRS = {
@@ -112,15 +113,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--table", type=Path, default=TABLE, help="where the Markdown goes")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the table goes, between its marks")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     begin = time.monotonic()
     with quiet(), tempfile.TemporaryDirectory(prefix="bench-") as folder:
         columns, seconds, differences = draw(Painter(arguments), Path(folder))
     text = table(columns, seconds, arguments.seeds)
-    arguments.table.parent.mkdir(parents=True, exist_ok=True)
-    arguments.table.write_text(text, encoding="utf-8")
+    page = inserted(arguments.page.read_text(encoding="utf-8"), "concepts", text)
+    arguments.page.write_text(page, encoding="utf-8", newline="\n")
     print(text)
     for pair, difference in differences.items():
         print(f"{' + '.join(pair)}: cat differs from the stacked LoRAs by at most {difference:.1e} of a pixel")

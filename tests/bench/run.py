@@ -2,8 +2,8 @@
 
     python tests/bench/run.py [--quick] [--only merging|files|fusing|starting] [--write figures.json]
 
-Every part's own file says what it measures, and how. `--write` also writes the table beside it, and into the README
-where the file is the one that the README shows.
+Every part's own file says what it measures, and how. `--write` also writes the tables: into FILE.md beside it, or into
+docs/figures.md and the README where the file is the one that they show.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="less of everything, in less than two minutes")
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be given several times")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="rows as JSON, and the table as FILE.md beside it")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="rows as JSON, and the tables as FILE.md beside it")
     parser.add_argument("--models", nargs="+", choices=MODELS)
     parser.add_argument("--ranks", nargs="+", type=int)
     parser.add_argument("--loras", nargs="+", type=int, choices=range(2, 6), metavar="2-5")

@@ -1,4 +1,4 @@
-"""Rows as text: a line on the terminal, tables in Markdown, and their place in the README.
+"""Rows as text: a line on the terminal, tables in Markdown, and their places in docs/figures.md and the README.
 
 `python tests/bench/tables.py` writes the tables again from the rows that are kept.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,25 +33,33 @@ from cells import (
 from steps import MERGING, REST
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from marked import inserted  # noqa: E402 - it lies above this folder
+
 README = HERE.parents[1] / "README.md"
-FIGURES = HERE / "figures.json"  # the rows that the README shows
-BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+PAGE = HERE.parents[1] / "docs" / "figures.md"
+FIGURES = HERE / "figures.json"  # the rows that both show
+MARK = "figures"
 TITLES = {"tiny": "tiny UNet", "small": "SD 1.5 with half of its channels", "sd15": "SD 1.5", "sdxl": "SDXL"}
 USUAL_RANK = 32
+HEADLINE = ("cat", "ties", "dare_linear", "magnitude_prune")  # both sides of these were measured whole
 
 
 def write(measured: Mapping[str, Any], file: Path) -> None:
-    """Rows into a file, tables beside it, and into the README if that is the file it shows."""
+    """Rows into a file, tables beside it; those of the file that is shown go into docs/figures.md and the README."""
     file.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    tables = markdown(measured)
-    file.with_suffix(".md").write_text(tables, encoding="utf-8", newline="\n")
-    if file.resolve() == FIGURES:
-        README.write_text(inserted(README.read_text(encoding="utf-8"), tables), encoding="utf-8", newline="\n")
+    if file.resolve() != FIGURES:
+        file.with_suffix(".md").write_text(markdown(measured), encoding="utf-8", newline="\n")
+        return
+    for path, text in pages(measured).items():
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def inserted(text: str, tables: str) -> str:
-    """A README with the tables between its marks."""
-    return re.sub(f"{BEGIN}\n.*?{END}", lambda _: f"{BEGIN}\n{tables}{END}", text, count=1, flags=re.DOTALL)
+def pages(measured: Mapping[str, Any]) -> dict[Path, str]:
+    """The pages that show figures, as they should be: all tables in one, a few rows in the README."""
+    blocks = {PAGE: markdown(measured), README: headline(measured)}
+    return {path: inserted(path.read_text(encoding="utf-8"), MARK, block) for path, block in blocks.items()}
 
 
 def line(row: Row) -> str:
@@ -74,6 +82,25 @@ def markdown(measured: Mapping[str, Any]) -> str:
         if part in parts:
             blocks += block(parts[part])
     return "\n\n".join(blocks) + "\n"
+
+
+def headline(measured: Mapping[str, Any]) -> str:
+    """A few rows for the README: some types from files to file, and fusing into the largest base."""
+    rows = measured["rows"]
+    whole = _main_rows([row for row in rows if row["part"] == "files"])
+    body = [
+        [f"merge by `{row['type']}`", *both(row), *(memory(row, side) for side in ("PEFT", "loramerge"))]
+        for row in whole
+        if row["type"] in HEADLINE
+    ]
+    for row in [row for row in rows if row["part"] == "fusing"][-1:]:
+        peaks = [megabytes(max(row["sides"][side]["peak_mb"])) for side in ("diffusers", "loramerge")]
+        fused = [said(row, "diffusers"), said(row, "loramerge")]
+        faster = f"**{spread(between(row, 'diffusers', 'loramerge'), row)}**"
+        body.append([f"fuse into the UNet ({megabytes(row['file_mb'])})", *fused, faster, *peaks])
+    on = measured["machine"]
+    head = [f"{_setting(whole[0])}", "PEFT, diffusers", "loramerge", "times as fast", "memory: theirs", "loramerge"]
+    return f"{table(head, body)}\n\nFrom files to files, on {on['cores']} cores of an {on['processor']}, without a GPU."
 
 
 def _head(measured: Mapping[str, Any]) -> str:
@@ -100,7 +127,7 @@ def _main_table(parts: Mapping[str, Sequence[Row]]) -> Iterator[str]:
         return
     of = next(iter(whole.values()))
     itself = {row["type"]: row for row in parts.get("merging", ()) if _key(row) == _key(of)}
-    yield f"### Merging {_setting(of)}: {of['layers']} layers"
+    yield f"## Merging {_setting(of)}: {of['layers']} layers"
     yield (
         "First the merge itself, then a whole `run` from files to file, with the process's peak memory above what "
         "`import torch` takes. What is sampled is said below."
@@ -135,7 +162,7 @@ def _setting(row: Row) -> str:
 
 
 def _merging(rows: Sequence[Row]) -> Iterator[str]:
-    yield "### The merge itself"
+    yield "## The merge itself"
     yield (
         "`engine: factored` against PEFT's `add_weighted_adapter`, in memory, without reading and writing. In a cell: "
         "PEFT's time, ours, and how many times as fast that is. Types that cut a delta to a rank would take PEFT "
@@ -225,7 +252,7 @@ def _growth(rows: Sequence[Row], models: Sequence[str]) -> Iterator[str]:
 
 
 def _files(rows: Sequence[Row]) -> Iterator[str]:
-    yield "### From files to file"
+    yield "## From files to file"
     yield (
         "A whole `run` with `report: brief` (it also hashes, checks, measures the fidelity, writes report.json and "
         "provenance) against PEFT by "
@@ -278,7 +305,7 @@ def _where(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
-    yield "### Fusing"
+    yield "## Fusing"
     yield (
         "A LoRA into a float16 UNet, from files to files that are on the disk in the end: as `run` does for a "
         "`pipeline` output, SHA-256 included, against diffusers' `fuse_lora` and `save_pretrained`, against copying "
@@ -319,7 +346,7 @@ def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
 
 
 def _starting(rows: Sequence[Row]) -> Iterator[str]:
-    yield "### Starting"
+    yield "## Starting"
     yield (
         "Whole processes; `run` merges the quickstart's two LoRAs by `engine: factored` into a diffusers and a kohya "
         "file. With an empty cache diffusers and transformers are loaded to say what the base consists of."
@@ -342,7 +369,7 @@ def _starting(rows: Sequence[Row]) -> Iterator[str]:
 
 def _main(say: Callable[[str], object] = print) -> None:
     write(json.loads(FIGURES.read_text(encoding="utf-8")), FIGURES)
-    say(f"wrote {FIGURES.with_suffix('.md').name} and README.md")
+    say(f"wrote docs/{PAGE.name} and {README.name}")
 
 
 if __name__ == "__main__":

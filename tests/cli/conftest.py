@@ -2,16 +2,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from command_line import MODELS, QUICKSTART, process, write_recipe
-
-
-@pytest.fixture(scope="session")
-def quickstart(tmp_path_factory):
-    """The quickstart recipe, run once by the installed program."""
-    folder = tmp_path_factory.mktemp("quickstart")
-    done = process("run", QUICKSTART, "--set", "preview.steps=1", "--device", "cpu", "-v", cwd=folder)
-    artifact = folder / "dist" / "quickstart"
-    return SimpleNamespace(done=done, folder=folder, artifact=artifact)
+from command_line import MODELS, write_recipe
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the commands say of themselves, and that the README says the same."""
+"""What the commands say of themselves."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import shlex
 
 import click
 import pytest
-from command_line import ROOT, invoke
+from command_line import invoke
 
 from loramerge.cli.commands import NAMES, commands
-from loramerge.cli.reference import inserted, reference
 from loramerge.errors import ExitCode
 
 ROOT_CONTEXT = click.Context(commands, info_name="loramerge")
@@ -57,24 +56,6 @@ def test_every_option_is_explained(name):
 def test_the_help_lists_every_exit_code():
     listed = dict(re.findall(r"^ +(\d+)  +(\S.*)$", invoke("--help").stdout, re.MULTILINE))
     assert {int(code) for code in listed} == set(ExitCode)
-
-
-def test_the_readme_has_the_reference():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert inserted(readme) == readme, "write it anew: python -m loramerge.cli.reference"
-
-
-def test_the_reference_has_every_command():
-    assert re.findall(r"^### loramerge (.*)$", reference(), re.MULTILINE) == list(NAMES)
-
-
-def test_a_readme_without_a_reference_gets_one():
-    assert inserted("# Title\n").startswith("# Title\n\n<!-- commands -->\n```text\nUsage: loramerge")
-    assert inserted(inserted("# Title\n")) == inserted("# Title\n")
-
-
-def test_no_text_tells_of_the_machine():
-    assert not re.search(r"/(work|home|root|usr|tmp)\b", reference())
 
 
 def test_the_version():

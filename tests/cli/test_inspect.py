@@ -17,7 +17,7 @@ from loramerge.numerics.norms import norm_of
 
 @pytest.fixture(scope="module")
 def pairs():
-    return foreign.random_lora(tiny.sdxl(), rank=4, alpha=2.0, seed=1, conv_rank=2, conv_alpha=1.0)
+    return foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=2.0, seed=1, conv_rank=2, conv_alpha=1.0)
 
 
 @pytest.fixture(params=["peft", "diffusers", "kohya"])

@@ -169,7 +169,7 @@ def test_run_takes_what_is_locked(recipe, move, here):
 
 def test_run_refuses_what_is_not_locked(recipe, here, tmp_path):
     invoke("lock", "small.yaml")
-    pairs = foreign.random_lora(tiny.sdxl(), seed=1, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sdxl"), seed=1, rank=4, alpha=2.0)
     foreign.write_diffusers(pairs, here / "glow.safetensors")
     result = invoke("run", "small.yaml")
     assert result.exit_code == ExitCode.BAD_SOURCE

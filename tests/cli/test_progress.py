@@ -5,7 +5,8 @@ import os
 import pty
 import threading
 
-from command_line import process
+import pytest
+from command_line import process, write_recipe
 
 from loramerge.cli.progress import Lines, shown
 from loramerge.progress import Silent
@@ -29,6 +30,7 @@ def test_lines_without_a_terminal():
         assert isinstance(watcher, Lines)
 
 
+@pytest.mark.slow
 def test_bars_on_a_terminal(here, models):
     ours, theirs = pty.openpty()
     pieces = []
@@ -40,9 +42,9 @@ def test_bars_on_a_terminal(here, models):
 
     reader = threading.Thread(target=read)
     reader.start()
-    recipe = process("init", models.ink, models.glow, "--base", models.base, "-o", "x.yaml", cwd=here)
-    assert recipe.returncode == 0
-    done = process("run", "x.yaml", cwd=here, stderr=theirs, env={"TERM": "xterm", "COLUMNS": "100"})
+    loras = {"ink": models.ink, "glow": models.glow}
+    recipe = write_recipe(here, name="ink-glow", base=models.base, loras=loras)
+    done = process("run", recipe, cwd=here, stderr=theirs, env={"TERM": "xterm", "COLUMNS": "100"})
     os.close(theirs)
     reader.join(10)
     os.close(ours)

@@ -2,15 +2,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from command_line import invoke, listing, process
+from command_line import QUICKSTART, invoke, listing, process
 from hub.example import OWNER
 
 from loramerge.errors import ExitCode
 from loramerge.provenance.provenance import Provenance
 
 
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """The quickstart recipe, run once by the installed program."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    small = ("--set", "preview.steps=1", "--set", "preview.seeds=[0]")
+    done = process("run", QUICKSTART, *small, "--device", "cpu", "-v", cwd=folder)
+    artifact = folder / "dist" / "quickstart"
+    return SimpleNamespace(done=done, folder=folder, artifact=artifact)
+
+
+@pytest.mark.slow
 def test_the_quickstart(quickstart):
     assert quickstart.done.returncode == ExitCode.DONE, quickstart.done.stderr
     assert {path.name for path in quickstart.artifact.iterdir()} >= {
@@ -19,6 +31,7 @@ def test_the_quickstart(quickstart):
     assert [path.name for path in quickstart.folder.iterdir()] == ["dist"]
 
 
+@pytest.mark.slow
 def test_the_quickstarts_summary(quickstart):
     name, *rows = quickstart.done.stdout.splitlines()
     assert name == "quickstart"
@@ -35,9 +48,17 @@ def test_the_quickstarts_summary(quickstart):
     assert rows[-6].strip() == "worst modules"
 
 
+@pytest.mark.slow
 def test_progress_in_lines_where_there_is_no_terminal(quickstart):
     tasks = ["plan", "resolve", "load", "merge", "compare", "write", "preview"]
     assert quickstart.done.stderr.splitlines() == [f"quickstart: {task} …" for task in tasks]
+
+
+@pytest.mark.slow
+def test_the_quickstart_is_verified(quickstart):
+    result = invoke("verify", quickstart.artifact)
+    assert result.exit_code == ExitCode.DONE
+    assert result.stdout.strip().endswith("files, all as the provenance of quickstart says")
 
 
 def test_the_run_as_json(recipe, here, parsed):
@@ -191,8 +212,9 @@ def test_one_folder_for_two_artifacts(recipe):
     assert "error: --out is for one recipe, these are 2" in result.stderr
 
 
+@pytest.mark.slow
 def test_from_init_to_run_in_one_line(here, models):
-    wanted = process("init", models.ink, models.glow, "--base", models.base, "--name", "both", "-o", "-", cwd=here)
+    wanted = invoke("init", models.ink, models.glow, "--base", models.base, "--name", "both", "-o", "-")
     result = invoke("run", "-", stdin=wanted.stdout)
     assert result.exit_code == ExitCode.DONE, result.output
     assert (here / "dist/both/kohya/both.safetensors").exists()

@@ -28,12 +28,6 @@ def damaged(made, tmp_path):
     return artifact
 
 
-def test_the_quickstart(quickstart):
-    result = invoke("verify", quickstart.artifact)
-    assert result.exit_code == ExitCode.DONE
-    assert result.stdout.strip().endswith("files, all as the provenance of quickstart says")
-
-
 def test_everything_wrong_is_said_of_every_artifact(made, damaged):
     result = invoke("verify", damaged, made / "out" / "small")
     assert result.exit_code == ExitCode.NOT_VERIFIED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from peft.utils import merge_utils
 from pydantic import TypeAdapter
 from torch import nn
 
@@ -70,6 +69,8 @@ def changed(part_, name, weight, change):
 
 def dense(parts, module, chosen, masks=None):
     """The combined delta in float64 before it is cut, by PEFT's own functions; masks stand in for its random draws."""
+    from peft.utils import merge_utils
+
     there = [each for each in parts if module in each.modules]
     deltas = [each.modules[module].delta().flatten(1) for each in there]
     weights = torch.tensor([each.weights[module] for each in there], dtype=torch.float64)

@@ -17,7 +17,6 @@ from engines.small import (
     part,
     truncated,
 )
-from peft.utils import merge_utils
 
 from loramerge.adapter import LowRank
 from loramerge.engines import factored, peft
@@ -103,6 +102,8 @@ def test_it_gives_what_peft_gives_and_never_a_larger_error(combination_type, cas
 
 @pytest.mark.parametrize("combination_type", ["dare_linear", "dare_ties"])
 def test_dare_on_factors_is_pefts_function_on_our_masks(combination_type):
+    from peft.utils import merge_utils
+
     parts, chosen = random_parts(), method(combination_type)
     merged = merge(parts, chosen)
     function = getattr(merge_utils, combination_type)

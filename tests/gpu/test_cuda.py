@@ -32,7 +32,7 @@ pytestmark = [
     ],
 )
 def test_what_draws_no_numbers_is_the_same_as_on_the_cpu(combination_type, parameters):
-    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=seed, conv_rank=3) for seed in range(2)]
+    pairs = [foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=2, seed=seed, conv_rank=3) for seed in range(2)]
     loras = [WeightedAdapter(str(number), adapter_of(lora), 0.5) for number, lora in enumerate(pairs)]
     method = TypeAdapter(Merge).validate_python({"combination_type": combination_type, **parameters})
     cpu, cuda = (combine(loras, base_of("sdxl"), method, device=device) for device in ("cpu", "cuda"))
@@ -43,7 +43,7 @@ def test_what_draws_no_numbers_is_the_same_as_on_the_cpu(combination_type, param
 
 @pytest.mark.parametrize("combination_type", ["dare_linear", "dare_ties", "dare_linear_svd", "dare_ties_svd"])
 def test_what_draws_numbers_draws_the_same_ones_again(combination_type):
-    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=seed) for seed in range(2)]
+    pairs = [foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=2, seed=seed) for seed in range(2)]
     loras = [WeightedAdapter(str(number), adapter_of(lora), 0.5) for number, lora in enumerate(pairs)]
     method = TypeAdapter(Merge).validate_python({"combination_type": combination_type, "density": 0.5, "seed": 1})
     once, again = (combine(loras, base_of("sdxl"), method, device="cuda") for _ in range(2))
@@ -67,7 +67,7 @@ def test_what_draws_numbers_draws_the_same_ones_again(combination_type):
     ],
 )
 def test_the_factored_engine_gives_on_cuda_what_it_gives_on_the_cpu(combination_type, parameters):
-    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=2, seed=seed, conv_rank=4) for seed in range(2)]
+    pairs = [foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=2, seed=seed, conv_rank=4) for seed in range(2)]
     loras = [WeightedAdapter(str(number), adapter_of(lora), 0.5) for number, lora in enumerate(pairs)]
     method = TypeAdapter(Merge).validate_python(
         {"combination_type": combination_type, "engine": "factored", **parameters}

@@ -7,14 +7,17 @@ from typing import get_args
 
 import pytest
 import torch
-from peft import LoraConfig, LoraModel, get_peft_model
-from peft.utils import merge_utils
 from pydantic import ValidationError
 
 from loramerge.methods import METHODS
 
 SVD = {"svd_rank", "svd_clamp", "svd_full_matrices", "svd_driver"}
-SIGNATURE = inspect.signature(LoraModel.add_weighted_adapter).parameters
+
+
+def signature():
+    from peft import LoraModel
+
+    return inspect.signature(LoraModel.add_weighted_adapter).parameters
 
 
 by_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name())
@@ -27,6 +30,8 @@ def made(method, **parameters):
 
 def on_weights(method):
     """PEFT's function that combines tensors for a type, or None for `cat`, which has none."""
+    from peft.utils import merge_utils
+
     return {"cat": None, "svd": merge_utils.task_arithmetic, "linear": merge_utils.task_arithmetic}.get(
         method.name(), getattr(merge_utils, method.name().removesuffix("_svd"), None)
     )
@@ -34,6 +39,8 @@ def on_weights(method):
 
 def merged(method, ranks=(2, 3), seed=0):
     """The delta that PEFT makes of two adapters of given ranks at 0.5 and -2, their weighted sum, and the new rank."""
+    from peft import get_peft_model
+
     torch.manual_seed(1)
     model = get_peft_model(torch.nn.Sequential(torch.nn.Linear(6, 5)), config(ranks[0]), "one")
     model.add_adapter("two", config(ranks[1]))
@@ -45,6 +52,8 @@ def merged(method, ranks=(2, 3), seed=0):
 
 
 def config(rank):
+    from peft import LoraConfig
+
     return LoraConfig(r=rank, target_modules=["0"], init_lora_weights=False)
 
 
@@ -54,6 +63,8 @@ def test_the_eleven_types_are_pefts():
 
 
 def annotation(parameter):
+    from peft import LoraModel
+
     return inspect.get_annotations(LoraModel.add_weighted_adapter, eval_str=True)[parameter]
 
 
@@ -70,14 +81,14 @@ def test_each_type_has_exactly_the_parameters_that_it_uses(method):
 
 @by_method
 def test_every_parameter_is_an_argument_of_pefts(method):
-    assert set(made(method).peft_arguments()) <= set(SIGNATURE)
+    assert set(made(method).peft_arguments()) <= set(signature())
 
 
 @by_method
 def test_defaults_are_pefts_but_for_the_full_decomposition(method):
     for key, value in made(method).peft_arguments().items():
         if key not in {"combination_type", "density"}:
-            assert value == (False if key == "svd_full_matrices" else SIGNATURE[key].default)
+            assert value == (False if key == "svd_full_matrices" else signature()[key].default)
 
 
 def test_the_full_decomposition_gives_the_same():

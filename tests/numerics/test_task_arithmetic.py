@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from peft.utils import merge_utils
 
 from loramerge.numerics.task_arithmetic import Thinning, elected_mean, weighted_sum
 
@@ -20,6 +19,8 @@ def tensors(count, shape):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_the_weighted_sum_is_pefts_to_the_bit(count, shape):
+    from peft.utils import merge_utils
+
     given, weights = tensors(count, shape)
     assert torch.equal(weighted_sum(given, weights), merge_utils.task_arithmetic(given, torch.tensor(weights)))
 
@@ -28,6 +29,8 @@ def test_the_weighted_sum_is_pefts_to_the_bit(count, shape):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("majority", ["total", "frequency"])
 def test_the_elected_mean_is_pefts_to_the_bit(count, shape, majority):
+    from peft.utils import merge_utils
+
     given, weights = tensors(count, shape)
     stacked = torch.stack(given)
     mask = merge_utils.calculate_majority_sign_mask(stacked, majority)
@@ -43,6 +46,8 @@ def test_equal_terms_of_opposite_weight_cancel():
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize("function", ["dare_linear", "dare_ties"])
 def test_what_is_kept_is_rescaled_as_peft_does_it(count, function, monkeypatch):
+    from peft.utils import merge_utils
+
     given, weights = tensors(count, (3, 20_000))
     generator = torch.Generator().manual_seed(0)
     masks = [torch.rand(given[0].shape, generator=generator) < 0.3 for _ in given]

@@ -5,7 +5,6 @@ import tiny
 import torch
 import truth
 from canonical import adapter_of, base_of, files_of
-from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -21,7 +20,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def pairs_of(family):
-    return foreign.random_lora(tiny.FAMILIES[family](), rank=4, alpha=2, seed=3, conv_rank=3)
+    return foreign.random_lora(tiny.shared(family), rank=4, alpha=2, seed=3, conv_rank=3)
 
 
 def fused(family, adapter, tmp_path, base_folder=None, variant=None, **settings):
@@ -40,6 +39,7 @@ def weights(folder, component):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("stored", ["float32", "float16"])
 def test_a_sum_is_formed_in_float32_and_rounded_once(stored, dtype, tmp_path):
@@ -94,6 +94,8 @@ def test_the_rest_of_the_pipeline_is_copied_and_no_path_is_left(tmp_path):
 
 
 def test_weights_are_split_at_the_shard_size(tmp_path):
+    from diffusers import DiffusionPipeline
+
     folder = fused("sdxl", adapter_of(pairs_of("sdxl")), tmp_path, max_shard_size="500KB")
     shards = list((folder / "unet").glob("*-of-*.safetensors"))
     assert len(shards) > 1
@@ -110,7 +112,10 @@ def test_a_variant_of_the_base_is_used(tmp_path):
 
 
 def test_a_fused_text_encoder_draws_what_the_stacked_one_draws(tmp_path):
-    pairs = [foreign.random_lora(tiny.sdxl(), rank=4, alpha=4, seed=seed, conv_rank=2) for seed in range(2)]
+    from diffusers import DiffusionPipeline
+
+    options = {"rank": 4, "alpha": 4, "conv_rank": 2, "few": True}
+    pairs = [foreign.random_lora(tiny.shared("sdxl"), seed=seed, **options) for seed in range(2)]
     stacked = DiffusionPipeline.from_pretrained(tiny.folder("sdxl"))
     loras = []
     for name, lora, weight in zip("ab", pairs, (0.7, 0.8), strict=True):

@@ -9,7 +9,6 @@ import tiny
 import torch
 import truth
 from canonical import adapter_of, base_of, files_of
-from diffusers import DiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
@@ -27,7 +26,7 @@ TEXT = "text_encoder/model.safetensors"
 def pairs_of(family, components=None):
     # alpha is half of the rank: where the scale comes in changes no bit then
     more = {"components": components} if components else {}
-    return foreign.random_lora(tiny.FAMILIES[family](), rank=4, alpha=2, seed=3, **more)
+    return foreign.random_lora(tiny.shared(family), rank=4, alpha=2, seed=3, **more)
 
 
 def fused(source, adapter, folder, variant=None, **settings):
@@ -46,6 +45,8 @@ def weights(folder, component):
 
 
 def by_diffusers(source, pairs, folder, dtype=torch.float32):
+    from diffusers import DiffusionPipeline
+
     pipeline = DiffusionPipeline.from_pretrained(source).to(dtype)
     foreign.write_diffusers(pairs, folder.with_suffix(".safetensors"), adapter_metadata=True)
     pipeline.load_lora_weights(folder.with_suffix(".safetensors"))
@@ -55,6 +56,7 @@ def by_diffusers(source, pairs, folder, dtype=torch.float32):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
 def test_float32_is_what_diffusers_writes_bit_for_bit(family, tmp_path):
     pairs, source = pairs_of(family), tiny.folder(family)
@@ -68,6 +70,7 @@ def test_float32_is_what_diffusers_writes_bit_for_bit(family, tmp_path):
     assert {name for name in files_of(ours) if not name.startswith("tokenizer")} == names
 
 
+@pytest.mark.slow
 def test_float16_is_diffusers_own_float32_sum_rounded_and_nearer_to_the_truth_than_its_float16(tmp_path):
     pairs = pairs_of("sdxl")
     source = tiny.save(tiny.sdxl().to(torch.float16), tmp_path / "base")
@@ -82,8 +85,11 @@ def test_float16_is_diffusers_own_float32_sum_rounded_and_nearer_to_the_truth_th
         assert ours_off <= truth.relative_error(weights(rounding, component), true)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [None, "float16"])
 def test_shards_of_the_base_are_read_and_made_anew(dtype, tmp_path):
+    from diffusers import DiffusionPipeline, UNet2DConditionModel
+
     pairs = pairs_of("sdxl")
     source = tmp_path / "base"
     shutil.copytree(tiny.folder("sdxl"), source)
@@ -117,6 +123,8 @@ def test_a_component_that_nothing_changes_is_the_bases_own_file(tmp_path):
 
 
 def test_integers_stay_integers_and_what_the_architecture_does_not_know_is_kept(tmp_path):
+    from diffusers import DiffusionPipeline
+
     source = tiny.save(tiny.sdxl(), tmp_path / "base")
     known = "text_model.embeddings.position_ids"  # older checkpoints have it
     tensors = {**load_file(source / TEXT), known: torch.arange(77)[None]}
@@ -141,6 +149,8 @@ def test_a_config_says_how_the_weights_are_stored_and_not_where(tmp_path):
 
 
 def test_old_names_of_attention_are_those_of_its_layers(tmp_path):
+    from diffusers import UNet2DConditionModel
+
     config = {
         "block_out_channels": (8, 16),
         "down_block_types": ("AttnDownBlock2D", "CrossAttnDownBlock2D"),

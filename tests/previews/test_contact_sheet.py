@@ -77,6 +77,7 @@ def test_a_title_stands_above_everything(picture):
     )
 
 
+@pytest.mark.slow
 def test_a_sheet_of_very_many_pictures_can_still_be_opened(picture, tmp_path):
     path = picture(512, 512)
     page = sheet(["a"] * 6, [Row(str(number), [path] * 6) for number in range(60)])

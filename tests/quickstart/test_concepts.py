@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from command_line import MODELS
-from diffusers import AutoencoderKL
 from train import concepts
 from train.scenes import PHRASES, SHAPES, SUBJECT, Scene, anything
 from train.training import pixels
@@ -32,6 +31,7 @@ def drawings():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", concepts.CONCEPTS)
 def test_a_score_tells_drawings_with_the_concept_from_those_without(name, drawings):
     scores = [(name in has, concepts.measure(picture)[name]) for has, picture in drawings]
@@ -40,8 +40,11 @@ def test_a_score_tells_drawings_with_the_concept_from_those_without(name, drawin
     assert [has for has, _ in scores] == [concepts.shows(name, score) for _, score in scores]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", concepts.CONCEPTS)
 def test_so_it_does_on_what_the_vae_makes_of_them(name, drawings):
+    from diffusers import AutoencoderKL
+
     vae = AutoencoderKL.from_pretrained(MODELS / "base" / "vae", local_files_only=True)
     half = drawings[: DRAWINGS // 2]
     with torch.no_grad():

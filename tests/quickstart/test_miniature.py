@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from command_line import MODELS, QUICKSTART
-from diffusers import DiffusionPipeline
 from PIL import Image
 from train import concepts
 from train.scenes import COLOURS
@@ -27,6 +26,8 @@ PROMPTS = {
 @pytest.fixture(scope="module")
 def draw():
     """Pictures × height × width × 3, from 0 to 1, by the base with these LoRAs at weight 1."""
+    from diffusers import DiffusionPipeline
+
     with quiet():
         pipeline = DiffusionPipeline.from_pretrained(MODELS / "base", local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
@@ -56,6 +57,7 @@ def shown(name, pictures):
     return sum(concepts.shows(name, concepts.measure(picture)[name]) for picture in pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROMPTS)
 def test_the_base_shows_no_concept_and_each_lora_its_own(name, draw):
     assert shown(name, draw(PROMPTS[name])) == 0
@@ -65,6 +67,7 @@ def test_the_base_shows_no_concept_and_each_lora_its_own(name, draw):
         assert shown(other, alone) == 0, other
 
 
+@pytest.mark.slow
 def test_the_base_draws_the_colour_that_the_prompt_says(draw):
     for colour in ("red", "blue"):
         middle = np.median(draw(f"a big {colour} square")[:, 24:40, 24:40], axis=(0, 1, 2)) * 255
@@ -72,11 +75,13 @@ def test_the_base_draws_the_colour_that_the_prompt_says(draw):
         assert min(distances, key=distances.get) == colour
 
 
+@pytest.mark.slow
 def test_a_lora_without_its_word_changes_little(draw):
     assert shown("glow", draw("a red square", "glow")) == 0
     assert shown("star", draw("a red square", "star")) == 0
 
 
+@pytest.mark.slow
 def test_the_quickstarts_preview_shows_both_concepts_merged_and_neither_in_the_base(tmp_path):
     read = recipe.read(QUICKSTART)
     names = [lora.name for lora in read.loras]

@@ -35,6 +35,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_what_it_writes_is_a_pipeline_that_draws_and_loras_that_fit_it(trained):
     pipeline = model.load(trained / "base")
     picture = pipeline("a red circle", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
@@ -48,6 +49,7 @@ def test_what_it_writes_is_a_pipeline_that_draws_and_loras_that_fit_it(trained):
         assert ("text_encoder" in adapter.components) == bool(lora.text_layers)
 
 
+@pytest.mark.slow
 def test_training_twice_gives_the_same_bytes(trained, tmp_path):
     train(STAGES, tmp_path, little(), "cpu")
     one, two = files(trained), files(tmp_path)

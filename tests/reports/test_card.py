@@ -41,7 +41,7 @@ SNIPPETS = {
 
 
 def lora(folder, name, seed):
-    pairs = foreign.random_lora(tiny.sd15(), seed=seed, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=4, alpha=2.0, few=True)
     return foreign.write_kohya(
         pairs,
         folder / f"{name}.safetensors",
@@ -58,7 +58,7 @@ def write_recipe(folder, *, base, outputs=OUTPUTS, extra=""):
         f"version: 1\nname: two\ndescription: Ink that glows.\nlicense: openrail++\nbase: {{source: {base}}}\nloras:\n"
         "  - {name: ink, source: ink.safetensors, weight: 0.7}\n"
         "  - {name: glow, source: glow.safetensors, weight: {unet: {down: 0.5, mid: 1.0}}}\n"
-        f"merge: {{combination_type: cat}}\noutputs: {outputs}\n{extra}"
+        f"merge: {{combination_type: cat, engine: factored}}\noutputs: {outputs}\n{extra}"
     )
     return read_recipe(path)
 
@@ -133,6 +133,7 @@ def base(hub):
     return "org/tiny"
 
 
+@pytest.mark.slow
 def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     from diffusers import DiffusionPipeline
     from peft import PeftModel
@@ -155,6 +156,7 @@ def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     pipeline.load_lora_weights(REPO, subfolder="kohya", weight_name="two.safetensors", revision="v1")
 
 
+@pytest.mark.slow
 def test_every_snippet_runs_in_the_artifact(tmp_path, monkeypatch):
     base = str(tiny.folder("sd15"))
     result = run(write_recipe(tmp_path, base=base), out=tmp_path / "out")
@@ -179,6 +181,7 @@ def test_one_output_alone_is_loaded_from_the_root(hub, base, tmp_path, monkeypat
     assert not [name for name in published if name.startswith(("kohya", "pipeline"))]
 
 
+@pytest.mark.slow
 def test_what_the_hub_reads(base, tmp_path):
     extra = f"preview: {{prompts: [fox, sun], seeds: [0, 1], steps: 1, width: {tiny.SIZE}, height: {tiny.SIZE}}}\n"
     outputs = "[{kind: adapter, format: diffusers}]"

@@ -8,6 +8,8 @@ import browser
 import pytest
 import reports
 
+pytestmark = pytest.mark.slow
+
 LOOKS = [(width, scheme) for width in (1280, 400) for scheme in ("light", "dark")]
 
 

@@ -92,6 +92,19 @@ def test_a_file_is_downloaded_once(server, tmp_path):
     assert left_over(tmp_path) == [folder / "lora.safetensors"]
 
 
+def test_an_address_with_a_token_is_not_logged(server, caplog):
+    caplog.set_level(0)
+    located = locate(server, "moved/lora.safetensors?token=secret")
+    located.fetch(located.files)
+    assert "secret" not in caplog.text
+
+
+def test_a_proxy_for_other_protocols_is_left_alone(server, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    located = locate(server)
+    assert (located.fetch(located.files) / "lora.safetensors").read_bytes() == WEIGHTS
+
+
 def test_a_cached_file_that_was_damaged_is_downloaded_again(server):
     located = locate(server)
     file = located.fetch(located.files) / "lora.safetensors"
@@ -122,12 +135,13 @@ def test_a_redirect_is_followed(server):
         ("500/lora.safetensors", r"the server failed \(500\)", "try again later"),
     ],
 )
-def test_what_goes_wrong_leaves_nothing(server, tmp_path, path, message, hint):
+def test_what_goes_wrong_leaves_nothing(server, tmp_path, caplog, path, message, hint):
+    caplog.set_level(0)
     located = locate(server, f"{path}?token=secret")
     with pytest.raises(SourceError, match=message) as raised:
         located.fetch(located.files)
     assert hint in raised.value.hint
-    assert "secret" not in str(raised.value)
+    assert "secret" not in str(raised.value) + caplog.text
     assert left_over(tmp_path) == []
 
 

@@ -14,14 +14,14 @@ from drawn import far, recipe_of, text
 from loramerge import read_recipe, run, verify
 from loramerge.errors import MismatchError
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 
 SCARCE = """
 import re, resource, sys
 from pathlib import Path
 import diffusers, transformers, peft, torch
 from loramerge.cli.commands import commands
-from loramerge.previews import painter
+from loramerge.previews import pipeline as painter
 loaded = painter._loaded
 def limited(*arguments):  # once everything is in memory, there is room for little more
     pipeline = loaded(*arguments)

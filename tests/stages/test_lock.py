@@ -28,7 +28,7 @@ CARD = b"---\nlicense: other\nlicense_name: ink-licence\n---\n# Ink\n"
 
 
 def lora(folder, seed, name="lora.safetensors"):
-    pairs = foreign.random_lora(tiny.sd15(), seed=seed, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=4, alpha=2.0, few=True)
     return foreign.write_diffusers(pairs, folder / name)
 
 
@@ -58,7 +58,7 @@ def write_recipe(folder, **changed):
             {"name": "ink", "source": f"hf://{INK}/ink.safetensors", "revision": "main"},
             {"name": "glow", "source": f"hf://{GLOW}"},
         ],
-        "merge": {"combination_type": "cat"},
+        "merge": {"combination_type": "cat", "engine": "factored"},
         "outputs": [{"kind": "adapter", "format": "diffusers"}],
         "report": "brief",
     }
@@ -230,7 +230,7 @@ def test_a_file_on_disk_that_changed(file, tmp_path):
 
 def test_files_that_came_and_went(tmp_path):
     folder = tmp_path / "ink"
-    pairs = foreign.random_lora(tiny.sd15(), seed=0, rank=4, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=0, rank=4, alpha=2.0)
     for component, modules in pairs.items():
         foreign.write_peft(modules, folder / component)
     sources = {"base": {"source": str(tiny.folder("sd15"))}, "loras": [{"name": "ink", "source": "ink"}]}
@@ -358,6 +358,7 @@ def offline(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.slow
 def test_a_locked_recipe_runs_offline_without_any_request(recipe, published, tmp_path):
     lock = lock_sources(recipe)
     locks.write(lock, tmp_path / "two.lock.yaml")

@@ -24,7 +24,7 @@ HUB = {"kind": "hub", "repo": "tester/merged"}
 
 
 def lora(folder, seed, name):
-    pairs = foreign.random_lora(tiny.sd15(), seed=seed, rank=2, alpha=2.0)
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=2, alpha=2.0, few=True)
     return foreign.write_diffusers(pairs, folder / name)
 
 

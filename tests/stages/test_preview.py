@@ -42,12 +42,12 @@ def read(tmp_path):
 def drawn(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
     watcher = Watcher()
-    done = preview(
-        read_recipe(recipe_of(folder, request.param, weights=(0.7, BY_BLOCK))), out=folder / "out", progress=watcher
-    )
+    path = recipe_of(folder, request.param, weights=(0.7, BY_BLOCK), few=request.param == "sdxl")
+    done = preview(read_recipe(path), out=folder / "out", progress=watcher)
     return done, watcher
 
 
+@pytest.mark.slow
 def test_every_row_and_column_is_drawn(drawn):
     done, watcher = drawn
     names = {f"0{row}-{column}.png" for row in range(1, 3) for column in COLUMNS}
@@ -57,6 +57,7 @@ def test_every_row_and_column_is_drawn(drawn):
     assert len({path.read_bytes() for path in done.pictures}) == 10
 
 
+@pytest.mark.slow
 def test_cat_is_what_is_seen_stacked(drawn):
     folder = drawn[0].folder
     for row in ("01", "02"):
@@ -64,6 +65,7 @@ def test_cat_is_what_is_seen_stacked(drawn):
         assert far(folder / f"{row}-stacked.png", folder / f"{row}-base.png") > 20
 
 
+@pytest.mark.slow
 def test_a_picture_says_how_it_was_made(drawn):
     said = text(drawn[0].folder / "02-lora-glow.png")
     assert said["software"] == "loramerge"
@@ -82,13 +84,15 @@ def test_a_picture_says_how_it_was_made(drawn):
     assert json.loads(sheet["rows"])[1] == {"prompt": "a bowl", "seed": 1}
 
 
+@pytest.mark.slow
 def test_loras_are_worn_as_set_adapters_of_diffusers_wears_the_recipes_own_files(tmp_path):
     """With attention alone, diffusers can take weights by block itself."""
     import foreign
     from diffusers import StableDiffusionXLPipeline
 
     pairs = [
-        foreign.random_lora(tiny.sdxl(), rank=4, alpha=100, seed=seed, modules=foreign.ATTENTION) for seed in range(2)
+        foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=100, seed=seed, modules=foreign.ATTENTION)
+        for seed in range(2)
     ]
     files = [foreign.write_diffusers(pair, tmp_path / f"{number}.safetensors") for number, pair in enumerate(pairs)]
     recipe = read_recipe(
@@ -116,6 +120,7 @@ def test_one_lora_alone_is_not_stacked(read, tmp_path):
     assert [path.name for path in done.pictures] == ["01-base.png", "01-lora-ink.png", "01-merged.png"]
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes(read, tmp_path):
     recipe = read("preview.batch_size=2")
     folders = [preview(recipe, out=tmp_path / name).folder for name in ("one", "two")]
@@ -125,6 +130,7 @@ def test_the_same_recipe_gives_the_same_bytes(read, tmp_path):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_batch_draws_what_its_pictures_draw_alone(read, tmp_path):
     one, two = (preview(read(f"preview.batch_size={size}"), out=tmp_path / str(size)) for size in (1, 2))
     for alone, together in zip(one.pictures, two.pictures, strict=True):
@@ -146,6 +152,7 @@ def test_the_base_is_loaded_once(read, tmp_path, monkeypatch):
     assert loaded == [tiny.folder("sd15")]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_drawn_again(read, tmp_path):
     recipe, out = read(), tmp_path / "out"
     first = preview(recipe, out=out)
@@ -161,6 +168,7 @@ def test_what_is_finished_is_not_drawn_again(read, tmp_path):
     assert preview(read("preview.negative_prompt=x"), out=out).drawn == 10
 
 
+@pytest.mark.slow
 def test_a_batch_is_drawn_whole(read, tmp_path):
     recipe, out = read("preview.batch_size=2"), tmp_path / "out"
     preview(recipe, out=out)
@@ -168,6 +176,7 @@ def test_a_batch_is_drawn_whole(read, tmp_path):
     assert preview(recipe, out=out).drawn == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_preview_keeps_what_is_finished(read, tmp_path, monkeypatch):
     draw, calls = Painter.draw, []
 
@@ -205,7 +214,7 @@ def test_a_base_for_other_tasks_draws_from_text(read, tmp_path):
 def test_what_diffusers_leaves_out_is_said(read, tmp_path):
     import foreign
 
-    pairs = foreign.random_lora(tiny.sdxl(), rank=2, alpha=2, seed=0, modules=r"text_projection$|to_q$")
+    pairs = foreign.random_lora(tiny.shared("sdxl"), rank=2, alpha=2, seed=0, modules=r"text_projection$|to_q$")
     assert "text_projection" in pairs["text_encoder_2"]
     file = foreign.write_diffusers(pairs, tmp_path / "x.safetensors")
     done = preview(
@@ -277,12 +286,15 @@ def test_a_base_that_does_not_load_is_named(read, tmp_path):
         preview(read(base=base), out=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_libraries_are_left_as_talkative_as_they_were(read, tmp_path, capfd):
     import diffusers
     import transformers
 
     before = (diffusers.logging.get_verbosity(), transformers.logging.get_verbosity())
-    preview(read(preview={"prompts": ["x"], "seeds": [0], "steps": 1}), out=tmp_path / "out")
+    recipe = read(preview={"prompts": ["x"], "seeds": [0], "steps": 1})
+    capfd.readouterr()  # what libraries say that are imported for the first time
+    preview(recipe, out=tmp_path / "out")
     assert (diffusers.logging.get_verbosity(), transformers.logging.get_verbosity()) == before
     assert capfd.readouterr() == ("", "")
     gc.collect()

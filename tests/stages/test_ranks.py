@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import cache
 
 import foreign
 import pytest
@@ -21,12 +22,14 @@ from loramerge.stages.combine import WeightedAdapter, combine
 ENERGY = {"energy": 0.8, "max": 6}
 
 
-def loras(family="sdxl", ranks=(4, 6), conv_ranks=(3, 5)):
+def loras(family="sdxl", ranks=(4, 6), conv_ranks=(3, 5), *, few=True):
     return [
         WeightedAdapter(
             f"lora{seed}",
             adapter_of(
-                foreign.random_lora(tiny.FAMILIES[family](), rank=rank, alpha=2.0 + seed, conv_rank=conv, seed=seed)
+                foreign.random_lora(
+                    tiny.shared(family), rank=rank, alpha=2.0 + seed, conv_rank=conv, seed=seed, few=few
+                )
             ),
             0.5 + seed,
         )
@@ -34,12 +37,18 @@ def loras(family="sdxl", ranks=(4, 6), conv_ranks=(3, 5)):
     ]
 
 
-def merged(svd_rank, *, engine="factored", combination_type="svd", family="sdxl", **options):
+def merged(svd_rank, *, engine="factored", combination_type="svd", few=True, **options):
     density = {} if combination_type == "svd" else {"density": 0.6}
     chosen = TypeAdapter(Merge).validate_python(
         {"combination_type": combination_type, "svd_rank": svd_rank, "engine": engine, **density}
     )
-    return combine(loras(family), base_of(family), chosen, device="cpu", **options)
+    return combine(loras(few=few), base_of("sdxl"), chosen, device="cpu", **options)
+
+
+@cache
+def merged_whole():
+    """A merge that touches every layer, with ranks that differ."""
+    return merged(ENERGY, few=False).adapter
 
 
 @pytest.mark.parametrize("engine", ["peft", "factored"])
@@ -56,6 +65,7 @@ def test_sum_is_the_sum_of_the_ranks_in_each_module_and_exact(engine):
     assert all(kept == pytest.approx(1) for part in combined.retained_energy.values() for kept in part.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination_type", ["svd", "ties_svd"])
 @pytest.mark.parametrize("engine", ["peft", "factored"])
 def test_max_is_what_peft_takes(engine, combination_type):
@@ -65,6 +75,7 @@ def test_max_is_what_peft_takes(engine, combination_type):
     assert {pair.rank for _, _, pair in named.adapter if min(pair.shape[:2]) >= 6} == {6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination_type", ["svd", "ties_svd", "dare_linear_svd"])
 @pytest.mark.parametrize("engine", ["peft", "factored"])
 @pytest.mark.parametrize("most", [None, 5])
@@ -110,7 +121,7 @@ def test_what_peft_does_not_know_is_refused_as_reference():
     KohyaOutput(kind="adapter", format="kohya"),
 ], ids=lambda output: output.format)  # fmt: skip
 def test_every_format_keeps_the_rank_of_every_module(output, tmp_path):
-    adapter, base = merged(ENERGY).adapter, base_of("sdxl")
+    adapter, base = merged_whole(), base_of("sdxl")
     output.write_adapter(adapter, base, Labels("x"), tmp_path)
     again = read(tmp_path, base)
     ranks = {place[:2]: place[2].rank for place in adapter}
@@ -124,7 +135,7 @@ def test_every_format_keeps_the_rank_of_every_module(output, tmp_path):
     KohyaOutput(kind="adapter", format="kohya"),
 ], ids=lambda output: output.format)  # fmt: skip
 def test_diffusers_reads_ranks_that_differ(output, tmp_path):
-    adapter, base = merged(ENERGY).adapter, base_of("sdxl")
+    adapter, base = merged_whole(), base_of("sdxl")
     output.write_adapter(adapter, base, Labels("x"), tmp_path)
     pipeline = tiny.sdxl()
     pipeline.load_lora_weights(tmp_path, weight_name=next(tmp_path.glob("*.safetensors")).name, adapter_name="m")
@@ -134,7 +145,7 @@ def test_diffusers_reads_ranks_that_differ(output, tmp_path):
 def test_peft_reads_ranks_that_differ(tmp_path):
     from peft import PeftModel
 
-    adapter, base, pipeline = merged(ENERGY).adapter, base_of("sdxl"), tiny.sdxl()
+    adapter, base, pipeline = merged_whole(), base_of("sdxl"), tiny.sdxl()
     PeftOutput(kind="adapter", format="peft").write_adapter(adapter, base, Labels("x"), tmp_path)
     assert json.loads((tmp_path / "unet" / "adapter_config.json").read_text())["rank_pattern"]
     for component in adapter.components:

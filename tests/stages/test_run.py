@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 
 import foreign
 import pytest
@@ -21,6 +22,7 @@ from loramerge.stages.write import write as write_artifact
 FORMATS = ("peft", "diffusers", "kohya")
 OUTPUTS = "[{kind: adapter, format: peft}, {kind: adapter, format: diffusers}, {kind: adapter, format: kohya}]"
 WEIGHTS = (0.7, -0.4)
+WHOLE = {"dare_linear", "dare_linear_svd"}  # compared on every layer; of the others, a few of every kind
 TYPES = {
     "cat": "",
     "svd": "svd_rank: 5",
@@ -50,13 +52,18 @@ def write_recipe(folder, family, sources, merge, *, outputs=OUTPUTS, extra="", w
 
 
 def pairs_of(family, seed, **options):
-    settings = {"rank": 4, "alpha": 2.0 + seed, "conv_rank": 3, "conv_alpha": 1.5} | options
-    return foreign.random_lora(tiny.FAMILIES[family](), seed=seed, **settings)
+    settings = {"rank": 4, "alpha": 2.0 + seed, "conv_rank": 3, "conv_alpha": 1.5, "few": True} | options
+    return foreign.random_lora(tiny.shared(family), seed=seed, **settings)
+
+
+@cache
+def two_loras(*, few):
+    return [pairs_of("sdxl", seed, few=few) for seed in range(2)]
 
 
 def write_form(form, pairs, path, family):
     if form == "kohya-sgm":
-        return foreign.write_kohya(pairs, path, unet_config=tiny.FAMILIES[family]().unet.config)
+        return foreign.write_kohya(pairs, path, unet_config=tiny.shared(family).unet.config)
     if form == "kohya":
         return foreign.write_kohya(pairs, path, alpha="some")
     if form == "peft-folder":
@@ -66,23 +73,25 @@ def write_form(form, pairs, path, family):
     return foreign.write_diffusers(pairs, path, form=form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["kohya-sgm", "kohya", "peft-folder", *foreign.FORMS])
 def test_every_input_form_reaches_every_output_format(form, tmp_path):
     options = {"modules": foreign.ATTENTION} if form in ("to_k_lora", "processor", "bare_processor") else {}
     options |= {"components": ("unet",)} if form.startswith("bare_") else {}
-    pairs = [pairs_of("sdxl", seed, rank=4 + 2 * seed, **options) for seed in range(2)]
+    pairs = [pairs_of("sdxl", seed, rank=4 + 2 * seed, few=False, **options) for seed in range(2)]
     sources = [write_form(form, lora, tmp_path / f"l{number}.safetensors", "sdxl") for number, lora in enumerate(pairs)]
-    result = run(read_recipe(write_recipe(tmp_path, "sdxl", sources, "{combination_type: cat}")), out=tmp_path / "out")
+    merge = "{combination_type: cat, engine: factored}"
+    result = run(read_recipe(write_recipe(tmp_path, "sdxl", sources, merge)), out=tmp_path / "out")
     want = truth.weighted_sum([(foreign.deltas(lora), weight) for lora, weight in zip(pairs, WEIGHTS, strict=True)])
     assert all(error <= 1e-6 for error in result.fidelity.values())
     for output in FORMATS:
         assert truth.relative_error(deltas_of(read(result.artifact / output, base_of("sdxl"))), want) <= 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination_type", TYPES)
 def test_every_type_reaches_every_output_format_as_peft_merges_it(combination_type, tmp_path):
-    pipeline = tiny.sdxl()
-    pairs = [pairs_of("sdxl", seed) for seed in range(2)]
+    pipeline, pairs = tiny.shared("sdxl"), two_loras(few=combination_type not in WHOLE)
     sources = [
         foreign.write_kohya(pairs[0], tmp_path / "a.safetensors", unet_config=pipeline.unet.config),
         foreign.write_diffusers(pairs[1], tmp_path / "b.safetensors", adapter_metadata=True),

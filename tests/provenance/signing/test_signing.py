@@ -94,6 +94,7 @@ def test_it_names_every_other_file_and_no_place_of_this_machine(made):
     assert ".partial" not in (made.signed / "model.sig").read_text()
 
 
+@pytest.mark.slow
 def test_ours_is_accepted_by_model_signing(made, copied):
     arguments = ("verify", "key", copied, "--signature", copied / "model.sig", "--public_key")
     assert stock(*arguments, made.public).returncode == 0
@@ -226,8 +227,8 @@ def test_a_file_that_a_signature_leaves_out_is_not_signed(made, copied):
 
 
 def test_the_same_key_and_files_give_the_same_signature(made, tmp_path):
-    code = f"from loramerge import signing; from pathlib import Path; signing.signer({str(made.key)!r})"
-    code += f".sign(Path({str(tmp_path / 'copy')!r}), 'small')"
+    code = "from loramerge.provenance.signing.sign import signer; from pathlib import Path; "
+    code += f"signer({str(made.key)!r}).sign(Path({str(tmp_path / 'copy')!r}), 'small')"
     shutil.copytree(made.bare, tmp_path / "copy")
     for seed in "12":
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
@@ -347,6 +348,7 @@ def offline(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_with_a_key_no_network_is_needed(made, tmp_path):
     out = tmp_path / "small"
     done = offline("run", made.recipe, "--out", out, "--device", "cpu", "--sign", made.key)
