@@ -39,7 +39,7 @@ HOUSE = {
     "reports": "artifact sources families bases formats recipe analysis provenance",
     "stages": "files artifact sources families bases numerics tensor_files formats merging engines targets recipe lock "
     "previews analysis provenance reports",
-    "cli": "files artifact documents families bases formats recipe lock analysis provenance stages",
+    "cli": "files artifact documents families bases formats merging recipe lock analysis provenance stages",
 }
 LIBRARIES = {
     "torch": "artifact numerics tensor_files formats methods merging engines previews analysis bases",

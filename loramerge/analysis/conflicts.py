@@ -37,13 +37,13 @@ def conflicts(pairs: Sequence[PairOverlap], method: Method | None = None) -> lis
 def _of_pair(pair: PairOverlap, method: Method | None) -> Iterator[str]:
     one, other = pair.names
     cosines = {name: found.cosine for name, found in pair.grouped(part_of).items() if found.cosine is not None}
-    if opposed := _places(cosines, lambda cosine: cosine <= OPPOSED):
+    if opposed := _chosen_blocks(cosines, lambda cosine: cosine <= OPPOSED):
         instead = "" if method is not None and method.sign_elected else " or use ties_svd"
         yield (
             f"{one} and {other} pull {opposed} in opposite directions: expect one to lose; lower its weight "
             f"there{instead}"
         )
-    if alike := _places(cosines, lambda cosine: cosine >= ALIKE):
+    if alike := _chosen_blocks(cosines, lambda cosine: cosine >= ALIKE):
         yield f"{one} and {other} do much the same in {alike}: there their weights add up; lower one of them"
     for component, found in pair.grouped(lambda component, _: component).items():
         yield from _dominance(pair.names, component, found)
@@ -59,7 +59,7 @@ def _dominance(names: tuple[str, str], component: str, found: Overlap) -> Iterat
         )
 
 
-def _places(cosines: Mapping[str, float], chosen: Callable[[float], bool]) -> str:
+def _chosen_blocks(cosines: Mapping[str, float], chosen: Callable[[float], bool]) -> str:
     """The blocks that are chosen, in words; a component alone where that is all that is shared of it."""
     found: list[str] = []
     for component, blocks in groupby(sorted(cosines, key=in_order), key=lambda block: block.partition(".")[0]):

@@ -64,7 +64,7 @@ def inspect_adapter(
         files.append(InspectedFile(name, path.stat().st_size, sha256_of(path), dict(sorted(dtypes.items()))))
     family = base.family if base else guess(shapes)
     known = base or (architecture(family) if family else None)
-    found, adapter = _read(reference, place, names, known)
+    found, adapter = _read_adapter(reference, place, names, known)
     inspection = Inspection(
         reference=reference,
         revision=located.revision,
@@ -106,7 +106,7 @@ def labels(references: Sequence[str]) -> list[str]:
     ]
 
 
-def _read(reference: str, folder: Path, names: tuple[str, ...], known: Base | None) -> tuple[str, Adapter]:
+def _read_adapter(reference: str, folder: Path, names: tuple[str, ...], known: Base | None) -> tuple[str, Adapter]:
     """Read with a known base, or with that of the families' bases which knows most of the modules by name."""
     if known is not None:
         return read_lora(reference, folder, names, known)

@@ -38,12 +38,12 @@ def loss(pair: LowRank, dtype: str) -> float:
     import torch
 
     up, down = pair.up.flatten(1).T, pair.down.flatten(1)
-    up_error, down_error = _error(up, dtype), _error(down, dtype)
+    up_error, down_error = _rounding_error(up, dtype), _rounding_error(down, dtype)
     ups, downs = torch.cat([up_error, up]), torch.cat([down + down_error, down_error])
     return root_of(inner_product(ups @ ups.T, downs @ downs.T)) * abs(pair.scale)
 
 
-def _error(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
+def _rounding_error(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
     return tensor.to(torch_dtype(STORED_AS[dtype])).float().sub_(tensor)
 
 

@@ -137,10 +137,10 @@ def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Ba
             live={canonical(name, live): live for live in shapes.layers},
             parameters={canonical(name, live): shape for live, shape in shapes.parameters.items()},
         )
-    return Base(reference, _family(configs["unet"]), components)
+    return Base(reference, _family_of_unet(configs["unet"]), components)
 
 
-def _family(unet: Mapping[str, Any]) -> str:
+def _family_of_unet(unet: Mapping[str, Any]) -> str:
     if unet.get("addition_embed_type") == "text_time":
         return "sdxl"
     return "sd2" if unet.get("use_linear_projection") else "sd15"

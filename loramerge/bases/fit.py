@@ -71,19 +71,19 @@ def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == _KERNEL_1X1 else shape
 
 
-def _family(adapter: Adapter) -> str | None:
+def _guessed_family(adapter: Adapter) -> str | None:
     return guess((module, (pair.rank, *pair.shape[1:])) for _, module, pair in adapter)
 
 
 def _is_of_another_family(adapter: Adapter, base: Base) -> bool:
     """Whether cross-attention reads text of another width: then what fits by chance means nothing either."""
-    return _family(adapter) not in (None, base.family)
+    return _guessed_family(adapter) not in (None, base.family)
 
 
 def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base) -> MismatchError:
     # What differs in shape says more than what is absent: it is shown first.
     shown = some(map(str, sorted(misfits, key=lambda misfit: misfit.expected is None)))
-    family = _family(adapter)
+    family = _guessed_family(adapter)
     if family is not None and _is_of_another_family(adapter, base):
         suspicion = f" It looks like a LoRA for {TITLES[family]}, the base is {TITLES[base.family]}."
         hint = "choose the base that the LoRA was trained on"

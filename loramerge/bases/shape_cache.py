@@ -61,12 +61,12 @@ def _kept(name: str) -> Shapes | None:
         entry = json.loads((cache_folder() / _FOLDER / name).read_bytes())
         if _digest(json.dumps(entry["shapes"])) != entry["sha256"]:
             return None
-        return Shapes(**{kind: _named(shapes) for kind, shapes in entry["shapes"].items()})
+        return Shapes(**{kind: _tuples(shapes) for kind, shapes in entry["shapes"].items()})
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
-def _named(shapes: Mapping[str, list[int]]) -> Named:
+def _tuples(shapes: Mapping[str, list[int]]) -> Named:
     return {name: tuple(shape) for name, shape in shapes.items()}
 
 

@@ -59,7 +59,7 @@ def failure(error: BaseException, *, verbose: bool) -> Failure:
 
             traceback.print_exception(error)
         hint = "report it, with the lines above" if verbose else "run it again with -v to see where, and report it"
-        found = Failure(f"this is a defect of loramerge: {_named(error)}", hint, ExitCode.FAILED)
+        found = Failure(f"this is a defect of loramerge: {_error_named(error)}", hint, ExitCode.FAILED)
     return found
 
 
@@ -98,11 +98,11 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _in_words(error: OSError) -> str:
-    reason = error.strerror or _named(error)
+    reason = error.strerror or _error_named(error)
     return f"{error.filename}: {reason}" if error.filename else f"the system refuses: {reason}"
 
 
-def _named(error: BaseException) -> str:
+def _error_named(error: BaseException) -> str:
     said = excerpt(str(error), 200)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 

@@ -62,7 +62,7 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
         inspection, adapter = inspect_adapter(lora, known, revision=revision)
         found.append((inspection, adapter))
         if not as_json:
-            console.result("\n".join(_lines(inspection, verbose=verbose)))
+            console.result("\n".join(_inspection_lines(inspection, verbose=verbose)))
             if inspection.misfit:
                 console.warning(inspection.misfit)
     inspections = [inspection for inspection, _ in found]
@@ -73,7 +73,7 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
         overlap.show(inspections, pairs, verbose=verbose)
 
 
-def _lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:
+def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:
     from loramerge.families import TITLES
 
     whole = inspection.whole
@@ -95,11 +95,11 @@ def _lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:
     yield inspection.reference
     yield console.table(rows)
     yield ""
-    yield console.table([("block", "modules", "rank", "norm"), *map(_block, inspection.blocks)])
+    yield console.table([("block", "modules", "rank", "norm"), *map(_block_row, inspection.blocks)])
     yield ""
     shown = inspection.modules if verbose else inspection.largest(_LARGEST)
     heading = "module" if verbose else "largest modules"
-    yield console.table([(heading, "shape", "rank", "scale", "norm"), *map(_module, shown)])
+    yield console.table([(heading, "shape", "rank", "scale", "norm"), *map(_module_row, shown)])
     if inspection.metadata:
         yield ""
         yield from _metadata(inspection.metadata, verbose=verbose)
@@ -113,13 +113,13 @@ def _distribution(counts: Mapping[float, int]) -> str:
     return ", ".join(f"{value:g} ({counted(count, 'module')})" for value, count in common) + more
 
 
-def _block(group: Group) -> tuple[str, ...]:
+def _block_row(group: Group) -> tuple[str, ...]:
     ranks = sorted(group.count(lambda module: module.rank))
     shown = f"{ranks[0]:g}" if len(ranks) == 1 else f"{ranks[0]:g}-{ranks[-1]:g}"
     return group.name, str(len(group.modules)), shown, f"{group.norm:.4g}"
 
 
-def _module(module: InspectedModule) -> tuple[str, ...]:
+def _module_row(module: InspectedModule) -> tuple[str, ...]:
     shape = "×".join(map(str, module.shape))
     return f"{module.component}.{module.name}", shape, str(module.rank), f"{module.scale:g}", f"{module.norm:.4g}"
 

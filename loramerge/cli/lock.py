@@ -41,13 +41,13 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
         raise UsageError("a lock lies beside its recipe's file; standard input has no such place")
     files = recipe_files(recipes_of_locks(paths))
     recipes = read_all([file for file in files if not if_locked or place(file).exists()], ())
-    done = [(_check if check else _write)(path, recipe, as_json=as_json) for path, recipe in recipes]
+    done = [(_check_lock if check else _write_lock)(path, recipe, as_json=as_json) for path, recipe in recipes]
     if as_json:
         console.document(done)
     return ExitCode.BAD_SOURCE if check and any(each["status"] != "unchanged" for each in done) else ExitCode.DONE
 
 
-def _check(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
+def _check_lock(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
     from loramerge.lock.model import command_for
 
     facts = _facts(path, lock_beside(path), _resolved(recipe, as_json=as_json))
@@ -59,7 +59,7 @@ def _check(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
     return facts
 
 
-def _write(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
+def _write_lock(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
     from loramerge.lock.model import place, write
 
     lock = _resolved(recipe, as_json=as_json)

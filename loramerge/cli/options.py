@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
+from loramerge.merging.device import DEVICES
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -39,7 +41,7 @@ def device(command: Command) -> Command:
     """`--device`: the argument `device`."""
     return click.option(
         "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
+        type=click.Choice(DEVICES),
         default="auto",
         show_default=True,
         help="Where to compute.",

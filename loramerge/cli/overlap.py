@@ -47,7 +47,7 @@ def show(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], *, ver
     from loramerge.analysis.inspection import labels
 
     for pair in pairs:
-        console.result("\n".join(_lines(pair, verbose=verbose)))
+        console.result("\n".join(_overlap_lines(pair, verbose=verbose)))
     if any(pair.modules for pair in pairs):
         console.result(f"\n{_MEASURES}")
     compared = [pair.names for pair in pairs]
@@ -58,7 +58,7 @@ def show(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], *, ver
         console.warning(sentence)
 
 
-def _lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
+def _overlap_lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     from loramerge.analysis.overlap_measures import summed
     from loramerge.bases.blocks import in_order, part_of
 

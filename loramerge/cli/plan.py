@@ -13,7 +13,7 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import Failure, failure
-from loramerge.cli.recipes import Given, read_each, recipe_files, refuse_several
+from loramerge.cli.recipes import NamedRecipe, read_each, recipe_files, refuse_several
 from loramerge.errors import ExitCode, UsageError, common
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def command(
 
 @dataclass(frozen=True)
 class _Planned:
-    given: Given
+    given: NamedRecipe
     plan: Plan | None = None
     failure: Failure | None = None
 
@@ -115,7 +115,7 @@ class _Planned:
         return facts | {"artifact": artifact, "targets": targets}
 
 
-def _planned(given: Given, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> _Planned:
+def _planned(given: NamedRecipe, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> _Planned:
     from loramerge import plan
 
     try:

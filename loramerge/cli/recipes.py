@@ -48,7 +48,7 @@ def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Given:
+class NamedRecipe:
     """What the command line names: a recipe and the lock beside it, or why they can't be read."""
 
     path: str
@@ -72,7 +72,7 @@ class Given:
         return self.recipe
 
 
-def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) -> tuple[Given, ...]:
+def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) -> tuple[NamedRecipe, ...]:
     """Read recipes, all of them before anything is done with the first.
 
     Args:
@@ -83,7 +83,7 @@ def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) ->
     Raises:
         UsageError: Two recipes have the same name, so that one artifact would replace the other.
     """
-    given = tuple(_read(path, overrides, locks=locks) for path in paths)
+    given = tuple(_read_recipe(path, overrides, locks=locks) for path in paths)
     names: dict[str, str] = {}
     for each in given:
         earlier = names.setdefault(each.recipe.name, each.path) if each.recipe else each.path
@@ -118,7 +118,7 @@ def refuse_several(given: Sequence[object], option: str) -> None:
         raise UsageError(f"{option} is for one recipe, these are {len(given)}", hint="leave it out, or name one recipe")
 
 
-def refuse_mistakes(given: Sequence[Given]) -> None:
+def refuse_mistakes(given: Sequence[NamedRecipe]) -> None:
     """Go on only if everything could be read.
 
     Raises:
@@ -129,15 +129,15 @@ def refuse_mistakes(given: Sequence[Given]) -> None:
         raise InvalidRecipeError("\n".join(error.message for error in errors), hint=errors[0].hint)
 
 
-def _read(path: str, overrides: Sequence[str], *, locks: bool) -> Given:
+def _read_recipe(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
     from loramerge import read_recipe
 
     recipe = None
     try:
         recipe = read_recipe(path, overrides=overrides)
-        return Given(path, recipe, lock_beside(path) if locks else None)
+        return NamedRecipe(path, recipe, lock_beside(path) if locks else None)
     except InvalidRecipeError as error:
-        return Given(path, recipe, error=error)
+        return NamedRecipe(path, recipe, error=error)
 
 
 def lock_beside(path: str) -> Lock | None:

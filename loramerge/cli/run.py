@@ -12,7 +12,7 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import failure
-from loramerge.cli.recipes import Given, read_each, recipe_files, refuse_mistakes, refuse_several
+from loramerge.cli.recipes import NamedRecipe, read_each, recipe_files, refuse_mistakes, refuse_several
 from loramerge.errors import ExitCode, PublishError, common
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class _Settings:
     verbose: bool
 
 
-def _each(recipes: Sequence[Given], settings: _Settings) -> Iterator[dict[str, Any]]:
+def _each(recipes: Sequence[NamedRecipe], settings: _Settings) -> Iterator[dict[str, Any]]:
     for given in recipes:
         try:
             yield _run(given, settings)
@@ -108,7 +108,7 @@ def _trusted(sign: str | None) -> bool | Trust:
     return signer(sign).trust() or True
 
 
-def _run(given: Given, settings: _Settings) -> dict[str, Any]:
+def _run(given: NamedRecipe, settings: _Settings) -> dict[str, Any]:
     from loramerge import plan
 
     recipe = given.readable()

@@ -32,14 +32,14 @@ def command(folder: str | None, check: bool, verbose: bool) -> None:
     from loramerge.recipe import schema
 
     if check:
-        _check(Path(folder or _FOLDER) / schema.FILE, schema.text())
+        _check_schema(Path(folder or _FOLDER) / schema.FILE, schema.text())
     elif folder is not None:
         console.note(f"wrote {schema.write(Path(folder))}")
     else:
         click.echo(schema.text(), nl=False)
 
 
-def _check(file: Path, expected: str) -> None:
+def _check_schema(file: Path, expected: str) -> None:
     try:
         found = file.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -51,9 +51,9 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
 def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: bool) -> str:
     """The run in a few lines; with the worst modules if `verbose`."""
     rows = [
-        ("merged", ", ".join(_lora(lora) for lora in result.report["loras"])),
-        ("type", _method(result.report["merge"])),
-        ("fidelity", ", ".join(f"{component} {_error(error)}" for component, error in result.fidelity.items())),
+        ("merged", ", ".join(_lora_text(lora) for lora in result.report["loras"])),
+        ("type", _method_text(result.report["merge"])),
+        ("fidelity", ", ".join(f"{component} {_error_text(error)}" for component, error in result.fidelity.items())),
         ("artifact", near(result.artifact)),
     ]
     for name, output in facts["outputs"].items():
@@ -68,7 +68,7 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
     lines = [recipe.name, console.table(rows)]
     if verbose:
         lines.append("  worst modules")
-        lines += [f"    {name}  {_error(error)}" for name, error in _worst(result.report)]
+        lines += [f"    {name}  {_error_text(error)}" for name, error in _worst(result.report)]
     return "\n".join(lines)
 
 
@@ -99,10 +99,10 @@ def near(path: Path) -> str:
 
 def _published(receipts: Sequence[Receipt]) -> Iterator[tuple[str, str]]:
     for receipt in receipts:
-        yield "published", f"{_place(receipt)}{'' if receipt.changed else ' (there already)'}"
+        yield "published", f"{_published_at(receipt)}{'' if receipt.changed else ' (there already)'}"
 
 
-def _place(receipt: Receipt) -> str:
+def _published_at(receipt: Receipt) -> str:
     if receipt.url is None:
         return near(Path(receipt.place))
     return f"{receipt.url} at {receipt.commit[:8]}" if receipt.commit else receipt.url
@@ -113,19 +113,19 @@ def _files_in(result: Result, folder: str) -> dict[str, int]:
     return {"files": len(sizes), "size": sum(sizes)}
 
 
-def _lora(lora: Mapping[str, Any]) -> str:
+def _lora_text(lora: Mapping[str, Any]) -> str:
     weight = single(lora["weight"])
     shown = "weights by block" if weight is None else f"{weight:g}"
     return f"{lora['name']} × {shown} (rank {', '.join(lora['ranks'])}; {lora['format']})"
 
 
-def _method(method: Mapping[str, Any]) -> str:
+def _method_text(method: Mapping[str, Any]) -> str:
     parameters = {key: value for key, value in method.items() if key not in {"combination_type", "engine"}}
     given = ", ".join(f"{key} {value}" for key, value in parameters.items() if value not in (None, False))
     return f"{method['combination_type']} ({given})" if given else str(method["combination_type"])
 
 
-def _error(error: float | None) -> str:
+def _error_text(error: float | None) -> str:
     if error is None:
         return "nothing to compare with"
     return f"{error:.1e} (exact)" if error <= EXACT else f"{error:.2g}"

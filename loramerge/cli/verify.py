@@ -64,7 +64,7 @@ def command(artifacts: tuple[str, ...], recipe: str | None, as_json: bool, verbo
         else:
             found.append(_passed(verified))
             if not as_json:
-                console.result("\n".join(_lines(verified, verbose=verbose)))
+                console.result("\n".join(_verified_lines(verified, verbose=verbose)))
     if as_json:
         console.document(found)
     return ExitCode.DONE if all(each["verified"] for each in found) else ExitCode.NOT_VERIFIED
@@ -99,7 +99,7 @@ def _as_data(rebuilt: Rebuilt) -> dict[str, Any]:
     }
 
 
-def _lines(verified: Verified, *, verbose: bool) -> Iterator[str]:
+def _verified_lines(verified: Verified, *, verbose: bool) -> Iterator[str]:
     names = [name for name in verified.provenance.files if name.partition("/")[0] not in verified.left_out]
     files = counted(len(names), "file")
     yield f"{verified.reference}: {files}, all as the provenance of {verified.provenance.recipe} says"

@@ -28,7 +28,7 @@ def sgm_name(module: str, unet: Mapping[str, Any]) -> str | None:
     """
     if module in _TOP:
         return _TOP[module]
-    for diffusers, sgm in _blocks(unet):
+    for diffusers, sgm in _sgm_blocks(unet):
         if module.startswith(diffusers):
             rest = module[len(diffusers) :]
             if ".resnets." in diffusers:
@@ -37,7 +37,7 @@ def sgm_name(module: str, unet: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _blocks(unet: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _sgm_blocks(unet: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     layers, last = int(unet.get("layers_per_block", 2)), len(unet["down_block_types"]) - 1
     for block, kind in enumerate(unet["down_block_types"]):
         for layer in range(layers):

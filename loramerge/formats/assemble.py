@@ -23,7 +23,7 @@ ScaleRule = Callable[[str, str, int, "float | None"], float]
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorPlace:
     """Where a tensor of a file belongs: its component, its module by canonical name, and its role there."""
 
     component: str
@@ -41,7 +41,7 @@ def alpha_over_rank(component: str, module: str, rank: int, alpha: float | None)
 
 
 def assemble(
-    reference: str, file: TensorFile, places: Iterable[tuple[str, Place | None]], scale_of: ScaleRule
+    reference: str, file: TensorFile, places: Iterable[tuple[str, TensorPlace | None]], scale_of: ScaleRule
 ) -> dict[str, dict[str, LowRank]]:
     """Pairs by component and module; their numbers stay in the file.
 
@@ -74,7 +74,7 @@ def assemble(
         components.setdefault(component, {})[module] = _pair(reference, file, (component, module), slot, scale_of)
     with one_thread():  # handing them to threads takes several times as long as looking at them
         for key in file.keys:
-            _check_finite(reference, file, key)
+            _check_numbers(reference, file, key)
     return components
 
 
@@ -121,7 +121,7 @@ def _numbers(reference: str, file: TensorFile, key: str) -> StoredTensor:
     return file.tensor(key)
 
 
-def _check_finite(reference: str, file: TensorFile, key: str) -> None:
+def _check_numbers(reference: str, file: TensorFile, key: str) -> None:
     if not is_finite(file.tensor(key).load()):
         raise SourceError(
             f"{reference}: {key} holds NaN or infinite values", hint="the training diverged; use another checkpoint"

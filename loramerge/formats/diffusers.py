@@ -13,7 +13,7 @@ from loramerge.bases.base import canonical
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
 from loramerge.formats.adapter_output import AdapterOutput, Components
-from loramerge.formats.assemble import Place, Role, ScaleRule, alpha_over_rank, assemble
+from loramerge.formats.assemble import Role, ScaleRule, TensorPlace, alpha_over_rank, assemble
 from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
@@ -53,14 +53,14 @@ class DiffusersOutput(AdapterOutput):
     @staticmethod
     def recognises(key: str) -> bool:
         """`unet.….lora_A.weight`, `….processor.to_k_lora.down.weight` and the like."""
-        return _place(key) is not None
+        return _place_of(key) is not None
 
     @staticmethod
     def read(file: LoraFile, base: Base) -> Components:
         """The scale is 1 unless the file has `.alpha` tensors, or PEFT's settings in its metadata."""
         del base
         keys = file.tensors.keys
-        return assemble(file.reference, file.tensors, ((key, _place(key)) for key in keys), _scale_rule(file))
+        return assemble(file.reference, file.tensors, ((key, _place_of(key)) for key in keys), _scale_rule(file))
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
@@ -129,7 +129,7 @@ def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]
     return {component: Scaling(f"{reference} ({component})", config) for component, config in by_component.items()}
 
 
-def _place(key: str) -> Place | None:
+def _place_of(key: str) -> TensorPlace | None:
     ending = next(((ending, role) for ending, role in _ENDINGS if key.endswith(ending)), None)
     if ending is None:
         return None
@@ -141,10 +141,10 @@ def _place(key: str) -> Place | None:
         component, module = "unet", stem
     if component not in COMPONENTS or not module:
         return None
-    return Place(component, _module(component, module.removesuffix(".lora")), role)
+    return TensorPlace(component, _module_name(component, module.removesuffix(".lora")), role)
 
 
-def _module(component: str, name: str) -> str:
+def _module_name(component: str, name: str) -> str:
     attention = _ATTENTION.match(name)
     if attention is None:
         return canonical(component, name)

@@ -15,7 +15,7 @@ from loramerge.adapter import balanced
 from loramerge.errors import SourceError
 from loramerge.families.sgm import sgm_name
 from loramerge.formats.adapter_output import AdapterOutput, Components
-from loramerge.formats.assemble import Place, Role, alpha_over_rank, assemble
+from loramerge.formats.assemble import Role, TensorPlace, alpha_over_rank, assemble
 from loramerge.formats.loading import Snippet
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
@@ -135,7 +135,7 @@ def tag_frequency(reference: str, metadata: Mapping[str, str]) -> dict[str, dict
 
 def _places(
     keys: Iterable[str], modules: Mapping[tuple[str, str], tuple[str, str]]
-) -> Iterable[tuple[str, Place | None]]:
+) -> Iterable[tuple[str, TensorPlace | None]]:
     for key in keys:
         prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), None)
         suffix = next((suffix for suffix in _SUFFIXES if key.endswith(suffix)), None)
@@ -143,7 +143,7 @@ def _places(
             yield key, None
             continue
         component, flat = _PREFIXES[prefix], key.removeprefix(prefix).removesuffix(suffix)
-        yield key, Place(*modules.get((component, flat), (component, flat)), _SUFFIXES[suffix])
+        yield key, TensorPlace(*modules.get((component, flat), (component, flat)), _SUFFIXES[suffix])
 
 
 def _flat(component: str, module: str) -> tuple[str, str]:

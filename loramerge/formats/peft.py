@@ -11,7 +11,7 @@ from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
 from loramerge.files.writing import writing
 from loramerge.formats.adapter_output import AdapterOutput, Components
-from loramerge.formats.assemble import Place, Role, assemble
+from loramerge.formats.assemble import Role, TensorPlace, assemble
 from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
@@ -118,9 +118,9 @@ def write_folder(
     return tensors.write(folder / WEIGHTS, planned, {"format": "pt", **(metadata or {})})
 
 
-def _places(names: Mapping[str, tuple[str, Role] | None], component: str) -> Iterable[tuple[str, Place | None]]:
+def _places(names: Mapping[str, tuple[str, Role] | None], component: str) -> Iterable[tuple[str, TensorPlace | None]]:
     for key, named in names.items():
-        yield key, named and Place(component, canonical(component, named[0]), named[1])
+        yield key, named and TensorPlace(component, canonical(component, named[0]), named[1])
 
 
 def _stem(key: str) -> tuple[str, Role] | None:

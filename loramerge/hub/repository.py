@@ -40,7 +40,7 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedFile:
     """What a listing says of a file; `sha256` is None for one that lies in git itself.
 
     Attributes:
@@ -119,14 +119,14 @@ class Repository:
             },
         )
 
-    def files(self, commit: str) -> dict[str, Listed]:
+    def files(self, commit: str) -> dict[str, ListedFile]:
         """Every file at a commit."""
         from huggingface_hub import HfApi
         from huggingface_hub.hf_api import RepoFile
 
         tree = patiently(lambda: list(HfApi().list_repo_tree(self.name, recursive=True, revision=commit)))
         return {
-            entry.path: Listed(entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
+            entry.path: ListedFile(entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
             for entry in tree
             if isinstance(entry, RepoFile)
         }

@@ -37,10 +37,10 @@ class Change:
 
 def changes(earlier: Lock, later: Lock) -> tuple[Change, ...]:
     """Every difference, in the order of the lock."""
-    return tuple(_changes(earlier, later))
+    return tuple(_each_change(earlier, later))
 
 
-def _changes(earlier: Lock, later: Lock) -> Iterator[Change]:
+def _each_change(earlier: Lock, later: Lock) -> Iterator[Change]:
     if earlier.recipe != later.recipe:
         yield Change("recipe", "name", earlier.recipe, later.recipe)
     yield from _of_source("base", earlier.sources.base, later.sources.base)

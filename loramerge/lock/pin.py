@@ -15,7 +15,7 @@ from loramerge.sources import shown
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
-    from loramerge.recipe import Base, Lora, Recipe
+    from loramerge.recipe import BaseSource, Lora, Recipe
     from loramerge.sources import Located
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -121,7 +121,7 @@ def _differences(recipe: Recipe, lock: Lock) -> Iterator[str]:
             yield from _of_source(f"loras.{name}", lora, lora.sha256, locked[name])
 
 
-def _of_source(where: str, given: Base | Lora, sha256: str | None, locked: LockedSource) -> Iterator[str]:
+def _of_source(where: str, given: BaseSource | Lora, sha256: str | None, locked: LockedSource) -> Iterator[str]:
     if shown(given.source) != locked.source:
         yield f"{where} has the source {shown(given.source)}, the lock has {locked.source}"
     elif given.revision != locked.revision:

@@ -16,3 +16,4 @@ class Cat(Method):
 
     concatenates: ClassVar[bool] = True
     takes_one: ClassVar[bool] = True
+    summary: ClassVar[str] = "exact, whatever the ranks: the result has their sum"

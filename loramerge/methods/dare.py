@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from loramerge.methods.method import Keep
 
+_SUGGESTED = MappingProxyType({"density": 0.5, "seed": 0})
+
 
 class DareLinear(PruningParameters, RandomParameters):
     """DARE on each factor, then the weighted sum."""
@@ -24,6 +27,7 @@ class DareLinear(PruningParameters, RandomParameters):
     )
 
     factor_wise: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, then add."""
@@ -39,6 +43,7 @@ class DareTies(PruningParameters, ElectionParameters, RandomParameters):
     )
 
     factor_wise: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, elect signs, average what agrees."""
@@ -53,6 +58,8 @@ class DareLinearSvd(PruningParameters, RandomParameters, SvdParameters):
         description="The deltas with random values dropped and the rest rescaled, summed and cut to svd_rank."
     )
 
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
+
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, then add."""
         given = list(tensors)
@@ -65,6 +72,8 @@ class DareTiesSvd(PruningParameters, ElectionParameters, RandomParameters, SvdPa
     combination_type: Literal["dare_ties_svd"] = Field(
         description="The deltas with random values dropped and the rest rescaled, merged by signs, cut to svd_rank."
     )
+
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Drop at random, elect signs, average what agrees."""

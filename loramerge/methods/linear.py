@@ -16,3 +16,4 @@ class Linear(Method):
 
     factor_wise: ClassVar[bool] = True
     takes_one: ClassVar[bool] = True
+    summary: ClassVar[str] = "combines up and down apart from each other: not the weighted sum; needs equal ranks"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from loramerge.methods.method import Keep
 
+_SUGGESTED = MappingProxyType({"density": 0.5})
+
 
 class MagnitudePrune(PruningParameters):
     """Keeps the largest values of each factor, then adds them."""
@@ -26,6 +29,7 @@ class MagnitudePrune(PruningParameters):
 
     factor_wise: ClassVar[bool] = True
     selects: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Prune by magnitude, then add."""
@@ -41,6 +45,7 @@ class MagnitudePruneSvd(PruningParameters, SvdParameters):
     )
 
     selects: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Prune by magnitude, then add."""

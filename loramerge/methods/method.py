@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -34,6 +35,9 @@ class Method(StrictModel):
         selects: Values are kept or dropped by how they compare with the others of their tensor.
         sums_deltas: What is decomposed is the weighted sum of the deltas itself, which stacked factors give as well.
         sign_elected: Values whose sign loses an election are dropped (Yadav et al., TIES, arXiv:2306.01708).
+        summary: What a new recipe says of the type, in a comment.
+        suggested: The parameters that a new recipe has: those that the type needs, and what is better said than left
+            to its default.
     """
 
     combination_type: str = Field(description="PEFT's name for how the LoRAs become one.")
@@ -50,6 +54,14 @@ class Method(StrictModel):
     selects: ClassVar[bool] = False
     sums_deltas: ClassVar[bool] = False
     sign_elected: ClassVar[bool] = False
+    summary: ClassVar[str] = ""
+    suggested: ClassVar[Mapping[str, float]] = MappingProxyType({})
+
+    @classmethod
+    def name(cls) -> str:
+        """The `combination_type` that means it in a recipe."""
+        (name,) = get_args(cls.model_fields["combination_type"].annotation)
+        return str(name)
 
     @property
     def decomposition(self) -> SvdParameters | None:

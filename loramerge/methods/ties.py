@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from loramerge.methods.method import Keep
 
+_SUGGESTED = MappingProxyType({"density": 0.5})
+
 
 class Ties(PruningParameters, ElectionParameters):
     """TIES on each factor."""
@@ -26,6 +29,7 @@ class Ties(PruningParameters, ElectionParameters):
 
     factor_wise: ClassVar[bool] = True
     selects: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Prune by magnitude, elect signs, average what agrees."""
@@ -40,6 +44,7 @@ class TiesSvd(PruningParameters, ElectionParameters, SvdParameters):
     combination_type: Literal["ties_svd"] = Field(description="TIES on the deltas, cut to svd_rank.")
 
     selects: ClassVar[bool] = True
+    suggested: ClassVar[Mapping[str, float]] = _SUGGESTED
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """Prune by magnitude, elect signs, average what agrees."""

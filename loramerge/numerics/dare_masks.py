@@ -139,7 +139,7 @@ def _drawn(generator: Generator, count: int, bits: int) -> NDArray[Any]:
     """The next numbers of so many bits; what is left of a block of 256 bits is dropped."""
     import numpy as np
 
-    size = _BLOCK_BITS // _WORD_BITS * _blocks(count, bits)
+    size = _BLOCK_BITS // _WORD_BITS * _block_count(count, bits)
     # Over its whole range it gives the source's own words; `random_raw` does too, but lets no other thread work.
     raw = generator.integers(_WORDS - 1, size=size, dtype=np.uint64, endpoint=True)
     return raw.astype("<u8", copy=False).view(f"<u{bits // 8}")[:count]
@@ -152,7 +152,7 @@ def _numbers(
     import torch
 
     # NumPy counts before it draws: its first block has the counter 1.
-    first = torch.arange(1, _blocks(count, bits) + 1, dtype=torch.int64, device=device)
+    first = torch.arange(1, _block_count(count, bits) + 1, dtype=torch.int64, device=device)
     second, third, fourth = (torch.full_like(first, _signed(word)) for word in (stream, *words[2:]))
     keys = list(words[:2])
     for _ in range(_ROUNDS):
@@ -166,7 +166,7 @@ def _numbers(
     return ((drawn >> shifts) & ((1 << bits) - 1)).view(-1)[:count]
 
 
-def _blocks(count: int, bits: int) -> int:
+def _block_count(count: int, bits: int) -> int:
     return -(-count * bits // _BLOCK_BITS)
 
 

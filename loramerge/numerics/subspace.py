@@ -96,7 +96,7 @@ def _search(tall: Tensor, gram: Tensor, block: Tensor, count: int) -> tuple[Trip
         values, block, image = _ritz(gram, block.to(gram.dtype))
         products += 1
         edge = max(_edge(tall.shape, values), float(values[0]) * _FLOOR * kind.eps)
-        error = _error(values[:count], edge, (image - block * values)[:, :count])
+        error = _error_bound(values[:count], edge, (image - block * values)[:, :count])
         if error is None:
             return None, block
         if error > before / 2:  # rounding is all that is left of it
@@ -152,7 +152,7 @@ def _proven(tall: Tensor, gram: Tensor, block: Tensor, count: int, trace: float)
     edge, wanted = max(trace * missed, rounding * float(squares[0])), squares[:count]
     vectors, image = block @ rotation[:, :count], image @ rotation[:, :count]
     back = transposed_product_of(tall, image)
-    error = _error(wanted, edge, back - vectors * wanted)
+    error = _error_bound(wanted, edge, back - vectors * wanted)
     if error is None or error > TOLERANCE:
         return None
     left, rows = image / wanted.sqrt(), (back / wanted.sqrt()).mT
@@ -201,7 +201,7 @@ def _edge(shape: tuple[int, ...], values: Tensor) -> float:
     return max(float(values[-1]), min(mean * (1 + math.sqrt(width / height)) ** 2, float(values[0])))
 
 
-def _error(values: Tensor, edge: float, residual: Tensor) -> float | None:
+def _error_bound(values: Tensor, edge: float, residual: Tensor) -> float | None:
     """A bound of the relative error of the matrix that is cut to the images of these vectors; None without a gap.
 
     A vector leans by its residual over the gap towards directions that the matrix stretches by √edge at most.

@@ -13,7 +13,7 @@ from loramerge.files.reading import read_json
 from loramerge.files.reflink import copy
 from loramerge.files.writing import writing
 from loramerge.tensor_files import shards
-from loramerge.tensor_files.fuse_plan import Change, changes, stored_in, with_lora
+from loramerge.tensor_files.fuse_plan import TensorChange, changes, stored_in, with_lora
 from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
 from loramerge.tensor_files.stream import write_blocks
 
@@ -78,7 +78,9 @@ def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> 
     return named
 
 
-def _planned(files: PipelineFiles, name: str, base: Base, modules: Modules, output: PipelineOutput) -> Sequence[Change]:
+def _planned(
+    files: PipelineFiles, name: str, base: Base, modules: Modules, output: PipelineOutput
+) -> Sequence[TensorChange]:
     shown = f"{base.reference}/{name}"
     stored = stored_in(files.weights(name), shown)
     planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, shown)
@@ -87,7 +89,7 @@ def _planned(files: PipelineFiles, name: str, base: Base, modules: Modules, outp
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
 
 
-def _write_weights(planned: Sequence[Change], largest: int, folder: Path) -> dict[str, str]:
+def _write_weights(planned: Sequence[TensorChange], largest: int, folder: Path) -> dict[str, str]:
     """Shards and their index; the digests of the shards by name."""
     source = planned[0].stored.path
     stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"

@@ -35,7 +35,7 @@ class Worn:
 
 
 @dataclass(frozen=True)
-class Source:
+class PipelineFolder:
     """A diffusers pipeline in a folder.
 
     Attributes:
@@ -61,7 +61,7 @@ class Column:
 
     name: str
     label: str
-    source: Source
+    source: PipelineFolder
     settings: Mapping[str, str]
     worn: Callable[[], Sequence[Worn]] = tuple
 
@@ -77,7 +77,7 @@ def columns_of(
         merged: Gives the merged LoRA when it is drawn.
         fused: The pipeline output as it was written, which then draws the merge.
     """
-    base = Source(loaded.base_files.folder, loaded.base_files.variant)
+    base = PipelineFolder(loaded.base_files.folder, loaded.base_files.variant)
     weights = {lora.name: lora.weight for lora in loaded.loras}
     found = [Column("base", "base", base, {"model": "base", "inputs": _digest(loaded, ())})]
     for lora in loaded.loras:
@@ -127,8 +127,8 @@ def merged_column(
     }
     if fused is not None:
         dtype = (output and output.number_format) or "as in the base"
-        return Column(name, label, Source(fused), {**settings, "pipeline": f"fused, {dtype}"})
-    base = Source(loaded.base_files.folder, loaded.base_files.variant)
+        return Column(name, label, PipelineFolder(fused), {**settings, "pipeline": f"fused, {dtype}"})
+    base = PipelineFolder(loaded.base_files.folder, loaded.base_files.variant)
     return Column(name, label, base, settings, lambda: (Worn(name, merged(), scale),))
 
 

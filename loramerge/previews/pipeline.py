@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from loramerge.bases.base import Base
-    from loramerge.previews.columns import Source, Worn
+    from loramerge.previews.columns import PipelineFolder, Worn
     from loramerge.previews.prompts import Shot
     from loramerge.recipe import Preview
 
@@ -41,7 +41,7 @@ class Painter:
         SourceError: The folder can't be loaded as a pipeline.
     """
 
-    def __init__(self, source: Source, preview: Preview, device: str) -> None:
+    def __init__(self, source: PipelineFolder, preview: Preview, device: str) -> None:
         self._preview = preview
         self._is_dressed = False
         self._pipeline = _loaded(source, device)
@@ -139,7 +139,7 @@ def _taken(adapter: Adapter) -> Adapter:
     )
 
 
-def _loaded(source: Source, device: str) -> Any:
+def _loaded(source: PipelineFolder, device: str) -> Any:
     import torch
     from diffusers import AutoPipelineForText2Image
 

@@ -86,7 +86,7 @@ class Definition:
         A licence that becomes unknown while nothing else of its source changed is no difference: offline, nobody says
         under which licence a commit was published.
         """
-        found = [Difference("recipe changed", each) for each in _differences(earlier.recipe, self.recipe)]
+        found = [Difference("recipe changed", each) for each in _differing_settings(earlier.recipe, self.recipe)]
         if not found and earlier.digest != self.digest:
             found.append(Difference("recipe changed", "its comments or its layout"))
         # what a changed recipe says of its sources is in its lock as well, and need not be said twice
@@ -96,7 +96,7 @@ class Definition:
         return (*found, *(Difference("lock moved", str(each)) for each in moved if each.where in real))
 
 
-def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _differing_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     before, after = dict(_flat(earlier, "")), dict(_flat(now, ""))
     for key in [*before, *(key for key in after if key not in before)]:
         if key not in after:
@@ -112,7 +112,7 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         entries = [(str(name), each) for name, each in value.items()]
     elif isinstance(value, list | tuple):
-        entries = [(_name(each, index), each) for index, each in enumerate(value)]
+        entries = [(_element_name(each, index), each) for index, each in enumerate(value)]
     else:
         yield key, value
         return
@@ -120,5 +120,5 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield from _flat(each, f"{key}.{name}" if key else name)
 
 
-def _name(element: Any, index: int) -> str:
+def _element_name(element: Any, index: int) -> str:
     return str(element.get("name", index)) if isinstance(element, Mapping) else str(index)

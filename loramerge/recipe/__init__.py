@@ -1,5 +1,5 @@
 """The recipe: what a YAML file may say, how it is read, and how its mistakes are explained."""
 
-from loramerge.recipe.model import Base, Lora, Preview, Recipe, parse, read
+from loramerge.recipe.model import BaseSource, Lora, Preview, Recipe, parse, read
 
-__all__ = ["Base", "Lora", "Preview", "Recipe", "parse", "read"]
+__all__ = ["BaseSource", "Lora", "Preview", "Recipe", "parse", "read"]

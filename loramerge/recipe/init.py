@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from loramerge.documents import yaml_document
 from loramerge.errors import InvalidRecipeError
+from loramerge.methods import METHODS
 
-COMBINATION_TYPES = (
-    "cat",
-    "svd",
-    "linear",
-    "ties",
-    "ties_svd",
-    "dare_linear",
-    "dare_ties",
-    "dare_linear_svd",
-    "dare_ties_svd",
-    "magnitude_prune",
-    "magnitude_prune_svd",
-)
-"""Here by name, so that the command line can offer them without loading their models."""
+_METHODS = {method.name(): method for method in METHODS}
+COMBINATION_TYPES = tuple(_METHODS)
+"""In the order in which they are offered."""
 
 _NAME_LENGTH = 40
 _ANY_NAME = "lora"
 _GENERIC = ("pytorch_lora_weights", "adapter_model", "model", "lora", "unet", "text_encoder", "text_encoder_2")
-_WHY = {
-    "cat": "exact, whatever the ranks: the result has their sum",
-    "svd": "cut to the largest rank; svd_rank sets another, and the sum of the ranks is exact",
-    "linear": "combines up and down apart from each other: not the weighted sum; needs equal ranks",
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +44,7 @@ def names_for(references: Sequence[str]) -> tuple[str, ...]:
     """
     names: list[str] = []
     for reference in references:
-        name = _name(reference)
+        name = _name_from(reference)
         taken = {each.casefold() for each in names}
         numbered = (f"{name}-{number}" for number in range(2, len(references) + 2))
         names.append(name if name.casefold() not in taken else next(n for n in numbered if n.casefold() not in taken))
@@ -86,10 +71,10 @@ def recipe_text(name: str, base: str, loras: Sequence[InitialLora], combination_
         combination_type: One of `COMBINATION_TYPES`.
         run_line: The command that runs the recipe.
     """
-    return "\n".join(_lines(name, base, loras, combination_type, run_line)) + "\n"
+    return "\n".join(_recipe_lines(name, base, loras, combination_type, run_line)) + "\n"
 
 
-def _lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_line: str) -> Iterator[str]:
+def _recipe_lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_line: str) -> Iterator[str]:
     yield f"# {run_line}"
     yield "version: 1"
     yield f"name: {_scalar(name)}"
@@ -101,25 +86,16 @@ def _lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_li
             yield f"    rank: {lora.rank}"
         yield "    weight: 1.0"
     yield from ("", "merge:")
-    yield f"  combination_type: {kind}" + (f"  # {_WHY[kind]}" if kind in _WHY else "")
-    yield from (f"  {key}: {value}" for key, value in _parameters(kind).items())
+    method = _METHODS[kind]
+    yield f"  combination_type: {kind}" + (f"  # {method.summary}" if method.summary else "")
+    yield from (f"  {key}: {value}" for key, value in method.suggested.items())
     yield from ("", "outputs:", "  - kind: adapter", "    format: peft  # PeftModel.from_pretrained")
     yield from ("  - kind: adapter", "    format: kohya  # ComfyUI, A1111", "    dtype: float16")
     yield from ("  # - kind: pipeline  # the base with the merge fused in", "  #   dtype: float16")
     yield from ("", "# publish:", "#   - kind: folder", "#     path: ~/ComfyUI/models/loras", "#     outputs: [kohya]")
 
 
-def _parameters(combination_type: str) -> Mapping[str, float]:
-    """What the type needs, and what is better said than left to its default."""
-    parameters: dict[str, float] = {}
-    if combination_type.startswith(("ties", "dare", "magnitude_prune")):
-        parameters["density"] = 0.5
-    if combination_type.startswith("dare"):
-        parameters["seed"] = 0
-    return parameters
-
-
-def _name(reference: str) -> str:
+def _name_from(reference: str) -> str:
     parts = [part for part in re.split(r"[/\\]", re.sub(r"[?#].*|^[a-z]+:", "", reference)) if part.strip(".")]
     parts[-1:] = [re.sub(r"\.safetensors$", "", part) for part in parts[-1:]]
     telling = [part for part in parts if part.casefold() not in _GENERIC] or parts or [_ANY_NAME]

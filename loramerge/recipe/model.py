@@ -30,7 +30,7 @@ Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Prompt = Annotated[str, Field(min_length=1, pattern=r"\S", json_schema_extra=in_words("text that is more than blanks"))]
 
 
-class Base(StrictModel):
+class BaseSource(StrictModel):
     """The model that the LoRAs were trained on."""
 
     source: Text = Field(description="A diffusers pipeline: hf://owner/name, or a path that starts at the recipe.")
@@ -103,7 +103,7 @@ class Recipe(StrictModel):
         description="Of the result, as the Hub names it; the strictest that the inputs allow if absent.",
         json_schema_extra=in_words("the Hub's name of a licence, such as openrail++ or apache-2.0"),
     )
-    base: Base = Field(description="The model that the LoRAs were trained on.")
+    base: BaseSource = Field(description="The model that the LoRAs were trained on.")
     loras: Listed[Lora] = Field(min_length=1, description="The LoRAs to merge.")
     merge: Merge = Field(description="How they become one.")
     outputs: Listed[AnyOutput] = Field(min_length=1, description="What the artifact holds, beside its papers.")

@@ -45,12 +45,13 @@ def report(
             "revision": loaded.revision,
             "family": loaded.base.family,
         },
-        "loras": [_lora(lora) for lora in loaded.loras],
+        "loras": [_lora_data(lora) for lora in loaded.loras],
         "fidelity": {
             component: {
                 "error": total(modules),
                 "modules": {
-                    module: _module(entry) | _retained(combined, component, module) for module, entry in modules.items()
+                    module: _measured(entry) | _retained(combined, component, module)
+                    for module, entry in modules.items()
                 },
             }
             for component, modules in combined.fidelity.items()
@@ -80,7 +81,7 @@ def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
     return [sentence]
 
 
-def _lora(lora: LoadedLora) -> dict[str, Any]:
+def _lora_data(lora: LoadedLora) -> dict[str, Any]:
     return {
         "name": lora.name,
         "source": shown(lora.reference),
@@ -94,7 +95,7 @@ def _lora(lora: LoadedLora) -> dict[str, Any]:
     }
 
 
-def _module(entry: ModuleFidelity) -> dict[str, Any]:
+def _measured(entry: ModuleFidelity) -> dict[str, Any]:
     return {
         "ranks": dict(entry.ranks),
         "norms": dict(entry.norms),

@@ -51,7 +51,7 @@ class InputFiles:
     """
 
     def __init__(self, pool: Executor, reference: str, folder: Path, names: Iterable[str]) -> None:
-        places = {name: FileBytes.at(folder / name, _named(reference, name)) for name in sorted(names)}
+        places = {name: FileBytes.at(folder / name, _shown_file(reference, name)) for name in sorted(names)}
         self._hashed = [_Hashed(name, place, pool.submit(sha256_of, place.path)) for name, place in places.items()]
 
     def files(self) -> tuple[InputFile, ...]:
@@ -71,7 +71,7 @@ class InputFiles:
         return {file.name: FileDigest(file.size, file.sha256) for file in self.files()}
 
 
-def _named(reference: str, name: str) -> str:
+def _shown_file(reference: str, name: str) -> str:
     """A file as errors call it, without secrets; a source may be the file itself."""
     place = shown(reference)
     return place if place.rpartition("/")[2] == name else f"{place}/{name}"

@@ -11,7 +11,7 @@ from loramerge.sources import shown
 from loramerge.stages.resolve import resolve
 
 if TYPE_CHECKING:
-    from loramerge.recipe import Base, Lora, Recipe
+    from loramerge.recipe import BaseSource, Lora, Recipe
     from loramerge.sources import Located
     from loramerge.stages.resolve import Resolved
 
@@ -41,7 +41,7 @@ def lock(recipe: Recipe, resolved: Resolved | None = None, *, progress: Progress
     return Lock(version=1, recipe=recipe.name, sources=LockedSources(base=base, loras=loras))
 
 
-def _locked(given: Base | Lora, located: Located, names: Iterable[str]) -> LockedSource:
+def _locked(given: BaseSource | Lora, located: Located, names: Iterable[str]) -> LockedSource:
     return LockedSource(
         source=shown(given.source),
         revision=given.revision,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Held:
+class Published:
     """What was found, whosever it is.
 
     Attributes:
@@ -60,7 +60,7 @@ class Held:
         return {moved.get(name, name): path for name, path in files.items()} if at_root > in_folder else files
 
 
-def held(reference: str) -> Held:
+def held(reference: str) -> Published:
     """Look at a place.
 
     Args:
@@ -81,7 +81,7 @@ def held(reference: str) -> Held:
         with suppress(SourceError):  # somebody else's repository has no records
             records = parse(f"{place}/{record.FOLDER}", folder=Path.cwd(), revision=located.revision).locate()
             found |= {f"{record.FOLDER}/{name}": path for name, path in _fetched(records).items()}
-    return Held(
+    return Published(
         {name: path for name, path in found.items() if not _beside(name)},
         [name for name in odd if not _beside(name)],
         {name: path for name, path in found.items() if name.partition("/")[0] == record.FOLDER},

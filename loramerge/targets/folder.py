@@ -13,7 +13,7 @@ from loramerge.files.atomic import recover
 from loramerge.files.run_lock import clear, in_turn
 from loramerge.targets import record
 from loramerge.targets.folder_contents import MOVE, drift, obstacle, published_in, record_in, unchanged
-from loramerge.targets.folder_publication import Publication
+from loramerge.targets.folder_publication import FolderPublication
 from loramerge.targets.target import Delivery, Live, Receipt, Target
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class FolderTarget(Target):
             with in_turn(place, progress) as alone:
                 if alone:
                     _clear(place, delivery, progress)
-                return Publication(place, delivery, force).put()
+                return FolderPublication(place, delivery, force).put()
         except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name, a full disk
             raise _explained(error, f"publishing to {place} failed") from None
         except PublishError:

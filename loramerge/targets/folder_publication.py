@@ -42,7 +42,7 @@ class _NotWholeError(Exception):
 
 
 @dataclass(frozen=True)
-class Publication:
+class FolderPublication:
     """What shall be in the folder, and the steps that bring it there.
 
     Attributes:

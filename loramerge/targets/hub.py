@@ -15,7 +15,7 @@ from loramerge.formats.loading import Address
 from loramerge.hub.errors import explained
 from loramerge.hub.repository import Refs, Repository
 from loramerge.messages import some
-from loramerge.targets.hub_publication import Publication
+from loramerge.targets.hub_publication import HubPublication
 from loramerge.targets.hub_state import State, artifact_of, foreign, state_of
 from loramerge.targets.target import Delivery, Held, Live, Receipt, Target
 
@@ -170,7 +170,7 @@ class HubTarget(Target):
 
         repository = Repository(self.repo, self.revision)
         with explained(f"hf://{self.repo}", self.repo, self.revision, publishing=True):
-            publication = Publication.of(repository, delivery, force=force)
+            publication = HubPublication.of(repository, delivery, force=force)
             repository.create(private=self.private)
             refs = self._refs(repository)
             state = publication.state(refs.branches[self.revision])
@@ -194,7 +194,7 @@ class HubTarget(Target):
         repository.create_branch()
         return repository.refs()
 
-    def _tagging(self, publication: Publication, refs: Refs) -> bool:
+    def _tagging(self, publication: HubPublication, refs: Refs) -> bool:
         """Whether the tag has to be set or moved. Known before anything is committed, so that nothing is half done."""
         if self.tag is None or self.create_pr:
             return False

@@ -26,7 +26,7 @@ _PRECONDITION_FAILED = 412
 
 
 @dataclass(frozen=True)
-class Publication:
+class HubPublication:
     """What shall be in the repository, and the steps that bring it there.
 
     What was put there is remembered in `.loramerge/<recipe>.json`: those files are replaced and removed as the recipe
@@ -47,7 +47,7 @@ class Publication:
     force: bool
 
     @classmethod
-    def of(cls, repository: Repository, delivery: Delivery, *, force: bool) -> Publication:
+    def of(cls, repository: Repository, delivery: Delivery, *, force: bool) -> HubPublication:
         """Read the digests of files and write the record of them."""
         recipe = delivery.recipe
         wanted = {name: Content.of(path) for name, path in sorted(delivery.files.items())}

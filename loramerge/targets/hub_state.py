@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.artifact.contents import recipe_of
 from loramerge.artifact.in_toto import STATEMENT
-from loramerge.hub.repository import Content, Listed
+from loramerge.hub.repository import Content, ListedFile
 from loramerge.targets import record
 from loramerge.targets.record import Record
 from loramerge.targets.target import Held
@@ -30,7 +30,7 @@ class State:
     """
 
     commit: str
-    files: Mapping[str, Listed]
+    files: Mapping[str, ListedFile]
     ours: frozenset[str]
     known: Record | None = None
 
@@ -88,7 +88,7 @@ def artifact_of(repository: Repository, state: State) -> str | None:
         return None
 
 
-def _as_recorded(known: Record, files: Mapping[str, Listed]) -> set[str]:
+def _as_recorded(known: Record, files: Mapping[str, ListedFile]) -> set[str]:
     """Which files of a record are there with the content that it says."""
     return {
         name

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from loramerge.adapter import LowRank
-    from loramerge.tensor_files.fuse_plan import Change
+    from loramerge.tensor_files.fuse_plan import TensorChange
 
 
-def add(change: Change, first: int, count: int, read: memoryview, made: memoryview) -> None:
+def add(change: TensorChange, first: int, count: int, read: memoryview, made: memoryview) -> None:
     """Add the LoRA's share to consecutive elements, in float32 (float64 for what is stored so), and round once.
 
     Args:
@@ -47,10 +47,10 @@ def add(change: Change, first: int, count: int, read: memoryview, made: memoryvi
     after.copy_(summed)
     # Rounding keeps the order: if the least and the greatest stay finite, all do.
     if not torch.stack(torch.aminmax(summed)).to(after.dtype).isfinite().all():
-        _check_finite(change, summed, delta, after)
+        _check_sum(change, summed, delta, after)
 
 
-def _check_finite(change: Change, summed: Tensor, delta: Tensor | None, after: Tensor) -> None:
+def _check_sum(change: TensorChange, summed: Tensor, delta: Tensor | None, after: Tensor) -> None:
     """What the file itself has as infinite is the file's own affair."""
     before = summed if delta is None else summed - delta
     if bool((before.isfinite() & ~after.isfinite()).any()) or (delta is not None and not delta.isfinite().all()):

@@ -25,7 +25,7 @@ _HINT = "fetch the base again, or choose another revision"
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorChange:
     """A tensor on its way from one file to another.
 
     Attributes:
@@ -72,7 +72,7 @@ def stored_in(weights: Sequence[Path], shown: str) -> tuple[Stored, ...]:
     return tuple(found.values())
 
 
-def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[Change]:
+def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[TensorChange]:
     """Tensors on their way to another number format; integers stay what they are.
 
     Args:
@@ -94,13 +94,15 @@ def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[Cha
                 f"{shown}: {tensor.key} is stored as {tensor.dtype}, which can't be converted",
                 hint="leave the output's dtype out, or choose a base in float32, float16 or bfloat16",
             )
-        found.append(Change(tensor, dtype if dtype and is_number else tensor.dtype, None, f"{shown}.{tensor.key}"))
+        found.append(
+            TensorChange(tensor, dtype if dtype and is_number else tensor.dtype, None, f"{shown}.{tensor.key}")
+        )
     return sorted(found, key=lambda change: -(change.size // change.stored.count if change.stored.count else 1))
 
 
 def with_lora(
-    found: Sequence[Change], component: Component, modules: Modules, scale: float, shown: str
-) -> list[Change]:
+    found: Sequence[TensorChange], component: Component, modules: Modules, scale: float, shown: str
+) -> list[TensorChange]:
     """The same changes, with the LoRA's pairs where they belong.
 
     Args:
@@ -113,7 +115,7 @@ def with_lora(
     Raises:
         SourceError: The files lack a tensor, or have it in another shape or in a format that can't be added to.
     """
-    by_name = {_name(component, change.stored.key): change for change in found}
+    by_name = {_canonical_name(component, change.stored.key): change for change in found}
     _check_complete({name: change.stored for name, change in by_name.items()}, component, shown)
     for module, pair in modules.items():
         name = f"{module}.weight"
@@ -127,7 +129,7 @@ def with_lora(
     return list(by_name.values())
 
 
-def _name(component: Component, key: str) -> str:
+def _canonical_name(component: Component, key: str) -> str:
     """The canonical name of a tensor that a file calls `key`."""
     name = canonical(component.name, key)
     if name in component.parameters:

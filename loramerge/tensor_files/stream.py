@@ -21,7 +21,7 @@ from loramerge.tensor_files.header import header
 from loramerge.tensor_files.write_behind import SteadyWriter
 
 if TYPE_CHECKING:
-    from loramerge.tensor_files.fuse_plan import Change
+    from loramerge.tensor_files.fuse_plan import TensorChange
 
 BLOCK = 1 << 20
 """Bytes read at once: with the float32 sums it stays in a core's cache."""
@@ -29,7 +29,7 @@ _AHEAD = 8  # blocks that are computed before the first of them is written
 _METADATA = {"format": "pt"}
 
 
-def write_blocks(path: Path, changes: Sequence[Change]) -> str:
+def write_blocks(path: Path, changes: Sequence[TensorChange]) -> str:
     """Write a safetensors file.
 
     Args:
@@ -93,7 +93,7 @@ class _Buffers:
 class _Piece:
     """Some consecutive elements of a tensor; whole rows where something is added to them."""
 
-    change: Change
+    change: TensorChange
     first: int
     count: int
 
@@ -114,7 +114,7 @@ class _Piece:
         return self.count * self.change.size // self.change.stored.count
 
 
-def _pieces(changes: Iterable[Change]) -> Iterator[_Piece]:
+def _pieces(changes: Iterable[TensorChange]) -> Iterator[_Piece]:
     for change in changes:
         stored = change.stored
         if stored.size:
@@ -124,7 +124,7 @@ def _pieces(changes: Iterable[Change]) -> Iterator[_Piece]:
                 yield _Piece(change, first, min(step, stored.count - first))
 
 
-def _blocks(changes: Iterable[Change]) -> Iterator[list[_Piece]]:
+def _blocks(changes: Iterable[TensorChange]) -> Iterator[list[_Piece]]:
     """Pieces that lie one after the other in one file, as many as fill a block."""
     block: list[_Piece] = []
     for piece in _pieces(changes):
@@ -141,7 +141,7 @@ def _blocks(changes: Iterable[Change]) -> Iterator[list[_Piece]]:
 
 def _made(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
     """The bytes of a block as they are written."""
-    read = _read(block, buffers, places)
+    read = _read_block(block, buffers, places)
     if all(piece.change.dtype == piece.change.stored.dtype for piece in block):
         made = read
     else:
@@ -158,7 +158,7 @@ def _made(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, File
     return made
 
 
-def _read(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
+def _read_block(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
     first, last = block[0], block[-1]
     read = buffers.take(last.offset + last.size - first.offset)
     places[first.change.stored.path].read_into(read, first.offset)

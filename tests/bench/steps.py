@@ -25,7 +25,7 @@ MERGING = {
     "pruning, signs, sums": "merging.kernels.merged",
 }
 RUNNING = {
-    "looking for NaN": "formats.assemble._check_finite",
+    "looking for NaN": "formats.assemble._check_numbers",
     "digests in": "sources.inputs.sha256_of",
     "reading": "engines.factored.shares",
     "merging": "merging.kernels.merged",
@@ -36,7 +36,7 @@ RUNNING = {
     "writing": "tensor_files.write_behind.SteadyWriter.write",
 }
 FUSING = {
-    "reading": "tensor_files.stream._read",
+    "reading": "tensor_files.stream._read_block",
     "sums and rounding": "tensor_files.stream.add",
     "writing": "tensor_files.write_behind.SteadyWriter.write",
 }

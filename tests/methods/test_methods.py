@@ -20,16 +20,12 @@ def signature():
     return inspect.signature(LoraModel.add_weighted_adapter).parameters
 
 
-def name_of(method):
-    return get_args(method.model_fields["combination_type"].annotation)[0]
-
-
-by_method = pytest.mark.parametrize("method", METHODS, ids=name_of)
+by_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name())
 
 
 def made(method, **parameters):
     needed = {"density": 0.5} if "density" in method.model_fields else {}
-    return method(combination_type=name_of(method), **needed, **parameters)
+    return method(combination_type=method.name(), **needed, **parameters)
 
 
 def on_weights(method):
@@ -37,7 +33,7 @@ def on_weights(method):
     from peft.utils import merge_utils
 
     return {"cat": None, "svd": merge_utils.task_arithmetic, "linear": merge_utils.task_arithmetic}.get(
-        name_of(method), getattr(merge_utils, name_of(method).removesuffix("_svd"), None)
+        method.name(), getattr(merge_utils, method.name().removesuffix("_svd"), None)
     )
 
 
@@ -63,7 +59,7 @@ def config(rank):
 
 def test_the_eleven_types_are_pefts():
     assert len(METHODS) == 11
-    assert {*map(name_of, METHODS)} == {*get_args(annotation("combination_type"))}
+    assert {method.name() for method in METHODS} == {*get_args(annotation("combination_type"))}
 
 
 def annotation(parameter):
@@ -76,7 +72,7 @@ def annotation(parameter):
 def test_each_type_has_exactly_the_parameters_that_it_uses(method):
     function = on_weights(method)
     expected = set(inspect.signature(function).parameters) - {"task_tensors", "weights"} if function else set()
-    expected |= SVD if name_of(method).endswith("svd") else set()
+    expected |= SVD if method.name().endswith("svd") else set()
     assert set(made(method).peft_arguments()) == {"combination_type"} | expected
     assert set(method.model_fields) - set(made(method).peft_arguments()) == {"engine"} | (
         {"seed"} if method.random else set()
@@ -128,7 +124,7 @@ def test_random_types_depend_on_the_seed(method):
 @by_method
 def test_decomposing_types_keep_the_largest_rank(method):
     ranks = (2, 2) if method.factor_wise else (2, 3)
-    assert method.decomposes == (name_of(method).endswith("svd"))
+    assert method.decomposes == (method.name().endswith("svd"))
     assert merged(method, ranks)[2] == (5 if method.concatenates else max(ranks))
 
 
@@ -142,8 +138,8 @@ def test_a_method_takes_no_other_parameter(method):
     every = {"density": 0.5, "seed": 0, "majority_sign_method": "total"} | dict.fromkeys(SVD)
     every["svd_full_matrices"] = True
     for key, value in every.items():
-        given = {"combination_type": name_of(method), "density": 0.5} if "density" in method.model_fields else {}
-        given |= {"combination_type": name_of(method), key: value}
+        given = {"combination_type": method.name(), "density": 0.5} if "density" in method.model_fields else {}
+        given |= {"combination_type": method.name(), key: value}
         if key in method.model_fields:
             assert method.model_validate(given)
         else:
@@ -151,15 +147,17 @@ def test_a_method_takes_no_other_parameter(method):
                 method.model_validate(given)
 
 
-@pytest.mark.parametrize("method", [each for each in METHODS if "density" in each.model_fields], ids=name_of)
+@pytest.mark.parametrize(
+    "method", [each for each in METHODS if "density" in each.model_fields], ids=lambda method: method.name()
+)
 def test_density_is_above_0_and_at_most_1(method):
-    assert method.model_validate({"combination_type": name_of(method), "density": 1})
+    assert method.model_validate({"combination_type": method.name(), "density": 1})
     for density in (0, -0.1, 1.1, float("nan"), True, "0.5", None):
         with pytest.raises(ValidationError):
-            method.model_validate({"combination_type": name_of(method), "density": density})
+            method.model_validate({"combination_type": method.name(), "density": density})
 
 
 @pytest.mark.parametrize("driver", [None, "gesvd", "gesvdj", "gesvda"])
 def test_drivers_are_those_that_torch_knows(driver):
-    svd = next(method for method in METHODS if name_of(method) == "svd")
+    svd = next(method for method in METHODS if method.name() == "svd")
     assert made(svd, svd_driver=driver).peft_arguments()["svd_driver"] == driver

@@ -17,7 +17,7 @@ from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.tensor_files import stream as blocks
-from loramerge.tensor_files.fuse_plan import Change
+from loramerge.tensor_files.fuse_plan import TensorChange
 from loramerge.tensor_files.header import layout
 from loramerge.tensor_files.stream import write_blocks
 
@@ -38,7 +38,7 @@ def saved(path, tensors):
 
 def changes(stored, pairs=(), dtype=None):
     pairs = dict(pairs)
-    return [Change(each, dtype or each.dtype, pairs.get(each.key), each.key) for each in stored]
+    return [TensorChange(each, dtype or each.dtype, pairs.get(each.key), each.key) for each in stored]
 
 
 def written(tmp_path, stored, pairs=(), dtype=None):
@@ -163,7 +163,7 @@ import sys, torch
 from pathlib import Path
 from loramerge.adapter import LowRank
 from loramerge.tensor_files.stream import write_blocks
-from loramerge.tensor_files.fuse_plan import Change
+from loramerge.tensor_files.fuse_plan import TensorChange
 from loramerge.tensor_files.header import layout
 
 def peak():
@@ -174,7 +174,7 @@ before = peak()
 folder = Path(sys.argv[1])
 pair = LowRank(torch.ones(4, 4096), torch.ones(8192, 4), 0.1)
 stored = layout(folder / "base.safetensors")
-write_blocks(folder / "written.safetensors", [Change(each, "F16", pair, each.key) for each in stored])
+write_blocks(folder / "written.safetensors", [TensorChange(each, "F16", pair, each.key) for each in stored])
 print(peak() - before)
 """
 

@@ -54,7 +54,7 @@ class Trust:
                 self.config.set_hashing_config(files.as_config()).verify(signature.parent, signature)
         except Exception as error:  # noqa: BLE001  whatever a damaged file leads to: it is no signature
             message = f"{SIGNATURE} is no valid signature by {self.who}: {_flaw(error)}"
-            named = list(_differences(signature, digests)) if files.compared else []
+            named = list(_differing_files(signature, digests)) if files.compared else []
             yield from named or [Finding("signature", SIGNATURE, message)]
 
 
@@ -130,7 +130,7 @@ def require() -> None:
         raise LoramergeError(f"signatures need the package model-signing: {error}", hint=hint) from None
 
 
-def _differences(signature: Path, digests: Mapping[str, str]) -> Iterator[Finding]:
+def _differing_files(signature: Path, digests: Mapping[str, str]) -> Iterator[Finding]:
     """Name the files that differ from what a signature says, which is known to be genuine."""
     bundle = json.loads(signature.read_text(encoding="utf-8"))
     match json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])):

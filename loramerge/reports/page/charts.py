@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loramerge.reports.page.colours import Scale
+from loramerge.reports.page.colours import ColourScale
 from loramerge.reports.page.groups import ALL, columns_of, label, rows_of, short
 from loramerge.reports.page.numbers import share, signed, small
-from loramerge.reports.page.plots import Bars, HeatMap
+from loramerge.reports.page.plots import BarChart, HeatMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loramerge.reports.page.groups import Group
+    from loramerge.reports.page.groups import ModuleGroup
 
 SERIES = 8
 """Colours for LoRAs; the ninth has that of the first again."""
-_ERROR = Scale(neutral=0.0, above=1.0, below=0.0)
-_LOST = Scale(neutral=1.0, above=0.0, below=1.0)
-_COSINE = Scale(neutral=0.0, above=1.0, below=-1.0)
-_SHARED = Scale(neutral=0.0, above=1.0, below=0.0)
-_CONFLICT = Scale(neutral=0.5, above=1.0, below=0.0, high="--warm", low="--cold")
+_ERROR = ColourScale(neutral=0.0, above=1.0, below=0.0)
+_LOST = ColourScale(neutral=1.0, above=0.0, below=1.0)
+_COSINE = ColourScale(neutral=0.0, above=1.0, below=-1.0)
+_SHARED = ColourScale(neutral=0.0, above=1.0, below=0.0)
+_CONFLICT = ColourScale(neutral=0.5, above=1.0, below=0.0, high="--warm", low="--cold")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Chart:
     scale: Sequence[tuple[str, str]] = ()
 
 
-def fidelity(groups: Mapping[tuple[str, str], Group]) -> list[Chart]:
+def fidelity(groups: Mapping[tuple[str, str], ModuleGroup]) -> list[Chart]:
     """Relative error by block, and where something was cut to a rank what that kept."""
     errors = _map(groups, lambda group: group.error, small, _ERROR)
     ends = _ends(_ERROR, (0.0, "0 exact"), (1.0, "1 as far off as nothing at all"))
@@ -54,7 +54,7 @@ def fidelity(groups: Mapping[tuple[str, str], Group]) -> list[Chart]:
     return charts
 
 
-def norms(groups: Mapping[tuple[str, str], Group], loras: Sequence[str]) -> Chart:
+def norms(groups: Mapping[tuple[str, str], ModuleGroup], loras: Sequence[str]) -> Chart:
     """Norms in and out by block: each LoRA's weighted delta, the weighted sum, the merge."""
     wholes = {label(row): groups[row, ALL] for row in rows_of(groups)}
     values = {
@@ -62,7 +62,7 @@ def norms(groups: Mapping[tuple[str, str], Group], loras: Sequence[str]) -> Char
     }
     title = "Norms of the deltas by block"
     series = series_of(loras)
-    bars = Bars(list(wholes), [colour for _, colour in series], values)
+    bars = BarChart(list(wholes), [colour for _, colour in series], values)
     return Chart(bars.svg("plot-norms", title), title, series)
 
 
@@ -104,7 +104,7 @@ def _map(
     cells: Mapping[tuple[str, str], Any],
     value: Callable[[Any], float | None],
     text: Callable[[float], str],
-    scale: Scale,
+    scale: ColourScale,
 ) -> HeatMap:
     found = {key: number for key, cell in cells.items() if (number := value(cell)) is not None}
     named = {(label(row), short(column)): number for (row, column), number in found.items()}
@@ -117,5 +117,5 @@ def _map(
     )
 
 
-def _ends(scale: Scale, *ends: tuple[float, str]) -> list[tuple[str, str]]:
+def _ends(scale: ColourScale, *ends: tuple[float, str]) -> list[tuple[str, str]]:
     return [(words, scale.fill(value)) for value, words in ends]

@@ -25,7 +25,7 @@ class Colours:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """How values become colours: from a neutral one towards another on either side.
 
     Attributes:

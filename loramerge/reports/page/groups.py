@@ -22,7 +22,7 @@ _SHORT = {
 
 
 @dataclass(frozen=True)
-class Module:
+class ReportedModule:
     """One module of the merge, as report.json has it.
 
     Attributes:
@@ -59,10 +59,10 @@ class Module:
 
 
 @dataclass(frozen=True)
-class Group:
+class ModuleGroup:
     """Modules that belong together."""
 
-    modules: Sequence[Module]
+    modules: Sequence[ReportedModule]
 
     @property
     def error(self) -> float | None:
@@ -109,10 +109,10 @@ def _range(ranks: Iterable[int]) -> str:
     return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]}-{found[-1]}"
 
 
-def modules_of(report: Mapping[str, Any]) -> list[Module]:
+def modules_of(report: Mapping[str, Any]) -> list[ReportedModule]:
     """All modules of a report, in its order."""
     return [
-        Module(
+        ReportedModule(
             component=component,
             name=name,
             ranks=entry["ranks"],
@@ -128,13 +128,13 @@ def modules_of(report: Mapping[str, Any]) -> list[Module]:
     ]
 
 
-def grouped(modules: Iterable[Module]) -> dict[tuple[str, str], Group]:
+def grouped(modules: Iterable[ReportedModule]) -> dict[tuple[str, str], ModuleGroup]:
     """(part, kind of layer) → the modules there, and (part, `all`) → all of the part's; parts in the base's order."""
-    found: dict[tuple[str, str], list[Module]] = {}
+    found: dict[tuple[str, str], list[ReportedModule]] = {}
     for module in modules:
         found.setdefault((module.part, module.kind), []).append(module)
         found.setdefault((module.part, ALL), []).append(module)
-    return {key: Group(found[key]) for key in sorted(found, key=lambda key: in_order(key[0]))}
+    return {key: ModuleGroup(found[key]) for key in sorted(found, key=lambda key: in_order(key[0]))}
 
 
 def rows_of(keys: Iterable[tuple[str, str]]) -> list[str]:

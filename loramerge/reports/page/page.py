@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from loramerge.recipe import Recipe
-    from loramerge.reports.page.groups import Module
+    from loramerge.reports.page.groups import ReportedModule
 
 _MOST_PAIRS = 6
 """As many pairs of LoRAs are drawn, those that have most to do with each other; all of them are in the table."""
@@ -88,7 +88,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         title=TITLES.get(report["base"]["family"], report["base"]["family"]),
         names=names,
         components=sorted(report["fidelity"], key=in_order),
-        method=_method(report["merge"]),
+        method=_method_parameters(report["merge"]),
         sheet=None if sheet is None else _picture(sheet),
         fidelity=charts.fidelity(groups),
         norms=charts.norms(groups, names),
@@ -133,7 +133,7 @@ class _Cosines:
     names: tuple[str, ...]
     by_module: Mapping[str, Mapping[str, Any]]
 
-    def of(self, module: Module) -> float | None:
+    def of(self, module: ReportedModule) -> float | None:
         found = self.by_module.get(module.component, {}).get(module.name)
         return None if found is None else found["cosine"]
 
@@ -143,7 +143,7 @@ def _cosines(pairs: list[dict[str, Any]]) -> list[_Cosines]:
     return known if len(known) <= _MOST_COSINES else []
 
 
-def _method(merge: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _method_parameters(merge: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The parameters of the merge that have a value."""
     given = {key: value for key, value in merge.items() if key != "combination_type"}
     return [(key, str(value)) for key, value in given.items() if value is not None and value is not False]

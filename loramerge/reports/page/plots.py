@@ -14,7 +14,7 @@ from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from loramerge.reports.page.colours import Colours, Scale
+from loramerge.reports.page.colours import Colours, ColourScale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ class HeatMap:
     columns: Sequence[str]
     values: Mapping[tuple[str, str], float]
     texts: Mapping[tuple[str, str], str]
-    scale: Scale
+    scale: ColourScale
 
     def svg(self, name: str, title: str) -> str:
         """Draw it.
@@ -84,7 +84,7 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
-class Bars:
+class BarChart:
     """Groups of horizontal bars that start at zero.
 
     Attributes:

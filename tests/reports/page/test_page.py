@@ -16,10 +16,10 @@ from PIL import Image
 from loramerge import read_recipe
 from loramerge.provenance import comparison
 from loramerge.reports.page import html
-from loramerge.reports.page.colours import Colours, Scale
+from loramerge.reports.page.colours import Colours, ColourScale
 from loramerge.reports.page.groups import grouped, modules_of
 from loramerge.reports.page.numbers import number, share, signed, small
-from loramerge.reports.page.plots import Bars, HeatMap
+from loramerge.reports.page.plots import BarChart, HeatMap
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -194,30 +194,32 @@ def test_numbers(function, value, text):
 
 
 def test_scales_have_two_sides_and_ends():
-    cosine, conflict = Scale(0.0, 1.0, -1.0), Scale(0.5, 1.0, 0.0, high="--warm", low="--cold")
+    cosine, conflict = ColourScale(0.0, 1.0, -1.0), ColourScale(0.5, 1.0, 0.0, high="--warm", low="--cold")
     assert cosine.fill(-0.5) == "color-mix(in oklab, var(--warm) 50%, var(--neutral))"
     assert cosine.fill(2.0) == "color-mix(in oklab, var(--cold) 100%, var(--neutral))"
     assert conflict.fill(1.0) == cosine.fill(-1.0)
     assert conflict.fill(0.5).startswith("color-mix(in oklab, var(--warm) 0%")
-    assert Scale(0.0, 1.0, 0.0).strength(0.25) == 0.25
-    assert Scale(1.0, 0.0, 1.0).strength(0.75) == 0.25
+    assert ColourScale(0.0, 1.0, 0.0).strength(0.25) == 0.25
+    assert ColourScale(1.0, 0.0, 1.0).strength(0.75) == 0.25
 
 
 def test_plots_have_the_colours_of_the_page_and_no_others():
     cells = {("a", "x"): 0.2, ("b", "y"): -1.0}
     texts = dict.fromkeys(cells, "<&$x^2$>")
-    drawn = HeatMap(["a", "b"], ["x", "y"], cells, texts, Scale(0.0, 1.0, -1.0)).svg("plot-x", 'said "so"')
+    drawn = HeatMap(["a", "b"], ["x", "y"], cells, texts, ColourScale(0.0, 1.0, -1.0)).svg("plot-x", 'said "so"')
     assert "#" not in re.sub(r"&#\d+;", "", drawn)
     assert "&lt;&amp;$x^2$&gt;" in drawn
     assert 'aria-label="said &quot;so&quot;"' in drawn
     assert drawn.count("color-mix") == 2
-    bars = Bars(["a", "b"], ["var(--series-1)", "var(--ink)"], {"a": [1.0, None], "b": [0.0, 3.0]}).svg("plot-y", "y")
+    bars = BarChart(["a", "b"], ["var(--series-1)", "var(--ink)"], {"a": [1.0, None], "b": [0.0, 3.0]}).svg(
+        "plot-y", "y"
+    )
     assert bars.count("var(--series-1)") == 2
     assert "font-family" not in drawn + bars
 
 
 def test_a_plot_of_nothing_but_zeros():
-    assert "<svg" in Bars(["a"], ["var(--ink)"], {"a": [0.0]}).svg("plot-z", "z")
+    assert "<svg" in BarChart(["a"], ["var(--ink)"], {"a": [0.0]}).svg("plot-z", "z")
 
 
 def test_stand_ins_for_colours_are_told_apart():
