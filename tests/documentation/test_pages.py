@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from itertools import chain
+from pathlib import Path
 
 import click
 import pytest
@@ -15,6 +16,7 @@ from documentation.commands_page import commands_page
 from documentation.recipe_page import Page, recipe_page
 from documentation.write import DOCS, PAGES
 from marked import inserted
+from test_architecture import HOUSE, TOP
 
 from loramerge.cli.commands import NAMES, commands
 from loramerge.errors import ExitCode
@@ -22,7 +24,8 @@ from loramerge.recipe import Recipe, parse
 from loramerge.recipe.schema import schema
 
 README = ROOT / "README.md"
-WRITTEN = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+WRITTEN = [README, CONTRIBUTING, *sorted(DOCS.glob("*.md"))]
 EVERY = [*WRITTEN, *sorted((DOCS / "reference").glob("*.md"))]
 ROOT_CONTEXT = click.Context(commands, info_name="loramerge")
 MOST = 12_000  # bytes
@@ -106,7 +109,7 @@ def test_make_can_do_what_is_said():
 
 @pytest.mark.slow
 def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
-    ((page, code),) = blocks("python")
+    ((page, code),) = [each for each in blocks("python") if not each[1].startswith("# loramerge/")]
     recipes = tmp_path / "recipes"
     recipes.mkdir()
     (recipes / "quickstart").symlink_to(ROOT / "recipes" / "quickstart")
@@ -123,9 +126,7 @@ def slug(heading):
     return re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-")
 
 
-@pytest.mark.parametrize(
-    "path", [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", [README, CONTRIBUTING, *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name)
 def test_links_lead_somewhere_on_github(path):
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -205,3 +206,22 @@ def test_what_is_between_marks_is_replaced():
 def test_no_text_tells_of_the_machine():
     for path in EVERY:
         assert not re.search(r"/(work|home|root|usr|tmp)\b", path.read_text(encoding="utf-8")), path
+
+
+def test_the_house_that_is_drawn_is_the_one_that_stands():
+    pattern = re.compile(r"^```\n(errors .*?)^```", re.DOTALL | re.MULTILINE)
+    (picture,) = pattern.findall(CONTRIBUTING.read_text(encoding="utf-8"))
+    top, *folders = picture.splitlines()
+    assert top.split()[: len(TOP)] == list(TOP)
+    assert [line.split("/")[0] for line in folders] == list(HOUSE)
+
+
+def test_examples_are_lines_of_the_program():
+    pattern = re.compile(r"^```python\n# (loramerge/\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    found = pattern.findall(CONTRIBUTING.read_text(encoding="utf-8"))
+    assert [Path(name).parent.name for name, _ in found] == ["methods", "formats", "outputs", "sources", "targets"]
+    for name, example in found:
+        rest = (ROOT / name).read_text(encoding="utf-8")
+        for part in example.split("…\n"):
+            _, there, rest = rest.partition(part)
+            assert there, f"{name} has no such lines, or not in this order:\n{part}"
