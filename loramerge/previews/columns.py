@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Worn:
-    """A LoRA that a pipeline wears.
+class ActiveLora:
+    """A LoRA that a pipeline draws with.
 
     Attributes:
         name: For messages.
@@ -32,6 +32,23 @@ class Worn:
     name: str
     adapter: Adapter
     weight: float
+
+    @classmethod
+    def at(cls, name: str, adapter: Adapter, weight: float | Mapping[str, Any], base: Base) -> ActiveLora:
+        """Weights by block go into the LoRA itself, module by module as in the merge.
+
+        `set_adapters` takes them too and means the same, but fails on modules outside of all blocks, such as conv_in
+        (diffusers 0.42, utils/peft_utils.py: `parts[3]`).
+        """
+        number = single(weight)
+        if number is not None:
+            return cls(name, adapter, number)
+        weigh = weighing(name, weight, base)
+        weighed = {
+            component: {module: pair.times(weigh(component, module)) for module, pair in modules.items()}
+            for component, modules in adapter.components.items()
+        }
+        return cls(name, Adapter(weighed), 1.0)
 
 
 @dataclass(frozen=True)
@@ -56,25 +73,36 @@ class Column:
         label: What the sheet calls it.
         source: The pipeline.
         settings: What its pictures say of it, and of what it was made of.
-        worn: The LoRAs that the pipeline wears; asked for when there is something to draw.
+        inputs: The LoRAs of the recipe that it draws with.
+        merge_at: What the merged LoRA is multiplied by, which it draws with; None where it does without.
     """
 
     name: str
     label: str
     source: PipelineFolder
     settings: Mapping[str, str]
-    worn: Callable[[], Sequence[Worn]] = tuple
+    inputs: Sequence[LoadedLora] = ()
+    merge_at: float | None = None
+
+    def loras(self, base: Base, merged: Adapter | None) -> tuple[ActiveLora, ...]:
+        """The LoRAs that it draws with.
+
+        Args:
+            base: What they fit.
+            merged: The merged LoRA, where the column draws with it.
+        """
+        found = [ActiveLora.at(lora.name, lora.adapter, lora.weight, base) for lora in self.inputs]
+        if self.merge_at is not None and merged is not None:
+            found.append(ActiveLora(self.name, merged, self.merge_at))
+        return tuple(found)
 
 
-def columns_of(
-    recipe: Recipe, loaded: Loaded, merged: Callable[[], Adapter], *, fused: Path | None = None
-) -> tuple[Column, ...]:
+def columns_of(recipe: Recipe, loaded: Loaded, *, fused: Path | None = None) -> tuple[Column, ...]:
     """The base, each LoRA alone at its weight, stacked where there are several, and the merge.
 
     Args:
         recipe: Says how they are merged.
         loaded: The base with its weights, and the LoRAs.
-        merged: Gives the merged LoRA when it is drawn.
         fused: The pipeline output as it was written, which then draws the merge.
     """
     base = PipelineFolder(loaded.base_files.folder, loaded.base_files.variant)
@@ -86,20 +114,17 @@ def columns_of(
             "loras": _json({lora.name: lora.weight}),
             "inputs": _digest(loaded, [lora]),
         }
-        found.append(
-            Column(f"lora-{lora.name}", settings["model"], base, settings, _wearing([lora], weights, loaded.base))
-        )
+        found.append(Column(f"lora-{lora.name}", settings["model"], base, settings, (lora,)))
     if len(loaded.loras) > 1:
         settings = {"model": "stacked", "loras": _json(weights), "inputs": _digest(loaded, loaded.loras)}
-        found.append(Column("stacked", "stacked", base, settings, _wearing(loaded.loras, weights, loaded.base)))
-    found.append(merged_column(recipe, loaded, merged, fused=fused))
+        found.append(Column("stacked", "stacked", base, settings, loaded.loras))
+    found.append(merged_column(recipe, loaded, fused=fused))
     return tuple(found)
 
 
 def merged_column(
     recipe: Recipe,
     loaded: Loaded,
-    merged: Callable[[], Adapter],
     *,
     name: str = "merged",
     label: str = "",
@@ -110,7 +135,6 @@ def merged_column(
     Args:
         recipe: Says how the LoRAs are merged.
         loaded: The base with its weights, and the LoRAs.
-        merged: Gives the merged LoRA when it is drawn.
         name: As in the names of files.
         label: What the sheet calls it; the combination type by default.
         fused: The pipeline output as it was written.
@@ -129,36 +153,13 @@ def merged_column(
         dtype = (output and output.number_format) or "as in the base"
         return Column(name, label, PipelineFolder(fused), {**settings, "pipeline": f"fused, {dtype}"})
     base = PipelineFolder(loaded.base_files.folder, loaded.base_files.variant)
-    return Column(name, label, base, settings, lambda: (Worn(name, merged(), scale),))
+    return Column(name, label, base, settings, merge_at=scale)
 
 
 def label_of(name: str, weight: float | Mapping[str, Any]) -> str:
     """`ink × 0.7`."""
     number = single(weight)
     return f"{name}, weights by block" if number is None else f"{name} × {number:g}"
-
-
-def _wearing(
-    loras: Sequence[LoadedLora], weights: Mapping[str, float | Mapping[str, Any]], base: Base
-) -> Callable[[], Sequence[Worn]]:
-    return lambda: tuple(_worn(lora.name, lora.adapter, weights[lora.name], base) for lora in loras)
-
-
-def _worn(name: str, adapter: Adapter, weight: float | Mapping[str, Any], base: Base) -> Worn:
-    """Weights by block go into the LoRA itself, module by module as in the merge.
-
-    `set_adapters` takes them too and means the same, but fails on modules outside of all blocks, such as conv_in
-    (diffusers 0.42, utils/peft_utils.py: `parts[3]`).
-    """
-    number = single(weight)
-    if number is not None:
-        return Worn(name, adapter, number)
-    weigh = weighing(name, weight, base)
-    weighed = {
-        component: {module: pair.times(weigh(component, module)) for module, pair in modules.items()}
-        for component, modules in adapter.components.items()
-    }
-    return Worn(name, Adapter(weighed), 1.0)
 
 
 def _digest(loaded: Loaded, loras: Sequence[LoadedLora]) -> str:

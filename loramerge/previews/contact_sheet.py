@@ -85,14 +85,14 @@ def sheet(heads: Sequence[str], rows: Sequence[Row], *, title: str = "") -> Imag
         layout = _Layout(_cell(first.size, len(heads) * len(rows)), len(heads), len(rows), bool(title))
     page = Image.new("RGB", layout.size, _PAPER)
     draw = ImageDraw.Draw(page)
-    pen = _Pen(draw, ImageFont.load_default(size=layout.text))
+    labels = _Labels(draw, ImageFont.load_default(size=layout.text))
     width = layout.size[0] - 2 * layout.gap
     if title:
-        pen.write((layout.gap, layout.gap), title, width)
+        labels.write((layout.gap, layout.gap), title, width)
     for number, head in enumerate(heads):
-        pen.write((layout.left(number), layout.head - layout.line), head, layout.cell[0])
+        labels.write((layout.left(number), layout.head - layout.line), head, layout.cell[0])
     for number, row in enumerate(rows):
-        pen.write((layout.gap, layout.top(number)), row.label, width)
+        labels.write((layout.gap, layout.top(number)), row.label, width)
         for column, path in enumerate(row.pictures):
             with Image.open(path) as picture:
                 page.paste(_fitted(picture, layout.cell), (layout.left(column), layout.top(number) + layout.line))
@@ -119,7 +119,7 @@ def _fitted(picture: Image.Image, cell: tuple[int, int]) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class _Pen:
+class _Labels:
     """Writes with Pillow's own font, the same on every machine, which knows little more than ASCII."""
 
     draw: ImageDraw.ImageDraw

@@ -1,4 +1,4 @@
-"""The door to diffusers' pipelines: load one, dress it in LoRAs, draw."""
+"""The door to diffusers' pipelines: load one, give it LoRAs, draw."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from loramerge.bases.base import Base
-    from loramerge.previews.columns import PipelineFolder, Worn
+    from loramerge.previews.columns import ActiveLora, PipelineFolder
     from loramerge.previews.prompts import Shot
     from loramerge.recipe import Preview
 
@@ -29,7 +29,7 @@ _TEXT_MODULES = (".q_proj", ".k_proj", ".v_proj", ".out_proj", ".fc1", ".fc2")
 """All that `load_lora_weights` takes in a text encoder."""
 
 
-class Painter:
+class DrawingPipeline:
     """A pipeline that draws. float32 on the CPU, float16 on CUDA.
 
     Args:
@@ -43,14 +43,14 @@ class Painter:
 
     def __init__(self, source: PipelineFolder, preview: Preview, device: str) -> None:
         self._preview = preview
-        self._is_dressed = False
+        self._has_loras = False
         self._pipeline = _loaded(source, device)
         _save_memory(self._pipeline, preview, device)
         if preview.compile:
             _compile(self._pipeline)
 
-    def wear(self, worn: Sequence[Worn], base: Base) -> tuple[str, ...]:
-        """Put LoRAs on, by `load_lora_weights` and `set_adapters`, and take off whatever was worn before.
+    def set_loras(self, loras: Sequence[ActiveLora], base: Base) -> tuple[str, ...]:
+        """Load LoRAs, by `load_lora_weights` and `set_adapters`, instead of those that were there before.
 
         Each is written as a file in diffusers' format first, so that diffusers reads it as it reads any other.
 
@@ -59,9 +59,9 @@ class Painter:
         """
         import torch
 
-        if self._is_dressed:
+        if self._has_loras:
             self._pipeline.unload_lora_weights()
-        taken = [_taken(lora.adapter) for lora in worn]
+        taken = [_taken(lora.adapter) for lora in loras]
         names = {f"lora_{number}": adapter for number, adapter in enumerate(taken) if len(adapter)}
         for name, adapter in names.items():
             with TemporaryDirectory(prefix="loramerge-") as folder:
@@ -71,12 +71,12 @@ class Painter:
                 file = next(Path(folder).iterdir())
                 self._pipeline.load_lora_weights(folder, weight_name=file.name, adapter_name=name)
         if names:
-            weights = [lora.weight for lora, adapter in zip(worn, taken, strict=True) if len(adapter)]
+            weights = [lora.weight for lora, adapter in zip(loras, taken, strict=True) if len(adapter)]
             self._pipeline.set_adapters(list(names), weights)
-        self._is_dressed = bool(names)
+        self._has_loras = bool(names)
         if self._preview.compile:
             torch.compiler.reset()  # what was compiled is for other LoRAs, and Dynamo keeps no more than a few
-        return tuple(note for number, lora in enumerate(worn) for note in self._left_out(f"lora_{number}", lora, base))
+        return tuple(note for number, lora in enumerate(loras) for note in self._left_out(f"lora_{number}", lora, base))
 
     def draw(self, shots: Sequence[Shot], size: tuple[int, int]) -> Sequence[Image.Image]:
         """Pictures of several rows at once, each from a generator of its own.
@@ -110,8 +110,8 @@ class Painter:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _left_out(self, name: str, lora: Worn, base: Base) -> list[str]:
-        """What the pipeline does not wear: diffusers says so in its log at best."""
+    def _left_out(self, name: str, lora: ActiveLora, base: Base) -> list[str]:
+        """What the pipeline does without: diffusers says so in its log at best."""
         missing = [
             f"{component}.{module}"
             for component, module, _ in lora.adapter

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +11,15 @@ from typing import TYPE_CHECKING
 from loramerge.artifact.environment import environment
 from loramerge.bases.quiet import quiet
 from loramerge.previews.out_of_memory import naming_shortage
-from loramerge.previews.pipeline import Painter
+from loramerge.previews.pipeline import DrawingPipeline
 from loramerge.previews.png import is_finished, save
 from loramerge.previews.prompts import Shot, batches, shots
 from loramerge.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
-    from loramerge.previews.columns import Column
+    from loramerge.previews.columns import Column, PipelineFolder
     from loramerge.recipe import Preview
 
 
@@ -78,6 +80,11 @@ class Drawing:
             "environment": ", ".join(f"{key} {value}" for key, value in environment(self.device).items()),
         }
 
+    @property
+    def needs_merge(self) -> bool:
+        """Whether a column that has to be drawn draws with the merged LoRA."""
+        return any(column.merge_at is not None and self.waiting(column) for column in self.columns)
+
     def waiting(self, column: Column) -> tuple[Sequence[Shot], ...]:
         """The batches that have to be drawn: whole ones, since bytes may depend on what is drawn together."""
         return tuple(
@@ -100,15 +107,100 @@ class Drawn:
     notes: tuple[str, ...]
 
 
-def render(drawing: Drawing, base: Base, progress: Progress | None = None) -> Drawn:
-    """Draw what is not there yet. Every row starts from the same noise in all columns.
+class Rendering:
+    """Draws columns one after the other, by one pipeline at a time; the same one as long as columns share it.
 
-    A pipeline is loaded once for all columns that it draws, and one at a time. Files carry no time stamps: the same
-    pictures are the same bytes.
+    Every row starts from the same noise in all columns. Files carry no time stamps: the same pictures are the same
+    bytes.
 
     Args:
         drawing: What to draw.
         base: What the LoRAs were fitted to.
+        progress: Told of every picture.
+    """
+
+    def __init__(self, drawing: Drawing, base: Base, progress: Progress | None = None) -> None:
+        self._drawing, self._base, self._progress = drawing, base, progress or Silent()
+        self._waiting = {column.name: batches for column in drawing.columns if (batches := drawing.waiting(column))}
+        self._count = sum(len(batch) for batches in self._waiting.values() for batch in batches)
+        self._progress.start("preview", self._count)
+        self._notes: dict[str, None] = {}
+        self._pipeline: DrawingPipeline | None = None
+        self._source: PipelineFolder | None = None
+
+    def close(self) -> None:
+        """Give the pipeline's memory back."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Those of which a picture is missing."""
+        return tuple(column for column in self._drawing.columns if column.name in self._waiting)
+
+    @property
+    def drawn(self) -> Drawn:
+        """What came of it."""
+        return Drawn(self._count, tuple(self._notes))
+
+    def draw(self, column: Column, merged: Adapter | None = None) -> None:
+        """Draw what is missing of a column.
+
+        Args:
+            column: One of the drawing's.
+            merged: The merged LoRA, where the column draws with it.
+
+        Raises:
+            SourceError: A folder can't be loaded as a pipeline.
+            MemoryShortageError: There is too little memory; what was drawn stays.
+            LoramergeError: A file can't be written.
+        """
+        drawing = self._drawing
+        loras = column.loras(self._base, merged)
+        with naming_shortage(drawing.preview, drawing.size, drawing.device):
+            pipeline = self._pipeline_for(column)
+            self._notes |= dict.fromkeys(pipeline.set_loras(loras, self._base))
+        for batch in self._waiting[column.name]:
+            with naming_shortage(drawing.preview, drawing.size, drawing.device):
+                pictures = pipeline.draw(batch, drawing.size)
+            for row, picture in zip(batch, pictures, strict=True):
+                save(picture, drawing.path(column, row), drawing.settings(column, row))
+                self._progress.advance()
+
+    def _pipeline_for(self, column: Column) -> DrawingPipeline:
+        if self._pipeline is not None and column.source == self._source:
+            return self._pipeline
+        self.close()
+        self._pipeline = DrawingPipeline(column.source, self._drawing.preview, self._drawing.device)
+        self._source = column.source
+        return self._pipeline
+
+
+@contextmanager
+def rendering(drawing: Drawing, base: Base, progress: Progress | None = None) -> Iterator[Rendering]:
+    """What draws a drawing, inside a `with`.
+
+    Args:
+        drawing: What to draw.
+        base: What the LoRAs were fitted to.
+        progress: Told of every picture.
+    """
+    with quiet():
+        made = Rendering(drawing, base, progress)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def render(drawing: Drawing, base: Base, merged: Adapter | None, progress: Progress | None = None) -> Drawn:
+    """Draw what is not there yet.
+
+    Args:
+        drawing: What to draw.
+        base: What the LoRAs were fitted to.
+        merged: The merged LoRA, where a column that has to be drawn draws with it.
         progress: Told of every picture.
 
     Raises:
@@ -116,27 +208,7 @@ def render(drawing: Drawing, base: Base, progress: Progress | None = None) -> Dr
         MemoryShortageError: There is too little memory; what was drawn stays.
         LoramergeError: A file can't be written.
     """
-    progress = progress or Silent()
-    waiting = [(column, batches) for column in drawing.columns if (batches := drawing.waiting(column))]
-    count = sum(len(batch) for _, batches in waiting for batch in batches)
-    progress.start("preview", count)
-    notes: dict[str, None] = {}
-    painter = source = None
-    with quiet():
-        for column, column_batches in waiting:
-            worn = column.worn()
-            with naming_shortage(drawing.preview, drawing.size, drawing.device):
-                if painter is None or column.source != source:
-                    if painter is not None:
-                        painter.close()
-                    painter, source = Painter(column.source, drawing.preview, drawing.device), column.source
-                notes |= dict.fromkeys(painter.wear(worn, base))
-            for batch in column_batches:
-                with naming_shortage(drawing.preview, drawing.size, drawing.device):
-                    pictures = painter.draw(batch, drawing.size)
-                for row, picture in zip(batch, pictures, strict=True):
-                    save(picture, drawing.path(column, row), drawing.settings(column, row))
-                    progress.advance()
-        if painter is not None:
-            painter.close()
-    return Drawn(count, tuple(notes))
+    with rendering(drawing, base, progress) as made:
+        for column in made.columns:
+            made.draw(column, merged)
+        return made.drawn

@@ -60,12 +60,12 @@ def draw(
     place = folder / PREVIEW
     size = size_of(loaded.base_files.folder, recipe.preview)
     fused = folder / recipe.fused.folder if recipe.fused else None
-    columns = columns_of(recipe, loaded, lambda: combined.adapter, fused=fused)
+    columns = columns_of(recipe, loaded, fused=fused)
     drawing = Drawing(columns, recipe.preview, size, place, combined.device)
     try:
         with writing(place):
             place.mkdir()
-            notes = render(drawing, loaded.base, progress).notes
+            notes = render(drawing, loaded.base, combined.adapter, progress).notes
             with naming_shortage(recipe.preview, size, combined.device):
                 write_sheet(drawing, recipe.name)
     except MemoryShortageError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,13 @@ from loramerge.previews.columns import Column, merged_column
 from loramerge.previews.contact_sheet import Row, sheet
 from loramerge.previews.out_of_memory import naming_shortage
 from loramerge.previews.png import save
-from loramerge.previews.render import Drawing, render
+from loramerge.previews.render import Drawing, Drawn, rendering
 from loramerge.recipe.weights import plain
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
 from loramerge.stages.preview import Previewed
 from loramerge.stages.preview_inputs import keeping, prepared
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
     from loramerge.lock.model import Lock
     from loramerge.previews.prompts import Shot
     from loramerge.progress import Progress
@@ -55,13 +55,11 @@ def grid(
     ready = prepared(recipe, lock, out or Path("dist") / f"{recipe.name}-grid", device, progress)
     loaded, place = ready.loaded, ready.place
     _check_variants(variants, loaded)
-    notes: dict[str, None] = {}
     cells = [
         [
             merged_column(
                 each,
                 loaded,
-                _merging(each, loaded, device, notes),
                 name=f"x{across}-y{down}" if variants.y else f"x{across}",
                 label=label,
             )
@@ -72,7 +70,7 @@ def grid(
     drawing = Drawing([cell for row in cells for cell in row], ready.preview, ready.size, place, ready.device)
     sheets = tuple(place / f"grid-{row.number}.png" for row in drawing.rows)
     with keeping(drawing, sheets, progress):
-        drawn = render(drawing, loaded.base, progress)
+        drawn, notes = _drawn(variants, loaded, drawing, device, progress)
         for path, row in zip(sheets, drawing.rows, strict=True):
             with naming_shortage(ready.preview, ready.size, ready.device):
                 _write(path, variants, drawing, cells, row)
@@ -109,13 +107,19 @@ def _mistakes(variants: Variants, loaded: Loaded) -> Iterator[str]:
                 yield f"{label}: {error.message}"
 
 
-def _merging(recipe: Recipe, loaded: Loaded, device: str, notes: dict[str, None]) -> Callable[[], Adapter]:
-    def merged() -> Adapter:
-        combined = combine(_loras(recipe, loaded), loaded.base, recipe.merge, device=device)
-        notes.update(dict.fromkeys(combined.notes))
-        return combined.adapter
-
-    return merged
+def _drawn(
+    variants: Variants, loaded: Loaded, drawing: Drawing, device: str, progress: Progress | None
+) -> tuple[Drawn, dict[str, None]]:
+    """Draw the cells, one merge in memory at a time; what there is to say of the merges is said once."""
+    recipes = dict(zip((cell.name for cell in drawing.columns), chain.from_iterable(variants.recipes), strict=True))
+    notes: dict[str, None] = {}
+    with rendering(drawing, loaded.base, progress) as made:
+        for cell in made.columns:
+            recipe = recipes[cell.name]
+            combined = combine(_loras(recipe, loaded), loaded.base, recipe.merge, device=device)
+            notes |= dict.fromkeys(combined.notes)
+            made.draw(cell, combined.adapter)
+        return made.drawn, notes
 
 
 def _write(path: Path, variants: Variants, drawing: Drawing, cells: Sequence[Sequence[Column]], row: Shot) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,18 +67,15 @@ def preview(
     loaded, place = ready.loaded, ready.place
     loras = weighted(loaded)
     check_combination(loras, loaded.base, recipe.merge)
-    notes: list[str] = []
-
-    @cache
-    def merged() -> Adapter:
-        combined = combine(loras, loaded.base, recipe.merge, device=device)
-        notes.extend([*combined.notes, *poor_fidelity(recipe.merge, combined.fidelity)])
-        return combined.adapter
-
-    drawing = Drawing(columns_of(recipe, loaded, merged), ready.preview, ready.size, place, ready.device)
+    drawing = Drawing(columns_of(recipe, loaded), ready.preview, ready.size, place, ready.device)
     sheets = (place / SHEET, place / CARD_SHEET)
     with keeping(drawing, sheets, progress):
-        drawn = render(drawing, loaded.base, progress)
+        merged: Adapter | None = None
+        notes: tuple[str, ...] = ()
+        if drawing.needs_merge:
+            combined = combine(loras, loaded.base, recipe.merge, device=device)
+            merged, notes = combined.adapter, (*combined.notes, *poor_fidelity(recipe.merge, combined.fidelity))
+        drawn = render(drawing, loaded.base, merged, progress)
         with naming_shortage(ready.preview, ready.size, ready.device):
             write_sheet(drawing, recipe.name)
     return Previewed(place, sheets, drawing.paths, drawn.count, (*loaded.notes, *notes, *drawn.notes))

@@ -13,7 +13,7 @@ from drawn import far, recipe_of, text
 
 from loramerge import preview, read_recipe
 from loramerge.errors import LoramergeError, MismatchError, SourceError, UsageError
-from loramerge.previews.pipeline import Painter
+from loramerge.previews.pipeline import DrawingPipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 COLUMNS = ("base", "lora-glow", "lora-ink", "merged", "stacked")
@@ -178,7 +178,7 @@ def test_a_batch_is_drawn_whole(read, tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_preview_keeps_what_is_finished(read, tmp_path, monkeypatch):
-    draw, calls = Painter.draw, []
+    draw, calls = DrawingPipeline.draw, []
 
     def interrupted(self, *args):
         calls.append(1)
@@ -186,7 +186,7 @@ def test_an_interrupted_preview_keeps_what_is_finished(read, tmp_path, monkeypat
             raise KeyboardInterrupt
         return draw(self, *args)
 
-    monkeypatch.setattr(Painter, "draw", interrupted)
+    monkeypatch.setattr(DrawingPipeline, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt, match=r"5 of 10 pictures are in \S+/out: the same command draws the others"):
         preview(read(), out=tmp_path / "out")
     monkeypatch.undo()
