@@ -80,7 +80,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
     groups = grouped(modules)
     names = [lora["name"] for lora in report["loras"]]
     pairs = report["overlap"]["pairs"]
-    drawn = _drawn(pairs)
+    drawn = _drawn_pairs(pairs)
     template = environment.get_template("page.html")
     return template.render(
         recipe=recipe,
@@ -116,7 +116,7 @@ class _Pair:
     charts: list[charts.Chart]
 
 
-def _drawn(pairs: list[dict[str, Any]]) -> list[_Pair]:
+def _drawn_pairs(pairs: list[dict[str, Any]]) -> list[_Pair]:
     met = [pair for pair in pairs if pair["modules"]]
     chosen = sorted(met, key=lambda pair: -abs(pair["cosine"] or 0.0))[:_MOST_PAIRS]
     return [
