@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 _LIBRARIES = ("torch", "peft", "diffusers", "transformers", "safetensors", "numpy", "matplotlib")
@@ -15,8 +16,14 @@ def environment(device: str) -> dict[str, str]:
     return {
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "device": device,
-        "loramerge": version("loramerge"),
+        "loramerge": _version("loramerge"),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        **{name: version(name) for name in _LIBRARIES},
+        **{name: _version(name) for name in _LIBRARIES},
     }
+
+
+@cache
+def _version(library: str) -> str:
+    """Read once: every picture says with which versions it was drawn."""
+    return version(library)
