@@ -16,6 +16,8 @@ from pydantic import TypeAdapter
 
 from loramerge import Recipe, read_recipe, run
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "a kawaii bear"
 WEIGHTS = [0.7, 0.8]
 SEED = 5
@@ -87,7 +89,6 @@ def test_set_adapters_is_a_cat_merge(files, stacked, tmp_path):
     assert not same(untouched, stacked, tolerance=1e-2)
 
 
-@pytest.mark.slow
 def test_a_peft_model_per_lora_then_add_weighted_adapter(files, tmp_path):
     from peft import PeftModel, get_peft_model
 
@@ -171,7 +172,6 @@ def test_unfusing_is_another_lora_scale(files, tmp_path):
     assert truth.relative_error(moved, want) <= 1e-4  # the difference of float32 weights keeps half of their digits
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses what torch has deprecated
 def test_the_fused_unet_compiles_whole_and_draws_the_same(files, stacked, tmp_path):
     from diffusers import DiffusionPipeline

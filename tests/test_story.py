@@ -12,7 +12,7 @@ from hub.example import OWNER
 
 from loramerge.errors import ExitCode
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")]
 NAMES = ("calm", "wild", "both")
 BASE, STYLES = "org/base", "org/styles"
 

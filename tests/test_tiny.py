@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 # Of these, the first is between torch and NumPy (diffusers' Euler schedule), the second between PEFT and transformers.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
@@ -84,7 +85,6 @@ def test_two_families_do_not_share_a_cross_attention_width():
     assert tiny.shared("sd15").unet.config.cross_attention_dim != tiny.shared("sd2").unet.config.cross_attention_dim
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["peft", "lora", "to_k_lora", "processor"])
 @pytest.mark.parametrize("adapter_metadata", [False, True])
 def test_diffusers_reads_the_diffusers_forms_to_the_right_deltas(form, adapter_metadata, tmp_path):
@@ -113,7 +113,6 @@ def test_a_form_without_a_name_for_a_module_says_so(tmp_path):
             foreign.write_diffusers(pairs, tmp_path / "x.safetensors", form=form)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [True, False])
 @pytest.mark.parametrize("names", ["sgm", "diffusers"])
 def test_diffusers_reads_kohya_files_for_sdxl_to_the_right_deltas(names, alpha, tmp_path):

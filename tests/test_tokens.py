@@ -10,6 +10,8 @@ from secrets_scan import on_purpose
 
 from loramerge.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 SECRET = "=secret-of-the-address"
 
 

@@ -8,6 +8,8 @@ from hub.routes_oauth import EXCHANGED, REQUEST_TOKEN
 
 from loramerge.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 REPO = "tester/merge"
 
 

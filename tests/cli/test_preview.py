@@ -16,7 +16,7 @@ from drawn import recipe_of
 
 from loramerge.errors import ExitCode
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 
 
 def test_a_preview_and_the_same_again(here):
@@ -61,7 +61,6 @@ def test_mistakes(here, arguments, code, message):
     assert not (here / "dist").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
 def test_an_interrupted_preview_says_what_is_there(here):
     """A real ^C, once the first pictures are there."""

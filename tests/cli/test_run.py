@@ -11,6 +11,8 @@ from hub.example import OWNER
 from loramerge.errors import ExitCode
 from loramerge.provenance.provenance import Provenance
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
@@ -22,7 +24,6 @@ def quickstart(tmp_path_factory):
     return SimpleNamespace(done=done, folder=folder, artifact=artifact)
 
 
-@pytest.mark.slow
 def test_the_quickstart(quickstart):
     assert quickstart.done.returncode == ExitCode.DONE, quickstart.done.stderr
     assert {path.name for path in quickstart.artifact.iterdir()} >= {
@@ -31,7 +32,6 @@ def test_the_quickstart(quickstart):
     assert [path.name for path in quickstart.folder.iterdir()] == ["dist"]
 
 
-@pytest.mark.slow
 def test_the_quickstarts_summary(quickstart):
     name, *rows = quickstart.done.stdout.splitlines()
     assert name == "quickstart"
@@ -48,13 +48,11 @@ def test_the_quickstarts_summary(quickstart):
     assert rows[-6].strip() == "worst modules"
 
 
-@pytest.mark.slow
 def test_progress_in_lines_where_there_is_no_terminal(quickstart):
     tasks = ["plan", "resolve", "load", "merge", "compare", "write", "preview"]
     assert quickstart.done.stderr.splitlines() == [f"quickstart: {task} …" for task in tasks]
 
 
-@pytest.mark.slow
 def test_the_quickstart_is_verified(quickstart):
     result = invoke("verify", quickstart.artifact)
     assert result.exit_code == ExitCode.DONE
@@ -212,7 +210,6 @@ def test_one_folder_for_two_artifacts(recipe):
     assert "error: --out is for one recipe, these are 2" in result.stderr
 
 
-@pytest.mark.slow
 def test_from_init_to_run_in_one_line(here, models):
     wanted = invoke("init", models.ink, models.glow, "--base", models.base, "--name", "both", "-o", "-")
     result = invoke("run", "-", stdin=wanted.stdout)

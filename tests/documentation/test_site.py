@@ -14,6 +14,8 @@ import browser
 import pytest
 from command_line import ROOT
 
+pytestmark = pytest.mark.slow
+
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 _FETCHED = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)="([^"]*)""")
 

@@ -16,6 +16,8 @@ from loramerge.outputs import PipelineOutput
 from loramerge.outputs.fuse import fuse
 from loramerge.stages.combine import WeightedAdapter, combine
 
+pytestmark = pytest.mark.slow
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -39,7 +41,6 @@ def weights(folder, component):
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("stored", ["float32", "float16"])
 def test_a_sum_is_formed_in_float32_and_rounded_once(stored, dtype, tmp_path):

@@ -14,6 +14,8 @@ from train.settings import Settings, Stage
 
 from loramerge import load_adapter, load_base
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("vae", "unet", "ink", "glow", "star", "paper")
 LITTLE = Stage(steps=2, batch=2, rate=1e-3, scenes=4, seed=0)
 
@@ -35,7 +37,6 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_what_it_writes_is_a_pipeline_that_draws_and_loras_that_fit_it(trained):
     pipeline = model.load(trained / "base")
     picture = pipeline("a red circle", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
@@ -49,7 +50,6 @@ def test_what_it_writes_is_a_pipeline_that_draws_and_loras_that_fit_it(trained):
         assert ("text_encoder" in adapter.components) == bool(lora.text_layers)
 
 
-@pytest.mark.slow
 def test_training_twice_gives_the_same_bytes(trained, tmp_path):
     train(STAGES, tmp_path, little(), "cpu")
     one, two = files(trained), files(tmp_path)

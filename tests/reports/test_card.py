@@ -20,7 +20,7 @@ from loramerge import read_recipe, run, verify
 from loramerge.errors import ExitCode, VerificationError
 
 # huggingface_hub 2.4 uploads large files with an argument that httpx2 calls deprecated
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")]
 
 REPO = "tester/two"
 OUTPUTS = """
@@ -133,7 +133,6 @@ def base(hub):
     return "org/tiny"
 
 
-@pytest.mark.slow
 def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     from diffusers import DiffusionPipeline
     from peft import PeftModel
@@ -156,7 +155,6 @@ def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     pipeline.load_lora_weights(REPO, subfolder="kohya", weight_name="two.safetensors", revision="v1")
 
 
-@pytest.mark.slow
 def test_every_snippet_runs_in_the_artifact(tmp_path, monkeypatch):
     base = str(tiny.folder("sd15"))
     result = run(write_recipe(tmp_path, base=base), out=tmp_path / "out")
@@ -181,7 +179,6 @@ def test_one_output_alone_is_loaded_from_the_root(hub, base, tmp_path, monkeypat
     assert not [name for name in published if name.startswith(("kohya", "pipeline"))]
 
 
-@pytest.mark.slow
 def test_what_the_hub_reads(base, tmp_path):
     extra = f"preview: {{prompts: [fox, sun], seeds: [0, 1], steps: 1, width: {tiny.SIZE}, height: {tiny.SIZE}}}\n"
     outputs = "[{kind: adapter, format: diffusers}]"

@@ -10,6 +10,8 @@ from hub.faults import NotAHub, Reset, Slow, Status, Truncated, WrongBytes
 from loramerge.errors import SourceError
 from loramerge.sources import parse
 
+pytestmark = pytest.mark.slow
+
 FILE = f"hf://{REPO}/ikea.safetensors"
 
 

@@ -13,6 +13,8 @@ from loramerge.errors import MismatchError, UsageError
 from loramerge.methods import METHODS, Merge
 from loramerge.stages.combine import WeightedAdapter, combine
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = {
     "cat": {},
     "svd": {"svd_rank": 5},

@@ -15,7 +15,7 @@ from loramerge import preview, read_recipe
 from loramerge.errors import LoramergeError, MismatchError, SourceError, UsageError
 from loramerge.previews.pipeline import DrawingPipeline
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 COLUMNS = ("base", "lora-glow", "lora-ink", "merged", "stacked")
 BY_BLOCK = {"unet": {"down": 0.3, "mid": 0.9, "up": {"block_1": 0.5}}, "text_encoder": 0.4}
 
@@ -47,7 +47,6 @@ def drawn(request, tmp_path_factory):
     return done, watcher
 
 
-@pytest.mark.slow
 def test_every_row_and_column_is_drawn(drawn):
     done, watcher = drawn
     names = {f"0{row}-{column}.png" for row in range(1, 3) for column in COLUMNS}
@@ -57,7 +56,6 @@ def test_every_row_and_column_is_drawn(drawn):
     assert len({path.read_bytes() for path in done.pictures}) == 10
 
 
-@pytest.mark.slow
 def test_cat_is_what_is_seen_stacked(drawn):
     folder = drawn[0].folder
     for row in ("01", "02"):
@@ -65,7 +63,6 @@ def test_cat_is_what_is_seen_stacked(drawn):
         assert far(folder / f"{row}-stacked.png", folder / f"{row}-base.png") > 20
 
 
-@pytest.mark.slow
 def test_a_picture_says_how_it_was_made(drawn):
     said = text(drawn[0].folder / "02-lora-glow.png")
     assert said["software"] == "loramerge"
@@ -84,7 +81,6 @@ def test_a_picture_says_how_it_was_made(drawn):
     assert json.loads(sheet["rows"])[1] == {"prompt": "a bowl", "seed": 1}
 
 
-@pytest.mark.slow
 def test_loras_are_worn_as_set_adapters_of_diffusers_wears_the_recipes_own_files(tmp_path):
     """With attention alone, diffusers can take weights by block itself."""
     import foreign
@@ -120,7 +116,6 @@ def test_one_lora_alone_is_not_stacked(read, tmp_path):
     assert [path.name for path in done.pictures] == ["01-base.png", "01-lora-ink.png", "01-merged.png"]
 
 
-@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes(read, tmp_path):
     recipe = read("preview.batch_size=2")
     folders = [preview(recipe, out=tmp_path / name).folder for name in ("one", "two")]
@@ -130,7 +125,6 @@ def test_the_same_recipe_gives_the_same_bytes(read, tmp_path):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 
-@pytest.mark.slow
 def test_a_batch_draws_what_its_pictures_draw_alone(read, tmp_path):
     one, two = (preview(read(f"preview.batch_size={size}"), out=tmp_path / str(size)) for size in (1, 2))
     for alone, together in zip(one.pictures, two.pictures, strict=True):
@@ -152,7 +146,6 @@ def test_the_base_is_loaded_once(read, tmp_path, monkeypatch):
     assert loaded == [tiny.folder("sd15")]
 
 
-@pytest.mark.slow
 def test_what_is_finished_is_not_drawn_again(read, tmp_path):
     recipe, out = read(), tmp_path / "out"
     first = preview(recipe, out=out)
@@ -168,7 +161,6 @@ def test_what_is_finished_is_not_drawn_again(read, tmp_path):
     assert preview(read("preview.negative_prompt=x"), out=out).drawn == 10
 
 
-@pytest.mark.slow
 def test_a_batch_is_drawn_whole(read, tmp_path):
     recipe, out = read("preview.batch_size=2"), tmp_path / "out"
     preview(recipe, out=out)
@@ -176,7 +168,6 @@ def test_a_batch_is_drawn_whole(read, tmp_path):
     assert preview(recipe, out=out).drawn == 2
 
 
-@pytest.mark.slow
 def test_an_interrupted_preview_keeps_what_is_finished(read, tmp_path, monkeypatch):
     draw, calls = DrawingPipeline.draw, []
 
@@ -286,7 +277,6 @@ def test_a_base_that_does_not_load_is_named(read, tmp_path):
         preview(read(base=base), out=tmp_path / "out")
 
 
-@pytest.mark.slow
 def test_the_libraries_are_left_as_talkative_as_they_were(read, tmp_path, capfd):
     import diffusers
     import transformers

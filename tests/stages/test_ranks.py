@@ -19,6 +19,8 @@ from loramerge.formats.labels import Labels
 from loramerge.methods import Merge
 from loramerge.stages.combine import WeightedAdapter, combine
 
+pytestmark = pytest.mark.slow
+
 ENERGY = {"energy": 0.8, "max": 6}
 
 
@@ -65,7 +67,6 @@ def test_sum_is_the_sum_of_the_ranks_in_each_module_and_exact(engine):
     assert all(kept == pytest.approx(1) for part in combined.retained_energy.values() for kept in part.values())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("combination_type", ["svd", "ties_svd"])
 @pytest.mark.parametrize("engine", ["peft", "factored"])
 def test_max_is_what_peft_takes(engine, combination_type):
@@ -75,7 +76,6 @@ def test_max_is_what_peft_takes(engine, combination_type):
     assert {pair.rank for _, _, pair in named.adapter if min(pair.shape[:2]) >= 6} == {6}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("combination_type", ["svd", "ties_svd", "dare_linear_svd"])
 @pytest.mark.parametrize("engine", ["peft", "factored"])
 @pytest.mark.parametrize("most", [None, 5])

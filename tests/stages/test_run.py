@@ -19,6 +19,8 @@ from loramerge.progress import Silent
 from loramerge.stages import run as run_stage
 from loramerge.stages.write import write as write_artifact
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ("peft", "diffusers", "kohya")
 OUTPUTS = "[{kind: adapter, format: peft}, {kind: adapter, format: diffusers}, {kind: adapter, format: kohya}]"
 WEIGHTS = (0.7, -0.4)
@@ -73,7 +75,6 @@ def write_form(form, pairs, path, family):
     return foreign.write_diffusers(pairs, path, form=form)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["kohya-sgm", "kohya", "peft-folder", *foreign.FORMS])
 def test_every_input_form_reaches_every_output_format(form, tmp_path):
     options = {"modules": foreign.ATTENTION} if form in ("to_k_lora", "processor", "bare_processor") else {}
@@ -88,7 +89,6 @@ def test_every_input_form_reaches_every_output_format(form, tmp_path):
         assert truth.relative_error(deltas_of(read(result.artifact / output, base_of("sdxl"))), want) <= 1e-6
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("combination_type", TYPES)
 def test_every_type_reaches_every_output_format_as_peft_merges_it(combination_type, tmp_path):
     pipeline, pairs = tiny.shared("sdxl"), two_loras(few=combination_type not in WHOLE)

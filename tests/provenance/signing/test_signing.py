@@ -25,6 +25,8 @@ from loramerge.errors import ExitCode, UsageError, VerificationError
 from loramerge.files.digest import files_of
 from loramerge.provenance.signing import sign as signing
 
+pytestmark = pytest.mark.slow
+
 MODEL_SIGNING = Path(sys.executable).with_name("model_signing")
 WEIGHTS = "diffusers/pytorch_lora_weights.safetensors"
 
@@ -94,7 +96,6 @@ def test_it_names_every_other_file_and_no_place_of_this_machine(made):
     assert ".partial" not in (made.signed / "model.sig").read_text()
 
 
-@pytest.mark.slow
 def test_ours_is_accepted_by_model_signing(made, copied):
     arguments = ("verify", "key", copied, "--signature", copied / "model.sig", "--public_key")
     assert stock(*arguments, made.public).returncode == 0
@@ -348,7 +349,6 @@ def offline(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-@pytest.mark.slow
 def test_with_a_key_no_network_is_needed(made, tmp_path):
     out = tmp_path / "small"
     done = offline("run", made.recipe, "--out", out, "--device", "cpu", "--sign", made.key)

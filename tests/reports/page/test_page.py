@@ -21,6 +21,8 @@ from loramerge.reports.page.groups import grouped, modules_of
 from loramerge.reports.page.numbers import number, share, signed, small
 from loramerge.reports.page.plots import BarChart, HeatMap
 
+pytestmark = pytest.mark.slow
+
 MINUS = "\N{MINUS SIGN}"
 
 
