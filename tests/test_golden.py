@@ -1,4 +1,4 @@
-"""Adapter outputs whose bytes depend on no machine are what they were: `python tests/test_golden.py` writes them anew."""
+"""Adapter outputs whose bytes depend on no machine are what they were. `python tests/test_golden.py` writes anew."""
 
 from __future__ import annotations
 
