@@ -12,18 +12,40 @@ from loramerge.files.reading import reading
 
 
 @dataclass(frozen=True)
+class FileVersion:
+    """A file's content at a moment, as far as the system tells it from others.
+
+    Size and time of the last change can be forged: by a file that is moved into the place, by `touch`. Whoever changes
+    a file or what the system says of it changes `changed` as well.
+
+    Attributes:
+        device: Of the file.
+        inode: Of the file.
+        size: In bytes.
+        modified: When its content was changed, in nanoseconds.
+        changed: When its content or anything about it was changed, in nanoseconds.
+    """
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+
+@dataclass(frozen=True)
 class FileBytes:
     """A file that somebody else keeps.
 
     Attributes:
         path: The file.
         shown_as: What errors call it.
-        version: Size in bytes and time of the last change, in nanoseconds, of the content that is meant.
+        version: What tells the content that is meant from any other.
     """
 
     path: Path
     shown_as: str
-    version: tuple[int, int]
+    version: FileVersion
 
     @classmethod
     def at(cls, path: Path, shown_as: str) -> FileBytes:
@@ -69,5 +91,5 @@ def filled(file: Any, buffer: memoryview) -> bool:
     return found == len(buffer)
 
 
-def _version(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+def _version(status: os.stat_result) -> FileVersion:
+    return FileVersion(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -13,6 +13,8 @@ from loramerge.progress import Progress, Silent
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_TRIES = 100  # so many runs would have to come in between, one right after the other
+
 
 @contextmanager
 def in_turn(place: Path, progress: Progress | None = None) -> Iterator[bool]:
@@ -67,7 +69,7 @@ def _hold(file: Path, place: Path, progress: Progress) -> BaseFileLock | None:
     from filelock import FileLock  # 20 ms that `validate` does without
 
     lock = FileLock(file, fallback_to_soft=False)  # a file that stands for a lock would outlive a killed run
-    while True:
+    for _ in range(_TRIES):
         try:
             _wait(lock, place, progress)
         except (FileNotFoundError, FileExistsError):  # the run before us made the folder, and took it away again
@@ -75,12 +77,15 @@ def _hold(file: Path, place: Path, progress: Progress) -> BaseFileLock | None:
         except OSError:
             return None
         return lock
+    return None  # a place such as /proc, where no file can be made however often it is tried
 
 
 def _wait(lock: BaseFileLock, place: Path, progress: Progress) -> None:
     try:
         lock.acquire(blocking=False)
     except TimeoutError:
+        if not Path(lock.lock_file).exists():  # nobody holds it: it was just let go, or it can't be made at all
+            raise FileNotFoundError from None
         progress.start(f"waiting for another run that writes {place}", 1)
         lock.acquire()
         progress.advance()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,7 @@ from loramerge.errors import SourceError
 from loramerge.messages import counted, some
 from loramerge.numerics.finite import is_finite
 from loramerge.numerics.threads import one_thread
-from loramerge.tensor_files.lazy import READABLE, StoredLowRank, StoredTensor
+from loramerge.tensor_files.lazy import INTEGERS, READABLE, StoredLowRank, StoredTensor
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
@@ -102,7 +102,7 @@ def _pair(
         raise SourceError(f"{reference}: {slot['up']} {list(up.shape)} should have a 1×1 kernel")
     alpha = None
     if "alpha" in slot:
-        tensor = _numbers(reference, file, slot["alpha"])
+        tensor = _numbers(reference, file, slot["alpha"], (*READABLE, *INTEGERS))
         if math.prod(tensor.shape) != 1 or not (value := float(tensor.load())):
             raise SourceError(
                 f"{reference}: {slot['alpha']} should be one number other than 0: tools disagree about what 0 means",
@@ -112,8 +112,8 @@ def _pair(
     return StoredLowRank(down, up, scale_of(*where, down.shape[0], alpha))
 
 
-def _numbers(reference: str, file: TensorFile, key: str) -> StoredTensor:
-    if file.dtype(key) not in READABLE:
+def _numbers(reference: str, file: TensorFile, key: str, formats: Sequence[str] = READABLE) -> StoredTensor:
+    if file.dtype(key) not in formats:
         raise SourceError(
             f"{reference}: {key} holds {file.dtype(key)}, expected floating-point numbers ({', '.join(READABLE)})",
             hint="convert the file with the tool that made it",

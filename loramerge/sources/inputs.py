@@ -34,7 +34,7 @@ class _Hashed:
         with reading(self.file.shown_as):
             sha256 = self.sha256.result()
         self.file.check()
-        return InputFile(self.name, self.file.version[0], sha256)
+        return InputFile(self.name, self.file.version.size, sha256)
 
 
 class InputFiles:

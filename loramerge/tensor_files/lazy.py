@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 READABLE = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 """Number formats that a LoRA can have, as a safetensors header spells them."""
+INTEGERS = ("I64", "I32", "I16", "I8", "U8")
+"""What an alpha can be stored as besides: it is a number, and some trainers write a whole one."""
 
 
 class ByteSource(Protocol):

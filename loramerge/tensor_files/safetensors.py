@@ -7,6 +7,7 @@ The library writes two or more metadata keys in random order and leaves files re
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -91,10 +92,12 @@ def opened(path: Path, shown_as: str | None = None) -> TensorFile:
 
 def _refuse_what_is_none(path: Path, shown: str) -> None:
     with reading(shown), path.open("rb") as file:
-        start = file.read(8)
+        start, size = file.read(9), os.fstat(file.fileno()).st_size
     if not start:
         raise SourceError(f"{shown} is an empty file", hint="fetch it again")
-    if start.startswith(_PICKLE_STARTS):
+    # The length of a sound header can begin with the bytes of a pickle: 640 is 80 02.
+    may_be_header = start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
+    if start.startswith(_PICKLE_STARTS) and not may_be_header:
         raise SourceError(
             f"{shown} holds a pickle, whatever its name says: a pickle can run code when it is opened",
             hint="only safetensors is read; ask its author for a safetensors file",

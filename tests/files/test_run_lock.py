@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +145,9 @@ def test_without_locks_nothing_is_removed(place, code, monkeypatch):
     with in_turn(place) as alone:
         assert not alone
     assert left.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_place_where_no_file_can_be_made_is_not_tried_for_ever():
+    with in_turn(Path("/proc/x")) as alone:
+        assert not alone

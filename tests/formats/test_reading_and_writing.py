@@ -372,6 +372,35 @@ def test_a_folder_of_pickles_is_refused(tmp_path, ending):
         read(tmp_path, base_of("sd15"))
 
 
+@pytest.mark.parametrize("length", [640, 768, 1024, 1280])
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(length, tmp_path):
+    """The first bytes are the header's length: 80 02 for 640, 80 03 for 896 and so on."""
+    path, shortest = tmp_path / "x.safetensors", 0
+    for filling in range(2000):
+        save_file(WHOLE, path, {"filling": " " * filling})
+        shortest = int.from_bytes(path.read_bytes()[:8], "little")
+        if shortest >= length and path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            break
+    assert shortest in (640, 896, 1152, 1408)
+    assert len(read(path, base_of("sd15"))) == 1
+
+
+def test_what_begins_as_a_pickle_and_is_no_header_is_one(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"\x80\x02}q\x00.")
+    with pytest.raises(SourceError, match="holds a pickle"):
+        read(path, base_of("sd15"))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_an_alpha_that_is_a_whole_number_is_a_number(dtype, shape, tmp_path):
+    halves = {f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}
+    save_file({**halves, f"{KOHYA}.alpha": torch.full(shape, 2, dtype=dtype)}, tmp_path / "x.safetensors")
+    ((_, _, pair),) = read(tmp_path / "x.safetensors", base_of("sd15"))
+    assert pair.scale == 2 / len(DOWN)
+
+
 def test_written_tensors_are_what_torch_loads(tmp_path):
     values = {"b": torch.randn(3, 5, dtype=torch.bfloat16), "a": torch.randn(2, 2, 1, 1), "c": torch.tensor(2.0)}
     written = [Planned.of(key, tensor) for key, tensor in values.items()]

@@ -61,6 +61,18 @@ def test_a_file_that_is_changed_meanwhile_is_refused(change, known, folder, pool
     assert caught.value.hint
 
 
+def test_a_file_that_is_put_in_its_place_is_refused(folder, pool):
+    """Of the same size and time: what was hashed need not be what was merged."""
+    files = InputFiles(pool, "hf://someone/lora", folder, CONTENT)
+    victim, other = folder / "a.json", folder / "other"
+    status = victim.stat()
+    other.write_bytes(bytes(status.st_size))
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(victim)
+    with pytest.raises(SourceError, match=r"hf://someone/lora/a\.json was changed while it was read"):
+        files.files()
+
+
 def test_a_source_that_is_a_file_is_named_once(folder, pool):
     files = InputFiles(pool, str(folder / "a.json"), folder, ["a.json"])
     (folder / "a.json").unlink()

@@ -97,6 +97,18 @@ def test_a_file_that_was_changed_since_is_not_read(tmp_path, content):
         stored.load()
 
 
+def test_a_file_that_took_the_place_of_another_is_not_read(tmp_path):
+    """Of the same size and time, moved there by rename."""
+    path, other = tmp_path / "x.safetensors", tmp_path / "y.safetensors"
+    save_file({"x": torch.zeros(3, 5)}, path)
+    save_file({"x": torch.ones(3, 5)}, other)
+    stored, status = opened(path, "the LoRA").tensor("x"), path.stat()
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    with pytest.raises(SourceError, match=r"^the LoRA was changed while it was read"):
+        stored.load()
+
+
 def test_a_file_that_is_gone_is_said(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"x": torch.zeros(3, 5)}, path)
