@@ -64,9 +64,20 @@ def test_merging(tmp_path):
     assert all(f"{row['type']}, tiny, 2 LoRAs of rank" in errors for row in rows)
 
 
+@pytest.fixture(scope="module")
+def rest(tmp_path_factory):
+    """The other parts in one run: what diffusers says of the base's structure is asked for once."""
+    parts = ("--only", "files", "--only", "fusing", "--only", "starting")
+    rows, tables, _ = measured(
+        tmp_path_factory.mktemp("rest"), *parts, "--ranks", 4, "--runs", 1, "--types", "svd", "--cold"
+    )
+    assert [row["part"] for row in rows] == ["files", "fusing", "starting", "starting"]
+    return rows, tables
+
+
 @pytest.mark.slow
-def test_files(tmp_path):
-    (row,), tables, _ = measured(tmp_path, "--only", "files", "--ranks", 4, "--runs", 1, "--types", "svd")
+def test_files(rest):
+    (row, *_), tables = rest
     assert row["layers"] == 192
     for side in ("PEFT", "loramerge"):
         assert row["sides"][side]["peak_mb"][0] > row["sides"][side]["above_torch_mb"][0] > 0
@@ -75,8 +86,8 @@ def test_files(tmp_path):
 
 
 @pytest.mark.slow
-def test_fusing(tmp_path):
-    (row,), tables, _ = measured(tmp_path, "--only", "fusing", "--runs", 1)
+def test_fusing(rest):
+    (_, row, *_), tables = rest
     assert {*row["sides"]} == {"diffusers", "loramerge", "copy", "digest", "sums"}
     assert all(row["steps"][step] > 0 for step in ("reading", "sums and rounding", "writing", "digests out"))
     assert all(figures["peak_mb"][0] > 0 for figures in row["sides"].values())
@@ -85,8 +96,8 @@ def test_fusing(tmp_path):
 
 
 @pytest.mark.slow
-def test_starting(tmp_path):
-    rows, tables, _ = measured(tmp_path, "--only", "starting", "--runs", 1)
+def test_starting(rest):
+    (_, _, *rows), tables = rest
     assert [row["what"] for row in rows] == ["validate", "run"]
     assert "| `loramerge run, empty cache` |" in tables
 

@@ -22,6 +22,7 @@ class Plan:
         device: Where merges are computed.
         threads: Of both sides.
         profile: Print where our side spends its time.
+        cold: How long commands take is measured once, and nothing runs before it.
     """
 
     models: tuple[str, ...] = ("sd15", "sdxl")
@@ -33,6 +34,7 @@ class Plan:
     device: str = "cpu"
     threads: int = os.cpu_count() or 1
     profile: bool = False
+    cold: bool = False
 
 
 QUICK = Plan(models=("small",), ranks=(16,), loras=(2,), types_of_files=("cat", "svd"), runs=1)

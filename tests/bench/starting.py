@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +58,7 @@ def rows(plan: Plan) -> Iterator[Figures]:
             LIBRARIES: partial(timed, (sys.executable, "-c", LIBRARIES)),
             "loramerge validate": partial(timed, (*PROGRAM, "validate", str(RECIPES / "quickstart.yaml"))),
         }
-        yield _row("validate", TIMES_AS_MANY * plan.runs, validate, LIBRARIES)
+        yield _row("validate", TIMES_AS_MANY * plan.runs, validate, LIBRARIES, cold=plan.cold)
 
         recipe = folder / "startup.yaml"
         recipe.write_text(RECIPE, encoding="utf-8")
@@ -75,21 +75,22 @@ def rows(plan: Plan) -> Iterator[Figures]:
 
         run = {
             TORCH: partial(timed, (sys.executable, "-c", TORCH)),
+            EMPTY: with_an_empty_cache,  # which keeps what the next one finds
             RUN: with_what_was_kept,
-            EMPTY: with_an_empty_cache,
         }
-        yield _row("run", plan.runs, run, TORCH)
+        yield _row("run", plan.runs, run, TORCH, cold=plan.cold)
 
 
-def _row(what: str, runs: int, sides: Mapping[str, partial[Figures]], beside: str) -> Figures:
-    sides[beside]()
-    list(sides.values())[-1]()  # has written the bytecode of all that the others load
-    found = in_turn(runs, sides)
+def _row(what: str, runs: int, sides: Mapping[str, Callable[[], Figures]], beside: str, *, cold: bool) -> Figures:
+    if not cold:
+        for side in sides.values():
+            side()  # writes the bytecode of what it loads
+    found = in_turn(1 if cold else runs, sides)
     return {
         "part": "starting",
         "what": what,
         "sides": found,
-        "ratios": [ratio(found, side, beside) for side in sides if side != beside],
+        "ratios": [ratio(found, side, beside) for side in sorted(sides) if side != beside],
     }
 
 

@@ -17,7 +17,7 @@ from loramerge.errors import MismatchError
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 
 SCARCE = """
-import re, resource, sys
+import json, os, re, resource, sys
 from pathlib import Path
 import diffusers, transformers, peft, torch
 from loramerge.cli.commands import commands
@@ -29,20 +29,38 @@ def limited(*arguments):  # once everything is in memory, there is room for litt
     resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), -1))
     return pipeline
 painter._loaded = limited
-commands.main([*sys.argv[1:], "--device", "cpu"])
+for folder, *arguments in json.loads(sys.argv[1]):
+    os.chdir(folder)
+    if not os.fork():
+        os.dup2(os.open("said.txt", os.O_CREAT | os.O_WRONLY), sys.stderr.fileno())
+        sys.exit(commands.main([*arguments, "--device", "cpu"]))
+    Path("status.txt").write_text(str(os.waitstatus_to_exitcode(os.wait()[1])))
 """
 
 
-def scarce(folder, *arguments):
-    """The command line in a process that gets no more than 300 MiB of address space to draw in."""
-    return subprocess.run(
-        [sys.executable, "-c", SCARCE, *map(str, arguments)],
-        cwd=folder,
+@pytest.fixture(scope="module")
+def scarce(tmp_path_factory):
+    """Folder, status and errors of two commands, each in a process with 300 MiB of address space to draw in.
+
+    They part after the libraries are loaded, which takes most of the time.
+    """
+    large = {"width": 8192, "height": 8192}
+    folders = {command: tmp_path_factory.mktemp(command) for command in ("run", "preview")}
+    run_ = recipe_of(folders["run"], outputs=[{"kind": "pipeline"}], preview=large)
+    commands = [
+        (str(folders["run"]), "run", str(run_), "--set", "preview.batch_size=2"),
+        (str(folders["preview"]), "preview", str(recipe_of(folders["preview"], preview=large))),
+    ]
+    subprocess.run(
+        [sys.executable, "-c", SCARCE, json.dumps(commands)],
         env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
         capture_output=True,
-        text=True,
-        check=False,
+        check=True,
     )
+    return {
+        command: (folder, int((folder / "status.txt").read_text()), (folder / "said.txt").read_text())
+        for command, folder in folders.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +102,13 @@ def test_a_preview_that_can_not_be_drawn_is_refused_before_the_merge(tmp_path, m
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited in Linux's way")
-def test_too_little_memory_for_pictures_leaves_the_artifact(tmp_path):
-    path = recipe_of(tmp_path, outputs=[{"kind": "pipeline"}], preview={"width": 8192, "height": 8192})
-    done = scarce(tmp_path, "run", path, "--set", "preview.batch_size=2")
-    assert done.returncode == 0, done.stderr
-    assert "warning: small: there are no pictures: preview: there is not enough memory" in done.stderr
-    assert "for pictures of 8192×8192 pixels, 2 at once, with preview.memory: auto" in done.stderr
-    assert "lower preview.batch_size from 2, or set preview.memory: tiled, or lower preview.width" in done.stderr
-    artifact = tmp_path / "dist/small"
+def test_too_little_memory_for_pictures_leaves_the_artifact(scarce):
+    folder, status, errors = scarce["run"]
+    assert status == 0, errors
+    assert "warning: small: there are no pictures: preview: there is not enough memory" in errors
+    assert "for pictures of 8192×8192 pixels, 2 at once, with preview.memory: auto" in errors
+    assert "lower preview.batch_size from 2, or set preview.memory: tiled, or lower preview.width" in errors
+    artifact = folder / "dist/small"
     assert not (artifact / "preview").exists()
     assert "preview/" not in (artifact / "README.md").read_text()
     assert any("there are no pictures" in note for note in json.loads((artifact / "report.json").read_text())["notes"])
@@ -100,9 +117,9 @@ def test_too_little_memory_for_pictures_leaves_the_artifact(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited in Linux's way")
-def test_too_little_memory_for_a_preview_says_what_to_lower(tmp_path):
-    done = scarce(tmp_path, "preview", recipe_of(tmp_path, preview={"width": 8192, "height": 8192}))
-    assert done.returncode == 1
-    assert "error: preview: there is not enough memory for pictures of 8192×8192 pixels" in done.stderr
-    assert "hint: set preview.memory: tiled, or lower preview.width and preview.height" in done.stderr
-    assert "no picture was finished" in done.stderr
+def test_too_little_memory_for_a_preview_says_what_to_lower(scarce):
+    _, status, errors = scarce["preview"]
+    assert status == 1, errors
+    assert "error: preview: there is not enough memory for pictures of 8192×8192 pixels" in errors
+    assert "hint: set preview.memory: tiled, or lower preview.width and preview.height" in errors
+    assert "no picture was finished" in errors

@@ -38,6 +38,14 @@ def read(tmp_path):
     return lambda *settings, **more: read_recipe(recipe_of(tmp_path, **more), overrides=settings)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The same pictures drawn one by one and two at once. Read-only by agreement: copy a folder to change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    recipes = {size: read_recipe(recipe_of(folder), overrides=[f"preview.batch_size={size}"]) for size in (1, 2)}
+    return {size: preview(recipe, out=folder / str(size)) for size, recipe in recipes.items()}
+
+
 @pytest.fixture(scope="module", params=["sdxl", "sd15"])
 def drawn(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
@@ -116,17 +124,16 @@ def test_one_lora_alone_is_not_stacked(read, tmp_path):
     assert [path.name for path in done.pictures] == ["01-base.png", "01-lora-ink.png", "01-merged.png"]
 
 
-def test_the_same_recipe_gives_the_same_bytes(read, tmp_path):
-    recipe = read("preview.batch_size=2")
-    folders = [preview(recipe, out=tmp_path / name).folder for name in ("one", "two")]
+def test_the_same_recipe_gives_the_same_bytes(read, finished, tmp_path):
+    folders = [finished[2].folder, preview(read("preview.batch_size=2"), out=tmp_path / "again").folder]
     names = sorted(path.name for path in folders[0].iterdir())
     assert len(names) == 12
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 
-def test_a_batch_draws_what_its_pictures_draw_alone(read, tmp_path):
-    one, two = (preview(read(f"preview.batch_size={size}"), out=tmp_path / str(size)) for size in (1, 2))
+def test_a_batch_draws_what_its_pictures_draw_alone(finished):
+    one, two = finished[1], finished[2]
     for alone, together in zip(one.pictures, two.pictures, strict=True):
         assert far(alone, together) <= 1
     assert text(two.pictures[0])["batch_size"] == "2"
@@ -146,13 +153,13 @@ def test_the_base_is_loaded_once(read, tmp_path, monkeypatch):
     assert loaded == [tiny.folder("sd15")]
 
 
-def test_what_is_finished_is_not_drawn_again(read, tmp_path):
+def test_what_is_finished_is_not_drawn_again(read, finished, tmp_path):
     recipe, out = read(), tmp_path / "out"
-    first = preview(recipe, out=out)
+    shutil.copytree(finished[1].folder, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert preview(recipe, out=out).drawn == 0
     (out / "01-base.png").unlink()
-    cut = first.pictures[1]
+    cut = out / finished[1].pictures[1].name
     cut.write_bytes(cut.read_bytes()[:-200])
     assert preview(recipe, out=out).drawn == 2
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -161,9 +168,9 @@ def test_what_is_finished_is_not_drawn_again(read, tmp_path):
     assert preview(read("preview.negative_prompt=x"), out=out).drawn == 10
 
 
-def test_a_batch_is_drawn_whole(read, tmp_path):
+def test_a_batch_is_drawn_whole(read, finished, tmp_path):
     recipe, out = read("preview.batch_size=2"), tmp_path / "out"
-    preview(recipe, out=out)
+    shutil.copytree(finished[2].folder, out)
     (out / "02-stacked.png").unlink()
     assert preview(recipe, out=out).drawn == 2
 
