@@ -7,6 +7,7 @@ Imported by conftest.py. What a test writes on purpose, such as a recipe with a 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,14 +46,19 @@ def secret_in(data: bytes | str) -> str | None:
 
 def secrets_below(folder: Path) -> Iterator[str]:
     """`file: token` for every small file below a folder that has one, in its content or its name."""
-    for path in sorted(folder.rglob("*")):
-        if any(each == path.resolve() or each in path.resolve().parents for each in _ON_PURPOSE):
-            continue
-        if secret := secret_in(path.name):
-            yield f"{path}: {secret} in its name"
-        small = path.is_file() and not path.is_symlink() and path.stat().st_size < _MOST
-        if small and (secret := secret_in(path.read_bytes())):
-            yield f"{path}: {secret}"
+    folder = folder.resolve()  # once: links are not followed, so what is below is resolved as well
+    if not _ON_PURPOSE.isdisjoint((folder, *folder.parents)):
+        return
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(each for each in folders if Path(here, each) not in _ON_PURPOSE)
+        for path in (Path(here, each) for each in (*folders, *sorted(files))):
+            if path in _ON_PURPOSE:
+                continue
+            if secret := secret_in(path.name):
+                yield f"{path}: {secret} in its name"
+            small = path.is_file() and not path.is_symlink() and path.stat().st_size < _MOST
+            if small and (secret := secret_in(path.read_bytes())):
+                yield f"{path}: {secret}"
 
 
 def refuse(data: bytes | str, where: str) -> None:
