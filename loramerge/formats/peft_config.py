@@ -5,12 +5,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from loramerge.errors import SourceError
+from loramerge.formats.module_pattern import ModulePattern
 from loramerge.formats.refused import refuse_config
-
-_REPEATS = 3
+from loramerge.messages import excerpt
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Scaling:
         if not isinstance(self.config.get("use_rslora") or False, bool):
             raise SourceError(f"{self.reference}: use_rslora should be true or false")
         for pattern in (*(self.config.get("rank_pattern") or {}), *(self.config.get("alpha_pattern") or {})):
-            _check_pattern(self.reference, pattern)
+            _parsed(self.reference, pattern)
 
     def rank(self, module: str) -> int:
         """The rank that the module's tensors must have."""
@@ -54,7 +55,7 @@ class Scaling:
         # the one in memory, which lacks `text_model.` where transformers 5 wrote the folder.
         names = (module, module.removeprefix("text_model."))
         for pattern, value in (self.config.get(pattern_key) or {}).items():
-            if any(re.match(rf"(.*\.)?({pattern})$", name) for name in names):
+            if any(_parsed(self.reference, pattern).matches(name) for name in names):
                 return _positive(self.reference, f"{pattern_key}[{pattern!r}]", value)
         return _positive(self.reference, default_key, self.config.get(default_key))
 
@@ -68,16 +69,14 @@ def _positive(reference: str, key: str, value: object) -> float:
         raise SourceError(f"{reference}: {key} is larger than any number that makes sense") from None
 
 
-def _check_pattern(reference: str, pattern: str) -> None:
-    """Patterns come from strangers: a repeated group can keep a regular expression busy for ever."""
+@lru_cache(maxsize=4096)
+def _parsed(reference: str, pattern: str) -> ModulePattern:
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise SourceError(f"{reference}: bad pattern {pattern[:80]!r}: {error}") from None
-    if re.search(r"\)[*+{]", pattern) or len(re.findall(r"(?<!\\)[*+{]", pattern)) > _REPEATS:
+        return ModulePattern(pattern)
+    except ValueError as error:
         raise SourceError(
-            f"{reference}: the pattern {pattern[:80]!r} repeats too much to be safe", hint="name the modules in full"
-        )
+            f"{reference}: the pattern {excerpt(pattern)} is not read: {error}", hint="name the modules in full"
+        ) from None
 
 
 def settings_for(
