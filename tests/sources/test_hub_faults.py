@@ -106,8 +106,10 @@ def test_once_while_downloading(hub, repository, fault, call):
 
 
 @passing
-def test_always_while_downloading(hub, repository, fault, message, hint):
+def test_always_while_downloading(hub, repository, monkeypatch, fault, message, hint):
     located = locate()
+    if isinstance(fault, Slow):  # no answer comes in time, and the client waits for each of many tries
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
     hub.inject("GET", "^/_content/", fault, times=999)
     refused(f"{message}|the connection broke off", hint, lambda: located.fetch(located.files))
 
