@@ -86,7 +86,15 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("loramerge")
     if name not in _HOMES:
         raise AttributeError(f"module 'loramerge' has no attribute {name!r}")
     module, attribute = _HOMES[name]

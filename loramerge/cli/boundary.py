@@ -13,6 +13,8 @@ from loramerge.cli import console
 from loramerge.errors import ExitCode, LoramergeError
 from loramerge.messages import excerpt
 
+_DESTRUCTIVE = ("--force",)  # whoever mistypes an option does not ask for this one
+
 
 def exit_code_of(command: Callable[[], Any], arguments: Sequence[str]) -> int:
     """Run a command and report what it raises.
@@ -68,6 +70,10 @@ def _expected(error: BaseException) -> Failure | None:
         case click.Abort() | KeyboardInterrupt():
             said = str(error.__cause__ or "") if isinstance(error, click.Abort) else str(error)  # Click wraps ^C
             found = Failure(said or "interrupted", "", ExitCode.INTERRUPTED)
+        case click.NoSuchOption():
+            likely = [each for each in error.possibilities or () if each not in _DESTRUCTIVE]
+            said = click.NoSuchOption(error.option_name, possibilities=likely).format_message()
+            found = Failure(said, _usage(error), ExitCode.USAGE)
         case click.ClickException():
             found = Failure(error.format_message(), _usage(error), ExitCode.USAGE)
         case LoramergeError():

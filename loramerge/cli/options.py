@@ -37,6 +37,20 @@ def overrides(command: Command) -> Command:
     )(command)
 
 
+class PlaceType(click.Path):
+    """A path that names something: click takes an empty one, which would then mean the default without a word."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            click.BadParameter: It is empty.
+        """
+        if value == "":
+            self.fail("it is empty; name a folder, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def device(command: Command) -> Command:
     """`--device`: the argument `device`."""
     return click.option(

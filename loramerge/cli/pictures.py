@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loramerge.cli import console
+from loramerge.cli import console, options
 from loramerge.cli.summary import near
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def out(default: str) -> Callable[[Command], Command]:
     """`--out`: the argument `out`."""
-    return click.option("--out", metavar="DIR", type=click.Path(), help=f"Where the pictures go; {default} if absent.")
+    return click.option(
+        "--out", metavar="DIR", type=options.PlaceType(), help=f"Where the pictures go; {default} if absent."
+    )
 
 
 def say(path: str, recipe: Recipe, done: Previewed, *, seconds: float, as_json: bool) -> None:

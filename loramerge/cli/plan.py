@@ -31,7 +31,7 @@ _HEAD = ("recipe", "place", "action", "reason")
     )
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(allow_dash=True))
-@click.option("--out", metavar="DIR", type=click.Path(), help="Where the artifact goes, as for run.")
+@click.option("--out", metavar="DIR", type=options.PlaceType(), help="Where the artifact goes, as for run.")
 @options.overrides
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone, as run does.")
 @click.option("--signed", is_flag=True, help="Plan for run --sign: what has no signature is to be signed.")

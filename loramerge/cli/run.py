@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 )
 @click.argument("paths", metavar="RECIPE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option(
-    "--out", metavar="DIR", type=click.Path(), help="Where the artifact goes; dist/<name> if absent. For one recipe."
+    "--out",
+    metavar="DIR",
+    type=options.PlaceType(),
+    help="Where the artifact goes; dist/<name> if absent. For one recipe.",
 )
 @options.overrides
 @options.device

@@ -159,7 +159,7 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
     return loaded, notes
 
 
-def load_base(reference: str, *, revision: str | None = None, folder: Path | None = None) -> Base:
+def load_base(reference: str | Path, *, revision: str | None = None, folder: Path | None = None) -> Base:
     """Read a base's configs, without its weights.
 
     Args:
@@ -171,12 +171,12 @@ def load_base(reference: str, *, revision: str | None = None, folder: Path | Non
         SourceError: It can't be had, or is no pipeline.
         MismatchError: It is of another family.
     """
-    located = parse(reference, folder=folder or Path.cwd(), revision=revision).locate()
+    located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
     return read_base(located.reference, located.fetch(config_files(located)))
 
 
 def load_adapter(
-    reference: str, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
+    reference: str | Path, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
 ) -> Adapter:
     """Read a LoRA in any format.
 
@@ -190,7 +190,7 @@ def load_adapter(
         SourceError: It can't be had or read.
         MismatchError: It does not fit the base, or no family is recognised.
     """
-    located = parse(reference, folder=folder or Path.cwd(), revision=revision).locate()
+    located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
     names = lora_files(located.reference, located.files)
     place = located.fetch(names)
     known = base or architecture(_family(located.reference, place, names))

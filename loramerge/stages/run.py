@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,11 +49,11 @@ class Result:
     """
 
     artifact: Path
-    merged: Adapter
+    merged: Adapter = field(repr=False)
     fidelity: Mapping[str, float | None]
     warnings: tuple[str, ...]
     receipts: tuple[Receipt, ...]
-    report: Mapping[str, Any]
+    report: Mapping[str, Any] = field(repr=False)
 
 
 def run(  # noqa: PLR0913  each is an option of the command
