@@ -31,10 +31,10 @@ def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     known: set[Path] = set()
     for path in paths:
-        if path == "-" or not Path(path).is_dir():
-            if Path(path).resolve() not in known:
+        if path == "-" or not os.path.isdir(path):  # noqa: PTH112  which takes any text
+            if _place_of(path) not in known:
                 found[path] = None
-            known.add(Path(path).resolve())
+            known.add(_place_of(path))
             continue
         files = [str(file) for file in sorted(Path(path).iterdir()) if _is_yaml(file)]
         recipes = [file for file in files if _looks_like_a_recipe(file)]
@@ -42,9 +42,17 @@ def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
             console.note(f"{file}: no recipe, passed over")
         if not recipes:
             raise UsageError(f"{path} holds no recipe", hint="`loramerge init` writes one")
-        found |= dict.fromkeys(recipe for recipe in recipes if Path(recipe).resolve() not in known)
-        known |= {Path(recipe).resolve() for recipe in recipes}
+        found |= dict.fromkeys(recipe for recipe in recipes if _place_of(recipe) not in known)
+        known |= {_place_of(recipe) for recipe in recipes}
     return tuple(found)
+
+
+def _place_of(path: str) -> Path:
+    """The file that is meant, however it is spelt; what can't be followed is named when it is read."""
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return Path(path).absolute()
 
 
 @dataclass(frozen=True)

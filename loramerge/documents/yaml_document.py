@@ -15,6 +15,7 @@ from loramerge.documents.problems import KeyPath, Origin, Problem, RecipeProblem
 
 MAX_NODES = 10_000
 MAX_DEPTH = 64
+_MOST_DIGITS = 1000
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
@@ -209,6 +210,8 @@ def _at(origin: str, mark: yaml.Mark | None) -> Origin:
 
 
 def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:  # Python itself puts no larger one into words
+        raise ValueError(f"a number of {len(text)} digits")
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     return int(text, base)
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from loramerge.errors import SourceError
+from loramerge.files.home import expanded
 from loramerge.sources.source import Given, Located, check_sha256, files_below, missing, nearest
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
@@ -43,7 +44,7 @@ class PathSource:
                 f"{given.reference}: a path has no revision", hint="remove `revision`, or write hf://owner/name"
             )
         try:
-            path = Path(given.reference).expanduser()
+            path = expanded(given.reference)
         except RuntimeError as error:
             raise SourceError(f"{given.reference}: there is no such home folder") from error
         return cls(given.reference, given.folder / path, given.sha256)

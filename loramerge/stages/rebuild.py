@@ -12,6 +12,7 @@ from loramerge.artifact.contents import LOCK, RECIPE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
+from loramerge.files.home import expanded
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.lock.model import Lock
 from loramerge.lock.model import read as read_lock
@@ -121,7 +122,7 @@ def _recipe(reference: str, files: Mapping[str, Path], place: Path | None) -> Re
 
 
 def _is_relative(reference: str) -> bool:
-    return "://" not in reference and not Path(reference).expanduser().is_absolute()
+    return "://" not in reference and not expanded(reference).is_absolute()
 
 
 def _always(old: Provenance) -> Iterator[str]:

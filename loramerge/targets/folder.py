@@ -10,6 +10,7 @@ from pydantic import Field
 
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import recover
+from loramerge.files.home import expanded
 from loramerge.files.run_lock import clear, in_turn
 from loramerge.targets import record
 from loramerge.targets.folder_contents import MOVE, drift, obstacle, published_in, record_in, unchanged
@@ -117,7 +118,7 @@ class FolderTarget(Target):
             raise PublishError(f"publishing to {place} failed: {error.message}", hint=_CORRECT) from None
 
     def _place(self, origin: Path) -> Path:
-        return (origin / Path(self.path).expanduser()).resolve()
+        return (origin / expanded(self.path)).resolve()
 
 
 def _explained(error: Exception, what: str) -> PublishError:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from command_line import ROOT, invoke, write_recipe
 
@@ -81,3 +83,26 @@ def test_values_set_beside_the_recipe(good):
     result = invoke("validate", "good.yaml", "--set", "loras.0.weight=strong")
     assert result.exit_code == ExitCode.INVALID_RECIPE
     assert result.stderr.startswith("error: --set loras.0.weight=strong: loras.0.weight: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("loop.yaml", "Too many levels of symbolic links"), ("x" * 5000 + ".yaml", "File name too long")],
+    ids=["a link to itself", "a long name"],
+)
+def test_a_file_that_the_system_refuses_is_a_recipe_that_cant_be_read(name, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("loop.yaml").symlink_to("loop.yaml")
+    result = invoke("validate", name)
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert f"can't read the recipe: {reason}" in result.stderr
+
+
+def test_a_number_of_thousands_of_digits_is_a_mistake_like_any_other(tmp_path, capfd):
+    path = tmp_path / "x.yaml"
+    path.write_text("version: 1\nname: 0x" + "f" * 5000 + "\nmerge: {combination_type: " + "9" * 5000 + "}\n")
+    result = invoke("validate", path)
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert "can't be read as !!int" in result.stderr
+    assert len(result.stderr) < 2000
+    assert capfd.readouterr().err == ""

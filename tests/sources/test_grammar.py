@@ -26,6 +26,7 @@ SHA256 = "0" * 64
         ("../loras/ikea", PathSource("../loras/ikea", FOLDER / "../loras/ikea")),
         ("/loras/ikea", PathSource("/loras/ikea", Path("/loras/ikea"))),
         ("~/ikea", PathSource("~/ikea", Path.home() / "ikea")),
+        ("./~ikea", PathSource("./~ikea", FOLDER / "~ikea")),
     ],
 )
 def test_what_it_is(reference, expected):
