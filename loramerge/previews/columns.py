@@ -92,7 +92,8 @@ class Column:
             merged: The merged LoRA, where the column draws with it.
         """
         found = [ActiveLora.at(lora.name, lora.adapter, lora.weight, base) for lora in self.inputs]
-        if self.merge_at is not None and merged is not None:
+        if self.merge_at is not None:
+            assert merged is not None  # noqa: S101  a picture of the base would be called one of the merge
             found.append(ActiveLora(self.name, merged, self.merge_at))
         return tuple(found)
 
