@@ -31,7 +31,7 @@ HOUSE = {
     "engines": "bases numerics methods merging",
     "outputs": "files tensor_files formats",
     "targets": "files artifact hub formats",
-    "recipe": "artifact sources documents formats methods outputs targets",
+    "recipe": "artifact sources documents families formats methods outputs targets",
     "lock": "files sources documents",
     "previews": "files artifact bases formats merging recipe",
     "analysis": "files sources families bases numerics tensor_files formats merging",

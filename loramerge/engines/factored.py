@@ -35,28 +35,31 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     finish: Finish[Finished],
     advance: Callable[[], None] = lambda: None,
     threads: int | None = None,
+    alone: bool = False,
 ) -> dict[str, Finished]:
     """Merge the LoRAs of one component, a few modules in memory at a time.
 
     Args:
         component: The base's component.
-        parts: The LoRAs, at least one module each. A single one is merged as `linear`, whatever the method.
+        parts: The LoRAs, at least one module each. A single one is merged as `linear`, whatever the method, unless
+            it is alone.
         method: The combination type with its parameters.
         seed: Of DARE's masks.
         device: `cpu` or `cuda`.
         finish: Gets the merged pair of every module that any LoRA touches, float32 on the CPU.
         advance: Called once for each LoRA and once more.
         threads: How many modules are merged at a time; as many as there are cores by default. It changes no bit.
+        alone: There is no other LoRA in any component either: it is cut to the method's rank, and its ranks never grow.
 
     Returns:
         What `finish` made of each module, sorted by name.
     """
-    chosen = method if len(parts) > 1 else Linear(combination_type="linear")
+    chosen = method if len(parts) > 1 or alone else Linear(combination_type="linear")
     largest = max(pair.rank for part in parts for pair in part.modules.values())
 
     names = sorted({module for part in parts for module in part.modules})
-    one = partial(kernels.merged, method=chosen, largest=largest, seed=seed, device=device)
-    many = partial(batches.merged, method=chosen, largest=largest, seed=seed, device=device)
+    one = partial(kernels.merged, method=chosen, largest=largest, seed=seed, device=device, alone=alone)
+    many = partial(batches.merged, method=chosen, largest=largest, seed=seed, device=device, alone=alone)
     count = threads or os.cpu_count() or 1
     finished: dict[str, Finished] = {}
     steps, told = len(parts) + 1, 0

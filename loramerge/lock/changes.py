@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,13 +46,14 @@ def _each_change(earlier: Lock, later: Lock) -> Iterator[Change]:
     yield from _of_source("base", earlier.sources.base, later.sources.base)
     loras, now = earlier.sources.loras, later.sources.loras
     for name in sorted(loras.keys() | now.keys()):
-        if name in loras and name in now:
-            yield from _of_source(f"loras.{name}", loras[name], now[name])
-        else:
-            yield Change(f"loras.{name}", "", _source(loras, name), _source(now, name))
+        yield from _of_source(f"loras.{name}", loras.get(name), now.get(name))
 
 
-def _of_source(where: str, earlier: LockedSource, later: LockedSource) -> Iterator[Change]:
+def _of_source(where: str, earlier: LockedSource | None, later: LockedSource | None) -> Iterator[Change]:
+    if earlier is None or later is None:
+        if earlier is not later:
+            yield Change(where, "", earlier.source if earlier else None, later.source if later else None)
+        return
     pairs = {
         "source": (earlier.source, later.source),
         "revision": (earlier.revision, later.revision),
@@ -66,7 +67,3 @@ def _of_source(where: str, earlier: LockedSource, later: LockedSource) -> Iterat
 
 def _file(source: LockedSource, name: str) -> str | None:
     return str(source.files[name]) if name in source.files else None
-
-
-def _source(sources: Mapping[str, LockedSource], name: str) -> str | None:
-    return sources[name].source if name in sources else None

@@ -64,7 +64,7 @@ class LockedSource(StrictModel):
 class LockedSources(StrictModel):
     """All sources of the recipe."""
 
-    base: LockedSource = Field(description="The base.")
+    base: LockedSource | None = Field(None, description="The base; absent where the recipe names a family alone.")
     loras: dict[Name, LockedSource] = Field(min_length=1, description="The LoRAs by name.")
 
 
@@ -112,7 +112,7 @@ def text(lock: Lock) -> str:
     data = lock.model_dump(mode="json", exclude_none=True)
     sources = data["sources"]
     sources["loras"] = _by_name(sources["loras"])
-    for source in (sources["base"], *sources["loras"].values()):
+    for source in (*filter(None, [sources.get("base")]), *sources["loras"].values()):
         source["files"] = _by_name(source["files"])
     return _HEAD + yaml_document.dump(data)
 

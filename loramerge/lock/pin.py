@@ -83,8 +83,8 @@ class Pin:
             )
 
 
-def pins(recipe: Recipe, lock: Lock) -> tuple[Pin, dict[str, Pin]]:
-    """What the lock says of the base, and of every LoRA by name.
+def pins(recipe: Recipe, lock: Lock) -> tuple[Pin | None, dict[str, Pin]]:
+    """What the lock says of the base, where it has a source, and of every LoRA by name.
 
     Raises:
         SourceError: The lock does not fit the recipe.
@@ -92,7 +92,8 @@ def pins(recipe: Recipe, lock: Lock) -> tuple[Pin, dict[str, Pin]]:
     _check_fits(recipe, lock)
     command = command_for(recipe)
     loras = {name: Pin(f"loras.{name}", locked, command) for name, locked in lock.sources.loras.items()}
-    return Pin("base", lock.sources.base, command), loras
+    base = lock.sources.base
+    return None if base is None else Pin("base", base, command), loras
 
 
 def _check_fits(recipe: Recipe, lock: Lock) -> None:
@@ -112,7 +113,14 @@ def _check_fits(recipe: Recipe, lock: Lock) -> None:
 def _differences(recipe: Recipe, lock: Lock) -> Iterator[str]:
     if lock.recipe != recipe.name:
         yield f"it is of the recipe {lock.recipe}"
-    yield from _of_source("base", recipe.base, None, lock.sources.base)
+    base = lock.sources.base
+    if base is None or recipe.base.source is None:
+        if base is not None:
+            yield f"base has the family {recipe.base.family}, the lock has the source {base.source}"
+        elif recipe.base.source is not None:
+            yield f"base has the source {shown(recipe.base.source)}, the lock has none"
+    else:
+        yield from _of_source("base", recipe.base, None, base)
     locked, given = lock.sources.loras, {lora.name: lora for lora in recipe.loras}
     yield from (f"it has no LoRA {name}" for name in given if name not in locked)
     yield from (f"it has a LoRA {name}, and the recipe has none" for name in locked if name not in given)
@@ -122,8 +130,8 @@ def _differences(recipe: Recipe, lock: Lock) -> Iterator[str]:
 
 
 def _of_source(where: str, given: BaseSource | Lora, sha256: str | None, locked: LockedSource) -> Iterator[str]:
-    if shown(given.source) != locked.source:
-        yield f"{where} has the source {shown(given.source)}, the lock has {locked.source}"
+    if shown(given.source or "") != locked.source:
+        yield f"{where} has the source {shown(given.source or '')}, the lock has {locked.source}"
     elif given.revision != locked.revision:
         yield f"{where} has {_revision(given.revision)}, the lock has {_revision(locked.revision)}"
     elif given.revision and _COMMIT.fullmatch(given.revision) and given.revision != locked.commit:

@@ -43,7 +43,9 @@ def of(parts: Sequence[Part], names: Sequence[str]) -> Iterator[tuple[str, ...]]
             yield tuple(group[first : first + _MOST])
 
 
-def merged(modules: Sequence[Module], *, method: Method, largest: int, seed: int, device: str) -> list[Merged]:
+def merged(
+    modules: Sequence[Module], *, method: Method, largest: int, seed: int, device: str, alone: bool = False
+) -> list[Merged]:
     """Merge modules that are alike, as `kernels.merged` merges each of them.
 
     Args:
@@ -52,9 +54,10 @@ def merged(modules: Sequence[Module], *, method: Method, largest: int, seed: int
         largest: Of all ranks in the component.
         seed: Of DARE's masks.
         device: Where it is computed.
+        alone: There is one LoRA in all, whose ranks never grow.
     """
     if method.sums_deltas and (decomposition := method.decomposition):
-        return _decomposed(modules, decomposition, largest, device)
+        return _decomposed(modules, decomposition, largest, device, alone=alone)
     if method.concatenates:
         return _concatenated(modules, device)
     if method.factor_wise and not method.selects:
@@ -62,7 +65,9 @@ def merged(modules: Sequence[Module], *, method: Method, largest: int, seed: int
     return [kernels.merged(module, method=method, largest=largest, seed=seed, device=device) for module in modules]
 
 
-def _decomposed(modules: Sequence[Module], decomposition: SvdParameters, largest: int, device: str) -> list[Merged]:
+def _decomposed(
+    modules: Sequence[Module], decomposition: SvdParameters, largest: int, device: str, *, alone: bool
+) -> list[Merged]:
     import torch
 
     factors = modules[0].factors
@@ -72,7 +77,7 @@ def _decomposed(modules: Sequence[Module], decomposition: SvdParameters, largest
     most = decomposition.most([pair.rank for pair in modules[0].pairs], largest)
     found = []
     for module, triples in zip(modules, of_products(up, down, most), strict=True):
-        cut_up, cut_down, retained = decomposition.cut(triples, most)
+        cut_up, cut_down, retained = decomposition.cut(triples, most, padded=not alone)
         found.append(Merged(kernels.as_pair(cut_up, cut_down, module.pairs[0]), retained))
     return found
 

@@ -63,21 +63,25 @@ def check_several(names: Sequence[str], method: Method) -> None:
         method: With its parameters, which would be ignored.
 
     Raises:
-        MismatchError: Only `cat` and `linear` mean something for one LoRA.
+        MismatchError: Only `cat`, `linear` and `svd` mean something for one LoRA.
     """
     if len(names) == 1 and not method.takes_one:
         raise MismatchError(
             f"`{method.combination_type}` merges two or more LoRAs, and only {names[0]} weighs anything; PEFT would "
             "ignore the parameters of the type",
-            hint="use `cat`, which gives a single LoRA times its weight",
+            hint="use `cat`, which gives a single LoRA times its weight, or `svd`, which cuts it to svd_rank",
         )
 
 
-def check_reference(method: Method) -> None:
+def check_reference(names: Sequence[str], method: Method) -> None:
     """Refuse to leave to PEFT what it does not do.
 
+    Args:
+        names: Of the LoRAs.
+        method: With its parameters.
+
     Raises:
-        UsageError: Another engine, or a rank that PEFT does not know.
+        UsageError: Another engine, a rank that PEFT does not know, or one LoRA that is to be cut to a rank.
     """
     if method.engine != "peft":
         raise UsageError(
@@ -86,6 +90,8 @@ def check_reference(method: Method) -> None:
         )
     if (decomposition := method.decomposition) and decomposition.by_energy:
         raise UsageError("PEFT chooses no rank by energy", hint="give svd_rank as a number, `sum` or `max`")
+    if method.decomposes and len(names) == 1:
+        raise UsageError("PEFT takes a single LoRA as it is, whatever the rank", hint="leave out --reference")
 
 
 def check_parts(component: str, parts: Sequence[Part], base: Base, method: Method, *, reference: bool) -> None:

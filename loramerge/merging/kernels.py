@@ -52,7 +52,7 @@ class Module:
         return [root for root, _ in both], [signed for _, signed in both]
 
 
-def merged(module: Module, *, method: Method, largest: int, seed: int, device: str) -> Merged:
+def merged(module: Module, *, method: Method, largest: int, seed: int, device: str, alone: bool = False) -> Merged:
     """Merge one module.
 
     Args:
@@ -61,6 +61,7 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
         largest: Of all ranks in the component.
         seed: Of DARE's masks.
         device: Where it is computed.
+        alone: There is one LoRA in all, whose ranks never grow.
     """
     if method.concatenates:
         return Merged(_concatenated(module))
@@ -72,7 +73,8 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
 
     if decomposition := method.decomposition:
         most = decomposition.most([pair.rank for pair in module.pairs], largest)
-        up, down, retained = decomposition.cut(_decomposed(module, method, most, keep("delta"), device), most)
+        triples = _decomposed(module, method, most, keep("delta"), device)
+        up, down, retained = decomposition.cut(triples, most, padded=not alone)
         return Merged(as_pair(up, down, module.pairs[0]), retained)
     roots, signed = module.roots
     downs = (pair.down.to(device) for pair in module.pairs)

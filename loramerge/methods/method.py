@@ -29,7 +29,7 @@ class Method(StrictModel):
         factor_wise: `up` and `down` are combined apart from each other. Ranks must be equal, and the result is not
             the weighted sum of the deltas.
         concatenates: The factors are put side by side: the result is the weighted sum of the deltas, exactly.
-        takes_one: A single LoRA means something to it: that LoRA times its weight.
+        takes_one: A single LoRA means something to it: that LoRA times its weight, cut to a rank by the types that do.
         random: The result depends on `seed`.
         decomposes: The result is cut to a rank by a singular value decomposition.
         selects: Values are kept or dropped by how they compare with the others of their tensor.
@@ -193,16 +193,17 @@ class SvdParameters(Method):
                 return sum(ranks)
         return largest
 
-    def cut(self, found: Decomposition, most: int | None) -> tuple[Tensor, Tensor, float]:
+    def cut(self, found: Decomposition, most: int | None, *, padded: bool = True) -> tuple[Tensor, Tensor, float]:
         """(up, down, share of the energy that was kept) at the rank of the result, in float64.
 
         Args:
             found: The module's decomposition, to `most` triples where it has so many.
             most: From `most`.
+            padded: Up to that rank with zeros where there are fewer triples, as PEFT has it.
         """
         import torch
 
-        largest = min(len(found.left), found.right.shape[1])
+        largest = min(len(found.left), found.right.shape[1]) if padded else len(found.values)
         rank = min(largest, most or largest)
         if isinstance(self.svd_rank, EnergyRank):
             rank = min(rank, found.rank_for(self.svd_rank.energy))

@@ -15,6 +15,7 @@ class Svd(SvdParameters):
     )
 
     sums_deltas: ClassVar[bool] = True
+    takes_one: ClassVar[bool] = True
     summary: ClassVar[str] = "cut to the largest rank; svd_rank sets another, and the sum of the ranks is exact"
 
     @property

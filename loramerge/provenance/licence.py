@@ -45,7 +45,8 @@ def strictest(licences: Iterable[str | None]) -> str | None:
 
 def licences_of(lock: Lock) -> dict[str, str | None]:
     """Name of a LoRA, or `BASE` → its licence, None where it is not known."""
-    return {BASE: lock.sources.base.licence, **{name: lora.licence for name, lora in lock.sources.loras.items()}}
+    base = lock.sources.base
+    return {BASE: base.licence if base else None, **{name: lora.licence for name, lora in lock.sources.loras.items()}}
 
 
 def licence_for(recipe: Recipe, licences: Mapping[str, str | None], *, publishing: bool) -> str:

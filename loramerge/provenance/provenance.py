@@ -160,7 +160,7 @@ def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:
 def _inputs(loaded: Loaded, lock: Lock) -> Iterator[dict[str, Any]]:
     base, sources = loaded.base.reference, lock.sources
     for file in loaded.base_inputs.files():
-        yield _input(base, loaded.revision, file, {"role": "base"}, sources.base.licence)
+        yield _input(base, loaded.revision, file, {"role": "base"}, sources.base.licence if sources.base else None)
     for lora in loaded.loras:
         for file in lora.inputs.files():
             yield _input(

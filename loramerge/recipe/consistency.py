@@ -6,12 +6,13 @@ These checks read plain data, so that a recipe with other mistakes gets all of t
 import posixpath
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from loramerge import sources
 from loramerge.artifact.contents import PAPERS, SIGNATURE
 from loramerge.documents.problems import KeyPath, did_you_mean, either
 from loramerge.errors import SourceError
+from loramerge.outputs import OUTPUTS
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _ANY_SHA256 = "0" * 64
@@ -28,6 +29,7 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """
     if isinstance(base := data.get("base"), dict):
         yield from _base(base)
+        yield from _without_weights(data, base)
     loras = dict(_mappings(data, "loras"))
     for index, lora in loras.items():
         yield from ((("loras", index, *key), message) for key, message in _source(lora))
@@ -97,6 +99,10 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
 
 
 def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    if base.get("source") is None and base.get("family") is None:
+        yield ("base",), "it names no model; expected `source:`, or `family:` where no output needs the base's weights"
+    elif base.get("source") is not None and base.get("family") is not None:
+        yield ("base", "family"), "the source says which family it is; leave out one of them"
     for key, message in _source(base):
         if key == ("sha256",):
             yield (
@@ -105,6 +111,22 @@ def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             )
         else:
             yield ("base", *key), message
+
+
+def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """What a family's names and sizes are not enough for."""
+    if base.get("source") is not None or base.get("family") is None:
+        return
+    advice = "a family is names and sizes; give the base's `source:` instead"
+    for key in ("revision", "variant"):
+        if base.get(key) is not None:
+            yield ("base", key), f"a family has no {key}; leave it out, or give the base's `source:` instead"
+    needing = {get_args(output.model_fields["kind"].annotation)[0] for output in OUTPUTS if output.needs_weights}
+    for index, output in _mappings(data, "outputs"):
+        if output.get("kind") in needing:
+            yield ("outputs", index, "kind"), f"it needs the base's weights, and {advice}"
+    if data.get("preview") is not None:
+        yield ("preview",), f"pictures need the base's weights, and {advice}"
 
 
 def _source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -16,68 +16,15 @@ from loramerge.documents.document import Document
 from loramerge.documents.explain import Mistake, mistakes
 from loramerge.documents.problems import Problem, RecipeProblemsError
 from loramerge.documents.text import name_of, read_text
-from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, Version, in_words
+from loramerge.fields import Listed, Name, StrictModel, Version, in_words
 from loramerge.formats.output import Output
 from loramerge.methods import Merge
 from loramerge.outputs import AnyOutput
 from loramerge.recipe.consistency import inconsistencies
 from loramerge.recipe.overrides import Override
-from loramerge.recipe.weights import Weight
+from loramerge.recipe.parts import BaseSource, Lora, Preview
 from loramerge.sources.source import shown
 from loramerge.targets import AnyTarget
-
-Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
-Prompt = Annotated[str, Field(min_length=1, pattern=r"\S", json_schema_extra=in_words("text that is more than blanks"))]
-
-
-class BaseSource(StrictModel):
-    """The model that the LoRAs were trained on."""
-
-    source: Text = Field(description="A diffusers pipeline: hf://owner/name, or a path that starts at the recipe.")
-    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
-    variant: Text | None = Field(None, description="Variant of the weight files, such as fp16.")
-
-
-class Lora(StrictModel):
-    """One LoRA to merge."""
-
-    name: Name = Field(description="What reports, and the folder in the output `inputs`, call it.")
-    source: Text = Field(
-        description="hf://owner/name, hf://owner/name/file, a path that starts at the recipe, or https://… with sha256."
-    )
-    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
-    sha256: Sha256 | None = Field(None, description="SHA-256 of the file; required for https://.")
-    rank: Rank | None = Field(None, description="The rank that the file must have.")
-    weight: Weight = Field(1.0, description="A number, or numbers by component and block, as set_adapters takes them.")
-    unmatched: Literal["error", "skip"] = Field(
-        "error", description="What to do with modules that the base does not have."
-    )
-
-
-class Preview(StrictModel):
-    """Pictures that show what the merged LoRA does."""
-
-    prompts: Listed[Prompt] = Field(min_length=1, description="One row of pictures for each prompt and seed.")
-    negative_prompt: str = Field("", description="What the pictures should not show.")
-    seeds: Listed[Seed] = Field((0,), min_length=1, description="Seeds of the first noise.")
-    steps: int = Field(30, ge=1, le=1000, description="Denoising steps.")
-    guidance_scale: float = Field(5.0, ge=0, le=1000, description="How closely the pictures follow the prompt.")
-    width: Pixels | None = Field(None, description="Width in pixels, a multiple of 8; the base's own if absent.")
-    height: Pixels | None = Field(None, description="Height in pixels, a multiple of 8; the base's own if absent.")
-    batch_size: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="Pictures drawn at once; their noise is the same, their bytes may differ by rounding.",
-    )
-    memory: Literal["auto", "full", "offload", "tiled"] = Field(
-        "auto",
-        description="On the GPU: all of the base (full), one part at a time (offload), or one part at a time with "
-        "pictures decoded in tiles, which may show seams (tiled); auto is full where it fits, else offload.",
-    )
-    compile: bool = Field(
-        default=False, description="Draw with torch.compile, channels last: pays off where a column has many pictures."
-    )
 
 
 @dataclass(frozen=True)
@@ -161,10 +108,15 @@ class Recipe(StrictModel):
         return next((output for output in self.outputs if output.fused_at is not None), None)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Of the base, where it has one, and of the LoRAs."""
+        base = () if self.base.source is None else (self.base.source,)
+        return (*base, *(lora.source for lora in self.loras))
+
+    @property
     def secretive(self) -> tuple[str, ...]:
         """Sources whose address has a query, which may hold a token."""
-        sources = (self.base.source, *(lora.source for lora in self.loras))
-        return tuple(source for source in sources if shown(source) != source)
+        return tuple(source for source in self.sources if shown(source) != source)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -229,7 +181,8 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
 
 def _without_secrets(data: dict[str, Any]) -> dict[str, Any]:
     for entry in (data["base"], *data["loras"]):
-        entry["source"] = shown(entry["source"])
+        if entry.get("source"):
+            entry["source"] = shown(entry["source"])
     return data
 
 

@@ -77,7 +77,7 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
         yield f"Trigger words: {', '.join(map(_code, trigger_phrases))}"
     yield "## What it is made of"
     revision = report["base"]["revision"]
-    yield f"Base: {_code(shown(recipe.base.source))}{f' at {_code(revision)}' if revision else ''}"
+    yield f"Base: {_code(str(recipe.base))}{f' at {_code(revision)}' if revision else ''}"
     yield _table(("LoRA", "source", "weight", "ranks"), map(_lora, report["loras"]))
     yield f"Merged by {_method(report['merge'])}."
     yield (

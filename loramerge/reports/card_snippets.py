@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from loramerge.families import REPOSITORIES
 from loramerge.formats.loading import Address, Facts, Snippet, arguments
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def verification(recipe: Recipe) -> str:
 
 def base_id(recipe: Recipe) -> str | None:
     """`owner/name` of a base on the Hub."""
-    source = recipe.base.source
+    source = recipe.base.source or ""
     return "/".join(source.removeprefix("hf://").split("/")[:2]) if source.startswith("hf://") else None
 
 
@@ -49,4 +50,5 @@ def _base(recipe: Recipe, report: Mapping[str, Any]) -> str:
     """The base at the commit that was used."""
     options = {"revision": report["base"]["revision"], "variant": recipe.base.variant}
     given = {key: value for key, value in options.items() if value}
-    return f"pipeline = DiffusionPipeline.from_pretrained({arguments(base_id(recipe) or recipe.base.source, **given)})"
+    place = base_id(recipe) or recipe.base.source or REPOSITORIES[recipe.base.family or ""]
+    return f"pipeline = DiffusionPipeline.from_pretrained({arguments(place, **given)})"

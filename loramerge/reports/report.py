@@ -41,7 +41,7 @@ def report(
         "merge": recipe.merge.model_dump(mode="json"),
         "reference": combined.reference,
         "base": {
-            "source": shown(recipe.base.source),
+            "source": str(recipe.base),
             "revision": loaded.revision,
             "family": loaded.base.family,
         },

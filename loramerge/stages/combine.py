@@ -111,10 +111,10 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     chosen = chosen_device(device)
     method.check_device(chosen)
     if reference:
-        check_reference(method)
+        check_reference([lora.name for lora in loras], method)
     by_component = _parts(loras, base, method, reference=reference)
     progress.start("merge", sum(len(parts) + 1 for parts in by_component.values()))
-    engine = partial(ENGINES[method.engine], reference=True) if reference else ENGINES[method.engine]
+    alone = _is_one(by_component)
 
     def finish(component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
         _check_finite(f"{component}.{module}", merged.pair, method)
@@ -123,7 +123,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         return _Finished(keep(merged.pair), merged.retained_energy, fidelity, losses)
 
     merged = {
-        component: engine(
+        component: _engine(method, alone=alone, reference=reference)(
             base.components[component],
             list(parts.values()),
             method,
@@ -143,6 +143,17 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         retained_energy=_of_each(merged, lambda found: found.retained_energy),
         rounding=_rounding(merged, formats),
     )
+
+
+def _is_one(by_component: Mapping[str, Mapping[str, Part]]) -> bool:
+    """Whether there is one LoRA in all components together."""
+    return len({name for parts in by_component.values() for name in parts}) == 1
+
+
+def _engine(method: Method, *, alone: bool, reference: bool) -> Callable[..., Any]:
+    if alone and method.decomposes:
+        return partial(ENGINES["factored"], alone=True)  # PEFT takes a single LoRA as it is, whatever the rank
+    return partial(ENGINES[method.engine], reference=True) if reference else ENGINES[method.engine]
 
 
 def weighted(loaded: Loaded) -> list[WeightedAdapter]:
@@ -200,8 +211,9 @@ def _notes(
         if used < len(lora.adapter):
             left = len(lora.adapter) - used
             yield f"LoRA {lora.name}: {left} of {len(lora.adapter)} modules weigh 0 and take no part"
+    alone = _is_one(by_component)
     for component, parts in by_component.items():
-        if len(parts) == 1 and not method.takes_one:
+        if len(parts) == 1 and not (method.takes_one and (alone or not method.decomposes)):
             yield (
                 f"{component}: only {next(iter(parts))} touches it, so it is taken as it is, times its weight; "
                 f"`{method.combination_type}` has nothing to merge there"

@@ -28,6 +28,7 @@ from loramerge.tensor_files.safetensors import opened
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.merging.block_weights import Weighing
+    from loramerge.recipe import Recipe
     from loramerge.stages.resolve import Resolved, ResolvedLora
 
 
@@ -86,7 +87,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     progress.start("load", 1 + len(resolved.loras))
     names = resolved.base_names
     folder = resolved.base.fetch(names)
-    base = read_base(resolved.base.reference, folder)
+    base = architecture(resolved.family) if resolved.family else read_base(resolved.base.reference, folder)
     progress.advance()
     loras, notes = [], []
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -157,6 +158,19 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
         adapter=fitted,
     )
     return loaded, notes
+
+
+def base_of(recipe: Recipe) -> Base:
+    """The base of a recipe, without its weights.
+
+    Raises:
+        SourceError: It can't be had, or is no pipeline.
+        MismatchError: It is of another family.
+    """
+    given = recipe.base
+    if given.source is None:
+        return architecture(given.family or "")
+    return load_base(given.source, revision=given.revision, folder=recipe.folder)
 
 
 def load_base(reference: str | Path, *, revision: str | None = None, folder: Path | None = None) -> Base:

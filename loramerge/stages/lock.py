@@ -32,7 +32,7 @@ def lock(recipe: Recipe, resolved: Resolved | None = None, *, progress: Progress
     progress = progress or Silent()
     resolved = resolved or resolve(recipe, progress=progress)
     progress.start("lock", 1 + len(resolved.loras))
-    base = _locked(recipe.base, resolved.base, resolved.base_names)
+    base = None if resolved.family else _locked(recipe.base, resolved.base, resolved.base_names)
     progress.advance()
     loras = {}
     for entry in sorted(resolved.loras, key=lambda entry: entry.lora.name):
@@ -43,7 +43,7 @@ def lock(recipe: Recipe, resolved: Resolved | None = None, *, progress: Progress
 
 def _locked(given: BaseSource | Lora, located: Located, names: Iterable[str]) -> LockedSource:
     return LockedSource(
-        source=shown(given.source),
+        source=shown(given.source or ""),
         revision=given.revision,
         commit=located.revision,
         licence=located.licence,

@@ -19,7 +19,7 @@ from loramerge.lock.model import read as read_lock
 from loramerge.provenance import comparison
 from loramerge.provenance.provenance import Provenance
 from loramerge.recipe import Recipe, parse
-from loramerge.stages.load import load_base
+from loramerge.stages.load import base_of
 from loramerge.stages.run import run
 from loramerge.tensor_files.safetensors import opened
 
@@ -112,7 +112,7 @@ def _recipe(reference: str, files: Mapping[str, Path], place: Path | None) -> Re
     text = files[RECIPE].read_text(encoding="utf-8")
     folder = Path.cwd() if place is None else place if place.is_dir() else place.parent
     recipe = parse(text, origin=f"{reference}/{RECIPE}", folder=folder.absolute())
-    relative = [each for each in (recipe.base.source, *(lora.source for lora in recipe.loras)) if _is_relative(each)]
+    relative = [each for each in recipe.sources if _is_relative(each)]
     if relative and place is None:
         raise UsageError(
             f"{reference} was made of {', '.join(relative)}, and paths start where its recipe lay",
@@ -161,7 +161,7 @@ def _distances(
         inside = [name for name in names if name.startswith(f"{output.folder}/")]
         weights = [name for name in inside if name.endswith(".safetensors")]
         if output.holds_merged_lora and weights:
-            base = base or load_base(recipe.base.source, revision=recipe.base.revision, folder=recipe.folder)
+            base = base or base_of(recipe)
             distances |= dict.fromkeys(weights, _adapters(output.folder, old, new, base))
     return distances | {name: comparison.files(old[name], new[name]) for name in names if name not in distances}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,12 @@ from loramerge.formats.reading import lora_files
 from loramerge.lock.pin import Pin, pins
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import BASE
+from loramerge.sources import Located
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.recipe import Lora, Recipe
-    from loramerge.sources import Located, Source
+    from loramerge.sources import Source
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Resolved:
         base_files: All of its files that a fused pipeline needs; empty where no output is one.
         variant: Of the base's weight files.
         loras: In the recipe's order.
+        family: Of a base that the recipe names by that alone; it has no files.
     """
 
     base: Located
@@ -46,6 +49,7 @@ class Resolved:
     base_files: tuple[str, ...]
     variant: str | None
     loras: tuple[ResolvedLora, ...]
+    family: str | None = None
 
     @property
     def base_names(self) -> tuple[str, ...]:
@@ -73,12 +77,7 @@ def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | No
     pin, lora_pins = pins(recipe, lock) if lock else (None, {})
     progress = progress or Silent()
     progress.start("resolve", 1 + len(recipe.loras))
-    base = _locate(sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision), pin)
-    configs = config_files(base)
-    weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
-    files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
-    if pin:
-        base = pin.hold(base, files or configs, exact=bool(files))
+    base, configs, files = _located(recipe, pin)
     progress.advance()
     loras = []
     for lora in recipe.loras:
@@ -88,17 +87,41 @@ def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | No
         names = lora_files(located.reference, located.files)
         loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names))
         progress.advance()
-    return Resolved(base, configs, files, recipe.base.variant, tuple(loras))
+    return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family)
 
 
 def local_sources(recipe: Recipe) -> list[Path]:
     """Files and folders of this machine that the recipe reads."""
-    base = sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision)
+    base = _source(recipe)
     loras = [
         sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         for lora in recipe.loras
     ]
-    return [source.local for source in (base, *loras) if source.local is not None]
+    return [source.local for source in (base, *loras) if source is not None and source.local is not None]
+
+
+def _located(recipe: Recipe, pin: Pin | None) -> tuple[Located, tuple[str, ...], tuple[str, ...]]:
+    """Where the base is, its configs, and all files that are needed of it if its weights are."""
+    source = _source(recipe)
+    if source is None:
+        return Located(str(recipe.base), None, (), _nothing), (), ()
+    base = _locate(source, pin)
+    configs = config_files(base)
+    weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
+    files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
+    return (pin.hold(base, files or configs, exact=bool(files)) if pin else base), configs, files
+
+
+def _source(recipe: Recipe) -> Source | None:
+    """The base's, where the recipe gives more than its family."""
+    if recipe.base.source is None:
+        return None
+    return sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision)
+
+
+def _nothing(_names: Iterable[str], /) -> Path:
+    """A family's sizes are the program's own: there are no files to fetch."""
+    return Path()
 
 
 def _locate(source: Source, pin: Pin | None) -> Located:

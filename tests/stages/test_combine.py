@@ -144,9 +144,44 @@ def test_a_density_of_one_prunes_nothing_and_warns_of_nothing():
     assert truth.relative_error(deltas_of(pruned), deltas_of(linear)) <= 1e-6
 
 
+def best_of_rank(delta, rank):
+    """Eckart-Young, dense and in float64."""
+    outer, values, inner = torch.linalg.svd(delta.double().flatten(1), full_matrices=False)
+    return ((outer[:, :rank] * values[:rank]) @ inner[:rank]).reshape(delta.shape)
+
+
+@pytest.mark.parametrize("engine", ["peft", "factored"])
+def test_svd_cuts_a_single_lora_to_a_rank(engine):
+    pairs = loras(tiny.shared("sdxl"), ranks=(6,), conv_ranks=(2,))
+    merged = combine(weighted(pairs, (0.7,)), base_of("sdxl"), method("svd", svd_rank=3, engine=engine))
+    want = {
+        component: {name: 0.7 * best_of_rank(delta, 3) for name, delta in modules.items()}
+        for component, modules in foreign.deltas(pairs[0]).items()
+    }
+    assert truth.relative_error(deltas_of(merged.adapter), want) <= 1e-6
+    assert {pair.rank for *_, pair in merged.adapter} == {2, 3}  # what is smaller is not padded
+    assert merged.notes == ()
+
+
+def test_svd_of_a_single_lora_by_energy_keeps_that_share_and_no_more():
+    pairs = loras(tiny.shared("sdxl"), ranks=(6,), conv_ranks=(2,))
+    merged = combine(weighted(pairs, (1.0,)), base_of("sdxl"), method("svd", svd_rank={"energy": 0.8}))
+    deltas = foreign.deltas(pairs[0])
+    for component, module, pair in merged.adapter:
+        energies = torch.linalg.svdvals(deltas[component][module].double().flatten(1)).square().cumsum(0)
+        assert energies[pair.rank - 1] >= 0.8 * energies[-1] * (1 - 1e-9)
+        assert pair.rank == 1 or energies[pair.rank - 2] < 0.8 * energies[-1]
+
+
+def test_a_single_lora_has_no_reference_to_be_cut_by():
+    pairs = loras(tiny.shared("sd15"), ranks=(4,), conv_ranks=(3,))
+    with pytest.raises(UsageError, match="a single LoRA as it is"):
+        combine(weighted(pairs, (1.0,)), base_of("sd15"), method("svd", svd_rank=2), reference=True)
+
+
 REFUSED = {
     "unequal ranks": ({"ranks": (4, 6)}, "linear", {}, WEIGHTS, "needs equal ranks; in unet."),
-    "one lora": ({"ranks": (4,), "conv_ranks": (3,)}, "svd", {}, (1.0,), "`svd` merges two or more LoRAs"),
+    "one lora": ({"ranks": (4,), "conv_ranks": (3,)}, "ties_svd", {"density": 0.5}, (1.0,), "merges two or more LoRAs"),
     "only zeros": ({}, "cat", {}, (0.0, 0.0), "every LoRA weighs 0"),
     "one left": ({}, "ties", {"density": 0.5}, (1.0, 0.0), "only lora0 weighs anything"),
     "cuSOLVER on the CPU": ({}, "svd", {"svd_driver": "gesvd"}, WEIGHTS, "svd_driver"),

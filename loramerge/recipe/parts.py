@@ -1,0 +1,74 @@
+"""What a recipe names: the base, the LoRAs, and the pictures that are drawn."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from loramerge.families import TITLES
+from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, in_words
+from loramerge.recipe.weights import Weight
+from loramerge.sources.source import shown
+
+Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
+Prompt = Annotated[str, Field(min_length=1, pattern=r"\S", json_schema_extra=in_words("text that is more than blanks"))]
+
+
+class BaseSource(StrictModel):
+    """The model that the LoRAs were trained on: its source, or its family alone, whose published sizes are known."""
+
+    source: Text | None = Field(
+        None, description="A diffusers pipeline: hf://owner/name, or a path that starts at the recipe."
+    )
+    family: Literal["sd15", "sd2", "sdxl"] | None = Field(
+        None,
+        description="In place of a source: the family's published names and sizes, which outputs without the base's "
+        "weights need nothing beyond.",
+    )
+    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
+    variant: Text | None = Field(None, description="Variant of the weight files, such as fp16.")
+
+    def __str__(self) -> str:
+        """What messages and papers call it; of an address, what may hold a token is left out."""
+        return TITLES[self.family] if self.family else shown(self.source or "")
+
+
+class Lora(StrictModel):
+    """One LoRA to merge."""
+
+    name: Name = Field(description="What reports, and the folder in the output `inputs`, call it.")
+    source: Text = Field(
+        description="hf://owner/name, hf://owner/name/file, a path that starts at the recipe, or https://… with sha256."
+    )
+    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
+    sha256: Sha256 | None = Field(None, description="SHA-256 of the file; required for https://.")
+    rank: Rank | None = Field(None, description="The rank that the file must have.")
+    weight: Weight = Field(1.0, description="A number, or numbers by component and block, as set_adapters takes them.")
+    unmatched: Literal["error", "skip"] = Field(
+        "error", description="What to do with modules that the base does not have."
+    )
+
+
+class Preview(StrictModel):
+    """Pictures that show what the merged LoRA does."""
+
+    prompts: Listed[Prompt] = Field(min_length=1, description="One row of pictures for each prompt and seed.")
+    negative_prompt: str = Field("", description="What the pictures should not show.")
+    seeds: Listed[Seed] = Field((0,), min_length=1, description="Seeds of the first noise.")
+    steps: int = Field(30, ge=1, le=1000, description="Denoising steps.")
+    guidance_scale: float = Field(5.0, ge=0, le=1000, description="How closely the pictures follow the prompt.")
+    width: Pixels | None = Field(None, description="Width in pixels, a multiple of 8; the base's own if absent.")
+    height: Pixels | None = Field(None, description="Height in pixels, a multiple of 8; the base's own if absent.")
+    batch_size: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Pictures drawn at once; their noise is the same, their bytes may differ by rounding.",
+    )
+    memory: Literal["auto", "full", "offload", "tiled"] = Field(
+        "auto",
+        description="On the GPU: all of the base (full), one part at a time (offload), or one part at a time with "
+        "pictures decoded in tiles, which may show seams (tiled); auto is full where it fits, else offload.",
+    )
+    compile: bool = Field(
+        default=False, description="Draw with torch.compile, channels last: pays off where a column has many pictures."
+    )
