@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from loramerge.stages.grid import grid
     from loramerge.stages.load import load_adapter, load_base
     from loramerge.stages.lock import lock as lock_sources
+    from loramerge.stages.merge import MergedLora, merge
     from loramerge.stages.plan import plan
     from loramerge.stages.plan_steps import Plan
     from loramerge.stages.preview import Previewed, preview
@@ -34,6 +35,7 @@ __all__ = [
     "Lock",
     "LoramergeError",
     "LowRank",
+    "MergedLora",
     "Plan",
     "Previewed",
     "Recipe",
@@ -46,6 +48,7 @@ __all__ = [
     "load_adapter",
     "load_base",
     "lock_sources",
+    "merge",
     "plan",
     "preview",
     "publish",
@@ -63,6 +66,7 @@ _HOMES = {
     "Lock": ("loramerge.lock.model", "Lock"),
     "LoramergeError": ("loramerge.errors", "LoramergeError"),
     "LowRank": ("loramerge.adapter", "LowRank"),
+    "MergedLora": ("loramerge.stages.merge", "MergedLora"),
     "Plan": ("loramerge.stages.plan_steps", "Plan"),
     "Previewed": ("loramerge.stages.preview", "Previewed"),
     "Recipe": ("loramerge.recipe", "Recipe"),
@@ -75,6 +79,7 @@ _HOMES = {
     "load_adapter": ("loramerge.stages.load", "load_adapter"),
     "load_base": ("loramerge.stages.load", "load_base"),
     "lock_sources": ("loramerge.stages.lock", "lock"),
+    "merge": ("loramerge.stages.merge", "merge"),
     "plan": ("loramerge.stages.plan", "plan"),
     "preview": ("loramerge.stages.preview", "preview"),
     "publish": ("loramerge.stages.publish", "publish"),

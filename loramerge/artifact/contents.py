@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ CARD_SHEET = "preview.jpg"
 """The same, small enough for the model card."""
 PAPERS = (CARD, STATEMENT, LOCK, RECIPE, PAGE, REPORT)
 """What lies at the top of every artifact."""
+_LORA_FILES = ("adapter_config.json", "adapter_model.safetensors")
 BESIDE = (".git", ".gitattributes", ".cache", ".loramerge")
 """What git, a Hub and our own targets put beside the files that they hold."""
 
@@ -61,6 +63,35 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
     foreign = sorted(set(files_of(old)) - files - {SIGNATURE})
     if foreign:
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
+
+
+def check_lora_place(place: Path, *, force: bool, inputs: Iterable[Path] = (), old: Path | None = None) -> None:
+    """Refuse to replace anything where a LoRA is to go, but by wish a file, or a folder that holds a LoRA alone.
+
+    Args:
+        place: Where the LoRA is to go.
+        force: Replace what is there.
+        inputs: What must never be replaced, even then.
+        old: Where what was at `place` is now; by default there.
+
+    Raises:
+        LoramergeError: Something else is there, or the same and it is not to be replaced.
+    """
+    old = old or place
+    for each in inputs:
+        if each.resolve().is_relative_to(place.resolve()):
+            raise LoramergeError(f"{place} is one of the LoRAs that go in, or holds one", hint="choose another with -o")
+    if not os.path.lexists(old) or (old.is_dir() and not any(old.iterdir())):
+        return
+    if not (old.is_file() or old.is_dir()):
+        raise LoramergeError(f"{place} is neither a file nor a folder", hint="choose another with -o")
+    is_file = place.suffix == ".safetensors"
+    foreign = [] if old.is_file() else sorted(name for name in files_of(old) if not name.endswith(_LORA_FILES))
+    if old.is_file() is not is_file or foreign:
+        what = "a file" if old.is_file() else f"a folder with {some(foreign)}" if foreign else "a folder"
+        raise LoramergeError(f"{place} is {what}", hint="choose another with -o")
+    if not force:
+        raise LoramergeError(f"{place} exists", hint="choose another with -o, or replace it with --force")
 
 
 def recipe_of(statement: str) -> str:

@@ -15,6 +15,8 @@ from loramerge.documents.problems import did_you_mean
 from loramerge.errors import ExitCode
 
 NAMES = (
+    "merge",
+    "resize",
     "run",
     "plan",
     "preview",
@@ -89,6 +91,7 @@ class Commands(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=options.examples(
+        "loramerge merge ink.safetensors:0.7 glow.safetensors:0.8 -o ink-glow.safetensors",
         "loramerge init ink.safetensors glow.safetensors --base hf://owner/model -o ink-glow.yaml",
         "loramerge run ink-glow.yaml",
         "loramerge inspect ink.safetensors",

@@ -50,12 +50,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
 
 def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: bool) -> str:
     """The run in a few lines; with the worst modules if `verbose`."""
-    rows = [
-        ("merged", ", ".join(_lora_text(lora) for lora in result.report["loras"])),
-        ("type", _method_text(result.report["merge"])),
-        ("fidelity", ", ".join(f"{component} {_error_text(error)}" for component, error in result.fidelity.items())),
-        ("artifact", near(result.artifact)),
-    ]
+    rows = [*merge_rows(result.report, result.fidelity), ("artifact", near(result.artifact))]
     for name, output in facts["outputs"].items():
         rows.append((f"  {name}", f"{counted(output['files'], 'file')}, {console.size(output['size'])}"))
     rows.append(("report", near(Path(facts["page"] or facts["report"]))))
@@ -70,6 +65,13 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
         lines.append("  worst modules")
         lines += [f"    {name}  {_error_text(error)}" for name, error in _worst(result.report)]
     return "\n".join(lines)
+
+
+def merge_rows(report: Mapping[str, Any], fidelity: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
+    """What was merged, how, and how far the result is from the weighted sum."""
+    yield "merged", ", ".join(_lora_text(lora) for lora in report["loras"])
+    yield "type", _method_text(report["merge"])
+    yield "fidelity", ", ".join(f"{component} {_error_text(error)}" for component, error in fidelity.items())
 
 
 def of_published(path: str, plan: Plan, receipts: Sequence[Receipt]) -> dict[str, Any]:
@@ -121,8 +123,14 @@ def _lora_text(lora: Mapping[str, Any]) -> str:
 
 def _method_text(method: Mapping[str, Any]) -> str:
     parameters = {key: value for key, value in method.items() if key not in {"combination_type", "engine"}}
-    given = ", ".join(f"{key} {value}" for key, value in parameters.items() if value not in (None, False))
+    given = ", ".join(f"{key} {_value_text(value)}" for key, value in parameters.items() if value not in (None, False))
     return f"{method['combination_type']} ({given})" if given else str(method["combination_type"])
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+    return str(value)
 
 
 def _error_text(error: float | None) -> str:

@@ -59,6 +59,33 @@ def replacing(place: Path, check: Callable[[Path], None] = _anything) -> Iterato
 
 
 @contextmanager
+def replacing_by_one(place: Path, check: Callable[[Path], None] = _anything) -> Iterator[Path]:
+    """An empty folder beside `place`; the one file that is put into it takes that place when the block ends well.
+
+    Args:
+        place: A file or nothing.
+        check: Looks at what is to be replaced, right before; if it raises, everything stays as it was.
+
+    Raises:
+        LoramergeError: It can't be written; the cause is the system's error.
+    """
+    with parents_of(place):
+        with writing(place):
+            staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=_PARTIAL, dir=place.parent))
+        try:
+            yield staging
+            with writing(place):
+                (file,) = (path for path in staging.rglob("*") if path.is_file())
+                _sync(staging)
+                file.chmod(0o666 & ~_umask())
+                check(place)
+                file.replace(place)
+                _sync_folder(place.parent)
+        finally:
+            remove(staging)
+
+
+@contextmanager
 def replacing_file(place: Path) -> Iterator[IO[bytes]]:
     """An empty file beside `place` that takes its place when the block ends well, and vanishes when it does not.
 

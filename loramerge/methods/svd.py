@@ -21,4 +21,4 @@ class Svd(SvdParameters):
     @property
     def why_far(self) -> str:
         """A rank is all that it lacks."""
-        return "the rank of the result is too small for all LoRAs together"
+        return "its rank is too small for all that goes in"

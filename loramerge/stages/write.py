@@ -24,6 +24,7 @@ from loramerge.reports.page import write_page
 from loramerge.stages.artifact_previews import as_drawn, draw
 
 if TYPE_CHECKING:
+    from loramerge.formats.output import Output
     from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
@@ -59,9 +60,8 @@ def write(
     """
     progress = progress or Silent()
     progress.start("write", len(recipe.outputs))
-    labels = _labels(recipe, loaded)
-    loras = {lora.name: lora.adapter for lora in loaded.loras}
-    result = MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels)
+    labels = labels_of(recipe, loaded)
+    result = _result(loaded, combined, labels)
     known: dict[str, str] = {}  # sha256 of large files, taken while they were written
     for output in recipe.outputs:
         place = folder / output.folder
@@ -88,7 +88,22 @@ def write(
     return report
 
 
-def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
+def write_output(output: Output, folder: Path, recipe: Recipe, loaded: Loaded, combined: Combined) -> None:
+    """Write one output alone into a folder, which exists and is empty.
+
+    Raises:
+        LoramergeError: Something can't be written or does not fit its dtype.
+    """
+    output.write(_result(loaded, combined, labels_of(recipe, loaded)), folder)
+
+
+def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
+    loras = {lora.name: lora.adapter for lora in loaded.loras}
+    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels)
+
+
+def labels_of(recipe: Recipe, loaded: Loaded) -> Labels:
+    """What files of the merge say of themselves."""
     phrases: dict[str, None] = {}
     tags: dict[str, dict[str, int]] = {}
     for lora in loaded.loras:

@@ -1,0 +1,183 @@
+"""What `loramerge merge` and `loramerge resize` share: a recipe from options, run into one file or folder."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from loramerge.cli import console, options, progress, summary
+from loramerge.errors import UsageError
+from loramerge.families import TITLES
+
+if TYPE_CHECKING:
+    from loramerge import MergedLora, Recipe
+    from loramerge.recipe.one_shot import Ingredient
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_READERS = {"kohya": "ComfyUI and A1111", "diffusers": "diffusers and ComfyUI", "peft": "PEFT"}
+_DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options that both commands have."""
+
+    output: str | None
+    base: str | None
+    dtype: str
+    fp16: bool
+    overrides: tuple[str, ...]
+    device: str
+    recipe: bool
+    force: bool
+    as_json: bool
+    verbose: bool
+
+    @property
+    def number_format(self) -> str:
+        """Of the file's tensors."""
+        return "float16" if self.fp16 else self.dtype
+
+
+def settings(command: Command) -> Command:
+    """The options of `Settings`."""
+    for decorate in reversed(
+        (
+            click.option(
+                "-o",
+                "--output",
+                metavar="PLACE",
+                type=options.PlaceType(),
+                help="NAME.safetensors, or a folder in PEFT's format.",
+            ),
+            click.option(
+                "--base",
+                metavar="REF",
+                type=click.Path(),
+                help=f"A folder, hf://owner/name or {', '.join(TITLES)}; told by the LoRAs if absent.",
+            ),
+            click.option(
+                "--dtype",
+                type=click.Choice(_DTYPES),
+                default="float32",
+                show_default=True,
+                help="Number format of the result.",
+            ),
+            click.option("--fp16", is_flag=True, help="The same as --dtype float16."),
+            options.overrides,
+            options.device,
+            click.option("--recipe", is_flag=True, help="Print the recipe that this is, and do nothing."),
+            click.option("--force", is_flag=True, help="Replace the LoRA at PLACE."),
+            options.as_json,
+            options.verbose,
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def perform(command: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings) -> None:
+    """Print the recipe, or merge it.
+
+    Args:
+        command: The name of the command.
+        loras: What goes in.
+        merge: How.
+        given: The options.
+    """
+    from loramerge import merge as run_merge
+
+    place = _place(given)
+    recipe = _composed(command, place, loras, merge, given)
+    if given.recipe:
+        console.result(recipe.text.rstrip("\n"))
+        return
+    begin = time.monotonic()
+    with progress.shown(recipe.name, as_json=given.as_json) as watcher:
+        done = run_merge(recipe, place, device=given.device, force=given.force, progress=watcher)
+    seconds = time.monotonic() - begin
+    if given.as_json:
+        console.document(_facts(recipe, done, seconds))
+        return
+    for warning in done.warnings:
+        console.warning(warning)
+    rows = [*summary.merge_rows(done.report, done.fidelity), *_rows(recipe, done)]
+    console.result(f"{summary.near(done.place)}\n{console.table([*rows, ('time', f'{seconds:.1f} s')])}")
+
+
+def _place(given: Settings) -> str:
+    if given.output is not None:
+        return given.output
+    if given.recipe:
+        return "merged.safetensors"
+    raise UsageError(
+        "say where the result goes: -o NAME.safetensors", hint="--recipe prints the recipe instead, and needs no place"
+    )
+
+
+def _composed(
+    command: str, place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings
+) -> Recipe:
+    from loramerge.recipe.one_shot import format_for, recipe_of
+    from loramerge.stages.load import load_base
+    from loramerge.stages.probe import probe
+
+    source = None if given.base is None or (given.base in TITLES and not Path(given.base).exists()) else given.base
+    family = given.base if source is None else None
+    known = load_base(source) if source else None
+    found = probe([lora.source for lora in loras], known, family=family)
+    return recipe_of(
+        f"loramerge {command}" if given.output is None else f"loramerge {command} -o {shlex.quote(place)}",
+        Path(place).stem if place.endswith(".safetensors") else Path(place).name,
+        {"source": source} if source else {"family": found.family},
+        loras,
+        merge,
+        {"format": format_for(place, found.formats), "dtype": given.number_format},
+        given.overrides,
+    )
+
+
+def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
+    output = recipe.outputs[0]
+    ranks = sorted({pair.rank for *_, pair in done.merged})
+    kept = f", which keeps {_share_kept(done):.1%} of the squared norm" if recipe.merge.sums_deltas else ""
+    yield "rank", (f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}") + kept
+    formats = ", ".join(dict.fromkeys(lora["format"] for lora in done.report["loras"]))
+    name = output.default_folder
+    yield "format", f"{name}, {output.number_format}, for {_READERS[name]}; what went in is {formats}"
+    yield "family", TITLES[done.report["base"]["family"]]
+    yield "size", console.size(_size(done.place))
+
+
+def _share_kept(done: MergedLora) -> float:
+    """The share of the weighted sum's squared norm that the result has."""
+    modules = [entry for part in done.report["fidelity"].values() for entry in part["modules"].values()]
+    whole = sum(entry["target_norm"] ** 2 for entry in modules)
+    lost = sum(((entry["error"] or 0.0) * entry["target_norm"]) ** 2 for entry in modules)
+    return 1 - lost / whole if whole > 0 else 1.0
+
+
+def _facts(recipe: Recipe, done: MergedLora, seconds: float) -> dict[str, Any]:
+    return {
+        "place": str(done.place),
+        "recipe": recipe.data,
+        "family": done.report["base"]["family"],
+        "fidelity": dict(done.fidelity),
+        "loras": done.report["loras"],
+        "ranks": sorted({pair.rank for *_, pair in done.merged}),
+        "rounding": done.report["rounding"],
+        "size": _size(done.place),
+        "warnings": list(done.warnings),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _size(place: Path) -> int:
+    return sum(file.stat().st_size for file in (place, *place.rglob("*")) if file.is_file())

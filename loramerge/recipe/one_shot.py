@@ -1,0 +1,161 @@
+"""A recipe from what one command line names: in memory, and as text that can be kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loramerge.documents import yaml_document
+from loramerge.documents.problems import RecipeProblemsError, dotted
+from loramerge.errors import UsageError
+from loramerge.methods import METHODS
+from loramerge.recipe.init import names_for
+from loramerge.recipe.model import Recipe, parse
+
+_METHODS = {method.name(): method for method in METHODS}
+_WEIGHED = re.compile(r"(?P<source>.+):(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\{.*\})")
+_COMMA = re.compile(r".+:(?P<whole>[-+]?\d*),(?P<part>\d+)")
+_ENDING = re.compile(r"\.[A-Za-z]\w*$")
+_NAME_LENGTH = 96
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """A LoRA of the command line.
+
+    Attributes:
+        source: As a recipe has it.
+        weight: A number, or diffusers' mapping by component and block.
+    """
+
+    source: str
+    weight: float | dict[str, Any] = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Ingredient:
+        """Read `SOURCE` or `SOURCE:WEIGHT`, where a weight is a number or a YAML mapping in braces.
+
+        Raises:
+            UsageError: What follows the source is no weight.
+        """
+        if Path(text).exists():
+            return cls(text)
+        if found := _WEIGHED.fullmatch(text):
+            return cls(found["source"], _weight(text, found["weight"]))
+        if found := _COMMA.fullmatch(text):
+            raise UsageError(
+                f"{text}: a weight has a decimal point, not a comma",
+                hint=f"write {text.rpartition(':')[0]}:{found['whole'] or 0}.{found['part']}",
+            )
+        source, _, rest = text.rpartition(":")
+        if source and Path(source).exists():
+            raise UsageError(f"{text}: {rest!r} is no weight", hint=f"give a number, such as {source}:0.7")
+        return cls(text)
+
+
+def format_for(place: str, formats: Sequence[str]) -> str:
+    """The output format that a name and the inputs ask for.
+
+    Args:
+        place: Where the result goes: a file that ends in `.safetensors`, or a folder.
+        formats: Of the inputs.
+
+    Returns:
+        `kohya` or `diffusers`, which are one file, or `peft`, which is a folder.
+
+    Raises:
+        UsageError: The name is that of something else.
+    """
+    if place.endswith(".safetensors"):
+        return "diffusers" if set(formats) == {"diffusers"} else "kohya"
+    if (ending := _ENDING.search(place)) and not Path(place).is_dir():
+        raise UsageError(
+            f"{place}: nothing is written that ends in {ending[0]}",
+            hint="a file ends in .safetensors; a PEFT folder has no such ending",
+        )
+    return "peft"
+
+
+def settings_for(
+    combination_type: str | None, rank: int | None, energy: float | None, others: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """`merge:` of a recipe, with the parameters that the type needs and that are not given.
+
+    Args:
+        combination_type: PEFT's name; `svd` where a rank or an energy is wanted, else `cat`, if None.
+        rank: Of the result, or the most where there is an energy.
+        energy: Share of the squared norm that is kept.
+        others: Other parameters by name; None for those that are not given.
+
+    Raises:
+        UsageError: The type cuts nothing to a rank.
+    """
+    cut = rank is not None or energy is not None
+    name = combination_type or ("svd" if cut else "cat")
+    method = _METHODS[name]
+    if cut and not method.decomposes:
+        other = f"{name}_svd" if f"{name}_svd" in _METHODS else "svd"
+        raise UsageError(f"`{name}` has no rank to choose", hint=f"use --method {other}, or leave out --rank")
+    given = {key: value for key, value in others.items() if value is not None}
+    svd_rank = {} if not cut else {"svd_rank": rank if energy is None else _energy_rank(energy, rank)}
+    return {"combination_type": name, "engine": "factored", **method.suggested, **given, **svd_rank}
+
+
+def recipe_of(  # each is a key of the recipe
+    command: str,
+    name: str,
+    base: Mapping[str, str],
+    loras: Sequence[Ingredient],
+    merge: Mapping[str, Any],
+    output: Mapping[str, str],
+    overrides: Sequence[str] = (),
+) -> Recipe:
+    """The recipe, whose paths start at the current folder.
+
+    Args:
+        command: What made it, for its first line.
+        name: Any text; the characters that a recipe's name can have are kept.
+        base: `source` or `family`.
+        loras: In the order in which they are merged.
+        merge: From `settings_for`.
+        output: `format` and `dtype`.
+        overrides: `KEY=VALUE` as `--set` takes them.
+
+    Raises:
+        UsageError: What was given makes no recipe; the message has every reason.
+    """
+    names = names_for([lora.source for lora in loras])
+    data = {
+        "version": 1,
+        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_NAME_LENGTH].strip("._-") or "merged",
+        "base": dict(base),
+        "loras": [
+            {"name": each, "source": lora.source, "weight": lora.weight}
+            for each, lora in zip(names, loras, strict=True)
+        ],
+        "merge": dict(merge),
+        "outputs": [{"kind": "adapter", **output}],
+    }
+    head = f"# {command}\n" if command.isprintable() else ""
+    try:
+        return parse(head + yaml_document.dump(data), origin="", folder=Path.cwd(), overrides=overrides)
+    except RecipeProblemsError as error:
+        wrong = "\n".join(f"{dotted(problem.key)}: {problem.message}" for problem in error.problems)
+        raise UsageError(wrong, hint=error.hint) from error
+
+
+def _energy_rank(energy: float, rank: int | None) -> dict[str, float]:
+    return {"energy": energy} if rank is None else {"energy": energy, "max": rank}
+
+
+def _weight(text: str, weight: str) -> float | dict[str, Any]:
+    if not weight.startswith("{"):
+        return float(weight)
+    document = yaml_document.load(weight, origin=text)
+    if document.problems:
+        raise RecipeProblemsError(document.problems)
+    found: dict[str, Any] = document.data
+    return found

@@ -1,0 +1,97 @@
+"""A recipe's merge as one LoRA file or folder, with no artifact around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramerge.analysis.rounding import formats_of
+from loramerge.artifact.contents import check_lora_place
+from loramerge.errors import UsageError
+from loramerge.files.atomic import replacing, replacing_by_one
+from loramerge.files.run_lock import in_turn
+from loramerge.provenance.licence import UNKNOWN
+from loramerge.reports.report import summary
+from loramerge.stages.assess import assess
+from loramerge.stages.combine import combine, weighted
+from loramerge.stages.load import load
+from loramerge.stages.resolve import local_sources, resolve
+from loramerge.stages.write import write_output
+from loramerge.tensor_files.lazy import Spool
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+    from loramerge.progress import Progress
+    from loramerge.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class MergedLora:
+    """A merged LoRA that was written.
+
+    Attributes:
+        place: Its file or folder.
+        merged: The LoRA.
+        fidelity: Relative error by component: ‖merged - Σ wᵢΔᵢ‖ / ‖Σ wᵢΔᵢ‖.
+        warnings: What the user should know, in words.
+        report: What report.json says of a merge.
+    """
+
+    place: Path
+    merged: Adapter = field(repr=False)
+    fidelity: Mapping[str, float | None]
+    warnings: tuple[str, ...]
+    report: Mapping[str, Any] = field(repr=False)
+
+
+def merge(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    device: str = "auto",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> MergedLora:
+    """Merge what a recipe says, and write its one output to a place, complete or not at all.
+
+    Args:
+        recipe: Its only output is an adapter; nothing is published.
+        out: A file that ends in `.safetensors` for the formats that are one file, else a folder.
+        device: `auto`, `cpu` or `cuda`.
+        force: Replace a file, or a folder that holds a LoRA alone.
+        progress: Told of every step.
+
+    Raises:
+        LoramergeError: With the exit code of what went wrong. Nothing is written then.
+    """
+    place = Path(out).absolute()
+    if len(recipe.outputs) != 1 or not recipe.outputs[0].holds_merged_lora:
+        raise UsageError("one place takes one LoRA, and the recipe has other outputs", hint="run the recipe instead")
+    check = partial(check_lora_place, place, force=force, inputs=local_sources(recipe))
+    check()
+    with in_turn(place, progress), _filling(place, check) as folder:
+        loaded = load(resolve(recipe, progress=progress), progress=progress)
+        combined = combine(
+            weighted(loaded),
+            loaded.base,
+            recipe.merge,
+            device=device,
+            keep=Spool(place.parent).keep,
+            formats=formats_of(recipe),
+            progress=progress,
+        )
+        report = assess(recipe, loaded, combined, licence=UNKNOWN, progress=progress)
+        write_output(recipe.outputs[0], folder, recipe, loaded, combined)
+    return MergedLora(place, combined.adapter, summary(combined.fidelity), tuple(report["notes"]), report)
+
+
+@contextmanager
+def _filling(place: Path, check: Any) -> Iterator[Path]:
+    """An empty folder: it, or the one file in it, takes its place when the block ends well."""
+    whole = replacing_by_one if place.suffix == ".safetensors" else replacing
+    with whole(place, lambda old: check(old=old)) as folder:
+        yield folder
