@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from loramerge.cli import console, options, progress, summary
+from loramerge.documents.problems import did_you_mean
 from loramerge.errors import UsageError
 from loramerge.families import TITLES
 
@@ -129,19 +130,30 @@ def _composed(
     from loramerge.stages.load import load_base
     from loramerge.stages.probe import probe
 
-    source = None if given.base is None or (given.base in TITLES and not Path(given.base).exists()) else given.base
-    family = given.base if source is None else None
+    source, family = _base_from(given.base)
     known = load_base(source) if source else None
     found = probe([lora.source for lora in loras], known, family=family)
     return recipe_of(
         f"loramerge {command}" if given.output is None else f"loramerge {command} -o {shlex.quote(place)}",
-        Path(place).stem if place.endswith(".safetensors") else Path(place).name,
+        Path(place).stem if Path(place).suffix == ".safetensors" else Path(place).name,
         {"source": source} if source else {"family": found.family},
         loras,
         merge,
         {"format": format_for(place, found.formats), "dtype": given.number_format},
         given.overrides,
     )
+
+
+def _base_from(given: str | None) -> tuple[str | None, str | None]:
+    """(source, family): a folder of that name counts before a family."""
+    if given is None or Path(given).exists() or "/" in given or ":" in given:
+        return given, None
+    if given not in TITLES:
+        raise UsageError(
+            f"--base {given}: neither a folder nor a family{did_you_mean(given, TITLES)}",
+            hint=f"give a folder, hf://owner/name, or {', '.join(TITLES)}",
+        )
+    return None, given
 
 
 def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,7 @@ class AdapterOutput(Output):
     """The merged LoRA in one file format."""
 
     holds_merged_lora: ClassVar[bool] = True
+    is_one_file: ClassVar[bool] = True
 
     kind: Literal["adapter"]
     name: Name | None = Field(default=None, description="Its folder in the artifact; the format by default.")

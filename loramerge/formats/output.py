@@ -46,12 +46,14 @@ class Output(StrictModel):
         default_folder: Its folder's name where the recipe gives none.
         needs_weights: The base's weights have to be there when it is written.
         holds_merged_lora: It is the merged LoRA itself, in some format.
+        is_one_file: It is a single safetensors file.
         copies_inputs: What it holds was not computed: it is the inputs in another format.
     """
 
     default_folder: ClassVar[str]
     needs_weights: ClassVar[bool] = False
     holds_merged_lora: ClassVar[bool] = False
+    is_one_file: ClassVar[bool] = False
     copies_inputs: ClassVar[bool] = False
 
     kind: str

@@ -50,6 +50,10 @@ class Ingredient:
                 f"{text}: a weight has a decimal point, not a comma",
                 hint=f"write {text.rpartition(':')[0]}:{found['whole'] or 0}.{found['part']}",
             )
+        if (head := text.partition(":{")[0]) != text:
+            raise UsageError(
+                f"{text}: the mapping after {head} has no end", hint="close it with }, and quote the whole"
+            )
         source, _, rest = text.rpartition(":")
         if source and Path(source).exists():
             raise UsageError(f"{text}: {rest!r} is no weight", hint=f"give a number, such as {source}:0.7")
@@ -69,7 +73,9 @@ def format_for(place: str, formats: Sequence[str]) -> str:
     Raises:
         UsageError: The name is that of something else.
     """
-    if place.endswith(".safetensors"):
+    if place == "-":
+        raise UsageError("a LoRA is no text that could be printed", hint="name a file: -o NAME.safetensors")
+    if Path(place).suffix == ".safetensors":
         return "diffusers" if set(formats) == {"diffusers"} else "kohya"
     if (ending := _ENDING.search(place)) and not Path(place).is_dir():
         raise UsageError(

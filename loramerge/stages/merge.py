@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,12 +69,23 @@ def merge(
     Raises:
         LoramergeError: With the exit code of what went wrong. Nothing is written then.
     """
-    place = Path(out).absolute()
-    if len(recipe.outputs) != 1 or not recipe.outputs[0].holds_merged_lora:
-        raise UsageError("one place takes one LoRA, and the recipe has other outputs", hint="run the recipe instead")
+    place = Path(os.path.abspath(out))  # noqa: PTH100  # without `..`, and links as they are
+    beyond = [*recipe.publish, *filter(None, [recipe.preview]), *recipe.outputs[1:]]
+    if beyond or not recipe.outputs[0].holds_merged_lora:
+        raise UsageError(
+            "one place takes one LoRA, and the recipe asks for more: other outputs, pictures or targets",
+            hint="run the recipe instead",
+        )
+    if recipe.outputs[0].is_one_file is not (place.suffix == ".safetensors"):
+        what, name = ("one file", "a folder") if recipe.outputs[0].is_one_file else ("a folder", "a file")
+        raise UsageError(
+            f"the format {recipe.outputs[0].default_folder} is {what}, and {place.name} is the name of {name}",
+            hint="the name of a file ends in .safetensors, that of a folder does not",
+        )
     check = partial(check_lora_place, place, force=force, inputs=local_sources(recipe))
     check()
     with in_turn(place, progress), _filling(place, check) as folder:
+        check()  # another merge may have been there meanwhile
         loaded = load(resolve(recipe, progress=progress), progress=progress)
         combined = combine(
             weighted(loaded),

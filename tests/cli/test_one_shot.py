@@ -190,6 +190,14 @@ REFUSED = {
     "no size": (("resize", "a.safetensors", "-o", "m.safetensors"), 64, "--rank N, or --energy SHARE"),
     "no share": (("resize", "a.safetensors", "--energy", "1.5", "-o", "m.safetensors"), 64, "1.5 is not in the range"),
     "two to resize": (("resize", "a.safetensors", "b.safetensors", "--rank", "4", "-o", "m.safetensors"), 64, "b.safe"),
+    "a family mistyped": (("merge", "a.safetensors", "--base", "sdx", "-o", "m.safetensors"), 64, "mean 'sdxl'?"),
+    "standard output": (("merge", "a.safetensors", "-o", "-"), 64, "name a file"),
+    "a device": (("merge", "a.safetensors", "-o", "/dev/null", "--force"), 1, "neither a file nor a folder"),
+    "an open mapping": (("merge", "a.safetensors:{unet: {down: 1", "-o", "m.safetensors"), 64, "has no end"),
+    "a target": (("merge", "a.safetensors", "-o", "m.safetensors", "--set", "publish=[{kind: folder, path: x}]"), 64,
+                 "asks for more"),
+    "a folder's format": (("merge", "a.safetensors", "-o", "m.safetensors", "--set", "outputs.0.format=peft"), 64,
+                          "the format peft is a folder"),
     "a family unknown": (("merge", "tiny.safetensors", "-o", "m.safetensors"), 5, "say it with --base"),
 }  # fmt: skip
 
