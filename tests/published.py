@@ -24,10 +24,13 @@ def lora(family: str, *, seed: int, rank: int = 4, alpha: float = 2.0, dtype: to
 
 def unet_config(family: str) -> Any:
     """What `foreign.write_kohya` names SDXL's layers by; None for the others, which kohya names as diffusers does."""
-    return _models(family).unet.config if family == "sdxl" else None
+    config = {"layers_per_block": 2, **architecture(family).components["unet"].config}
+    return SimpleNamespace(**config) if family == "sdxl" else None
 
 
 @functools.cache
 def _models(family: str) -> Any:
     """The models on the meta device."""
-    return SimpleNamespace(**{name: component.build() for name, component in architecture(family).components.items()})
+    return SimpleNamespace(
+        **{name: component.skeleton() for name, component in architecture(family).components.items()}
+    )

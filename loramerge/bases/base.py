@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
+from loramerge.bases.skeleton import skeleton
 from loramerge.errors import MismatchError, SourceError
 from loramerge.files.reading import read_json
 from loramerge.messages import some
@@ -49,9 +50,9 @@ class Component:
     live: Mapping[str, str]
     parameters: Mapping[str, tuple[int, ...]]
 
-    def build(self) -> nn.Module:
-        """The architecture on the meta device: names and shapes, no memory."""
-        return _build(self.name, self.config)
+    def skeleton(self) -> nn.Module:
+        """Its layers on the meta device: names and shapes, no memory."""
+        return skeleton({live: self.modules[module] for module, live in self.live.items()})
 
 
 @dataclass(frozen=True)

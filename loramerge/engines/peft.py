@@ -164,7 +164,7 @@ def _peft_model(
         name = _adapter_name(position)
         config = _config(component, part, rank or _largest(part))
         if model is None:
-            base = _weightless(component.build(), device)
+            base = _weightless(component.skeleton(), device)
             model = get_peft_model(base, config, adapter_name=name, low_cpu_mem_usage=True)
         else:
             model.add_adapter(name, config, low_cpu_mem_usage=True)
