@@ -78,13 +78,13 @@ def test_a_recipe_for_two_loras(here, models):
 
 
 def test_printed_instead(here, models):
-    result = invoke("init", models.ink, models.glow, "--base", models.base, "-o", "-", "--type", "svd")
-    assert recipe.parse(result.stdout, origin="-", folder=here).merge.combination_type == "svd"
+    result = invoke("init", models.ink, models.glow, "--base", models.base, "-o", "-", "--type", "ties_svd")
+    assert recipe.parse(result.stdout, origin="-", folder=here).merge.combination_type == "ties_svd"
     assert list(here.iterdir()) == []
 
 
 def test_a_type_that_can_not_take_the_loras_is_refused_at_once(here, models):
-    for arguments in ((models.ink, "--type", "svd"), (models.ink, models.glow, "--type", "ties")):
+    for arguments in ((models.ink, "--type", "ties_svd"), (models.ink, models.glow, "--type", "ties")):
         result = invoke("init", *arguments, "--base", models.base)
         assert result.exit_code == ExitCode.MISMATCH
         assert "`cat`" in result.stderr
