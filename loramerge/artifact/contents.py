@@ -65,6 +65,21 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
 
 
+def check_writable(place: Path) -> None:
+    """Refuse a place that nothing can be written to, as far as the system tells it beforehand.
+
+    Raises:
+        LoramergeError: A file stands where a folder would have to be, or a folder is closed.
+    """
+    there = next(each for each in place.parents if os.path.lexists(each))
+    if not there.is_dir():
+        raise LoramergeError(
+            f"{place} can't be made: {there} is a file", hint="choose another folder with --out, or move the file away"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise LoramergeError(f"{place} can't be written: {there} is closed", hint="choose another folder with --out")
+
+
 def check_lora_place(place: Path, *, force: bool, inputs: Iterable[Path] = (), old: Path | None = None) -> None:
     """Refuse to replace anything where a LoRA is to go, but by wish a file, or a folder that holds a LoRA alone.
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from loramerge.cli import console, options, progress
-from loramerge.cli.boundary import Failure, failure
-from loramerge.cli.recipes import NamedRecipe, read_each, recipe_files, refuse_several
+from loramerge.cli import console, options
+from loramerge.cli.planning import planned_together
+from loramerge.cli.recipes import read_each, recipe_files, refuse_several
 from loramerge.errors import ExitCode, UsageError, common
-
-if TYPE_CHECKING:
-    from loramerge import Plan
 
 _HEAD = ("recipe", "place", "action", "reason")
 
@@ -60,7 +55,7 @@ def command(
     if out is not None:
         refuse_several(recipes, "--out")
     settings = {"out": out, "publishing": not given["no_publish"], "signing": given["signed"]}
-    asked = [_planned(each, settings, quiet=as_json, verbose=verbose) for each in recipes]
+    asked = planned_together(recipes, settings, quiet=as_json, verbose=verbose)
     if as_json:
         console.document([each.data for each in asked])
     else:
@@ -72,58 +67,6 @@ def command(
     if failures := [each.failure.code for each in asked if each.failure]:
         return common(failures)
     return ExitCode.CHANGES_PENDING if any(each.pending for each in asked) else ExitCode.DONE
-
-
-@dataclass(frozen=True)
-class _Planned:
-    given: NamedRecipe
-    plan: Plan | None = None
-    failure: Failure | None = None
-
-    @property
-    def pending(self) -> bool:
-        return self.plan is not None and self.plan.pending
-
-    @property
-    def rows(self) -> Iterator[tuple[str, ...]]:
-        """A line for each reason; what the line above says is not said again."""
-        from loramerge.cli.summary import near
-
-        name = self.given.name or self.given.path
-        if self.plan is None:
-            yield name, "", "error", self.failure.message.splitlines()[0] if self.failure else ""
-            return
-        for step in self.plan.steps:
-            first: tuple[str, str] = (step.place if "://" in step.place else near(Path(step.place)), step.action)
-            for reason in step.reasons:
-                yield name, *first, str(reason)
-                name, first = "", ("", "")
-
-    @property
-    def data(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {"recipe": self.given.path, "name": self.given.name, "pending": self.pending}
-        if self.plan is None:
-            return facts | {"error": self.failure.data if self.failure else None}
-        artifact, *targets = [
-            {
-                "place": step.place,
-                "action": step.action,
-                "reasons": [{"kind": reason.kind, "detail": reason.detail} for reason in step.reasons],
-            }
-            for step in self.plan.steps
-        ]
-        return facts | {"artifact": artifact, "targets": targets}
-
-
-def _planned(given: NamedRecipe, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> _Planned:
-    from loramerge import plan
-
-    try:
-        recipe = given.readable()
-        with progress.shown(recipe.name, as_json=quiet) as watcher:
-            return _Planned(given, plan(recipe, lock=given.lock, progress=watcher, **settings))
-    except Exception as error:  # noqa: BLE001  whatever it is, the other recipes are planned
-        return _Planned(given, failure=failure(error, verbose=verbose))
 
 
 def _in_markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import failure
-from loramerge.cli.recipes import NamedRecipe, read_each, recipe_files, refuse_mistakes, refuse_several
+from loramerge.cli.planning import PlannedRecipe, planned, planned_together
+from loramerge.cli.recipes import read_each, recipe_files, refuse_mistakes, refuse_several
 from loramerge.errors import ExitCode, PublishError, common
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ if TYPE_CHECKING:
 def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) -> ExitCode:
     """Merge what recipes say, write the artifacts and publish them.
 
-    RECIPE is a file, a folder of recipes, or - for standard input. All of them are checked before the first one
-    runs, and each does what `loramerge plan` says: what is up to date is left alone. The first that fails ends the
-    command; with --keep-going the others are run, and the exit code is that of the failures, or 1 where they have
-    several. A recipe with a lock beside it is held to it.
+    RECIPE is a file, a folder of recipes, or - for standard input. All of them are planned before the first one
+    runs, as `loramerge plan` does, and what that refuses keeps everything from starting; what is up to date is left
+    alone. The first that fails ends the command; with --keep-going the others are run, and the exit code is that of
+    the failures, or 1 where they have several. A recipe with a lock beside it is held to it.
     """
     settings = _Settings(**given)
     recipes = read_each(recipe_files(paths), overrides, locks=True)
@@ -66,12 +67,17 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
         refuse_several(recipes, "--out")
     if not settings.keep_going:
         refuse_mistakes(recipes)
-    done = list(_each(recipes, settings))
+    planning = settings.planning()
+    together = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
+    found = [each.checked() for each in together]
+    done = list(_each(found, settings, planning))
     if settings.as_json:
         console.document(done)
     failed = [each for each in done if "error" in each]
     if failed and not settings.as_json and len(recipes) > 1:
         console.note(f"{len(failed)} of {len(recipes)} recipes failed: {', '.join(each['recipe'] for each in failed)}")
+        if waiting := [each["recipe"] for each in done if each["status"] == "not started"]:
+            console.note(f"not started: {', '.join(waiting)}; --keep-going runs what can be run")
     return common(ExitCode(each["error"]["exit_code"]) for each in failed)
 
 
@@ -88,18 +94,33 @@ class _Settings:
     as_json: bool
     verbose: bool
 
+    def planning(self) -> dict[str, Any]:
+        """What `loramerge.plan` has to know of them."""
+        publishing, signing = not self.no_publish, _trusted(self.sign)
+        return {"out": self.out, "force": self.force, "publishing": publishing, "signing": signing}
 
-def _each(recipes: Sequence[NamedRecipe], settings: _Settings) -> Iterator[dict[str, Any]]:
-    for given in recipes:
+
+def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What became of each recipe. Nothing is started while one of them is known to fail, unless others may go on."""
+    stopped = any(each.failure for each in found) and not settings.keep_going
+    for each in found:
+        if stopped and each.failure is None:
+            yield {"recipe": each.given.path, "name": each.given.name, "status": "not started"}
+            continue
+        now = each
+        if each.waits_for:  # what it is made of is there now
+            now = planned(each.given, planning, quiet=settings.as_json, verbose=settings.verbose).checked()
+        failed = now.failure
         try:
-            yield _run(given, settings)
-        except Exception as error:  # noqa: BLE001, PERF203  whatever it is, the others are done or asked for
-            found = failure(error, verbose=settings.verbose)
+            if now.plan is not None and failed is None:
+                yield _run(each.given.path, now.plan, settings)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, what was done is told
+            failed = failure(error, verbose=settings.verbose)
+        if failed is not None:
             if not settings.as_json:
-                console.error(found.message, found.hint)
-            yield {"recipe": given.path, "name": given.name, "status": "failed", "error": found.data}
-            if not settings.keep_going:
-                return
+                console.error(failed.message, failed.hint)
+            yield {"recipe": each.given.path, "name": each.given.name, "status": "failed", "error": failed.data}
+            stopped = stopped or not settings.keep_going or failed.code == ExitCode.INTERRUPTED
 
 
 def _trusted(sign: str | None) -> bool | Trust:
@@ -111,24 +132,12 @@ def _trusted(sign: str | None) -> bool | Trust:
     return signer(sign).trust() or True
 
 
-def _run(given: NamedRecipe, settings: _Settings) -> dict[str, Any]:
-    from loramerge import plan
-
-    recipe = given.readable()
-    with progress.shown(recipe.name, as_json=settings.as_json) as watcher:
-        planned = plan(
-            recipe,
-            lock=given.lock,
-            out=settings.out,
-            force=settings.force,
-            publishing=not settings.no_publish,
-            signing=_trusted(settings.sign),
-            progress=watcher,
-        )
-        facts, text = _do(given.path, planned, settings, watcher)
+def _run(path: str, found: Plan, settings: _Settings) -> dict[str, Any]:
+    with progress.shown(found.recipe.name, as_json=settings.as_json) as watcher:
+        facts, text = _do(path, found, settings, watcher)
     if not settings.as_json:
         for warning in facts.get("warnings", ()):
-            console.warning(f"{recipe.name}: {warning}")
+            console.warning(f"{found.recipe.name}: {warning}")
         console.result(text)
     return facts
 
@@ -140,7 +149,6 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
     from loramerge.files.run_lock import in_turn
 
     recipe, place = planned.recipe, Path(planned.artifact.place)
-    planned.refuse()
     begin = time.monotonic()
     rebuild = settings.rebuild or settings.reference  # what another way made is not up to date
     everywhere = () if settings.no_publish else recipe.publish

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -61,6 +61,11 @@ class DiffusersOutput(AdapterOutput):
         del base
         keys = file.tensors.keys
         return assemble(file.reference, file.tensors, ((key, _place_of(key)) for key in keys), _scale_rule(file))
+
+    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+        """The file has the name that diffusers looks for."""
+        del recipe, loras
+        return (FILE,)
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -61,6 +61,11 @@ class KohyaOutput(AdapterOutput):
         modules = {_flat(component, name): (component, name) for component, name in _every_module(base)}
         modules |= {_flat("unet", name): ("unet", module) for name, module in _sgm_modules(base)}
         return assemble(file.reference, file.tensors, _places(file.tensors.keys, modules), alpha_over_rank)
+
+    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+        """The file is called after the recipe."""
+        del loras
+        return (f"{recipe}.safetensors",)
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<recipe>.safetensors`. A module that sgm has no name for keeps diffusers' own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -73,6 +73,16 @@ class Output(StrictModel):
     def fused_at(self) -> float | None:
         """What the merged LoRA was multiplied by when it was fused into a base; None where the base is not in it."""
         return None
+
+    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+        """What is certain to lie at the top of its folder, before it is written.
+
+        Args:
+            recipe: The recipe's name.
+            loras: Names of the LoRAs that go in.
+        """
+        del recipe, loras
+        return ()
 
     @abstractmethod
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:

@@ -68,6 +68,20 @@ class Pin:
 
         return replace(located, fetch=fetch)
 
+    def check_sizes(self, folder: Path, names: Iterable[str]) -> None:
+        """Compare the sizes of files of this machine with the lock; nothing of them is read.
+
+        Raises:
+            SourceError: One has another size.
+        """
+        sizes = {name: (folder / name).stat().st_size for name in names if name in self.locked.files}
+        wrong = [
+            f"{self.where} ({shown(self.locked.source)}): {name} has {size} bytes, the lock has {locked}"
+            for name, size in sizes.items()
+            if (locked := self.locked.files[name]).size != size
+        ]
+        self._refuse(wrong, at_commit=False)
+
     def _changed(self, what: str, found: dict[str, FileDigest]) -> list[str]:
         return [
             f"{what}: {name} has {digest.size} bytes with sha256 {digest.sha256}, the lock has {locked}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -33,6 +33,11 @@ class InputsOutput(Output):
     def number_format(self) -> str | None:
         """The recipe's."""
         return self.dtype
+
+    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+        """A folder for each LoRA."""
+        del recipe
+        return tuple(loras)
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write every LoRA that went in."""

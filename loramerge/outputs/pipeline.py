@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -40,6 +40,11 @@ class PipelineOutput(Output):
     def fused_at(self) -> float | None:
         """The recipe's `lora_scale`."""
         return self.lora_scale
+
+    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+        """Every pipeline has its index."""
+        del recipe, loras
+        return ("model_index.json",)
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the pipeline."""

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact.contents import PAPERS, SIGNATURE, check_place
+from loramerge.artifact.contents import PAPERS, SIGNATURE, check_place, check_writable
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import LoramergeError, VerificationError
 from loramerge.files.digest import sha256_of
 from loramerge.lock.pin import pins
+from loramerge.messages import some
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.definition import Definition
 from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.plan_steps import Plan, Reason, Step
 from loramerge.stages.publish import check_folders
-from loramerge.stages.resolve import local_sources
+from loramerge.stages.resolve import check_local, local_sources
+from loramerge.stages.together import claims_of
 from loramerge.stages.verify import verify
+from loramerge.targets.folder_contents import MOVE
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
@@ -53,8 +56,9 @@ def plan(
         progress: Told of every target.
 
     Raises:
-        LoramergeError: A source or a target can't be looked at, the lock does not fit the recipe, nothing says under
-            which licence to publish, or the artifact's folder belongs to something else.
+        LoramergeError: A source or a target can't be looked at, the lock does not fit the recipe or a file here,
+            nothing says under which licence to publish, or the artifact's folder belongs to something else or can't
+            be written.
     """
     targets = recipe.publish if publishing else ()
     place = Path(out or Path("dist") / recipe.name).resolve()
@@ -69,7 +73,8 @@ def plan(
     steps = []
     for target in targets:
         aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
-        steps.append(_target(target.live(recipe.name, recipe.folder), aim, force=force))
+        live = target.live(recipe.name, recipe.folder, target.claims(claims_of(recipe)))
+        steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
         progress.advance()
     licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
     if targets and out is None and not any(step.pending for step in steps):
@@ -77,6 +82,10 @@ def plan(
     else:
         check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
         artifact = _artifact(place, wanted, signing=signing)
+    if artifact.pending:
+        check_writable(place)
+        if lock is not None:
+            check_local(recipe, lock)
     progress.advance()
     return Plan(recipe, wanted.lock, artifact, tuple(steps))
 
@@ -149,6 +158,22 @@ def _target(live: Live, aim: _Aim, *, force: bool) -> Step:
     if not force and reasons and live.refusal:
         return Step(live.place, "refuse", (*reasons, Reason("refused", live.refusal)))
     return Step(live.place, "publish" if reasons else "none", reasons or (Reason("up to date"),))
+
+
+def _without_equals(live: Live, files: Mapping[str, Path]) -> Live:
+    """What a target holds, where files of others that are in the way are what would be put there count as no obstacle.
+
+    Args:
+        live: What it holds.
+        files: Name in the target → file of the last artifact.
+    """
+    other = [
+        name for name, path in live.foreign.items() if name not in files or sha256_of(files[name]) != sha256_of(path)
+    ]
+    if not other:
+        return live
+    refusal = f"it holds {some(sorted(other))}, which this recipe did not put there; {MOVE}"
+    return replace(live, refusal=live.refusal or refusal)
 
 
 def _changes(earlier: Mapping[str, Any] | None, wanted: Definition) -> Iterator[Reason]:

@@ -100,6 +100,26 @@ def local_sources(recipe: Recipe) -> list[Path]:
     return [source.local for source in (base, *loras) if source is not None and source.local is not None]
 
 
+def check_local(recipe: Recipe, lock: Lock) -> None:
+    """Compare the files of this machine with a lock: LoRAs and configs byte by byte, a base's weights by their size.
+
+    Raises:
+        SourceError: One is missing, or is another file than the lock says.
+    """
+    pin, lora_pins = pins(recipe, lock)
+    source = _source(recipe)
+    if pin is not None and source is not None and source.local is not None:
+        base, configs, files = _located(recipe, pin)
+        base.fetch(configs)
+        pin.check_sizes(source.local, files)
+    for lora in recipe.loras:
+        source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
+        if source.local is not None:
+            located = source.locate()
+            names = lora_files(located.reference, located.files)
+            lora_pins[lora.name].hold(located, names).fetch(names)
+
+
 def _located(recipe: Recipe, pin: Pin | None) -> tuple[Located, tuple[str, ...], tuple[str, ...]]:
     """Where the base is, its configs, and all files that are needed of it if its weights are."""
     source = _source(recipe)

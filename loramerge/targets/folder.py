@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -39,23 +40,25 @@ class FolderTarget(Target):
         """The path, as it was given."""
         return self.path
 
-    def live(self, recipe: str, origin: Path) -> Live:
+    def live(self, recipe: str, origin: Path, claims: Collection[str] = ()) -> Live:
         """What the folder holds of a recipe.
 
         Args:
             recipe: The recipe's name.
             origin: Where a relative path starts.
+            claims: What will lie at its root.
 
         Raises:
-            PublishError: The folder can't be read.
+            PublishError: The folder can't be read, or is none.
         """
         place: Path | str = self.path
         try:
             place = self._place(origin)
-            known = record_in(place, recipe)
+            closed = _closed(place)
+            known, present = record_in(place, recipe), published_in(place)
             if known is None:
-                return Live(str(place))
-            present = published_in(place)
+                theirs = {name: each for name, each in present.items() if _top(name) in claims}
+                return Live(str(place), foreign=theirs, refusal=closed)
             ours = unchanged(known.digests, present)
             still = ours | unchanged({name: (digest,) for name, digest in known.borrowed.items()}, present)
             names = {*known.digests, *known.borrowed}
@@ -69,7 +72,7 @@ class FolderTarget(Target):
             outputs=known.outputs,
             names=frozenset({*known.files, *known.borrowed}),
             drift=tuple(drift(known, present, still)),
-            refusal=f"it {refusal}; {MOVE}" if refusal else "",
+            refusal=f"it {refusal}; {MOVE}" if refusal else closed,
         )
 
     def folder(self, origin: Path) -> Path:
@@ -123,6 +126,22 @@ class FolderTarget(Target):
 
 def _explained(error: Exception, what: str) -> PublishError:
     return PublishError(f"{what}: {getattr(error, 'strerror', None) or error}", hint=_CORRECT)
+
+
+def _top(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _closed(place: Path) -> str:
+    """Why nothing can be written to a place; empty if it can.
+
+    Raises:
+        PublishError: There can be no folder.
+    """
+    there = next(each for each in (place, *place.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise PublishError(f"{there} is a file, not a folder", hint=_CORRECT)
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} can't be written; {_CORRECT}"
 
 
 def _check(place: Path, files: Mapping[str, Path]) -> None:

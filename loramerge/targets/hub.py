@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -72,6 +72,11 @@ class HubTarget(Target):
         """The repository at its tag or branch."""
         return f"hf://{self.repo}{f'@{self._revision}' if self._revision else ''}"
 
+    def address(self, origin: Path) -> str | None:
+        """The branch; nobody commits to it by proposing a pull request."""
+        del origin
+        return None if self.create_pr else f"hf://{self.repo.casefold()}@{self.revision}"
+
     def place(self, output: str, outputs: Sequence[str]) -> Address | None:
         """A single output lies at the repository's root."""
         chosen = self.chosen(outputs)
@@ -84,17 +89,18 @@ class HubTarget(Target):
         """What names the published commit; None for the default branch."""
         return self.tag or (None if self.revision == _DEFAULT else self.revision)
 
-    def live(self, recipe: str, origin: Path) -> Live:
+    def live(self, recipe: str, origin: Path, claims: Collection[str] = ()) -> Live:
         """What the branch holds of a recipe. Reading a public repository needs no token.
 
         Args:
             recipe: The recipe's name.
             origin: Not used: a repository has no relative path.
+            claims: Not used: the papers alone tell whether files of others are in the way.
 
         Raises:
             PublishError: The Hub can't be reached or refuses.
         """
-        del origin
+        del origin, claims
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
         place = f"hf://{self.repo}@{self.revision}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from loramerge.artifact.contents import CARD, LOCK, RECIPE, REPORT
+from loramerge.artifact.in_toto import STATEMENT
 from loramerge.fields import Listed, Name, StrictModel
 from loramerge.files.digest import files_of
 
@@ -78,6 +80,7 @@ class Live(Held):
         note: What else is to be said where nothing is.
         published: Whether the recipe was ever published there.
         refusal: Why publishing other files would be refused without force; empty if it would not.
+        foreign: Files of others under names that the recipe is going to use: it is refused unless they are the same.
         tag: The target's tag; None if it has none.
         tagged: What the tag names; None if it is missing.
         proposals: Address of an open pull request by whoever publishes here → what it proposes.
@@ -87,6 +90,7 @@ class Live(Held):
     note: str = ""
     published: bool = False
     refusal: str = ""
+    foreign: Mapping[str, Path] = field(default_factory=dict)
     tag: str | None = None
     tagged: Held | None = None
     proposals: Mapping[str, Held] = field(default_factory=dict)
@@ -120,6 +124,28 @@ class Target(StrictModel):
     def reference(self) -> str | None:
         """What `loramerge verify` calls it from anywhere; None where that is this machine's business."""
         return None
+
+    def address(self, origin: Path) -> str | None:
+        """What two targets share when they write to one place; None for what nobody else can write to.
+
+        Args:
+            origin: Where a relative path starts.
+
+        Raises:
+            PublishError: There can be no such place.
+        """
+        folder = self.folder(origin)
+        return None if folder is None else str(folder)
+
+    def claims(self, names: Mapping[str, Sequence[str]]) -> frozenset[str]:
+        """What is certain to lie at the target's root once it is published.
+
+        Args:
+            names: Folder of every output of the recipe → what is certain to lie at its top.
+        """
+        chosen = self.chosen(tuple(names))
+        found = {*names[chosen[0]]} if len(chosen) == 1 else {*chosen}
+        return frozenset(found | ({CARD, STATEMENT, LOCK, RECIPE, REPORT} if self.takes_papers else set()))
 
     def folder(self, origin: Path) -> Path | None:
         """The folder of this machine that the files go to; None where there is none.
@@ -167,12 +193,13 @@ class Target(StrictModel):
         return found
 
     @abstractmethod
-    def live(self, recipe: str, origin: Path) -> Live:
+    def live(self, recipe: str, origin: Path, claims: Collection[str] = ()) -> Live:
         """What the target holds of a recipe.
 
         Args:
             recipe: The recipe's name.
             origin: Where a relative path starts.
+            claims: What will lie at its root.
 
         Raises:
             PublishError: It can't be looked at.

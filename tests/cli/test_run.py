@@ -107,6 +107,7 @@ def test_a_hub_that_refuses(recipe, here, hub):
     result = invoke("run", "small.yaml")
     assert result.exit_code == ExitCode.NOT_PUBLISHED
     assert "hf auth login" in result.stderr
+    assert "; the artifact itself is complete, in dist/small" in result.stderr
     assert (here / "dist/small/README.md").is_file()
 
 
@@ -125,14 +126,15 @@ def test_publishing_can_be_left_out(recipe, here):
     assert not (here / "models").exists()
 
 
-def test_a_target_that_refuses_leaves_the_artifact(recipe, here):
+def test_a_target_that_refuses_keeps_the_run_from_starting(recipe, here):
     recipe(publish=[{"kind": "folder", "path": "models", "outputs": ["diffusers"]}])
     (here / "models").mkdir()
     (here / "models/pytorch_lora_weights.safetensors").write_text("somebody else's")
     result = invoke("run", "small.yaml")
     assert result.exit_code == ExitCode.NOT_PUBLISHED
-    assert "; the artifact itself is complete, in dist/small" in result.stderr
-    assert (here / "dist/small/report.json").exists()
+    assert "it holds pytorch_lora_weights.safetensors, which this recipe did not put there" in result.stderr
+    assert not (here / "dist").exists()
+    assert invoke("plan", "small.yaml").exit_code == ExitCode.CHANGES_PENDING
     assert invoke("run", "small.yaml", "--force").exit_code == ExitCode.DONE
 
 

@@ -1,0 +1,159 @@
+"""What a run of several recipes would do, found out for all of them before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramerge.cli import progress
+from loramerge.cli.boundary import Failure, failure
+from loramerge.errors import LoramergeError, PublishError
+
+if TYPE_CHECKING:
+    from loramerge import Plan, Recipe
+    from loramerge.cli.recipes import NamedRecipe
+
+
+@dataclass(frozen=True)
+class PlannedRecipe:
+    """A recipe of the command line, and what a run of it would do or why it can't be run.
+
+    Attributes:
+        given: The recipe.
+        plan: None where it can't be planned, and where it has to wait.
+        failure: Why it can't be run.
+        waits_for: The recipe of the same call that makes one of its sources; it is planned when that is done.
+    """
+
+    given: NamedRecipe
+    plan: Plan | None = None
+    failure: Failure | None = None
+    waits_for: str | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a run has anything to do."""
+        return self.waits_for is not None or (self.plan is not None and self.plan.pending)
+
+    def checked(self) -> PlannedRecipe:
+        """The same, failed where a target refuses."""
+        try:
+            if self.plan is not None:
+                self.plan.refuse()
+        except PublishError as error:
+            return self if self.failure else replace(self, failure=failure(error, verbose=False))
+        return self
+
+    @property
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """A line for each reason; what the line above says is not said again."""
+        from loramerge.cli.summary import near
+
+        name = self.given.name or self.given.path
+        if self.failure is None and self.waits_for is not None:
+            yield name, "", "build", f"uses what {self.waits_for} makes"
+            return
+        if self.plan is None or self.failure is not None:
+            yield name, "", "error", self.failure.message.splitlines()[0] if self.failure else ""
+            return
+        for step in self.plan.steps:
+            first: tuple[str, str] = (step.place if "://" in step.place else near(Path(step.place)), step.action)
+            for reason in step.reasons:
+                yield name, *first, str(reason)
+                name, first = "", ("", "")
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The same as plain data."""
+        facts: dict[str, Any] = {"recipe": self.given.path, "name": self.given.name, "pending": self.pending}
+        if self.failure is None and self.waits_for is not None:
+            return facts | {"waits_for": self.waits_for}
+        if self.plan is None or self.failure is not None:
+            return facts | {"error": self.failure.data if self.failure else None}
+        artifact, *targets = [
+            {
+                "place": step.place,
+                "action": step.action,
+                "reasons": [{"kind": reason.kind, "detail": reason.detail} for reason in step.reasons],
+            }
+            for step in self.plan.steps
+        ]
+        return facts | {"artifact": artifact, "targets": targets}
+
+
+def planned_together(
+    recipes: Sequence[NamedRecipe], settings: Mapping[str, Any], *, quiet: bool, verbose: bool
+) -> list[PlannedRecipe]:
+    """Plan every recipe, and find what they do to each other.
+
+    Args:
+        recipes: In the order in which they are to be run.
+        settings: What `loramerge.plan` takes besides.
+        quiet: Show no progress.
+        verbose: Show where a defect lies.
+    """
+    from loramerge.stages.together import conflicts
+
+    places = {given.path: _artifact_of(given.recipe, settings) for given in recipes if given.recipe}
+    found: list[PlannedRecipe] = []
+    for given in recipes:
+        if maker := _maker(given, [each for each in found if each.pending], places):
+            found.append(PlannedRecipe(given, waits_for=maker))
+        else:
+            found.append(planned(given, settings, quiet=quiet, verbose=verbose))
+    if not settings.get("publishing", True):
+        return found
+    there = [(index, each.given.path, each.given.recipe) for index, each in enumerate(found) if each.given.recipe]
+    refused = conflicts([(path, recipe) for _, path, recipe in there if recipe], [places[path] for _, path, _ in there])
+    for position, error in refused.items():
+        index = there[position][0]
+        if found[index].failure is None:
+            found[index] = replace(found[index], failure=failure(error, verbose=verbose))
+    return found
+
+
+def planned(given: NamedRecipe, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> PlannedRecipe:
+    """Plan one recipe.
+
+    Args:
+        given: It, and its lock.
+        settings: What `loramerge.plan` takes besides.
+        quiet: Show no progress.
+        verbose: Show where a defect lies.
+    """
+    from loramerge import plan
+
+    try:
+        recipe = given.readable()
+        with progress.shown(recipe.name, as_json=quiet) as watcher:
+            return PlannedRecipe(given, plan(recipe, lock=given.lock, progress=watcher, **settings))
+    except Exception as error:  # noqa: BLE001  whatever it is, the other recipes are planned
+        return PlannedRecipe(given, failure=failure(error, verbose=verbose))
+
+
+def _artifact_of(recipe: Recipe, settings: Mapping[str, Any]) -> Path:
+    return Path(settings.get("out") or Path("dist") / recipe.name).resolve()
+
+
+def _maker(given: NamedRecipe, pending: Sequence[PlannedRecipe], places: Mapping[str, Path]) -> str | None:
+    """The earlier recipe that makes a source of this one: it lies in its artifact, or will lie in its target."""
+    from loramerge.stages.resolve import local_sources
+
+    if given.recipe is None:
+        return None
+    try:
+        used = local_sources(given.recipe)
+    except LoramergeError:  # planning says what is wrong with it
+        return None
+    for each in pending:
+        recipe = each.given.recipe
+        if recipe is None:
+            continue
+        folders = [folder for target in recipe.publish if (folder := target.folder(recipe.folder)) is not None]
+        for path in used:
+            missing = not path.exists()
+            if path.is_relative_to(places[each.given.path]) or (missing and any(map(path.is_relative_to, folders))):
+                return each.given.path
+    return None

@@ -1,0 +1,139 @@
+"""Several recipes of one call: what can be known is known before any of them is started."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import invoke, listing, write_recipe
+
+from loramerge.errors import ExitCode
+
+EVERYTHING = [{"kind": "folder", "path": "models"}]
+KOHYA = [{"kind": "folder", "path": "models", "outputs": ["kohya"]}]
+OUTPUTS = [{"kind": "adapter", "format": "kohya"}, {"kind": "adapter", "format": "diffusers"}]
+
+
+@pytest.fixture
+def recipes(here, models):
+    """Write recipes of one LoRA each."""
+
+    def write(*names, **more):
+        for name in names:
+            write_recipe(here, name=name, base=models.base, loras={"ink": models.ink}, **({"outputs": OUTPUTS} | more))
+        return [f"{name}.yaml" for name in names]
+
+    return write
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_recipes_that_take_each_others_files_are_refused_before_anything_is_built(recipes, here, options):
+    files = recipes("one", "two", "three", publish=EVERYTHING)
+    before = listing(here)
+    done = invoke("run", *files, *options)
+    assert done.exit_code == ExitCode.NOT_PUBLISHED
+    assert "two.yaml would replace README.md, " in done.stderr
+    assert "of one.yaml: both publish to " in done.stderr
+    assert "`outputs: [kohya]`" in done.stderr
+    assert "not started: one.yaml" in done.stderr
+    assert listing(here) == before
+
+
+def test_plan_says_what_run_refuses(recipes, parsed):
+    files = recipes("one", "two", publish=EVERYTHING)
+    planned = invoke("plan", *files, "--json")
+    assert planned.exit_code == ExitCode.NOT_PUBLISHED
+    first, second = parsed(planned)
+    assert "error" not in first
+    assert "of one.yaml: both publish to " in second["error"]["message"]
+
+
+def test_what_the_hint_says_works(recipes, here):
+    files = recipes("one", "two", publish=KOHYA)
+    assert invoke("plan", *files).exit_code == ExitCode.CHANGES_PENDING
+    assert invoke("run", *files).exit_code == ExitCode.DONE
+    assert {path.name for path in (here / "models").iterdir()} >= {"one.safetensors", "two.safetensors"}
+    assert invoke("plan", *files).exit_code == ExitCode.DONE
+
+
+def test_two_recipes_of_one_repository(recipes, here, hub):
+    files = recipes("one", "two", publish=[{"kind": "hub", "repo": "tester/merged"}], license="mit")
+    done = invoke("run", *files)
+    assert done.exit_code == ExitCode.NOT_PUBLISHED
+    assert "both publish to hf://tester/merged@main" in done.stderr
+    assert not (here / "dist").exists()
+
+
+def test_a_target_inside_the_artifact_of_another(recipes, here):
+    recipes("one")
+    recipes("two", publish=[{"kind": "folder", "path": "dist/one/models"}])
+    done = invoke("run", "one.yaml", "two.yaml")
+    assert "two.yaml publishes to " in done.stderr
+    assert "inside the artifact of one.yaml" in done.stderr
+    assert not (here / "dist").exists()
+
+
+def test_a_later_recipe_that_can_not_be_run_keeps_the_first_from_starting(recipes, here, parsed):
+    files = recipes("one", "two")
+    text = (here / "two.yaml").read_text()
+    (here / "two.yaml").write_text(text.replace("ink.safetensors", "inc.safetensors"))
+    done = invoke("run", *files, "--json")
+    assert done.exit_code == ExitCode.BAD_SOURCE
+    first, second = parsed(done)
+    assert first == {"recipe": "one.yaml", "name": "one", "status": "not started"}
+    assert second["status"] == "failed"
+    assert not (here / "dist").exists()
+    done = invoke("run", *files, "--keep-going", "--json")
+    assert [each["status"] for each in parsed(done)] == ["built", "failed"]
+
+
+def test_a_recipe_that_is_made_of_an_earlier_one_waits_for_it(recipes, here, models, parsed):
+    recipes("one")
+    write_recipe(here, name="two", base=models.base, loras={"one": "dist/one/kohya/one.safetensors"})
+    planned = invoke("plan", "one.yaml", "two.yaml")
+    assert planned.exit_code == ExitCode.CHANGES_PENDING
+    assert "uses what one.yaml makes" in planned.stdout
+    done = invoke("run", "one.yaml", "two.yaml", "--json")
+    assert [each["status"] for each in parsed(done)] == ["built", "built"]
+    assert invoke("plan", "one.yaml", "two.yaml").exit_code == ExitCode.DONE
+
+
+def test_a_file_that_contradicts_its_lock_is_known_by_plan(recipes, here, models):
+    shutil.copy(models.ink, here / "ink.safetensors")
+    write_recipe(here, name="one", base=models.base, loras={"ink": "ink.safetensors"})
+    assert invoke("lock", "one.yaml").exit_code == ExitCode.DONE
+    shutil.copy(models.glow, here / "ink.safetensors")
+    for command in ("plan", "run"):
+        done = invoke(command, "one.yaml")
+        assert done.exit_code == ExitCode.BAD_SOURCE
+        assert "loras.ink (ink.safetensors): ink.safetensors has " in done.stderr
+        assert not (here / "dist").exists()
+
+
+def test_a_base_that_has_another_size_than_in_its_lock_is_known_by_plan(here, models):
+    shutil.copytree(models.base, here / "base")
+    write_recipe(here, base="base", loras={"ink": models.ink}, outputs=[{"kind": "pipeline"}])
+    assert invoke("lock", "small.yaml").exit_code == ExitCode.DONE
+    (weights,) = (here / "base" / "unet").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes() + b" ")
+    done = invoke("plan", "small.yaml")
+    assert done.exit_code == ExitCode.BAD_SOURCE
+    assert f"{weights.name} has {weights.stat().st_size} bytes, the lock has " in done.stderr
+
+
+def test_a_place_that_can_not_be_made_is_known_by_plan(recipes, here):
+    recipes("one")
+    Path("file").write_text("mine")
+    for command in ("plan", "run"):
+        done = invoke(command, "one.yaml", "--out", "file/one")
+        assert done.exit_code == ExitCode.FAILED
+        assert "file is a file" in done.stderr
+
+
+def test_a_file_in_the_place_of_a_target_s_folder_is_known_by_plan(recipes, here):
+    recipes("one", publish=EVERYTHING)
+    Path("models").write_text("mine")
+    for command in ("plan", "run"):
+        done = invoke(command, "one.yaml")
+        assert done.exit_code == ExitCode.NOT_PUBLISHED
+        assert "models is a file, not a folder" in done.stderr
+    assert not (here / "dist").exists()
