@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError
-from loramerge.files.digest import files_of
+from loramerge.files.digest import files_of, sha256_of
 from loramerge.messages import some
 
 CARD = "README.md"
@@ -41,7 +41,8 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
         old: Where what was at `place` is now; by default there.
 
     Raises:
-        LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it.
+        LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it or
+            with files that were changed since.
     """
     for kept in (Path.cwd(), Path.home(), *inputs):
         if kept.resolve().is_relative_to(place):
@@ -60,9 +61,13 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
         raise LoramergeError(f"{place} exists and is no artifact of loramerge", hint=hint) from None
     if name != recipe:
         raise LoramergeError(f"{place} is an artifact of the recipe {name}, not of {recipe}", hint=hint)
-    foreign = sorted(set(files_of(old)) - files - {SIGNATURE})
+    there = files_of(old)
+    foreign = sorted(set(there) - set(files) - {SIGNATURE})
     if foreign:
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
+    changed = [name for name, digest in files.items() if name in there and sha256_of(there[name]) != digest]
+    if changed:
+        raise LoramergeError(f"{place} holds files that were changed since they were made: {some(changed)}", hint=hint)
 
 
 def check_writable(place: Path) -> None:
@@ -119,7 +124,8 @@ def recipe_of(statement: str) -> str:
     return str(predicate["buildDefinition"]["externalParameters"]["recipe"]["name"])
 
 
-def _papers(place: Path) -> tuple[str, set[str]]:
-    """The recipe's name and all files of an artifact, as it says itself."""
-    text = (place / STATEMENT).read_text(encoding="utf-8")
-    return recipe_of(text), {*Statement.parse(text).subjects, STATEMENT}
+def _papers(place: Path) -> tuple[str, dict[str, str]]:
+    """The recipe's name and the SHA-256 of all files of an artifact, as it says itself."""
+    path = place / STATEMENT
+    text = path.read_text(encoding="utf-8")
+    return recipe_of(text), {**Statement.parse(text).subjects, STATEMENT: sha256_of(path)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from loramerge.errors import ExitCode
 
 if TYPE_CHECKING:
     from loramerge.documents.problems import Problem
+    from loramerge.recipe import Recipe
 
 
 @click.command(
@@ -28,27 +30,41 @@ if TYPE_CHECKING:
 def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, verbose: bool) -> ExitCode:
     """Check recipes and show every mistake.
 
-    PATH is a recipe, a folder of recipes, or - for standard input. Nothing is looked up or downloaded. Exits with 3
-    when any recipe is invalid.
+    PATH is a recipe, a folder of recipes, or - for standard input. Paths of sources have to lead somewhere; nothing
+    else is looked up, and nothing is downloaded. Exits with 3 when any recipe is invalid.
     """
     del verbose
     from loramerge import read_recipe
     from loramerge.documents.problems import RecipeProblemsError
+    from loramerge.recipe.missing import missing_sources
 
     problems: list[Problem] = []
+    names: dict[str, str] = {}
     for path in recipe_files(paths):
+        found: Sequence[Problem]
         try:
-            read_recipe(path, overrides=overrides)
-        except RecipeProblemsError as error:  # noqa: PERF203  every recipe's mistakes are wanted
-            problems += error.problems
-            if not as_json:
-                console.error(error.message)
+            recipe = read_recipe(path, overrides=overrides)
+        except RecipeProblemsError as error:
+            found = error.problems
         else:
-            if not as_json:
-                console.result(f"{path}: ok")
+            found = [*_named_twice(recipe, path, names), *missing_sources(recipe)]
+        problems += found
+        if found and not as_json:
+            console.error("\n".join(map(str, found)))
+        elif not as_json:
+            console.result(f"{path}: ok")
     if as_json:
         console.document([_as_data(problem) for problem in problems])
     return ExitCode.INVALID_RECIPE if problems else ExitCode.DONE
+
+
+def _named_twice(recipe: Recipe, path: str, names: dict[str, str]) -> Iterator[Problem]:
+    """Two recipes of one name have one artifact."""
+    from loramerge.documents.problems import Origin, Problem
+
+    if (earlier := names.setdefault(recipe.name, path)) != path:
+        message = f"{earlier} is called {recipe.name} already: one would replace the other's artifact; rename one"
+        yield Problem(Origin(0, 0, path), ("name",), message)
 
 
 def _as_data(problem: Problem) -> dict[str, object]:

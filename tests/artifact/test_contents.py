@@ -3,7 +3,7 @@ import pytest
 from loramerge.artifact.contents import check_place
 from loramerge.artifact.in_toto import Statement
 from loramerge.errors import LoramergeError
-from loramerge.files.digest import files_of
+from loramerge.files.digest import files_of, sha256_of
 
 
 def make(place, recipe="mine", **files):
@@ -11,7 +11,9 @@ def make(place, recipe="mine", **files):
     for name, text in files.items():
         (place / name).write_text(text)
     definition = {"buildDefinition": {"externalParameters": {"recipe": {"name": recipe}}}}
-    (place / "provenance.json").write_text(Statement(dict.fromkeys(files, "0" * 64), definition).text())
+    (place / "provenance.json").write_text(
+        Statement({name: sha256_of(place / name) for name in files}, definition).text()
+    )
     return place
 
 
@@ -37,6 +39,12 @@ def test_what_an_artifact_holds_is_in_its_provenance(tmp_path):
     check_place(place, "mine", force=False)
     with pytest.raises(LoramergeError, match="an artifact of the recipe mine, not of other"):
         check_place(place, "other", force=False)
+    (place / "a").write_text("by hand")
+    with pytest.raises(LoramergeError, match="changed since they were made: a"):
+        check_place(place, "mine", force=False)
+    check_place(place, "mine", force=True)
+    (place / "a").unlink()  # what is missing is made again
+    check_place(place, "mine", force=False)
     (place / "notes.txt").write_text("mine")
     with pytest.raises(LoramergeError, match=r"not the artifact's: notes.txt"):
         check_place(place, "mine", force=False)

@@ -12,6 +12,7 @@ GOOD = {"base": "hf://owner/model", "loras": {"ink": "ink.safetensors"}}
 
 @pytest.fixture
 def good(here):
+    (here / "ink.safetensors").touch()
     return write_recipe(here, name="good", **GOOD)
 
 
@@ -33,6 +34,25 @@ def test_every_mistake_of_every_recipe(good, bad):
     assert first.startswith("error: bad.yaml:1:10: version: ")
     assert second.startswith("error: bad.yaml:14:1: colour: unknown key")
     assert third == "error: nowhere.yaml: can't read the recipe: No such file or directory"
+
+
+def test_a_path_that_leads_nowhere(good, here, parsed):
+    (here / "ink.safetensors").rename(here / "inc.safetensors")
+    result = invoke("validate", "good.yaml")
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert result.stderr.startswith(
+        "error: good.yaml:7:11: loras.0.source: ink.safetensors: there is no file or folder "
+    )
+    assert "did you mean inc.safetensors?" in result.stderr
+    (problem,) = parsed(invoke("validate", "good.yaml", "--json"))
+    assert (problem["key"], problem["line"]) == ("loras.0.source", 7)
+
+
+def test_two_recipes_of_one_name(good, here):
+    (here / "better.yaml").write_text(good.read_text())
+    result = invoke("validate", "good.yaml", "better.yaml")
+    assert result.exit_code == ExitCode.INVALID_RECIPE
+    assert "error: better.yaml: name: good.yaml is called good already" in result.stderr
 
 
 def test_mistakes_as_json(good, bad, parsed):

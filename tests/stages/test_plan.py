@@ -123,9 +123,15 @@ def test_a_lock_of_another_recipe(recipe):
 def test_an_artifact_changed_by_hand(recipe):
     report = run(recipe()).artifact / "report.json"
     report.write_text(report.read_text() + " ")
-    ((action, (reason,)),) = steps(plan(recipe()))
+    for command in (plan, run):
+        with pytest.raises(LoramergeError, match=r"changed since they were made: report\.json"):
+            command(recipe())
+    assert report.read_text().endswith(" ")
+    ((action, (reason,)),) = steps(plan(recipe(), force=True))
     assert action == "build"
     assert reason.startswith("drifted: report.json was changed")
+    run(recipe(), force=True)
+    assert not report.read_text().endswith(" ")
 
 
 def test_an_artifact_that_lost_its_papers(recipe):

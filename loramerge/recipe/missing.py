@@ -1,0 +1,34 @@
+"""Sources of this machine that are not there: the one thing beyond a recipe's text that costs nothing to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from loramerge import sources
+from loramerge.documents import yaml_document
+from loramerge.documents.problems import KeyPath, Problem
+from loramerge.errors import SourceError
+
+if TYPE_CHECKING:
+    from loramerge.recipe.model import Recipe
+
+
+def missing_sources(recipe: Recipe) -> list[Problem]:
+    """A problem for every path of a recipe that leads nowhere; what lies elsewhere is not looked up."""
+    document = yaml_document.load(recipe.text, origin=recipe.origin)
+    return [Problem(document.origin(key), key, said) for key, said in _each_missing(recipe)]
+
+
+def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    given: list[tuple[KeyPath, str | None]] = [(("base", "source"), recipe.base.source)]
+    given += [(("loras", index, "source"), lora.source) for index, lora in enumerate(recipe.loras)]
+    for key, reference in given:
+        if reference is None or "://" in reference:
+            continue
+        source = sources.parse(reference, folder=recipe.folder)
+        if source.local is not None and not source.local.exists():
+            try:
+                source.locate()
+            except SourceError as error:
+                yield key, "; ".join(filter(None, (error.message, error.hint)))
