@@ -8,6 +8,7 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.recipes import lock_beside, read_all, recipe_files, recipes_of_locks
+from loramerge.cli.stray_locks import stray_locks
 from loramerge.errors import ExitCode, InvalidRecipeError, UsageError
 
 if TYPE_CHECKING:
@@ -41,10 +42,14 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
         raise UsageError("a lock lies beside its recipe's file; standard input has no such place")
     files = recipe_files(recipes_of_locks(paths))
     recipes = read_all([file for file in files if not if_locked or place(file).exists()], ())
+    strays = stray_locks(paths, {recipe.name: path for path, recipe in recipes if not place(path).exists()})
+    for stray in [] if as_json else strays:
+        console.warning(stray)
     done = [(_check_lock if check else _write_lock)(path, recipe, as_json=as_json) for path, recipe in recipes]
     if as_json:
         console.document(done)
-    return ExitCode.BAD_SOURCE if check and any(each["status"] != "unchanged" for each in done) else ExitCode.DONE
+    moved = strays or any(each["status"] != "unchanged" for each in done)
+    return ExitCode.BAD_SOURCE if check and moved else ExitCode.DONE
 
 
 def _check_lock(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:

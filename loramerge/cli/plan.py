@@ -11,7 +11,8 @@ import click
 
 from loramerge.cli import console, options
 from loramerge.cli.planning import planned_together
-from loramerge.cli.recipes import read_each, recipe_files, refuse_several
+from loramerge.cli.recipes import read_each, recipe_files, refuse_several, unlocked
+from loramerge.cli.stray_locks import stray_locks
 from loramerge.errors import ExitCode, UsageError, common
 
 _HEAD = ("recipe", "place", "action", "reason")
@@ -55,12 +56,15 @@ def command(
     if out is not None:
         refuse_several(recipes, "--out")
     settings = {"out": out, "publishing": not given["no_publish"], "signing": given["signed"]}
+    strays = stray_locks(paths, unlocked(recipes))
     asked = planned_together(recipes, settings, quiet=as_json, verbose=verbose)
     if as_json:
         console.document([each.data for each in asked])
     else:
         rows = [row for each in asked for row in each.rows]
         console.result(_in_markdown(rows) if markdown else console.table([[each.upper() for each in _HEAD], *rows], ""))
+    for stray in [] if as_json else strays:
+        console.warning(stray)
     for each in asked:
         if each.failure and not as_json:
             console.error(each.failure.message, each.failure.hint)

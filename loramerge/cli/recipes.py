@@ -104,6 +104,11 @@ def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) ->
     return given
 
 
+def unlocked(given: Sequence[NamedRecipe]) -> dict[str, str]:
+    """Name → file of each recipe that was read from one and has no lock."""
+    return {each.recipe.name: each.path for each in given if each.recipe and each.recipe.path and each.lock is None}
+
+
 def read_all(paths: Sequence[str], overrides: Sequence[str]) -> tuple[tuple[str, Recipe], ...]:
     """Read recipes without their locks.
 

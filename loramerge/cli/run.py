@@ -13,7 +13,8 @@ import click
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import failure
 from loramerge.cli.planning import PlannedRecipe, planned, planned_together
-from loramerge.cli.recipes import read_each, recipe_files, refuse_mistakes, refuse_several
+from loramerge.cli.recipes import read_each, recipe_files, refuse_mistakes, refuse_several, unlocked
+from loramerge.cli.stray_locks import stray_locks
 from loramerge.errors import ExitCode, PublishError, common
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
         refuse_several(recipes, "--out")
     if not settings.keep_going:
         refuse_mistakes(recipes)
+    for stray in [] if settings.as_json else stray_locks(paths, unlocked(recipes)):
+        console.warning(stray)
     planning = settings.planning()
     together = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
     found = [each.checked() for each in together]

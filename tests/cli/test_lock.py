@@ -185,3 +185,24 @@ def test_run_writes_no_lock(recipe, here):
     artifact = (here / "dist/small/recipe.lock.yaml").read_bytes()
     invoke("lock", "small.yaml")
     assert (here / "small.lock.yaml").read_bytes() == artifact
+
+
+def test_a_lock_whose_recipe_was_renamed_is_named_with_the_way_back(recipe, here):
+    assert invoke("lock", "small.yaml").exit_code == ExitCode.DONE
+    (here / "small.yaml").rename(here / "tiny.yaml")
+    way = "small.lock.yaml is the lock of small.yaml, which is not there, and tiny.yaml is its recipe: "
+    for arguments in (("plan", "tiny.yaml"), ("plan", "."), ("lock", "--check", "tiny.yaml"), ("run", "tiny.yaml")):
+        assert f"warning: {way}`mv small.lock.yaml tiny.lock.yaml`" in invoke(*arguments).stderr
+    (here / "small.lock.yaml").rename(here / "tiny.lock.yaml")
+    assert invoke("lock", "--check", ".").exit_code == ExitCode.DONE
+
+
+def test_a_lock_without_any_recipe(recipe, here):
+    assert invoke("lock", "small.yaml").exit_code == ExitCode.DONE
+    (here / "small.lock.yaml").rename(here / "gone.lock.yaml")
+    assert invoke("lock", "small.yaml").exit_code == ExitCode.DONE
+    said = "gone.lock.yaml is the lock of gone.yaml, which is not there: remove it"
+    assert said in invoke("plan", ".").stderr
+    checked = invoke("lock", "--check", "--if-locked", ".")
+    assert (checked.exit_code, said in checked.stderr) == (ExitCode.BAD_SOURCE, True)
+    assert said not in invoke("plan", "small.yaml").stderr  # nobody asked about the folder

@@ -1,0 +1,47 @@
+"""Locks that lost their recipe: it was renamed or removed, and runs without them since."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from loramerge.errors import InvalidRecipeError
+
+_ENDING = ".lock.yaml"
+
+
+def stray_locks(paths: Sequence[str], unlocked: Mapping[str, str]) -> list[str]:
+    """A sentence for each.
+
+    Args:
+        paths: What the command line names; of a folder every lock is looked at, beside a file those of its recipe.
+        unlocked: Name → file of each recipe without a lock.
+    """
+    folders = {Path(path).resolve() for path in paths if os.path.isdir(path)}  # noqa: PTH112  which takes any text
+    beside = {Path(path).resolve().parent for path in unlocked.values()}
+    return [
+        said
+        for folder in sorted(folders | beside)
+        for lock in sorted(folder.glob(f"*{_ENDING}"))
+        for said in _said(lock, unlocked, named=folder in folders)
+    ]
+
+
+def _said(lock: Path, unlocked: Mapping[str, str], *, named: bool) -> Iterator[str]:
+    from loramerge.cli.summary import near
+    from loramerge.lock.model import place, read
+
+    stem = lock.name.removesuffix(_ENDING)
+    if any(lock.with_name(stem + ending).exists() for ending in (".yaml", ".yml")):
+        return
+    try:
+        recipe = unlocked.get(read(lock).recipe)
+    except InvalidRecipeError:
+        recipe = None
+    if recipe is not None:
+        move = shlex.join(["mv", near(lock), near(place(recipe).resolve())])
+        yield f"{near(lock)} is the lock of {stem}.yaml, which is not there, and {recipe} is its recipe: `{move}`"
+    elif named:
+        yield f"{near(lock)} is the lock of {stem}.yaml, which is not there: remove it, or bring the recipe back"
