@@ -150,9 +150,11 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
     from loramerge import publish, run
     from loramerge.cli import summary
     from loramerge.files.run_lock import in_turn
+    from loramerge.stages.tidy import tidy
 
     recipe, place = planned.recipe, Path(planned.artifact.place)
     begin = time.monotonic()
+    tidy(recipe, place, publishing=not settings.no_publish, progress=watcher)
     rebuild = settings.rebuild or settings.reference  # what another way made is not up to date
     everywhere = () if settings.no_publish else recipe.publish
     try:

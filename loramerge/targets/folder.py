@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from loramerge.errors import LoramergeError, PublishError
-from loramerge.files.atomic import recover
+from loramerge.files.atomic import leftovers, recover
 from loramerge.files.home import expanded
 from loramerge.files.run_lock import clear, in_turn
 from loramerge.targets import record
@@ -20,6 +20,7 @@ from loramerge.targets.target import Delivery, Live, Receipt, Target
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
+    from loramerge.targets.record import Record
 
 _CORRECT = "correct `path` in the recipe"
 
@@ -89,6 +90,16 @@ class FolderTarget(Target):
         except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name
             raise _explained(error, f"{self.path} can't be a folder") from None
 
+    def tidy(self, recipe: str, origin: Path, progress: Progress | None = None) -> None:
+        """Remove what killed runs left beside the folder, and beside the entries of this recipe in it."""
+        place = self.folder(origin)
+        known = record_in(place, recipe)
+        entries = sorted({place, place / record.place(recipe), *(place / _top(name) for name in _names(known))})
+        if any(map(leftovers, entries)):
+            with in_turn(place, progress) as alone:
+                for entry in entries if alone else ():
+                    clear(entry, progress)
+
     def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Put files into the folder.
 
@@ -128,6 +139,10 @@ def _explained(error: Exception, what: str) -> PublishError:
     return PublishError(f"{what}: {getattr(error, 'strerror', None) or error}", hint=_CORRECT)
 
 
+def _names(known: Record | None) -> set[str]:
+    return set(known.digests) if known else set()
+
+
 def _top(name: str) -> str:
     return name.partition("/")[0]
 
@@ -153,8 +168,7 @@ def _check(place: Path, files: Mapping[str, Path]) -> None:
 
 def _clear(place: Path, delivery: Delivery, progress: Progress | None) -> None:
     """Put right what a killed run left between this recipe's files."""
-    known = record_in(place, delivery.recipe)
-    names = {*delivery.files, *(known.digests if known else ())}
+    names = {*delivery.files, *_names(record_in(place, delivery.recipe))}
     for entry in sorted({place / name.partition("/")[0] for name in names}):
         recover(entry)
         clear(entry, progress)

@@ -192,6 +192,16 @@ class Target(StrictModel):
             found |= {file: path for file, path in files_of(artifact).items() if file.partition("/")[0] not in outputs}
         return found
 
+    def tidy(self, recipe: str, origin: Path, progress: Progress | None = None) -> None:
+        """Remove what killed runs of this recipe left there, where there is any.
+
+        Args:
+            recipe: The recipe's name.
+            origin: Where a relative path starts.
+            progress: Told of what is removed.
+        """
+        del recipe, origin, progress
+
     @abstractmethod
     def live(self, recipe: str, origin: Path, claims: Collection[str] = ()) -> Live:
         """What the target holds of a recipe.

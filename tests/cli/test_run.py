@@ -217,3 +217,24 @@ def test_from_init_to_run_in_one_line(here, models):
     result = invoke("run", "-", stdin=wanted.stdout)
     assert result.exit_code == ExitCode.DONE, result.output
     assert (here / "dist/both/kohya/both.safetensors").exists()
+
+
+def test_what_a_run_left_that_was_killed_at_its_very_end_goes_away(recipe, here):
+    recipe(publish=[{"kind": "folder", "path": "models"}])
+    assert invoke("run", "small.yaml").exit_code == ExitCode.DONE
+    left = [
+        here / ".models.0abcdefg.partial",
+        here / "dist" / ".small.0abcdefg.partial",
+        here / "models" / ".pytorch_lora_weights.safetensors.0abcdefg.partial",
+        here / "models" / ".loramerge" / ".small.json.0abcdefg.partial",
+    ]
+    others = [here / ".other.0abcdefg.partial", here / "models" / ".mine.0abcdefg.partial"]
+    for folder in (*left, *others):
+        folder.mkdir()
+        (folder / "old.safetensors").write_bytes(b"old")
+    again = invoke("run", "small.yaml")
+    assert again.exit_code == ExitCode.DONE
+    assert "removing what a killed run left beside " in again.stderr
+    assert "up to date" in again.stdout
+    assert [folder for folder in left if folder.exists()] == []
+    assert [folder for folder in others if not folder.exists()] == []
