@@ -40,6 +40,7 @@ _ARCHITECTURE = {
     "sd2": "stable-diffusion-v2-512/lora",
     "sdxl": "stable-diffusion-xl-v1-base/lora",
 }
+_FOLDERS = {"ComfyUI": "ComfyUI/models/loras", "A1111, Forge": "stable-diffusion-webui/models/Lora"}
 _RESOLUTION = {"sd15": "512x512", "sd2": "512x512", "sdxl": "1024x1024"}
 
 
@@ -104,14 +105,15 @@ class KohyaOutput(AdapterOutput):
         return {name: tensors.write(folder / name, planned, metadata)}
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
-        """ComfyUI and A1111 read what lies in their own folder."""
-        title, folder = f"ComfyUI, A1111: `{self.folder}`", "ComfyUI/models/loras"
+        """ComfyUI and A1111 read what lies in their own folders."""
         path = place.path(f"{facts.recipe}.safetensors")
-        if place.repo is None:
-            yield Snippet(title, "bash", f"cp {path} {folder}/")
-            return
         revision = f" --revision {place.revision}" if place.revision else ""
-        yield Snippet(title, "bash", f"hf download {place.repo} {path}{revision} --local-dir {folder}")
+        for program, folder in _FOLDERS.items():
+            title = f"{program}: `{self.folder}`"
+            if place.repo is None:
+                yield Snippet(title, "bash", f"cp {path} {folder}/")
+            else:
+                yield Snippet(title, "bash", f"hf download {place.repo} {path}{revision} --local-dir {folder}")
 
 
 def trigger_phrases(metadata: Mapping[str, str]) -> tuple[str, ...]:

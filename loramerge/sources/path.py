@@ -16,6 +16,11 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _HUB_NAME = re.compile(r"[\w-]+/[\w.-]+")
 
 
+def is_relative(reference: str) -> bool:
+    """Whether a reference is a path that starts at the recipe's folder."""
+    return not _SCHEME.match(reference) and not expanded(reference).is_absolute()
+
+
 @dataclass(frozen=True)
 class PathSource:
     """A file or folder.
