@@ -68,7 +68,8 @@ def merged(ours: str, theirs: str) -> str:
 
     Args:
         ours: What is to be written. One without marks is taken as it is.
-        theirs: What is there. Where our marks are missing in it, all of it is the owner's, and stays above ours.
+        theirs: What is there. Where our marks are missing in it, all of it is the owner's, and stays above ours. One
+            whose front matter is no YAML, or that is longer than a mebibyte, is replaced.
     """
     card, there = _Card.parse(ours), _Card.parse(theirs)
     if card is None or there is None or not card.part:
@@ -140,13 +141,13 @@ class _Card:
 
 def _front(ours: _Card, theirs: _Card) -> str:
     """Our keys, and theirs that we do not set and did not set; lists of ours have their entries as well."""
-    earlier, lines = theirs.said, []
+    earlier, lines = theirs.said, [theirs.front.get("", "")]
     for key, block in ours.front.items():
         mine, there, was = ours.data.get(key), theirs.data.get(key), earlier.get(key)
         known = [*mine, *(was if isinstance(was, list) else ())] if isinstance(mine, list) else []
         more = [each for each in there if each not in known] if known and isinstance(there, list) else []
         lines.append(block + (yaml.safe_dump(more, allow_unicode=True, sort_keys=False) if more else ""))
-    lines += [block for key, block in theirs.front.items() if key not in ours.front and key not in earlier]
+    lines += [block for key, block in theirs.front.items() if key and key not in ours.front and key not in earlier]
     return "".join(lines)
 
 
@@ -168,7 +169,7 @@ def _read(front: str) -> dict[str, Any] | None:
 
 def _blocks(front: str) -> dict[str, str]:
     starts = [*_KEY.finditer(front)]
-    ends = [*(each.start() for each in starts[1:]), len(front)]
+    ends = [*(each.start() for each in starts), len(front)][1:]
     blocks = {each["key"]: front[each.start() : end] for each, end in zip(starts, ends, strict=True)}
     above = front[: starts[0].start()] if starts else front
     return {"": above, **blocks} if above else blocks

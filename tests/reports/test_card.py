@@ -249,7 +249,7 @@ def test_what_the_hub_reads(base, tmp_path):
     assert "[report.html](report.html)" in card
     assert (result.artifact / "report.html").is_file()
     assert (tmp_path / "two.yaml").read_text().strip() in card
-    assert "loramerge run recipe.yaml" in card
+    assert "loramerge run - --no-publish --out two-again" in card
     assert result.report["license"] == "openrail++"
 
 
