@@ -66,6 +66,8 @@ def command(
     else:
         rows = [row for each in asked for row in each.rows]
         console.result(_in_markdown(rows) if markdown else console.table([[each.upper() for each in _HEAD], *rows], ""))
+    for note in (note for each in asked if each.plan and not as_json for note in each.plan.notes):
+        console.warning(note)
     for each in asked:
         if each.failure and not as_json:
             console.error(each.failure.message, each.failure.hint)

@@ -125,11 +125,15 @@ def _run(given: NamedRecipe, settings: _Settings) -> dict[str, Any]:
             signing=_trusted(settings.sign),
             progress=watcher,
         )
+        if not settings.as_json:
+            for note in planned.notes:
+                console.warning(f"{recipe.name}: {note}")
         facts, text = _do(given.path, planned, settings, watcher)
-    if not settings.as_json:
-        for warning in facts.get("warnings", ()):
-            console.warning(f"{recipe.name}: {warning}")
-        console.result(text)
+    if settings.as_json:
+        return facts | {"warnings": [*planned.notes, *facts.get("warnings", ())]}
+    for warning in facts.get("warnings", ()):
+        console.warning(f"{recipe.name}: {warning}")
+    console.result(text)
     return facts
 
 

@@ -22,6 +22,7 @@ from loramerge.methods import Merge
 from loramerge.outputs import AnyOutput
 from loramerge.recipe.consistency import inconsistencies
 from loramerge.recipe.overrides import Override
+from loramerge.recipe.own_paths import from_here, text_from_here
 from loramerge.recipe.weights import Weight
 from loramerge.sources.source import shown
 from loramerge.targets import AnyTarget
@@ -215,15 +216,15 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
         raise RecipeProblemsError([Problem(document.origin(()), (), f"{found}; expected a recipe: `version: 1`, …")])
     for setting in settings:
         setting.apply(document)
+    from_here(document.data, folder)
     try:
         recipe = Recipe.model_validate(document.data)
     except ValidationError as error:
         document.problems += _problems(error, document)
     if document.problems:
         raise RecipeProblemsError(document.problems)
-    recipe._reading = _Reading(  # noqa: SLF001  its own
-        folder, text=yaml_document.dump(document.data) if settings else text, origin=origin
-    )
+    text = yaml_document.dump(document.data) if settings else text_from_here(text, folder)
+    recipe._reading = _Reading(folder, text=text, origin=origin)  # noqa: SLF001  its own
     return recipe
 
 
