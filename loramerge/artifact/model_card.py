@@ -109,8 +109,8 @@ class _Card:
         found = _FRONT.match(text)
         front = (found[1] or "") if found else ""
         body = text[found.end() :] if found else text
-        data = _read(front)
-        blocks = _blocks(front)
+        data = _mapping(front)
+        blocks = _lines_by_key(front)
         if data is None or data.keys() != blocks.keys() - {""}:
             return None
         for begin in _BEGINS.finditer(body):
@@ -129,7 +129,7 @@ class _Card:
     @property
     def said(self) -> Mapping[str, Any]:
         """What we said in the front matter."""
-        return _read(self.keys) or {}
+        return _mapping(self.keys) or {}
 
     @property
     def is_whole(self) -> bool:
@@ -157,7 +157,7 @@ def _holds(there: Any, ours: Any) -> bool:
     return bool(there == ours)
 
 
-def _read(front: str) -> dict[str, Any] | None:
+def _mapping(front: str) -> dict[str, Any] | None:
     try:
         data = yaml.safe_load(front)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -167,7 +167,7 @@ def _read(front: str) -> dict[str, Any] | None:
     return {str(key): value for key, value in data.items()} if isinstance(data, dict) else None
 
 
-def _blocks(front: str) -> dict[str, str]:
+def _lines_by_key(front: str) -> dict[str, str]:
     starts = [*_KEY.finditer(front)]
     ends = [*(each.start() for each in starts), len(front)][1:]
     blocks = {each["key"]: front[each.start() : end] for each, end in zip(starts, ends, strict=True)}

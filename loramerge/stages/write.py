@@ -14,8 +14,9 @@ from loramerge.errors import SourceError
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.writing import writing
 from loramerge.formats import Labels
-from loramerge.formats.kohya import tag_frequency, trigger_phrases
+from loramerge.formats.kohya_labels import prediction_said
 from loramerge.formats.output import MergeResult
+from loramerge.formats.trigger_words import tag_frequency, trigger_phrases
 from loramerge.lock.model import text as lock_text
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.provenance import input_uri, provenance
@@ -107,6 +108,7 @@ def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
             for lora in loaded.loras
         },
         trigger_phrases=tuple(phrases),
+        prediction_types=tuple(filter(None, (prediction_said(lora.adapter.metadata) for lora in loaded.loras))),
         tag_frequency=tags,
     )
 
