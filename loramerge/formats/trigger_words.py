@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,9 +24,14 @@ def said(metadata: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
-def trigger_phrases(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """What a file says, or else the tags that stand in nearly all captions that it was trained with."""
-    return said(metadata) or tuple(dict.fromkeys(_constant_tags(metadata)))
+def trigger_phrases(metadata: Mapping[str, str], card: Sequence[str] = ()) -> tuple[str, ...]:
+    """What a file and its model card say, or else the tags that stand in nearly all captions of its training.
+
+    Args:
+        metadata: The file's.
+        card: What the model card says.
+    """
+    return tuple(dict.fromkeys((*said(metadata), *card) or _constant_tags(metadata)))
 
 
 def phrases(value: Any) -> tuple[str, ...]:

@@ -17,12 +17,23 @@ from loramerge.sources.path import is_relative
 from loramerge.sources.source import shown
 
 if TYPE_CHECKING:
+    from loramerge.lock.model import LockedCard
     from loramerge.recipe import Recipe
 
 _TAGS = {"sd15": "stable-diffusion", "sd2": "stable-diffusion", "sdxl": "stable-diffusion-xl"}
+_OF_A_KIND = {"lora", "dora", "lycoris", "diffusers-training", "safetensors", "stable-diffusion-diffusers"} | {
+    *_TAGS.values()
+}
 
 
-def model_card(recipe: Recipe, report: Mapping[str, Any], *, licence: str, trigger_phrases: Sequence[str] = ()) -> str:
+def model_card(
+    recipe: Recipe,
+    report: Mapping[str, Any],
+    *,
+    licence: str,
+    trigger_phrases: Sequence[str] = (),
+    cards: Sequence[LockedCard] = (),
+) -> str:
     """The card's text.
 
     Args:
@@ -30,6 +41,7 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], *, licence: str, trigg
         report: As in report.json.
         licence: The Hub's name of it, or `unknown`.
         trigger_phrases: What the inputs say to put into a prompt.
+        cards: What the model cards of the LoRAs say.
     """
     from huggingface_hub import ModelCardData
 
@@ -37,15 +49,16 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], *, licence: str, trigg
         license=licence,
         library_name="diffusers",
         pipeline_tag="text-to-image",
-        tags=_tags(recipe, report),
-        **_metadata(recipe, trigger_phrases),
+        tags=_tags(recipe, report, cards),
+        **_metadata(recipe, trigger_phrases, cards),
     )
     return written(data.to_yaml(), "\n\n".join(_body(recipe, report, trigger_phrases)))
 
 
-def _metadata(recipe: Recipe, trigger_phrases: Sequence[str]) -> dict[str, Any]:
+def _metadata(recipe: Recipe, trigger_phrases: Sequence[str], cards: Sequence[LockedCard]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if base := base_id(recipe):
+    trained_on = {card.base_model for card in cards if card.base_model}
+    if base := base_id(recipe) or (trained_on.pop() if len(trained_on) == 1 else None):
         found = {"base_model": base, "base_model_relation": "adapter" if _has_adapter(recipe) else "merge"}
     if trigger_phrases:
         found["instance_prompt"] = visible(", ".join(trigger_phrases))
@@ -58,11 +71,17 @@ def _metadata(recipe: Recipe, trigger_phrases: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _tags(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
-    """`lora` makes the Hub show how to load one, and `template:sd-lora` a gallery: both need one to be there."""
+def _tags(recipe: Recipe, report: Mapping[str, Any], cards: Sequence[LockedCard]) -> list[str]:
+    """`lora` makes the Hub show how to load one, and `template:sd-lora` a gallery: both need one to be there.
+
+    What the LoRAs are about, the merge is about. Tags of the Hub itself, and those of a file's kind, are not that.
+    """
     family = _TAGS.get(report["base"]["family"], "stable-diffusion")
     common = ["diffusers", "text-to-image", family, "loramerge"]
-    return [*common, "lora", "template:sd-lora"] if _has_adapter(recipe) else common
+    ours = [*common, "lora", "template:sd-lora"] if _has_adapter(recipe) else common
+    theirs = (visible(tag) for card in cards for tag in card.tags or ())
+    kept = [tag for tag in theirs if ":" not in tag and tag.lower() not in _OF_A_KIND]
+    return list(dict.fromkeys((*ours, *kept)))
 
 
 def _has_adapter(recipe: Recipe) -> bool:

@@ -60,9 +60,9 @@ def write(
     """
     progress = progress or Silent()
     progress.start("write", len(recipe.outputs))
-    labels = _labels(recipe, loaded)
-    loras = {lora.name: lora.adapter for lora in loaded.loras}
-    result = MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels)
+    labels = _labels(recipe, loaded, lock)
+    adapters = {lora.name: lora.adapter for lora in loaded.loras}
+    result = MergeResult(combined.adapter, loaded.base, loaded.base_files, adapters, labels)
     known: dict[str, str] = {}  # sha256 of large files, taken while they were written
     for output in recipe.outputs:
         place = folder / output.folder
@@ -71,13 +71,17 @@ def write(
         known |= {f"{output.folder}/{name}": digest for name, digest in output.write(result, place).items()}
         progress.advance()
     notes = draw(folder, recipe, loaded, combined, progress)
-    report = {**report, "notes": [*report["notes"], *notes]}
+    loras = [
+        {**data, "trigger_phrases": _phrases(lora, lock)}
+        for data, lora in zip(report["loras"], loaded.loras, strict=True)
+    ]
+    report = {**report, "loras": loras, "notes": [*report["notes"], *notes]}
     with writing(folder):
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
         (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
-        card = model_card(
-            as_drawn(recipe, folder), report, licence=report["license"], trigger_phrases=labels.trigger_phrases
-        )
+        cards = [source.card for source in lock.sources.loras.values() if source.card is not None]
+        drawn = as_drawn(recipe, folder)
+        card = model_card(drawn, report, licence=report["license"], trigger_phrases=labels.trigger_phrases, cards=cards)
         (folder / CARD).write_text(card, encoding="utf-8")
         text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
@@ -89,11 +93,11 @@ def write(
     return report
 
 
-def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
+def _labels(recipe: Recipe, loaded: Loaded, lock: Lock) -> Labels:
     phrases: dict[str, None] = {}
     tags: dict[str, dict[str, int]] = {}
     for lora in loaded.loras:
-        phrases |= dict.fromkeys(trigger_phrases(lora.adapter.metadata))
+        phrases |= dict.fromkeys(_phrases(lora, lock))
         for name, counts in _tags(lora).items():
             known = tags.setdefault(name, {})
             known.update({tag: known.get(tag, 0) + count for tag, count in counts.items()})
@@ -111,6 +115,12 @@ def _labels(recipe: Recipe, loaded: Loaded) -> Labels:
         prediction_types=tuple(filter(None, (prediction_said(lora.adapter.metadata) for lora in loaded.loras))),
         tag_frequency=tags,
     )
+
+
+def _phrases(lora: LoadedLora, lock: Lock) -> list[str]:
+    """What to put into a prompt: as the file says it, and as the lock knows it from the source's model card."""
+    card = lock.sources.loras[lora.name].card
+    return list(trigger_phrases(lora.adapter.metadata, (card.trigger_words or ()) if card else ()))
 
 
 def _tags(lora: LoadedLora) -> dict[str, dict[str, int]]:

@@ -17,7 +17,7 @@ from canonical import files_of
 from command_line import invoke
 from hub.example import OWNER
 
-from loramerge import read_recipe, run, verify
+from loramerge import read_lock, read_recipe, run, verify
 from loramerge.errors import ExitCode, VerificationError
 
 # huggingface_hub 2.4 uploads large files with an argument that httpx2 calls deprecated
@@ -251,6 +251,29 @@ def test_what_the_hub_reads(base, tmp_path):
     assert (tmp_path / "two.yaml").read_text().strip() in card
     assert "loramerge run - --no-publish --out two-again" in card
     assert result.report["license"] == "openrail++"
+
+
+def test_what_the_cards_of_the_loras_say_is_carried_over(hub, tmp_path, monkeypatch):
+    ink = lora(tmp_path, "ink", 0).read_bytes()
+    front = "license: openrail++\nbase_model: org/base\ninstance_prompt: by Feng\n"
+    card = f"---\n{front}tags:\n- lora\n- ikea\n- a:b\n---\n# Ink\n"
+    hub.repository("org/ink", {"ink.safetensors": ink, "README.md": card.encode()})
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        f"version: 1\nname: two\nbase: {{source: {tiny.folder('sd15')}}}\nlicense: openrail++\n"
+        "loras: [{name: ink, source: hf://org/ink}]\n"
+        "merge: {combination_type: cat, engine: factored}\noutputs: [{kind: adapter, format: kohya}]\n"
+    )
+    result = run(read_recipe(path), out=tmp_path / "out")
+    found = metadata((result.artifact / "README.md").read_text())
+    assert found["instance_prompt"] == "in ink, by Feng"
+    assert found["base_model"] == "org/base"
+    assert found["tags"][-1] == "ikea"
+    assert "a:b" not in found["tags"]
+    assert result.report["loras"][0]["trigger_phrases"] == ["in ink", "by Feng"]
+    lock = read_lock(result.artifact / "recipe.lock.yaml")
+    assert lock.sources.loras["ink"].card.trigger_words == ("by Feng",)
+    assert verify(result.artifact, rebuild=True, recipe=tmp_path).rebuilt.close == {}
 
 
 def test_a_pipeline_alone_is_a_merge_and_no_lora(base, tmp_path):
