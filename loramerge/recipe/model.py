@@ -96,7 +96,7 @@ class Recipe(StrictModel):
 
     version: Version = Field(description="Version of this format.")
     name: Name = Field(description="What the artifact, and files in it, are called.")
-    description: str = Field("", description="For the model card.")
+    description: str = Field("", description="For the model card, as plain text.")
     license: str | None = Field(
         None,
         max_length=64,

@@ -82,8 +82,7 @@ class PathSource:
                 card = CardFacts()  # what lies beside a file is not about it alone
         except OSError as error:
             raise self._unreadable(error) from error
-        fetch = partial(self._fetch, folder, files)
-        return Located(self.reference, None, files, fetch, card.licence, card=card)
+        return Located(self.reference, None, files, partial(self._fetch, folder, files), card.licence, card=card)
 
     def _check_folder(self, files: tuple[str, ...]) -> None:
         if not files:
