@@ -1,6 +1,13 @@
 """How messages put lists, shapes, numbers of things and long texts."""
 
+import re
 from collections.abc import Iterable, Sequence
+from unicodedata import category
+
+_SPECIAL = re.compile(r"[^\n\t -~]")
+_JOINERS = "\u200c\u200d"
+"""Without which words of some scripts, and some emoji, fall apart."""
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def some(names: Iterable[str], most: int = 3) -> str:
@@ -24,3 +31,20 @@ def excerpt(text: str, most: int = 100) -> str:
     """The text on one line, cut off where it gets long."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def visible(text: str) -> str:
+    r"""The text with what steers whoever shows it as an escape, such as `\u202e`.
+
+    Control characters, marks of the direction of writing, blanks of no width and halves of surrogate pairs: strangers
+    can write with them what nobody sees, or something else than what is seen.
+    """
+    return _SPECIAL.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
+    if character in _JOINERS or category(character) not in _UNSEEN:
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004  as Python, YAML and JSON spell it

@@ -125,10 +125,10 @@ def _module_row(module: InspectedModule) -> tuple[str, ...]:
 
 
 def _metadata(metadata: Mapping[str, str], *, verbose: bool) -> Iterator[str]:
-    from loramerge.formats.kohya import trigger_phrases
+    from loramerge.formats.trigger_words import said
 
     chosen = [key for key in (metadata if verbose else _HIGHLIGHTS) if key in metadata]
-    rows = [("trigger phrase", phrase) for phrase in trigger_phrases(metadata)]
+    rows = [("trigger phrase", phrase) for phrase in said(metadata)]
     rows += [("tags", tags)] if (tags := _most_common_tags(metadata)) else []
     rows += [(key, metadata[key]) for key in chosen]
     if others := sorted(metadata.keys() - set(chosen)):
@@ -139,7 +139,7 @@ def _metadata(metadata: Mapping[str, str], *, verbose: bool) -> Iterator[str]:
 
 def _most_common_tags(metadata: Mapping[str, str]) -> str:
     from loramerge.errors import SourceError
-    from loramerge.formats.kohya import tag_frequency
+    from loramerge.formats.trigger_words import tag_frequency
 
     try:
         counts = tag_frequency("", metadata)

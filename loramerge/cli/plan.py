@@ -65,6 +65,8 @@ def command(
         console.result(_in_markdown(rows) if markdown else console.table([[each.upper() for each in _HEAD], *rows], ""))
     for stray in [] if as_json else strays:
         console.warning(stray)
+    for note in (note for each in asked if each.plan and not as_json for note in each.plan.notes):
+        console.warning(note)
     for each in asked:
         if each.failure and not as_json:
             console.error(each.failure.message, each.failure.hint)

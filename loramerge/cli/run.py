@@ -138,8 +138,9 @@ def _trusted(sign: str | None) -> bool | Trust:
 def _run(path: str, found: Plan, settings: _Settings) -> dict[str, Any]:
     with progress.shown(found.recipe.name, as_json=settings.as_json) as watcher:
         facts, text = _do(path, found, settings, watcher)
+    facts |= {"warnings": [*found.notes, *facts.get("warnings", ())]}
     if not settings.as_json:
-        for warning in facts.get("warnings", ()):
+        for warning in facts["warnings"]:
             console.warning(f"{found.recipe.name}: {warning}")
         console.result(text)
     return facts

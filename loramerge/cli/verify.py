@@ -83,6 +83,7 @@ def _passed(verified: Verified) -> dict[str, Any]:
         "files": len(verified.provenance.files),
         "findings": [],
         "left_out": list(verified.left_out),
+        "words_of_others": verified.words_of_others,
         "signature": verified.signature,
         "rebuilt": _as_data(verified.rebuilt) if verified.rebuilt else None,
     }
@@ -105,6 +106,8 @@ def _verified_lines(verified: Verified, *, verbose: bool) -> Iterator[str]:
     yield f"{verified.reference}: {files}, all as the provenance of {verified.provenance.recipe} says"
     if verified.left_out:
         yield f"  not published there: {', '.join(verified.left_out)}"
+    if verified.words_of_others:
+        yield "  README.md has words of its owner beside our part: nothing vouches for those"
     if verified.signature == "verified":
         yield "  all of them as they were signed"
     elif verified.signature == "unchecked":

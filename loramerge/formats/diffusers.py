@@ -14,7 +14,7 @@ from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import Role, ScaleRule, TensorPlace, alpha_over_rank, assemble
-from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
+from loramerge.formats.loading import IMPORT_DIFFUSERS, IMPORT_TORCH, Snippet
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
@@ -94,9 +94,10 @@ class DiffusersOutput(AdapterOutput):
         return {FILE: tensors.write(folder / FILE, planned, metadata)}
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
-        """`load_lora_weights`."""
+        """`load_lora_weights`, and a picture."""
         load = f"pipeline.load_lora_weights({place.arguments(weight_name=FILE)})"
-        yield Snippet.python(f"diffusers: `{self.folder}`", IMPORT_DIFFUSERS, "", facts.base, load)
+        lines = (IMPORT_TORCH, IMPORT_DIFFUSERS, "", facts.base, load, *facts.drawn(place))
+        yield Snippet.python(f"diffusers: `{self.folder}`", *lines)
 
 
 def _scale_rule(file: LoraFile) -> ScaleRule:

@@ -17,6 +17,7 @@ class Labels:
         recipe_sha256: Of the recipe's text.
         inputs: Name of every LoRA that went in → place of each of its files → sha256.
         trigger_phrases: Of the inputs, in their order, each once.
+        prediction_types: What inputs say that their models predict: `v` or `epsilon`.
         tag_frequency: Of the inputs: kohya's training tags, data set → tag → count.
     """
 
@@ -25,6 +26,7 @@ class Labels:
     recipe_sha256: str = ""
     inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     trigger_phrases: tuple[str, ...] = ()
+    prediction_types: tuple[str, ...] = ()
     tag_frequency: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def origin(self, *names: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 IMPORT_DIFFUSERS = "from diffusers import DiffusionPipeline"
+IMPORT_TORCH = "import torch"
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,23 @@ class Facts:
         base: The line of Python that loads the base, at the commit that was used.
         components: Of the base, those that the merged LoRA touches.
         loras: Name → components that it touches, for every LoRA that went in.
+        drawing: The arguments of the call that draws a picture.
     """
 
     recipe: str
     base: str
     components: Sequence[str]
     loras: Mapping[str, Sequence[str]]
+    drawing: str
+
+    def drawn(self, place: Address) -> tuple[str, ...]:
+        """Lines that draw a picture with `pipeline`. The artifact's own folder stays as it is."""
+        name = f"{'../' if place.repo is None else ''}{self.recipe}.png"
+        return (
+            'pipeline.to("cuda" if torch.cuda.is_available() else "cpu")',
+            f"image = pipeline({self.drawing}).images[0]",
+            f"image.save({_literal(name)})",
+        )
 
 
 def arguments(first: str, **named: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from loramerge.files.digest import FileDigest, git_blob_of, sha256_of
+from loramerge.messages import visible
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
+
+_WORDS = ("instance_prompt", "trigger_words", "trigger_word", "trigger_phrase")
+_MODEL = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_LARGEST = 1 << 20
+"""Bytes of a card."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +60,58 @@ def revisions_of(repo: str) -> list[str]:
     return [ref.name for ref in (*refs.branches, *refs.tags)]
 
 
-def licence_of(info: ModelInfo) -> str | None:
-    """What the model card's metadata says; `other` has a name of its own beside it."""
-    return _licence({} if info.card_data is None else vars(info.card_data))
+@dataclass(frozen=True)
+class CardFacts:
+    """What a model card says in its front matter.
+
+    Attributes:
+        licence: `other` has a name of its own beside it; None where nothing is said.
+        trigger_words: What to put into a prompt.
+        tags: What the model is about.
+        base_model: `owner/name` of what it was trained on; None where that is not said, or several are.
+    """
+
+    licence: str | None = None
+    trigger_words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    base_model: str | None = None
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> CardFacts:
+        """Read the front matter, whatever strangers wrote there."""
+        words = (text for key in _WORDS for text in _texts(metadata.get(key)))
+        models = _texts(metadata.get("base_model"))
+        return cls(
+            _licence(metadata),
+            tuple(dict.fromkeys(words)),
+            _texts(metadata.get("tags")),
+            models[0] if len(models) == 1 and _MODEL.fullmatch(models[0]) else None,
+        )
+
+    @classmethod
+    def on_the_hub(cls, info: ModelInfo) -> CardFacts:
+        """What the Hub tells of a repository's card."""
+        return cls.of({} if info.card_data is None else vars(info.card_data))
+
+    @classmethod
+    def here(cls, card: Path) -> CardFacts:
+        """The same by a card on this machine; nothing where there is none, or one that can't be read."""
+        from huggingface_hub import metadata_load
+
+        try:
+            if not card.is_file() or card.stat().st_size > _LARGEST:
+                return cls()
+            found = metadata_load(card)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return cls()
+        return cls.of(found) if isinstance(found, dict) else cls()
 
 
-def cached_licence(card: Path) -> str | None:
-    """The same by a model card on this machine; None where there is none, or one that can't be read."""
-    from huggingface_hub import metadata_load
-
-    try:
-        return _licence(metadata_load(card) or {})
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
+def _texts(value: object) -> tuple[str, ...]:
+    """One text or a list of such, each on one line."""
+    entries = value if isinstance(value, list) else [value]
+    texts = (visible(" ".join(each.split())) for each in entries if isinstance(each, str))
+    return tuple(dict.fromkeys(text for text in texts if text and text.lower() not in {"none", "null"}))
 
 
 def _licence(metadata: Mapping[str, Any]) -> str | None:

@@ -38,6 +38,12 @@ class Content:
         blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
         return cls(data, hashlib.sha256(data).hexdigest(), blob)
 
+    @property
+    def text(self) -> str:
+        """As text; what is no UTF-8 is replaced."""
+        data = self.data.read_bytes() if isinstance(self.data, Path) else self.data
+        return data.decode("utf-8", errors="replace")
+
 
 @dataclass(frozen=True)
 class ListedFile:

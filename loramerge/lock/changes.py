@@ -59,10 +59,15 @@ def _of_source(where: str, earlier: LockedSource | None, later: LockedSource | N
         "revision": (earlier.revision, later.revision),
         "commit": (earlier.commit, later.commit),
         "licence": (earlier.licence, later.licence),
+        "card": (_card(earlier), _card(later)),
     }
     for name in sorted(earlier.files.keys() | later.files.keys()):
         pairs[name] = _file(earlier, name), _file(later, name)
     yield from (Change(where, what, was, now) for what, (was, now) in pairs.items() if was != now)
+
+
+def _card(source: LockedSource) -> str | None:
+    return None if source.card is None else str(source.card)
 
 
 def _file(source: LockedSource, name: str) -> str | None:

@@ -13,7 +13,7 @@ from loramerge.documents import yaml_document
 from loramerge.documents.explain import mistakes
 from loramerge.documents.problems import Problem, RecipeProblemsError
 from loramerge.documents.text import read_text
-from loramerge.fields import Name, Sha256, StrictModel, Text, Version, in_words
+from loramerge.fields import Listed, Name, Sha256, StrictModel, Text, Version, in_words
 from loramerge.files.atomic import replacing_file
 from loramerge.files.run_lock import in_turn
 from loramerge.files.writing import writing
@@ -51,6 +51,18 @@ class LockedFile(StrictModel):
         return f"{self.size} bytes with sha256 {self.sha256}"
 
 
+class LockedCard(StrictModel):
+    """What the model card of a source says."""
+
+    trigger_words: Listed[Text] | None = Field(None, description="What to put into a prompt.")
+    tags: Listed[Text] | None = Field(None, description="What the model is about.")
+    base_model: Text | None = Field(None, description="What it was trained on: owner/name.")
+
+    def __str__(self) -> str:
+        said = self.model_dump(mode="json", exclude_none=True)
+        return "; ".join(f"{key} {', '.join(each) if isinstance(each, list) else each}" for key, each in said.items())
+
+
 class LockedSource(StrictModel):
     """What a source of the recipe is."""
 
@@ -58,6 +70,7 @@ class LockedSource(StrictModel):
     revision: Text | None = Field(None, description="Branch, tag or commit, as the recipe has it.")
     commit: Commit | None = Field(None, description="What the revision is; absent where the source has no commits.")
     licence: Text | None = Field(None, description="As the source says it, where it says any.")
+    card: LockedCard | None = Field(None, description="What its model card says, as far as the artifact repeats it.")
     files: dict[FileName, LockedFile] = Field(min_length=1, description="Every file that a run uses.")
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from loramerge.fields import Dtype, Name, Scale, in_words
-from loramerge.formats.loading import IMPORT_DIFFUSERS, Address, Facts, Snippet, arguments
+from loramerge.formats.loading import IMPORT_DIFFUSERS, IMPORT_TORCH, Address, Facts, Snippet, arguments
 from loramerge.formats.output import MergeResult, Output
 from loramerge.outputs.fuse import fuse
 
@@ -52,19 +52,20 @@ class PipelineOutput(Output):
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """Diffusers takes a pipeline from a folder here, or from the root of a repository."""
-        del facts
         title = f"diffusers, without any LoRA: `{self.folder}`"
         if place.repo is None or not place.folder:
             load = f"pipeline = DiffusionPipeline.from_pretrained({place.arguments()})"
-            yield Snippet.python(title, IMPORT_DIFFUSERS, "", load)
+            yield Snippet.python(title, IMPORT_TORCH, IMPORT_DIFFUSERS, "", load, *facts.drawn(place))
             return
         options = {"revision": place.revision} if place.revision else {}
         fetch = arguments(place.repo, **options, allow_patterns=f"{place.folder}/*")
         yield Snippet.python(
             title,
+            IMPORT_TORCH,
             IMPORT_DIFFUSERS,
             "from huggingface_hub import snapshot_download",
             "",
             f"folder = snapshot_download({fetch})",
             f'pipeline = DiffusionPipeline.from_pretrained(f"{{folder}}/{place.folder}")',
+            *facts.drawn(place),
         )

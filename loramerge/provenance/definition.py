@@ -17,6 +17,8 @@ from loramerge.lock.changes import changes
 from loramerge.lock.model import Lock
 from loramerge.recipe import Recipe, parse
 
+_FROM_CARDS = ("licence", "card")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -83,8 +85,8 @@ class Definition:
     def since(self, earlier: Definition) -> tuple[Difference, ...]:
         """What is different from an earlier definition; nothing where an artifact would be the same.
 
-        A licence that becomes unknown while nothing else of its source changed is no difference: offline, nobody says
-        under which licence a commit was published.
+        A licence or a card that becomes unknown while nothing else of its source changed is no difference: offline,
+        nobody says under which licence, and with which card, a commit was published.
         """
         found = [Difference("recipe changed", each) for each in _differing_settings(earlier.recipe, self.recipe)]
         if not found and earlier.digest != self.digest:
@@ -92,7 +94,7 @@ class Definition:
         # what a changed recipe says of its sources is in its lock as well, and need not be said twice
         said = ("source", "revision", "") if found else ()
         moved = [each for each in changes(earlier.lock, self.lock) if each.what not in said]
-        real = {each.where for each in moved if (each.what, each.now) != ("licence", None)}
+        real = {each.where for each in moved if each.what not in _FROM_CARDS or each.now is not None}
         return (*found, *(Difference("lock moved", str(each)) for each in moved if each.where in real))
 
 

@@ -112,6 +112,17 @@ class Provenance:
             raise ValueError(f"it lacks what loramerge writes: {error}") from None
 
 
+def locked_inputs(lock: Lock) -> dict[tuple[str, str], str]:
+    """What a lock says of the files that went in, as `Provenance.inputs` has them."""
+    base = {"": lock.sources.base} if lock.sources.base else {}
+    sources = {**base, **lock.sources.loras}
+    return {
+        (lora, input_uri(source.source, source.commit, name)): file.sha256
+        for lora, source in sources.items()
+        for name, file in source.files.items()
+    }
+
+
 def input_uri(reference: str, revision: str | None, name: str) -> str:
     """Where a file that went in comes from: as the recipe gives it, at its commit, and no place of this machine.
 

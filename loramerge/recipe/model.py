@@ -22,6 +22,7 @@ from loramerge.methods import Merge
 from loramerge.outputs import AnyOutput
 from loramerge.recipe.consistency import inconsistencies
 from loramerge.recipe.overrides import Override
+from loramerge.recipe.own_paths import from_here, text_from_here
 from loramerge.recipe.parts import BaseSource, Lora, Preview
 from loramerge.sources.source import shown
 from loramerge.targets import AnyTarget
@@ -42,7 +43,7 @@ class Recipe(StrictModel):
 
     version: Version = Field(description="Version of this format.")
     name: Name = Field(description="What the artifact, and files in it, are called.")
-    description: str = Field("", description="For the model card.")
+    description: str = Field("", description="For the model card, as plain text.")
     license: str | None = Field(
         None,
         max_length=64,
@@ -167,15 +168,15 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
         raise RecipeProblemsError([Problem(document.origin(()), (), f"{found}; expected a recipe: `version: 1`, …")])
     for setting in settings:
         setting.apply(document)
+    from_here(document.data, folder)
     try:
         recipe = Recipe.model_validate(document.data)
     except ValidationError as error:
         document.problems += _problems(error, document)
     if document.problems:
         raise RecipeProblemsError(document.problems)
-    recipe._reading = _Reading(  # noqa: SLF001  its own
-        folder, text=yaml_document.dump(document.data) if settings else text, origin=origin
-    )
+    text = yaml_document.dump(document.data) if settings else text_from_here(text, folder)
+    recipe._reading = _Reading(folder, text=text, origin=origin)  # noqa: SLF001  its own
     return recipe
 
 

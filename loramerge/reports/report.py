@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.fidelity import POOR, ModuleFidelity, total
 from loramerge.analysis.overlap_json import as_data
 from loramerge.artifact.environment import environment
-from loramerge.formats.kohya import trigger_phrases
+from loramerge.formats.trigger_words import trigger_phrases
 from loramerge.provenance.licence import UNKNOWN
 from loramerge.sources import shown
 

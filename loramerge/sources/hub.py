@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loramerge.errors import SourceError
 from loramerge.hub.errors import explained
-from loramerge.hub.listing import Promise, cached_licence, licence_of, revisions_of
+from loramerge.hub.listing import CardFacts, Promise, revisions_of
 from loramerge.hub.retry import patiently
 from loramerge.sources.source import (
     Given,
@@ -92,7 +92,7 @@ class HubSource:
         Raises:
             SourceError: Repository, revision or file is missing, gated or unreachable.
         """
-        commit, licence, listing = self._cached() if _offline() else self._listed()
+        commit, card, listing = self._cached() if _offline() else self._listed()
         leaving = next((name for name in listing if not stays_inside(name)), None)
         if leaving is not None:
             raise SourceError(
@@ -109,12 +109,13 @@ class HubSource:
             commit,
             tuple(sorted(promises)),
             partial(self._fetch, commit, folder, promises),
-            licence,
+            card.licence,
             {name: digest for name, promise in promises.items() if (digest := promise.digest) is not None},
             tuple(sorted(name for name in listing if not self.path and name not in promises)),
+            card,
         )
 
-    def _listed(self) -> tuple[str, str | None, dict[str, Promise]]:
+    def _listed(self) -> tuple[str, CardFacts, dict[str, Promise]]:
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import RevisionNotFoundError
 
@@ -135,7 +136,7 @@ class HubSource:
             raise SourceError(f"{self.reference}: the Hub did not say which commit this is", hint="check HF_ENDPOINT")
         return (
             info.sha,
-            licence_of(info),
+            CardFacts.on_the_hub(info),
             {
                 file.rfilename: Promise(file.size, None, file.lfs.sha256)
                 if file.lfs
@@ -144,7 +145,7 @@ class HubSource:
             },
         )
 
-    def _cached(self) -> tuple[str, str | None, dict[str, Promise]]:
+    def _cached(self) -> tuple[str, CardFacts, dict[str, Promise]]:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -161,8 +162,8 @@ class HubSource:
                 f"{self.reference}: offline, and nothing of commit {self.revision} is in the cache",
                 hint="run it once without HF_HUB_OFFLINE",
             ) from error
-        licence = cached_licence(Path(snapshot) / "README.md")
-        return self.revision, licence, dict.fromkeys(files_below(Path(snapshot)), Promise())
+        card = CardFacts.here(Path(snapshot) / "README.md")
+        return self.revision, card, dict.fromkeys(files_below(Path(snapshot)), Promise())
 
     def _below(self, listing: Mapping[str, Promise]) -> tuple[str, dict[str, Promise]]:
         """The folder in the repository, with a '/' at its end, and what lies below it that is not hidden."""

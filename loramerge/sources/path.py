@@ -10,10 +10,16 @@ from pathlib import Path
 
 from loramerge.errors import SourceError
 from loramerge.files.home import expanded
+from loramerge.hub.listing import CardFacts
 from loramerge.sources.source import Given, Located, check_sha256, files_below, missing, nearest
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _HUB_NAME = re.compile(r"[\w-]+/[\w.-]+")
+
+
+def is_relative(reference: str) -> bool:
+    """Whether a reference is a path that starts at the recipe's folder."""
+    return not _SCHEME.match(reference) and not expanded(reference).is_absolute()
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,14 @@ class PathSource:
             if self.path.is_dir():
                 folder, files = self.path, tuple(sorted(files_below(self.path)))
                 self._check_folder(files)
+                card = CardFacts.here(folder / "README.md") if "README.md" in files else CardFacts()
             else:
                 folder, files = self.path.parent, (self.path.name,)
                 self._check_file()
+                card = CardFacts()  # what lies beside a file is not about it alone
         except OSError as error:
             raise self._unreadable(error) from error
-        return Located(self.reference, None, files, partial(self._fetch, folder, files))
+        return Located(self.reference, None, files, partial(self._fetch, folder, files), card.licence, card=card)
 
     def _check_folder(self, files: tuple[str, ...]) -> None:
         if not files:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest, digest_of, sha256_of
+from loramerge.hub.listing import CardFacts
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Located:
         licence: What the source says of its licence, where it says anything.
         listed: Size and SHA-256 of those files of which the source tells them without handing them over.
         hidden: Names of files on a Hub that no reference means: they, or a folder above them, begin with a dot.
+        card: What the source's model card says.
     """
 
     reference: str
@@ -81,6 +83,7 @@ class Located:
     licence: str | None = None
     listed: Mapping[str, FileDigest] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
+    card: CardFacts = field(default_factory=CardFacts)
 
     def digests(self, names: Iterable[str]) -> dict[str, FileDigest]:
         """Size and SHA-256 of the named files, sorted by name; only what is not listed is fetched.

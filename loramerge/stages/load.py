@@ -14,8 +14,8 @@ from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError, SourceError
 from loramerge.families import guess
-from loramerge.formats.kohya import tag_frequency
 from loramerge.formats.reading import lora_files, read_lora
+from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
 from loramerge.messages import some

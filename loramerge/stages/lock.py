@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from loramerge.lock.model import Lock, LockedFile, LockedSource, LockedSources
+from loramerge.lock.model import Lock, LockedCard, LockedFile, LockedSource, LockedSources
 from loramerge.progress import Progress, Silent
 from loramerge.sources import shown
 from loramerge.stages.resolve import resolve
 
 if TYPE_CHECKING:
+    from loramerge.hub.listing import CardFacts
     from loramerge.recipe import BaseSource, Lora, Recipe
     from loramerge.sources import Located
     from loramerge.stages.resolve import Resolved
@@ -47,7 +48,13 @@ def _locked(given: BaseSource | Lora, located: Located, names: Iterable[str]) ->
         revision=given.revision,
         commit=located.revision,
         licence=located.licence,
+        card=_card(located.card),
         files={
             name: LockedFile(size=digest.size, sha256=digest.sha256) for name, digest in located.digests(names).items()
         },
     )
+
+
+def _card(said: CardFacts) -> LockedCard | None:
+    found = LockedCard(trigger_words=said.trigger_words or None, tags=said.tags or None, base_model=said.base_model)
+    return None if found == LockedCard() else found

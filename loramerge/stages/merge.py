@@ -19,7 +19,8 @@ from loramerge.provenance.licence import UNKNOWN
 from loramerge.reports.report import summary
 from loramerge.stages.assess import assess
 from loramerge.stages.combine import combine, weighted
-from loramerge.stages.load import load
+from loramerge.stages.load import known, load
+from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write_output
 from loramerge.tensor_files.lazy import Spool
@@ -86,7 +87,8 @@ def merge(
     check()
     with in_turn(place, progress), _filling(place, check) as folder:
         check()  # another merge may have been there meanwhile
-        loaded = load(resolve(recipe, progress=progress), progress=progress)
+        resolved = resolve(recipe, progress=progress)
+        loaded = load(resolved, progress=progress)
         combined = combine(
             weighted(loaded),
             loaded.base,
@@ -97,7 +99,8 @@ def merge(
             progress=progress,
         )
         report = assess(recipe, loaded, combined, licence=UNKNOWN, progress=progress)
-        write_output(recipe.outputs[0], folder, recipe, loaded, combined)
+        lock = lock_sources(recipe, known(resolved, loaded))
+        write_output(recipe.outputs[0], folder, recipe, loaded, combined, lock=lock)
     return MergedLora(place, combined.adapter, summary(combined.fidelity), tuple(report["notes"]), report)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from loramerge.errors import PublishError
+from loramerge.messages import some
+from loramerge.recipe.own_paths import private_paths
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
@@ -88,6 +90,16 @@ class Plan:
     def pending(self) -> bool:
         """Whether anything is to be done."""
         return any(step.pending for step in self.steps)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What should be known before anything is published, in words."""
+        places = [target.reference for target in self.publishes_to if target.reference]
+        paths = private_paths(self.recipe)
+        if not places or not paths:
+            return ()
+        said = f"what goes to {some(places)} names paths of this machine: {some(paths)}"
+        return (f"{said}; write them relative to the recipe, or as hf://, if nobody should read them",)
 
     @property
     def publishes_to(self) -> tuple[Target, ...]:

@@ -12,13 +12,13 @@ from loramerge.artifact.contents import LOCK, RECIPE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
-from loramerge.files.home import expanded
 from loramerge.formats.reading import lora_files, read_lora
 from loramerge.lock.model import Lock
 from loramerge.lock.model import read as read_lock
 from loramerge.provenance import comparison
 from loramerge.provenance.provenance import Provenance
 from loramerge.recipe import Recipe, parse
+from loramerge.sources.path import is_relative
 from loramerge.stages.load import base_of
 from loramerge.stages.run import run
 from loramerge.tensor_files.safetensors import opened
@@ -112,17 +112,13 @@ def _recipe(reference: str, files: Mapping[str, Path], place: Path | None) -> Re
     text = files[RECIPE].read_text(encoding="utf-8")
     folder = Path.cwd() if place is None else place if place.is_dir() else place.parent
     recipe = parse(text, origin=f"{reference}/{RECIPE}", folder=folder.absolute())
-    relative = [each for each in recipe.sources if _is_relative(each)]
+    relative = [each for each in recipe.sources if is_relative(each)]
     if relative and place is None:
         raise UsageError(
             f"{reference} was made of {', '.join(relative)}, and paths start where its recipe lay",
             hint="say where that is with --recipe PATH",
         )
     return recipe
-
-
-def _is_relative(reference: str) -> bool:
-    return "://" not in reference and not expanded(reference).is_absolute()
 
 
 def _always(old: Provenance) -> Iterator[str]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from loramerge.artifact.contents import SIGNATURE
+from loramerge.artifact import model_card
+from loramerge.artifact.contents import CARD, LOCK, SIGNATURE
 from loramerge.artifact.in_toto import STATEMENT
-from loramerge.errors import Finding, VerificationError
+from loramerge.errors import Finding, InvalidRecipeError, VerificationError
 from loramerge.files.digest import sha256_of
+from loramerge.lock.model import read as read_lock
 from loramerge.progress import Progress, Silent
-from loramerge.provenance.provenance import Provenance
+from loramerge.provenance.provenance import Provenance, locked_inputs
 from loramerge.provenance.signing import verify as signatures
 from loramerge.stages.published import held
 from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
@@ -29,6 +31,7 @@ class Verified:
         reference: As it was given.
         provenance: What its provenance.json says.
         left_out: Folders of outputs that were not published there.
+        words_of_others: The model card holds more than our part of it, for which nothing vouches.
         signature: None if there is none, `unchecked` if nobody was named whose signature counts.
         rebuilt: How it compares with itself made again; None if that was not asked for.
     """
@@ -36,6 +39,7 @@ class Verified:
     reference: str
     provenance: Provenance
     left_out: tuple[str, ...]
+    words_of_others: bool
     signature: _Signature
     rebuilt: Rebuilt | None
 
@@ -55,6 +59,8 @@ def verify(  # noqa: PLR0913  each is an option of the command
 
     A provenance says nothing of who wrote it: somebody who changes a file can change the provenance with it. With a
     public key, or an identity and its provider, every file must be as whoever has that key or identity signed it.
+
+    Of the model card that is our part: its owner may write beside it, and nothing vouches for that.
 
     Args:
         reference: A folder, or `hf://owner/name[@revision]`.
@@ -82,7 +88,12 @@ def verify(  # noqa: PLR0913  each is an option of the command
     left_out = tuple(name for name in provenance.outputs if name not in published)
     progress.start("verify", len(files))
     digests = dict(_digests(files, progress))
+    edited = _is_edited(files, digests, provenance)
+    if edited:
+        digests[CARD] = provenance.files[CARD]
     findings = [*_findings(_without(provenance.files, left_out), digests), *map(_odd, found.odd)]
+    if LOCK in files and digests[LOCK] == provenance.files.get(LOCK):
+        findings += _unlocked(files[LOCK], provenance)
     if trust is not None:
         if not partial:
             findings += map(_unproven, left_out)
@@ -95,7 +106,7 @@ def verify(  # noqa: PLR0913  each is an option of the command
     if findings:
         raise VerificationError(shown, findings, hint=UNCHECKED if state == "unchecked" else "")
     rebuilt = rebuild_and_compare(shown, provenance, files, recipe=recipe, progress=progress) if rebuild else None
-    return Verified(shown, provenance, left_out, state, rebuilt)
+    return Verified(shown, provenance, left_out, edited, state, rebuilt)
 
 
 def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
@@ -107,6 +118,29 @@ def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
     except (OSError, ValueError) as error:
         finding = Finding("provenance", STATEMENT, f"{STATEMENT} is damaged: {error}")
         raise VerificationError(reference, [finding], hint="fetch the artifact again, or make it again") from None
+
+
+def _is_edited(files: Mapping[str, Path], digests: Mapping[str, str], provenance: Provenance) -> bool:
+    """Whether the model card is ours, with what its owner wrote beside it."""
+    expected = provenance.files.get(CARD)
+    if CARD not in files or expected is None or digests[CARD] == expected:
+        return False
+    return model_card.digest(files[CARD].read_bytes()) == expected
+
+
+def _unlocked(lock: Path, provenance: Provenance) -> Iterator[Finding]:
+    """What the lock and the provenance say of the inputs, and say differently."""
+    try:
+        locked = locked_inputs(read_lock(lock))
+    except InvalidRecipeError as error:
+        yield Finding("input", LOCK, f"{LOCK} can't be read: {error.message.splitlines()[0]}")
+        return
+    for lora, place in sorted(locked.keys() | provenance.inputs.keys()):
+        here, there = locked.get((lora, place), "nothing"), provenance.inputs.get((lora, place), "nothing")
+        needless = not lora and there == "nothing"  # a lock may have the weights of a base whose configs were enough
+        if here != there and not needless:
+            whose = f"LoRA {lora}" if lora else "the base"
+            yield Finding("input", place, f"{place} of {whose}: {LOCK} has {here}, {STATEMENT} has {there}")
 
 
 def _odd(name: str) -> Finding:

@@ -14,8 +14,9 @@ from loramerge.errors import SourceError
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.writing import writing
 from loramerge.formats import Labels
-from loramerge.formats.kohya import tag_frequency, trigger_phrases
+from loramerge.formats.kohya_labels import prediction_said
 from loramerge.formats.output import MergeResult
+from loramerge.formats.trigger_words import tag_frequency, trigger_phrases
 from loramerge.lock.model import text as lock_text
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.provenance import input_uri, provenance
@@ -60,7 +61,7 @@ def write(
     """
     progress = progress or Silent()
     progress.start("write", len(recipe.outputs))
-    labels = labels_of(recipe, loaded)
+    labels = labels_of(recipe, loaded, lock)
     result = _result(loaded, combined, labels)
     known: dict[str, str] = {}  # sha256 of large files, taken while they were written
     for output in recipe.outputs:
@@ -70,13 +71,17 @@ def write(
         known |= {f"{output.folder}/{name}": digest for name, digest in output.write(result, place).items()}
         progress.advance()
     notes = draw(folder, recipe, loaded, combined, progress)
-    report = {**report, "notes": [*report["notes"], *notes]}
+    loras = [
+        {**data, "trigger_phrases": _phrases(lora, lock)}
+        for data, lora in zip(report["loras"], loaded.loras, strict=True)
+    ]
+    report = {**report, "loras": loras, "notes": [*report["notes"], *notes]}
     with writing(folder):
         (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
         (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
-        card = model_card(
-            as_drawn(recipe, folder), report, licence=report["license"], trigger_phrases=labels.trigger_phrases
-        )
+        cards = [source.card for source in lock.sources.loras.values() if source.card is not None]
+        drawn = as_drawn(recipe, folder)
+        card = model_card(drawn, report, licence=report["license"], trigger_phrases=labels.trigger_phrases, cards=cards)
         (folder / CARD).write_text(card, encoding="utf-8")
         text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         (folder / REPORT).write_text(text + "\n", encoding="utf-8")
@@ -88,13 +93,15 @@ def write(
     return report
 
 
-def write_output(output: Output, folder: Path, recipe: Recipe, loaded: Loaded, combined: Combined) -> None:
+def write_output(
+    output: Output, folder: Path, recipe: Recipe, loaded: Loaded, combined: Combined, *, lock: Lock
+) -> None:
     """Write one output alone into a folder, which exists and is empty.
 
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
     """
-    output.write(_result(loaded, combined, labels_of(recipe, loaded)), folder)
+    output.write(_result(loaded, combined, labels_of(recipe, loaded, lock)), folder)
 
 
 def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
@@ -102,12 +109,12 @@ def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
     return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels)
 
 
-def labels_of(recipe: Recipe, loaded: Loaded) -> Labels:
+def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock) -> Labels:
     """What files of the merge say of themselves."""
     phrases: dict[str, None] = {}
     tags: dict[str, dict[str, int]] = {}
     for lora in loaded.loras:
-        phrases |= dict.fromkeys(trigger_phrases(lora.adapter.metadata))
+        phrases |= dict.fromkeys(_phrases(lora, lock))
         for name, counts in _tags(lora).items():
             known = tags.setdefault(name, {})
             known.update({tag: known.get(tag, 0) + count for tag, count in counts.items()})
@@ -122,8 +129,15 @@ def labels_of(recipe: Recipe, loaded: Loaded) -> Labels:
             for lora in loaded.loras
         },
         trigger_phrases=tuple(phrases),
+        prediction_types=tuple(filter(None, (prediction_said(lora.adapter.metadata) for lora in loaded.loras))),
         tag_frequency=tags,
     )
+
+
+def _phrases(lora: LoadedLora, lock: Lock) -> list[str]:
+    """What to put into a prompt: as the file says it, and as the lock knows it from the source's model card."""
+    card = lock.sources.loras[lora.name].card
+    return list(trigger_phrases(lora.adapter.metadata, (card.trigger_words or ()) if card else ()))
 
 
 def _tags(lora: LoadedLora) -> dict[str, dict[str, int]]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from loramerge.artifact import model_card
+from loramerge.artifact.contents import CARD
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.messages import some
 from loramerge.targets import record
@@ -33,8 +36,35 @@ def published_in(place: Path) -> dict[str, Path]:
 
 
 def unchanged(known: Mapping[str, Collection[str]], present: Mapping[str, Path]) -> set[str]:
-    """Names of the files that have one of the SHA-256s that they may have."""
-    return {name for name, digests in known.items() if name in present and sha256_of(present[name]) in digests}
+    """Names of the files that have one of the SHA-256s that they may have; of a model card our part has it."""
+    return {
+        name for name, digests in known.items() if name in present and digest_of_ours(name, present[name]) in digests
+    }
+
+
+def digest_of_ours(name: str, path: Path) -> str:
+    """SHA-256 of a file; of a model card without what its owner wrote into it."""
+    if name == CARD and (found := model_card.digest(path.read_bytes())) is not None:
+        return found
+    return sha256_of(path)
+
+
+@contextmanager
+def with_owners_words(files: Mapping[str, Path], present: Mapping[str, Path]) -> Iterator[Mapping[str, Path]]:
+    """The same files, with the model card as it shall be: ours, and what its owner wrote into the one that is there.
+
+    Args:
+        files: What is to be put there.
+        present: What is there and ours.
+    """
+    if CARD not in files or CARD not in present:
+        yield files
+        return
+    with TemporaryDirectory() as folder:
+        card = Path(folder) / CARD
+        ours, theirs = (path.read_text(encoding="utf-8") for path in (files[CARD], present[CARD]))
+        card.write_text(model_card.merged(ours, theirs), encoding="utf-8", newline="\n")
+        yield {**files, CARD: card}
 
 
 def drift(known: Record, present: Mapping[str, Path], still: Collection[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.artifact.contents import CARD
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import replacing, replacing_file
 from loramerge.files.digest import sha256_of
@@ -20,12 +21,14 @@ from loramerge.targets.folder_contents import (
     MOVE,
     Traces,
     below,
+    digest_of_ours,
     holds_nothing_else,
     obstacle,
     published_in,
     record_in,
     traces_of,
     unchanged,
+    with_owners_words,
 )
 from loramerge.targets.record import Record
 from loramerge.targets.target import Receipt
@@ -70,7 +73,7 @@ class FolderPublication:
 
     @cached_property
     def _wanted(self) -> Mapping[str, str]:
-        return {name: sha256_of(path) for name, path in self.delivery.files.items()}
+        return {name: digest_of_ours(name, path) for name, path in self.delivery.files.items()}
 
     def _put(self, *, whole: bool) -> Receipt:
         place, recipe, wanted = self.place, self.delivery.recipe, self._wanted
@@ -88,21 +91,24 @@ class FolderPublication:
                 _write(now, place)
             return Receipt(str(place), changed=False)
         known = unchanged(earlier.digests, present)
+        if CARD in known - set(wanted) and sha256_of(present[CARD]) not in earlier.digests[CARD]:
+            known.remove(CARD)  # what its owner wrote into it is not ours to remove
         if not self.force and (what := obstacle(place, wanted, present, known | there)):
             raise PublishError(f"{place} {what}", hint=MOVE)
-        if whole and holds_nothing_else(place, recipe, known):
-            self._replace(now, traces)
-        else:
+        with with_owners_words(self.delivery.files, {name: present[name] for name in known | there}) as files:
+            if whole and holds_nothing_else(place, recipe, known):
+                self._replace(files, now, traces)
+                return Receipt(str(place), changed=True)
             _write(now.after(earlier), place)
-            self._replace_entries(traces)
-            for name in sorted(known - set(wanted)):
-                if os.path.lexists(place / name):
-                    self._refuse_changes(name, traces, place / name)
-                    _remove(place, name)
-            _write(now, place)
+            self._replace_entries(files, traces)
+        for name in sorted(known - set(wanted)):
+            if os.path.lexists(place / name):
+                self._refuse_changes(name, traces, place / name)
+                _remove(place, name)
+        _write(now, place)
         return Receipt(str(place), changed=True)
 
-    def _replace(self, now: Record, traces: Traces) -> None:
+    def _replace(self, files: Mapping[str, Path], now: Record, traces: Traces) -> None:
         """Replace the folder whole, unless it is no longer as it was when we looked."""
 
         def check(old: Path) -> None:
@@ -111,16 +117,16 @@ class FolderPublication:
 
         try:
             with replacing(self.place, check) as staging:
-                _copy(self.delivery.files, staging)
+                _copy(files, staging)
                 _write(now, staging)
         except LoramergeError as error:
             if self.place.is_dir() and isinstance(error.__cause__, OSError) and error.__cause__.errno in _IN_PLACE:
                 raise _NotWholeError from error
             raise
 
-    def _replace_entries(self, traces: Traces) -> None:
+    def _replace_entries(self, files: Mapping[str, Path], traces: Traces) -> None:
         entries: dict[str, dict[str, Path]] = {}
-        for name, path in self.delivery.files.items():
+        for name, path in files.items():
             top, _, rest = name.partition("/")
             entries.setdefault(top, {})[rest] = path
         for top, inside in sorted(entries.items()):

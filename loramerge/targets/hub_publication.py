@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from loramerge.artifact import model_card
+from loramerge.artifact.contents import CARD
 from loramerge.errors import PublishError
 from loramerge.hub.repository import Content, Repository
 from loramerge.hub.retry import patiently
@@ -30,7 +32,8 @@ class HubPublication:
     """What shall be in the repository, and the steps that bring it there.
 
     What was put there is remembered in `.loramerge/<recipe>.json`: those files are replaced and removed as the recipe
-    asks, whoever edited them since, because the history keeps every edit. All others are left alone.
+    asks, whoever edited them since, because the history keeps every edit. All others are left alone, and so is what
+    the owner wrote into the model card beside our part of it.
 
     Attributes:
         repository: Where to.
@@ -51,8 +54,11 @@ class HubPublication:
         """Read the digests of files and write the record of them."""
         recipe = delivery.recipe
         wanted = {name: Content.of(path) for name, path in sorted(delivery.files.items())}
-        digests = {name: content.sha256 for name, content in wanted.items()}
-        blobs = {name: content.blob for name, content in wanted.items()}
+        recorded = dict(wanted)
+        if (ours := _our_card(wanted)) is not None:
+            recorded[CARD] = Content.of(ours.encode())
+        digests = {name: content.sha256 for name, content in recorded.items()}
+        blobs = {name: content.blob for name, content in recorded.items()}
         known = Record(recipe, digests, delivery.definition, delivery.outputs, blobs)
         text = Content.of(known.text().encode())
         return cls(repository, recipe, known, {**wanted, record.place(recipe): text}, force)
@@ -149,18 +155,29 @@ class HubPublication:
         return f"hf://{self.repository.name}@{self.repository.branch}"
 
     def _additions(self, state: State) -> dict[str, Content]:
+        wanted = {**self.wanted, **self._card(state)}
         return {
             name: content
-            for name, content in self.wanted.items()
+            for name, content in wanted.items()
             if name not in state.files or not state.files[name].holds(content)
         }
+
+    def _card(self, state: State) -> dict[str, Content]:
+        """Our card with what its owner wrote into the one that is there."""
+        ours = _our_card(self.wanted)
+        if ours is None or state.card is None or CARD not in state.ours:
+            return {}
+        unchanged = model_card.ours_in(state.card) == ours
+        return {CARD: Content.of((state.card if unchanged else model_card.merged(ours, state.card)).encode())}
 
     def _try(self, state: State, *, parent: str | None) -> CommitInfo:
         removed = sorted(state.ours - set(self.wanted))
         return self.repository.commit(f"Publish {self.recipe}", self._additions(state), removed, parent=parent)
 
     def _refuse_race(self, before: State, now: State) -> None:
-        names = sorted({*self.wanted, *before.ours})
+        # a card that came in between is merged with ours when we try again
+        merged = set() if _our_card(self.wanted) is None else {CARD} & now.ours
+        names = sorted({*self.wanted, *before.ours} - merged)
         if touched := [name for name in names if before.files.get(name) != now.files.get(name)]:
             movers = self.repository.since(before.commit)
             raise PublishError(
@@ -177,3 +194,8 @@ class HubPublication:
                 f"{self}: the commit {commit[:8]} is not what was sent: {some(absent, _SHOWN)}",
                 hint="does a .gitignore in the repository name them? Remove it, and run again",
             )
+
+
+def _our_card(wanted: Mapping[str, Content]) -> str | None:
+    """The model card that is to be published; None where it has no marks, or there is none."""
+    return model_card.ours_in(wanted[CARD].text) if CARD in wanted else None

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loramerge.artifact.contents import recipe_of
+from loramerge.artifact.contents import CARD, recipe_of
 from loramerge.artifact.in_toto import STATEMENT
+from loramerge.artifact.model_card import is_as_written
 from loramerge.hub.repository import Content, ListedFile
 from loramerge.targets import record
 from loramerge.targets.record import Record
@@ -27,18 +28,20 @@ class State:
         files: Everything.
         ours: Names of what this recipe put there, and no other recipe since.
         known: What this recipe's record says; None where there is none, or a damaged one.
+        card: The text of a model card that is not, to the byte, as this recipe published it.
     """
 
     commit: str
     files: Mapping[str, ListedFile]
     ours: frozenset[str]
     known: Record | None = None
+    card: str | None = None
 
     @property
     def drift(self) -> Iterator[str]:
         """What is no longer as this recipe published it, in words."""
         if self.known is not None:
-            there = _as_recorded(self.known, self.files)
+            there = _as_recorded(self.known, self.files, self.card)
             for name in sorted(set(self.known.files) - there):
                 yield f"{name} was changed" if name in self.files else f"{name} is missing"
 
@@ -61,9 +64,10 @@ def state_of(repository: Repository, recipe: str, commit: str) -> State:
     places = [name for name in files if re.fullmatch(rf"{re.escape(record.FOLDER)}/[^/]+\.json", name)]
     records = {place: Record.parse(repository.text(commit, place)) for place in places}
     known = records.pop(own, None)
-    theirs = {name for other in records.values() if other is not None for name in _as_recorded(other, files)}
+    card = _edited_card(repository, commit, files, [known, *records.values()])
+    theirs = {name for other in records.values() if other is not None for name in _as_recorded(other, files, card)}
     ours = {own, *((set(known.files) if known else set()) - theirs)} & set(files)
-    return State(commit, files, frozenset(ours), known)
+    return State(commit, files, frozenset(ours), known, card)
 
 
 def foreign(repository: Repository, state: State, names: Iterable[str]) -> list[str]:
@@ -75,8 +79,8 @@ def foreign(repository: Repository, state: State, names: Iterable[str]) -> list[
         names: Files that would be replaced.
     """
     found = [name for name in names if name in state.files and name not in state.ours]
-    if "README.md" in found and _is_the_hubs_own(repository.text(state.commit, "README.md")):
-        found.remove("README.md")
+    if CARD in found and _is_the_hubs_own(repository.text(state.commit, CARD)):
+        found.remove(CARD)
     return found
 
 
@@ -88,13 +92,26 @@ def artifact_of(repository: Repository, state: State) -> str | None:
         return None
 
 
-def _as_recorded(known: Record, files: Mapping[str, ListedFile]) -> set[str]:
-    """Which files of a record are there with the content that it says."""
-    return {
-        name
-        for name, digest in known.files.items()
-        if name in files and files[name].holds(Content(b"", digest, known.blobs.get(name, "")))
-    }
+def _as_recorded(known: Record, files: Mapping[str, ListedFile], card: str | None) -> set[str]:
+    """Which files of a record are there with the content that it says; a card may say more."""
+    found = {name for name in known.files if name in files and files[name].holds(_recorded(known, name))}
+    if card is not None and is_as_written(card.encode(), known.files.get(CARD, "")):
+        found.add(CARD)
+    return found
+
+
+def _recorded(known: Record, name: str) -> Content:
+    return Content(b"", known.files[name], known.blobs.get(name, ""))
+
+
+def _edited_card(
+    repository: Repository, commit: str, files: Mapping[str, ListedFile], records: Iterable[Record | None]
+) -> str | None:
+    """The text of a model card that was published here, and is no longer as any record says."""
+    named = [known for known in records if known is not None and CARD in known.files]
+    if CARD not in files or not named or any(files[CARD].holds(_recorded(known, CARD)) for known in named):
+        return None
+    return repository.text(commit, CARD)
 
 
 def _is_the_hubs_own(card: str) -> bool:

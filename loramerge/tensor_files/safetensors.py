@@ -12,14 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.files.digest import sha256_of
 from loramerge.files.file_view import FileBytes
 from loramerge.files.reading import reading
 from loramerge.files.writing import writing
 from loramerge.numerics.threads import in_order, workers
-from loramerge.tensor_files.header import Stored, header, layout
+from loramerge.tensor_files.header import ITEM_SIZES, Stored, header, layout
 from loramerge.tensor_files.lazy import StoredTensor
 from loramerge.tensor_files.write_behind import SteadyWriter
 
@@ -104,15 +105,34 @@ def _refuse_what_is_none(path: Path, shown: str) -> None:
         )
 
 
-def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str]) -> str:
+class Seal(Protocol):
+    """Metadata that depend on what was written."""
+
+    def __call__(
+        self, planned: Sequence[Planned], metadata: Mapping[str, str], content: str, start: int, file: BinaryIO, /
+    ) -> Mapping[str, str]:
+        """What takes the place of metadata of the same length.
+
+        Args:
+            planned: The tensors, in the order in which they lie in the file.
+            metadata: As they were written.
+            content: SHA-256 of all that follows the header, 64 hex digits.
+            start: Where that begins.
+            file: Open for reading.
+        """
+
+
+def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str], *, seal: Seal | None = None) -> str:
     """Write a safetensors file: sorted header, mode 0644 less the umask, same input → same bytes.
 
-    Tensors are made side by side, a few at a time, and digested while they are written.
+    Tensors lie as the library lays them: the wider numbers first, so that all are aligned, and by name. They are made
+    side by side, a few at a time, and digested while they are written.
 
     Args:
         path: Where to; its folder exists.
         tensors: In any order.
         metadata: Written with sorted keys.
+        seal: Knows better values for some metadata when the tensors are written. The file is read once more then.
 
     Returns:
         SHA-256 of the file, 64 hex digits.
@@ -120,9 +140,9 @@ def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str]) -
     Raises:
         LoramergeError: The disk is full, the file can't be written, or a tensor can't be made.
     """
-    ordered = sorted(tensors, key=lambda tensor: tensor.key)
-    start = header(((each.key, each.dtype, each.shape, each.size) for each in ordered), metadata)
-    digest = hashlib.sha256(start)
+    ordered = sorted(tensors, key=lambda tensor: (-ITEM_SIZES[tensor.dtype], tensor.key))
+    start = _header(ordered, metadata)
+    digest = hashlib.sha256(b"" if seal else start)
     with writing(path), path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
         writer = SteadyWriter(file)
 
@@ -134,7 +154,20 @@ def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str]) -
 
         for _ in in_order(hasher, digest.update, written(), ahead=_AHEAD):
             pass
-    return digest.hexdigest()
+    if seal is None:
+        return digest.hexdigest()
+    with writing(path), path.open("r+b") as finished:
+        found = seal(ordered, metadata, digest.hexdigest(), len(start), finished)
+        sealed = _header(ordered, {**metadata, **found})
+        if len(sealed) != len(start):
+            raise LoramergeError(f"{path}: its metadata have {len(sealed)} bytes, and {len(start)} were planned")
+        finished.seek(0)
+        finished.write(sealed)
+    return sha256_of(path)
+
+
+def _header(planned: Sequence[Planned], metadata: Mapping[str, str]) -> bytes:
+    return header(((each.key, each.dtype, each.shape, each.size) for each in planned), metadata)
 
 
 def _made(planned: Planned) -> memoryview:

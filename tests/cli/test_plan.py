@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from command_line import invoke
+from hub.example import OWNER
 
 from loramerge.errors import ExitCode
 
@@ -39,6 +40,16 @@ def test_as_json(recipe, here, parsed):
         },
         "targets": [],
     }
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_paths_of_this_machine_are_named_before_anything_is_published(recipe, models, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    recipe(publish=[{"kind": "hub", "repo": "tester/small"}], license="mit")
+    warning = f"what goes to hf://tester/small names paths of this machine: {models.base}, {models.ink}, {models.glow};"
+    assert warning in invoke("plan", "small.yaml").stderr
+    assert warning in invoke("run", "small.yaml").stderr
+    assert "paths of this machine" not in invoke("plan", "small.yaml").stderr  # nothing is left to be published
 
 
 def test_in_markdown_text_stays_text(recipe):

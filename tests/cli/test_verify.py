@@ -49,7 +49,7 @@ def test_as_json(made, damaged, parsed):
     ]  # fmt: skip
     assert good == {
         "artifact": str(made / "out" / "small"), "verified": True, "recipe": "small", "files": 5, "findings": [],
-        "left_out": [], "signature": None, "rebuilt": None,
+        "left_out": [], "words_of_others": False, "signature": None, "rebuilt": None,
     }  # fmt: skip
 
 

@@ -1,7 +1,10 @@
 """Every form met in the wild is read to the same deltas; whatever we write is read back by us, diffusers and PEFT."""
 
 import copy
+import hashlib
 import json
+import struct
+from dataclasses import replace
 
 import foreign
 import pytest
@@ -11,11 +14,13 @@ import truth
 from canonical import adapter_of, base_of, deltas_of, files_of, read
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as torch_save
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.files.reading import PICKLES
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
+from loramerge.formats.kohya_labels import prediction_said, prediction_type
 from loramerge.formats.labels import Labels
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
@@ -36,7 +41,7 @@ LABELS = Labels(
 
 def random_pairs(family, *, alpha=2.0, **options):
     return foreign.random_lora(
-        tiny.shared(family), rank=4, alpha=alpha, seed=1, **{"conv_rank": 3, "conv_alpha": 1.5} | options
+        tiny.shared(family), alpha=alpha, seed=1, **{"rank": 4, "conv_rank": 3, "conv_alpha": 1.5} | options
     )
 
 
@@ -164,6 +169,51 @@ def test_what_is_written_as_peft_means_the_same_to_us_and_to_peft(family, dtype,
         assert truth.relative_error(got, want[component]) <= TOLERANCE[dtype]
 
 
+def kohya_hashes(path):
+    """`sshs_model_hash` and `sshs_legacy_hash` as sd-scripts takes them when it saves the same tensors."""
+    with safe_open(path, "pt") as file:
+        lasting = {key: value for key, value in file.metadata().items() if key.startswith("ss_")}
+    content = torch_save(load_file(path), lasting)
+    start = 8 + int.from_bytes(content[:8], "little")
+    return hashlib.sha256(content[start:]).hexdigest(), hashlib.sha256(content[0x100000:][:0x10000]).hexdigest()[:8]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("rank", [4, 64])  # smaller and larger than what the older hash is taken of
+def test_kohya_files_have_the_hashes_that_a1111_knows_them_by(dtype, rank, tmp_path):
+    pairs, base = random_pairs("sd15", rank=rank), base_of("sd15")
+    output = KohyaOutput(kind="adapter", format="kohya", dtype=dtype)
+    path = write(output, adapter_of(pairs), base, tmp_path / "x") / "two-become-one.safetensors"
+    assert (path.stat().st_size > 0x110000) == (rank == 64)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["sshs_model_hash"], metadata["sshs_legacy_hash"]) == kohya_hashes(path)
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    assert hashlib.sha256(content[8 + length :]).hexdigest() == metadata["sshs_model_hash"]
+
+
+def test_v_prediction_is_said_where_it_is_known(tmp_path):
+    pairs, base = random_pairs("sd2"), base_of("sd2")
+    unet = base.components["unet"]
+    large = replace(
+        base, components={**base.components, "unet": replace(unet, config={**unet.config, "sample_size": 96})}
+    )
+    output = KohyaOutput(kind="adapter", format="kohya")
+    path = write(output, adapter_of(pairs), large, tmp_path / "x") / "two-become-one.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert metadata["modelspec.architecture"] == "stable-diffusion-v2-768-v/lora"
+    assert metadata["modelspec.prediction_type"] == "v"
+    assert metadata["modelspec.resolution"] == "768x768"
+    assert (metadata["ss_base_model_version"], metadata["ss_v2"]) == ("sd_v2_v", "True")
+    assert metadata["ss_v_parameterization"] == "True"
+    assert prediction_said(metadata) == "v"
+    assert prediction_type(base, ["v"]) == "v"
+    assert prediction_type(base, ["v", "epsilon"]) is None
+    assert prediction_type(base_of("sdxl"), []) == "epsilon"
+
+
 def test_kohya_files_carry_what_a1111_and_comfyui_look_for(tmp_path):
     pairs, base = random_pairs("sdxl"), base_of("sdxl")
     folder = write(KohyaOutput(kind="adapter", format="kohya"), adapter_of(pairs), base, tmp_path / "x")
@@ -171,6 +221,8 @@ def test_kohya_files_carry_what_a1111_and_comfyui_look_for(tmp_path):
         metadata, keys = file.metadata(), set(file.keys())
     assert metadata["ss_base_model_version"] == "sdxl_base_v1-0"
     assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
+    assert metadata["modelspec.prediction_type"] == "epsilon"
+    assert "ss_v_parameterization" not in metadata
     assert metadata["modelspec.trigger_phrase"] == "sks dog, by Feng"
     assert json.loads(metadata["ss_tag_frequency"]) == {"10_dog": {"dog": 3}}
     assert "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight" in keys

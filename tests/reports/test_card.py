@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import warnings
@@ -16,7 +17,7 @@ from canonical import files_of
 from command_line import invoke
 from hub.example import OWNER
 
-from loramerge import read_recipe, run, verify
+from loramerge import read_lock, read_recipe, run, verify
 from loramerge.errors import ExitCode, VerificationError
 
 # huggingface_hub 2.4 uploads large files with an argument that httpx2 calls deprecated
@@ -33,7 +34,8 @@ OUTPUTS = """
 SNIPPETS = {
     "PEFT: `peft`": "two",
     "diffusers: `diffusers`": "two",
-    "ComfyUI, A1111: `kohya`": "two",
+    "ComfyUI: `kohya`": "two",
+    "A1111, Forge: `kohya`": "two",
     "diffusers, without any LoRA: `pipeline`": "two",
     "PEFT: `inputs`, ink alone": "ink",
     "PEFT: `inputs`, glow alone": "glow",
@@ -87,13 +89,16 @@ def loaded(language, code, folder, base):
     """The pipeline that a snippet makes; one for ComfyUI brings a file, which diffusers reads as well."""
     from diffusers import DiffusionPipeline
 
-    (folder / "ComfyUI/models/loras").mkdir(parents=True, exist_ok=True)
+    places = [folder / "ComfyUI/models/loras", folder / "stable-diffusion-webui/models/Lora"]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
     if language == "bash":
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         subprocess.run(["bash", "-ec", code], cwd=folder, check=True, env={**os.environ, "PATH": path})
-        (file,) = (folder / "ComfyUI/models/loras").rglob("two.safetensors")
+        (file,) = (each for place in places for each in place.rglob("two.safetensors"))
         pipeline = DiffusionPipeline.from_pretrained(base)
         pipeline.load_lora_weights(file.parent, weight_name=file.name)
+        file.unlink()
         return pipeline
     names = {}
     with warnings.catch_warnings():
@@ -138,6 +143,7 @@ def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     from peft import PeftModel
 
     monkeypatch.setenv("HF_TOKEN", OWNER)
+    monkeypatch.chdir(tmp_path)
     extra = f"publish:\n  - {{kind: hub, repo: {REPO}, tag: v1}}\n"
     recipe = write_recipe(tmp_path, base=f"hf://{base}", extra=extra)
     result = run(recipe, out=tmp_path / "out")
@@ -162,10 +168,47 @@ def test_every_snippet_runs_in_the_artifact(tmp_path, monkeypatch):
     monkeypatch.chdir(result.artifact)
     check_verification(card)
     check_snippets(card, result.artifact, base)
+    assert (tmp_path / "two.png").is_file()
+    for program in ("ComfyUI", "stable-diffusion-webui"):
+        shutil.rmtree(result.artifact / program)
+    check_verification(card)
+
+
+def command_to_make_it_again(card):
+    return re.findall(r"## How to make it again\n.*```bash\n(.*?)\n```", card, re.DOTALL)[-1]
+
+
+def test_it_is_made_again_from_where_it_lies(tmp_path):
+    recipe = write_recipe(tmp_path, base=tiny.folder("sd15"), outputs="[{kind: adapter, format: kohya}]")
+    artifact = run(recipe, out=tmp_path / "out").artifact
+    card = (artifact / "README.md").read_text()
+    assert "`FOLDER` for the folder in which `ink.safetensors`, `glow.safetensors` lie" in card
+    command = command_to_make_it_again(card).replace("FOLDER", shlex.quote(str(tmp_path)))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["bash", "-ec", command], cwd=artifact, check=True, env={**os.environ, "PATH": path})
+    assert (tmp_path / "two-again/README.md").read_text() == card
+    assert verify(artifact)
+
+
+def test_what_comes_from_a_hub_is_made_again_beside_it(hub, base, tmp_path, monkeypatch):
+    hub.repository("org/ink", {"ink.safetensors": lora(tmp_path, "ink", 0).read_bytes()})
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        f"version: 1\nname: two\nbase: {{source: hf://{base}}}\nloras: [{{name: ink, source: hf://org/ink}}]\n"
+        "merge: {combination_type: cat, engine: factored}\noutputs: [{kind: adapter, format: kohya}]\n"
+        "publish: [{kind: hub, repo: somebody/else}]\nlicense: mit\n"
+    )
+    artifact = run(read_recipe(path), out=tmp_path / "out", targets=()).artifact
+    monkeypatch.chdir(artifact)
+    result = invoke(*shlex.split(command_to_make_it_again((artifact / "README.md").read_text()))[1:])
+    assert result.exit_code == ExitCode.DONE, result.output
+    assert (tmp_path / "two-again/kohya/two.safetensors").is_file()
+    assert verify(artifact)
 
 
 def test_one_output_alone_is_loaded_from_the_root(hub, base, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", OWNER)
+    monkeypatch.chdir(tmp_path)
     outputs = "[{kind: pipeline}, {kind: adapter, format: kohya}]"
     extra = f"publish:\n  - {{kind: hub, repo: {REPO}, tag: v1, outputs: [pipeline]}}\n"
     result = run(write_recipe(tmp_path, base=f"hf://{base}", outputs=outputs, extra=extra), out=tmp_path / "out")
@@ -206,8 +249,31 @@ def test_what_the_hub_reads(base, tmp_path):
     assert "[report.html](report.html)" in card
     assert (result.artifact / "report.html").is_file()
     assert (tmp_path / "two.yaml").read_text().strip() in card
-    assert "loramerge run recipe.yaml" in card
+    assert "loramerge run - --no-publish --out two-again" in card
     assert result.report["license"] == "openrail++"
+
+
+def test_what_the_cards_of_the_loras_say_is_carried_over(hub, tmp_path, monkeypatch):
+    ink = lora(tmp_path, "ink", 0).read_bytes()
+    front = "license: openrail++\nbase_model: org/base\ninstance_prompt: by Feng\n"
+    card = f"---\n{front}tags:\n- lora\n- ikea\n- a:b\n---\n# Ink\n"
+    hub.repository("org/ink", {"ink.safetensors": ink, "README.md": card.encode()})
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        f"version: 1\nname: two\nbase: {{source: {tiny.folder('sd15')}}}\nlicense: openrail++\n"
+        "loras: [{name: ink, source: hf://org/ink}]\n"
+        "merge: {combination_type: cat, engine: factored}\noutputs: [{kind: adapter, format: kohya}]\n"
+    )
+    result = run(read_recipe(path), out=tmp_path / "out")
+    found = metadata((result.artifact / "README.md").read_text())
+    assert found["instance_prompt"] == "in ink, by Feng"
+    assert found["base_model"] == "org/base"
+    assert found["tags"][-1] == "ikea"
+    assert "a:b" not in found["tags"]
+    assert result.report["loras"][0]["trigger_phrases"] == ["in ink", "by Feng"]
+    lock = read_lock(result.artifact / "recipe.lock.yaml")
+    assert lock.sources.loras["ink"].card.trigger_words == ("by Feng",)
+    assert verify(result.artifact, rebuild=True, recipe=tmp_path).rebuilt.close == {}
 
 
 def test_a_pipeline_alone_is_a_merge_and_no_lora(base, tmp_path):

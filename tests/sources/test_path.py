@@ -5,6 +5,7 @@ import pytest
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest
+from loramerge.hub.listing import CardFacts
 from loramerge.sources import parse
 
 
@@ -122,3 +123,27 @@ def test_digests_are_those_of_the_content(tmp_path):
 def test_a_path_has_no_commits(tmp_path):
     source = parse("ikea.safetensors", folder=tmp_path)
     assert source.at("0" * 40) == source
+
+
+def test_the_card_of_a_folder_is_the_source_s(tmp_path):
+    (tmp_path / "ink.safetensors").write_bytes(b"x")
+    (tmp_path / "README.md").write_text(
+        "---\nlicense: mit\ninstance_prompt: in\u202eink\ntrigger_words: [by Feng, null, 3]\n"
+        "tags: [ink, ink]\nbase_model: org/base\n---\n# Ink\n",
+        encoding="utf-8",
+    )
+    card = locate(tmp_path, tmp_path).card
+    assert locate(tmp_path, tmp_path).licence == "mit"
+    assert card.trigger_words == ("in\\u202eink", "by Feng")
+    assert (card.tags, card.base_model) == (("ink",), "org/base")
+    assert locate("ink.safetensors", tmp_path).card == CardFacts()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "# no front matter", "---\n[\n---\n", "---\n- a\n---\n", "---\ntags: {a: 1}\nbase_model: [a/b, c/d]\n---\n"],
+)
+def test_a_card_that_says_nothing_says_nothing(text, tmp_path):
+    (tmp_path / "ink.safetensors").write_bytes(b"x")
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert locate(tmp_path, tmp_path).card == CardFacts()

@@ -221,7 +221,7 @@ def test_one_folder_by_two_spellings(recipe, tmp_path, monkeypatch, spelling):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "link").symlink_to(tmp_path / "models")
     paths = {
-        "absolute": str(tmp_path / "models"),
+        "absolute": f"{tmp_path.parent}/./{tmp_path.name}/models",
         "home": "~/models",
         "link": "link",
         "above": f"../{tmp_path.name}/models",

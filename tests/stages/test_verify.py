@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from types import SimpleNamespace
 
 import artifacts
 import pytest
 from artifacts import edit, scaled, told
+from command_line import invoke
 from hub.example import OWNER
 from safetensors.torch import load_file, save_file
 
@@ -79,6 +81,35 @@ def test_everything_that_is_wrong_is_named(copied):
         ("extra", "renamed.json"),
         ("missing", "report.json"),
     ]
+
+
+def test_words_of_the_owner_beside_our_part_of_the_card(copied):
+    card = copied / "README.md"
+    card.write_text(card.read_text(encoding="utf-8") + "\n## Mine\n", encoding="utf-8")
+    assert verify(copied).words_of_others
+    assert "nothing vouches for those" in invoke("verify", copied).stdout
+    card.write_text(card.read_text(encoding="utf-8").replace("Merged by", "Made by"), encoding="utf-8")
+    assert findings(copied) == [("changed", "README.md")]
+
+
+def test_inputs_that_the_lock_has_otherwise(copied):
+    provenance, lock = copied / "provenance.json", copied / "recipe.lock.yaml"
+    (digest,) = re.findall(r"b\.safetensors:\n +size: \d+\n +sha256: (\w+)", lock.read_text(encoding="utf-8"))
+    provenance.write_text(provenance.read_text(encoding="utf-8").replace(digest, "0" * 64), encoding="utf-8")
+    with pytest.raises(VerificationError) as caught:
+        verify(copied)
+    (finding,) = caught.value.findings
+    assert finding.message == (
+        f"b.safetensors of LoRA b: recipe.lock.yaml has {digest}, provenance.json has {'0' * 64}"
+    )
+    text = lock.read_text(encoding="utf-8").replace("base/unet/config.json", "x")
+    more = text.replace("    files:\n", f"    files:\n      more.json: {{size: 1, sha256: {digest}}}\n", 1)
+    lock.write_text(more, encoding="utf-8")
+    told(copied, ["recipe.lock.yaml"])
+    assert [kind for kind, _ in findings(copied)] == ["input"]  # the base may have more in its lock
+    lock.write_text("version: 2\n", encoding="utf-8")
+    told(copied, ["recipe.lock.yaml"])
+    assert findings(copied) == [("input", "recipe.lock.yaml")]
 
 
 def test_two_files_that_changed_places(copied):

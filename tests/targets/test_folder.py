@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from loramerge.artifact.model_card import written
 from loramerge.errors import PublishError
 from loramerge.files import atomic
 from loramerge.files.digest import files_of, sha256_of
@@ -113,6 +114,70 @@ def test_a_file_of_others_with_the_same_content_stays_theirs(files, place):
     put({"recipe.yaml": files["mine.safetensors"], "x": files["peft/config.json"]}, place)
     put({"x": files["peft/config.json"], "y": files["peft/config.json"]}, place)
     assert seen(place) == {"other": "theirs", "recipe.yaml": "1", "x": "2", "y": "2"}
+
+
+EDIT = "\n## Mine\n\nWords.\n"
+
+
+@pytest.fixture
+def card(files):
+    """The artifact's model card, and how to write another one."""
+    path = files["mine.safetensors"].with_name("README.md")
+    files["README.md"] = path
+
+    def write(text):
+        path.write_text(written("license: mit\n", text), encoding="utf-8")
+
+    write("# merged")
+    return write
+
+
+def edited(place):
+    text = (place / "README.md").read_text().replace("---\n", "---\nlanguage: en\n", 1) + EDIT
+    (place / "README.md").write_text(text)
+    return text
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_what_the_owner_wrote_into_the_card_survives(files, place, card, others):
+    place.mkdir()
+    if others:
+        (place / "theirs").write_text("")
+    put(files, place)
+    text = edited(place)
+    assert live(place).drift == ()
+    assert live(place).refusal == ""
+    assert not put(files, place).changed
+    assert seen(place)["README.md"] == text
+    card("# merged anew")
+    assert put(files, place).changed
+    found = seen(place)["README.md"]
+    assert "language: en\n" in found
+    assert "# merged anew" in found
+    assert "# merged\n" not in found
+    assert found.endswith(EDIT)
+    assert live(place).drift == ()
+
+
+def test_our_part_of_the_card_changed_by_hand_is_drift(files, place, card):
+    put(files, place)
+    (place / "README.md").write_text(edited(place).replace("# merged", "# taken"))
+    assert live(place).drift == ("README.md was changed",)
+    card("# merged anew")
+    with pytest.raises(PublishError, match=r"README\.md.*was changed since"):
+        put(files, place)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_card_with_words_of_its_owner_is_not_removed(files, place, card, others):
+    place.mkdir()
+    if others:
+        (place / "theirs").write_text("")
+    put(files, place)
+    text = edited(place)
+    del files["README.md"]
+    assert put(files, place).changed
+    assert seen(place)["README.md"] == text
 
 
 @pytest.fixture

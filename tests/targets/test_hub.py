@@ -10,6 +10,7 @@ import pytest
 from hub.example import OWNER, STRANGER
 from hub.faults import Harmless, NotAHub, Reset, Slow, Status, Truncated, WrongBytes
 
+from loramerge.artifact.model_card import written
 from loramerge.errors import PublishError
 from loramerge.files.digest import files_of
 from loramerge.targets import HubTarget
@@ -299,6 +300,74 @@ def test_a_pull_request_where_everything_is_there_is_none(hub, files):
 
 def test_a_pull_request_to_no_branch(hub, files):
     assert "no branch next" in refused(files, create_pr=True, revision="next").message
+
+
+# --- the owner's part of the model card
+
+EDIT = "\n## Mine\n\nWords.\n"
+
+
+@pytest.fixture
+def marked(files):
+    """Files with a card of ours, and how to write another one."""
+
+    def card(text):
+        files["README.md"].write_text(written("license: mit\ntags:\n- lora\n", text), encoding="utf-8")
+
+    card("# merged")
+    return card
+
+
+def edited(hub):
+    card = at(hub)["README.md"].decode().replace("---\n", "---\nlanguage: en\n", 1) + EDIT
+    hub.store.write(repository(hub), {"README.md": card.encode()})
+    return card
+
+
+def live():
+    return HubTarget(kind="hub", repo=REPO, tag="v1").live("mine", Path("/nowhere"))
+
+
+def test_what_the_owner_wrote_into_the_card_is_no_drift(hub, files, marked):
+    put(files, tag="v1")
+    card = edited(hub)
+    assert live().drift == ()
+    assert not put(files).changed
+    assert at(hub)["README.md"].decode() == card
+
+
+def test_what_the_owner_wrote_into_the_card_survives_the_next_one(hub, files, marked):
+    put(files)
+    edited(hub)
+    marked("# merged anew")
+    assert put(files).changed
+    card = at(hub)["README.md"].decode()
+    assert "language: en\n" in card
+    assert "# merged anew" in card
+    assert card.endswith(EDIT)
+    assert not put(files).changed
+    assert live().drift == ()
+
+
+def test_our_part_of_the_card_is_mended_and_the_owner_s_stays(hub, files, marked):
+    put(files)
+    card = edited(hub).replace("# merged", "# taken")
+    hub.store.write(repository(hub), {"README.md": card.encode()})
+    assert live().drift == ("README.md was changed",)
+    assert put(files).changed
+    mended = at(hub)["README.md"].decode()
+    assert mended.partition("\n---\n")[2] == card.replace("# taken", "# merged").partition("\n---\n")[2]
+    assert "language: en\n" in mended
+
+
+def test_words_that_the_owner_writes_while_we_publish_survive(hub, files, marked):
+    put(files)
+    marked("# merged anew")
+    hub.inject("GET", "/tree/", Meanwhile(lambda: edited(hub)))
+    assert put(files).changed
+    card = at(hub)["README.md"].decode()
+    assert "# merged anew" in card
+    assert card.endswith(EDIT)
 
 
 # --- races

@@ -16,6 +16,7 @@ from loramerge.analysis.fidelity import in_words
 from loramerge.artifact.contents import PAGE, PREVIEW, SHEET
 from loramerge.bases.blocks import in_order
 from loramerge.families import TITLES
+from loramerge.messages import visible
 from loramerge.reports.page import charts
 from loramerge.reports.page.groups import ALL, grouped, label, modules_of, rows_of
 from loramerge.reports.page.numbers import number
@@ -57,6 +58,8 @@ def write_page(folder: Path, recipe: Recipe, report: Mapping[str, Any]) -> None:
 def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -> str:
     """The page: one file that asks for nothing else. All that strangers wrote is escaped, and no script of it runs.
 
+    What steers a display, such as marks of the direction of writing, is shown as an escape wherever it comes from.
+
     Args:
         recipe: What was run.
         report: As in report.json.
@@ -82,7 +85,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
     pairs = report["overlap"]["pairs"]
     drawn = _drawn_pairs(pairs)
     template = environment.get_template("page.html")
-    return template.render(
+    text = template.render(
         recipe=recipe,
         report=report,
         title=TITLES.get(report["base"]["family"], report["base"]["family"]),
@@ -105,6 +108,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         script=script,
         script_digest=digest,
     )
+    return visible(text)
 
 
 @dataclass(frozen=True)
