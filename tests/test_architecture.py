@@ -29,7 +29,7 @@ HOUSE = {
     "methods": "numerics",
     "merging": "bases numerics",
     "engines": "bases numerics methods merging",
-    "outputs": "files tensor_files formats",
+    "outputs": "files bases tensor_files formats",
     "targets": "files artifact hub formats",
     "recipe": "artifact sources documents formats methods outputs targets",
     "lock": "files sources documents",
