@@ -10,9 +10,6 @@ from typing import Any
 
 from loramerge.errors import SourceError
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-"""How files end that can run code when they are opened; none of them is."""
-
 
 @contextmanager
 def reading(shown: str) -> Iterator[None]:

@@ -13,7 +13,8 @@ from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
 from loramerge.files.home import expanded
-from loramerge.formats.reading import lora_files, read_lora
+from loramerge.formats.lora_files import lora_files
+from loramerge.formats.reading import read_lora
 from loramerge.lock.model import Lock
 from loramerge.lock.model import read as read_lock
 from loramerge.provenance import comparison
