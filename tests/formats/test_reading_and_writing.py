@@ -271,7 +271,7 @@ def test_a_second_lora_beside_a_peft_folder_is_not_overlooked(tmp_path):
     pairs = random_pairs("sd15", components=("unet",), modules=r"attn1\.to_q$")
     foreign.write_peft(pairs["unet"], tmp_path / "unet")
     foreign.write_diffusers(pairs, tmp_path / "pytorch_lora_weights.safetensors")
-    with pytest.raises(SourceError, match="other LoRAs beside it"):
+    with pytest.raises(SourceError, match="holds 2 LoRAs: unet, pytorch_lora_weights"):
         read(tmp_path, base_of("sd15"))
 
 
