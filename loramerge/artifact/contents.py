@@ -8,6 +8,8 @@ from pathlib import Path
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError
 from loramerge.files.digest import files_of
+from loramerge.files.kinds import special_at
+from loramerge.files.reading import text_of
 from loramerge.messages import some
 
 CARD = "README.md"
@@ -39,7 +41,8 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
         old: Where what was at `place` is now; by default there.
 
     Raises:
-        LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it.
+        LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it;
+            even with force a device, a named pipe or a socket, or a folder that has one.
     """
     for kept in (Path.cwd(), Path.home(), *inputs):
         if kept.resolve().is_relative_to(place):
@@ -47,6 +50,9 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
                 f"{place} holds {kept}, and an artifact replaces its folder", hint="give a folder of its own with --out"
             )
     old = old or place
+    if found := special_at(old):
+        special, what = found
+        raise LoramergeError(f"{special} is {what}, which is never replaced", hint="choose another folder with --out")
     if force or not old.exists() or (old.is_dir() and not any(old.iterdir())):
         return
     hint = "choose another folder with --out, or replace it with --force"
@@ -75,5 +81,5 @@ def recipe_of(statement: str) -> str:
 
 def _papers(place: Path) -> tuple[str, set[str]]:
     """The recipe's name and all files of an artifact, as it says itself."""
-    text = (place / STATEMENT).read_text(encoding="utf-8")
+    text = text_of(place / STATEMENT)
     return recipe_of(text), {*Statement.parse(text).subjects, STATEMENT}

@@ -4,13 +4,15 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from loramerge.files.reading import open_file
+
 _PIECE = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
@@ -32,7 +34,7 @@ def digest_of(path: Path) -> FileDigest:
 def git_blob_of(path: Path) -> str:
     """The id that git gives to a file's content: SHA-1 over a header and the bytes, 40 hex digits."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()

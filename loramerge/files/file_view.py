@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loramerge.errors import SourceError
-from loramerge.files.reading import reading
+from loramerge.files.reading import open_file, reading
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FileBytes:
         Raises:
             SourceError: The file can't be read, or is no longer what it was.
         """
-        with reading(self.shown_as), self.path.open("rb", buffering=0) as file:
+        with reading(self.shown_as), open_file(self.path) as file:
             file.seek(offset)
             complete = filled(file, buffer)
             same = _version(os.fstat(file.fileno())) == self.version

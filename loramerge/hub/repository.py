@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
 from loramerge.files.digest import git_blob_of, sha256_of
+from loramerge.files.reading import text_of
 from loramerge.hub.retry import patiently
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Repository:
         from huggingface_hub import HfApi
 
         path = patiently(lambda: HfApi().hf_hub_download(self.name, file, revision=commit))
-        return Path(path).read_text(encoding="utf-8", errors="replace")
+        return text_of(Path(path), errors="replace")
 
     def commit(
         self, title: str, add: Mapping[str, Content], delete: Iterable[str], *, parent: str | None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import SourceError
-from loramerge.files.reading import read_json
+from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
 from loramerge.files.writing import writing
 from loramerge.tensor_files import shards
@@ -127,7 +127,7 @@ def _copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], re
 def _write_settings(source: Path, settings: dict[str, Any], target: Path) -> None:
     """The file itself where there is nothing to change in it."""
     kept = {key: value for key, value in settings.items() if key != "_name_or_path"}
-    if kept == json.loads(source.read_text(encoding="utf-8")):
+    if kept == json.loads(content_of(source)):
         copy(source, target)
     else:
         target.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")

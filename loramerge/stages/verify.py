@@ -11,6 +11,7 @@ from loramerge.artifact.contents import SIGNATURE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, VerificationError
 from loramerge.files.digest import sha256_of
+from loramerge.files.reading import text_of
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.provenance import Provenance
 from loramerge.provenance.signing import verify as signatures
@@ -103,7 +104,7 @@ def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
         finding = Finding("provenance", STATEMENT, f"there is no {STATEMENT}")
         raise VerificationError(reference, [finding], hint="only what `loramerge run` made can be verified, as a whole")
     try:
-        return Provenance.parse(present[STATEMENT].read_text(encoding="utf-8"))
+        return Provenance.parse(text_of(present[STATEMENT]))
     except (OSError, ValueError) as error:
         finding = Finding("provenance", STATEMENT, f"{STATEMENT} is damaged: {error}")
         raise VerificationError(reference, [finding], hint="fetch the artifact again, or make it again") from None

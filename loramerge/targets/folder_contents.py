@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from loramerge.files.digest import files_of, sha256_of
+from loramerge.files.kinds import special_at
+from loramerge.files.reading import text_of
 from loramerge.messages import some
 from loramerge.targets import record
 from loramerge.targets.record import Record
@@ -22,7 +24,7 @@ Traces = Mapping[str, tuple[int, ...]]
 def record_in(place: Path, recipe: str) -> Record | None:
     """What this recipe put there the last time."""
     try:
-        return Record.parse((place / record.place(recipe)).read_text(encoding="utf-8"))
+        return Record.parse(text_of(place / record.place(recipe)))
     except (OSError, ValueError):
         return None
 
@@ -68,6 +70,20 @@ def obstacle(place: Path, wanted: Collection[str], present: Mapping[str, Path], 
     touched = {name for name in present if name in wanted or name.partition("/")[0] in folders}
     if in_the_way := sorted(touched - set(free)):
         return f"holds {some(in_the_way)}, which this recipe did not put there, or which was changed since"
+    return ""
+
+
+def irreplaceable(place: Path, wanted: Collection[str]) -> str:
+    """What is in the way and stays even with force, in words that follow the folder's name; empty if there is none.
+
+    Args:
+        place: The folder.
+        wanted: Names of what is to be put there.
+    """
+    for top in sorted({name.partition("/")[0] for name in wanted}):
+        if found := special_at(place / top):
+            path, what = found
+            return f"has {what} in {path.relative_to(place)}, which is never replaced"
     return ""
 
 

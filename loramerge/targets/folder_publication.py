@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import replacing, replacing_file
 from loramerge.files.digest import sha256_of
+from loramerge.files.reading import open_file
 from loramerge.targets import record
 from loramerge.targets.folder_contents import (
     MOVE,
     Traces,
     below,
     holds_nothing_else,
+    irreplaceable,
     obstacle,
     published_in,
     record_in,
@@ -88,6 +90,8 @@ class FolderPublication:
                 _write(now, place)
             return Receipt(str(place), changed=False)
         known = unchanged(earlier.digests, present)
+        if what := irreplaceable(place, wanted):
+            raise PublishError(f"{place} {what}", hint="move it away")
         if not self.force and (what := obstacle(place, wanted, present, known | there)):
             raise PublishError(f"{place} {what}", hint=MOVE)
         if whole and holds_nothing_else(place, recipe, known):
@@ -133,7 +137,7 @@ class FolderPublication:
 
     def _replace_file(self, source: Path, name: str, traces: Traces) -> None:
         place = self.place / name
-        with replacing_file(place) as target, source.open("rb") as content:
+        with replacing_file(place) as target, open_file(source) as content:
             shutil.copyfileobj(content, target, 1 << 20)
             self._refuse_changes(name, traces, place)
 

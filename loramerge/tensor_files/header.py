@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
+from loramerge.files.reading import open_file
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ def layout(path: Path) -> tuple[Stored, ...]:
     Args:
         path: A file that `tensors.opened` finds sound.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
         entries = json.loads(file.read(length))
     entries.pop("__metadata__", None)

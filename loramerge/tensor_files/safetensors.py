@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.file_view import FileBytes
-from loramerge.files.reading import reading
+from loramerge.files.reading import open_file, reading
 from loramerge.files.writing import writing
 from loramerge.numerics.threads import in_order, workers
 from loramerge.tensor_files.header import Stored, header, layout
@@ -91,7 +91,7 @@ def opened(path: Path, shown_as: str | None = None) -> TensorFile:
 
 
 def _refuse_what_is_none(path: Path, shown: str) -> None:
-    with reading(shown), path.open("rb") as file:
+    with reading(shown), open_file(path) as file:
         start, size = file.read(9), os.fstat(file.fileno()).st_size
     if not start:
         raise SourceError(f"{shown} is an empty file", hint="fetch it again")
