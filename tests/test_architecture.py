@@ -44,7 +44,7 @@ HOUSE = {
 LIBRARIES = {
     "torch": "artifact numerics tensor_files formats methods merging engines previews analysis bases",
     "numpy": "numerics merging provenance",
-    "safetensors": "tensor_files",
+    "safetensors": "",
     "diffusers": "bases previews",
     "transformers": "bases previews",
     "peft": "engines formats",

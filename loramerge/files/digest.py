@@ -1,8 +1,10 @@
 """Digests of files, read in pieces."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from loramerge.files.reading import open_file
 
@@ -11,10 +13,16 @@ _PIECE = 1 << 20
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
-    digest = hashlib.sha256()
     with open_file(path) as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
+        return sha256_in(file)
+
+
+def sha256_in(file: BinaryIO) -> str:
+    """SHA-256 of an open file, 64 hex digits; what grows while it is read is left where it was when it was opened."""
+    digest, left = hashlib.sha256(), os.fstat(file.fileno()).st_size
+    while left and (piece := file.read(min(left, _PIECE))):
+        digest.update(piece)
+        left -= len(piece)
     return digest.hexdigest()
 
 
@@ -24,11 +32,6 @@ class FileDigest:
 
     size: int
     sha256: str
-
-
-def digest_of(path: Path) -> FileDigest:
-    """Size and SHA-256 of a file."""
-    return FileDigest(path.stat().st_size, sha256_of(path))
 
 
 def git_blob_of(path: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from loramerge.errors import SourceError
 from loramerge.files.kinds import special
+from loramerge.files.lfs import refuse_pointer
 
 LARGEST = 64 << 20
 """Bytes of a file that is taken into memory as a whole: configs, papers, state, pictures."""
@@ -118,6 +119,7 @@ def read_json(path: Path, shown: str) -> dict[str, Any]:
     """
     with reading(shown):
         data = content_of(path)
+    refuse_pointer(data, len(data), shown)
     try:
         value = json.loads(data.decode())
     except json.JSONDecodeError as error:

@@ -7,7 +7,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest
@@ -15,7 +17,8 @@ from loramerge.sources import parse
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
 
-WEIGHTS = bytes(range(256)) * 10_000
+NUMBERS = bytes(range(256)) * 10_000
+WEIGHTS = save({"numbers": np.frombuffer(NUMBERS, np.uint8)})
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 
 
