@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from loramerge.errors import SourceError
 from loramerge.files.file_view import FileBytes, digest_of
 from loramerge.files.tensor_header import read_header
+from loramerge.masking import masked
 
 if TYPE_CHECKING:
     from loramerge.files.digest import FileDigest
@@ -119,10 +120,13 @@ class Fetch(Protocol):
 
 
 def shown(reference: str) -> str:
-    """A reference as messages show it: an address without its user, password and query, which may hold a token."""
-    if "://" not in reference:
-        return reference
-    return re.sub(r"(?<=://)[^/]*@", "", re.sub(r"[?#].*", "", reference))
+    """A reference as messages and papers show it: an address without its query, which may hold a token.
+
+    In one that is misspelt, whatever may be a secret is masked.
+    """
+    if reference.startswith("https://"):
+        return re.sub(r"(?<=://)[^/]*@", "", re.sub(r"[?#].*", "", reference))
+    return masked(reference)
 
 
 def shown_file(reference: str, name: str) -> str:
