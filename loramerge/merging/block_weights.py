@@ -114,7 +114,7 @@ class _Named:
         given = self.weights.get(component)
         if not isinstance(given, Mapping):
             return None if given is None else float(given)
-        place = _place(module)
+        place = _position(module)
         found = self.by_attention.get(place) if place in self.attentions else given.get(_OTHER)
         return None if found is None else float(found)
 
@@ -123,7 +123,7 @@ class _Named:
         given = self.weights.get(component)
         if not isinstance(given, Mapping):
             return component
-        place = _place(module)
+        place = _position(module)
         if place not in self.attentions:
             return f"{component}.{_OTHER}"
         side, _, rest = place.partition("_")
@@ -131,7 +131,7 @@ class _Named:
         return f"{component}.{side}{block}"
 
 
-def _place(module: str) -> str:
+def _position(module: str) -> str:
     """The attention as which a module of the UNet weighs, if the base has it; empty outside of all blocks."""
     if module.startswith(f"{_MID}."):
         return _MID
