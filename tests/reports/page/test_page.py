@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import reports
+from artifacts import workspace
+from command_line import write_recipe
 from PIL import Image
 
-from loramerge import read_recipe
+from loramerge import read_recipe, run
 from loramerge.provenance import comparison
 from loramerge.reports.page import html
 from loramerge.reports.page.colours import Colours, ColourScale
@@ -122,7 +124,7 @@ def test_the_users_matplotlib_has_no_say(result, page, tmp_path):
     code = """
 import json, sys
 from pathlib import Path
-from loramerge import read_recipe
+from loramerge import read_recipe, run
 from loramerge.reports.page import html
 place = Path(sys.argv[1])
 report = json.loads((place / "report.json").read_text())
@@ -151,15 +153,17 @@ def test_one_lora_has_nothing_to_compare(tmp_path):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """Twenty LoRAs that are two files, merged exactly and rounded."""
-    return reports.made(
-        tmp_path_factory.mktemp("many"),
-        loras={f"l{number:02}": {"source": ("a.safetensors", "against.safetensors")[number % 2], "weight": 0.1}
-               for number in range(20)},
+    folder = workspace(tmp_path_factory.mktemp("many"))
+    loras = {f"l{number:02}": {"source": f"{'ab'[number % 2]}.safetensors", "weight": 0.1} for number in range(20)}
+    recipe = write_recipe(
+        folder,
+        base="base",
+        loras=loras,
         merge={"combination_type": "cat"},
         outputs=[{"kind": "adapter", "format": "kohya", "dtype": "bfloat16"}],
-        preview=None,
-        description="",
-    )  # fmt: skip
+        report="full",
+    )
+    return run(read_recipe(recipe), out=folder / "out", device="cpu")
 
 
 def table_of_pairs(text):
