@@ -9,7 +9,7 @@ Expression Search Algorithm, 1968): the time is at most the pattern's length tim
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _SPECIAL = set("*+?{}[]()|^$.\\")
@@ -40,6 +40,17 @@ class _Atom:
 
 
 @dataclass(frozen=True)
+class _Letters:
+    """Characters one after the other, each once: most of any pattern, so they are compared in one step."""
+
+    text: str
+
+    def after(self, name: str, places: set[int]) -> set[int]:
+        """Where a match that came to these places can be after this."""
+        return {place + len(self.text) for place in places if name.startswith(self.text, place)}
+
+
+@dataclass(frozen=True)
 class _Start:
     """`^`: the beginning of the name."""
 
@@ -53,7 +64,7 @@ class _Start:
 class _Group:
     """One of several."""
 
-    alternatives: tuple[tuple[_Atom | _Start | _Group, ...], ...]
+    alternatives: tuple[tuple[_Part, ...], ...]
 
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
@@ -62,8 +73,13 @@ class _Group:
             reached = places
             for part in parts:
                 reached = part.after(name, reached)
+                if not reached:
+                    break
             found |= reached
         return found
+
+
+_Part = _Atom | _Letters | _Start | _Group
 
 
 class ModulePattern:
@@ -108,13 +124,13 @@ class _Parser:
     def _alternatives(self, depth: int) -> _Group:
         if depth > _MOST_DEEP:
             raise ValueError("groups within groups")
-        found = [tuple(self._parts(depth))]
+        found = [tuple(_joined(self._parts(depth)))]
         while self._next() == "|":
             self._take()
-            found.append(tuple(self._parts(depth)))
+            found.append(tuple(_joined(self._parts(depth))))
         return _Group(tuple(found))
 
-    def _parts(self, depth: int) -> Iterator[_Atom | _Start | _Group]:
+    def _parts(self, depth: int) -> Iterator[_Part]:
         while (character := self._next()) not in ("", "|", ")"):
             self._take()
             if character == "^":
@@ -138,12 +154,12 @@ class _Parser:
             raise ValueError("a group that repeats")
         return group
 
-    def _counted(self, characters: frozenset[str] | None) -> _Atom:
+    def _counted(self, characters: frozenset[str] | None) -> _Atom | _Letters:
         count = self._next()
         if count == "{":
             raise ValueError("a count in braces")
         if count not in ("*", "+", "?"):
-            return _Atom(characters)
+            return _Letters(*characters) if characters and len(characters) == 1 else _Atom(characters)
         self._take()
         if self._next() == "?":  # as little as can be is the same where the whole name has to match
             self._take()
@@ -179,3 +195,18 @@ class _Parser:
             found |= {chr(code) for code in range(ord(first), ord(last) + 1)}
             inside = inside[3:] if last != first or (inside[1:2] == "-" and inside[2:]) else inside[1:]
         return frozenset(found)
+
+
+def _joined(parts: Iterable[_Part]) -> Iterator[_Part]:
+    """The same parts, with letters that follow each other in one piece."""
+    text = ""
+    for part in parts:
+        if isinstance(part, _Letters):
+            text += part.text
+            continue
+        if text:
+            yield _Letters(text)
+        text = ""
+        yield part
+    if text:
+        yield _Letters(text)
