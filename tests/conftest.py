@@ -34,11 +34,16 @@ os.environ["XDG_CACHE_HOME"] = _cache.name
 gc.set_threshold(50_000, 20, 20)
 
 
+_settled = False
+
+
 def pytest_runtest_teardown(item, nextitem):
     """What is there once the libraries are loaded stays, and is looked through no more; see gc.freeze."""
-    if "diffusers" in sys.modules and not gc.get_freeze_count():
+    global _settled  # noqa: PLW0603  once in a session; to ask gc.get_freeze_count after each test takes 50 ms
+    if not _settled and "diffusers" in sys.modules:
         gc.collect()
         gc.freeze()
+        _settled = True
 
 
 def pytest_collection_modifyitems(items):

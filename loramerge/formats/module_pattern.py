@@ -9,8 +9,9 @@ Expression Search Algorithm, 1968): the time is at most the pattern's length tim
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 _SPECIAL = set("*+?{}[]()|^$.\\")
 _CLASSES = {"d": set(string.digits), "w": {*string.ascii_letters, *string.digits, "_"}}
@@ -24,6 +25,11 @@ class _Atom:
     characters: frozenset[str] | None
     least: int = 1
     repeats: bool = False
+
+    @property
+    def width(self) -> int | None:
+        """How many characters it takes; None if that differs."""
+        return 1 if self.least == 1 and not self.repeats else None
 
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
@@ -45,6 +51,11 @@ class _Letters:
 
     text: str
 
+    @property
+    def width(self) -> int:
+        """How many there are."""
+        return len(self.text)
+
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
         return {place + len(self.text) for place in places if name.startswith(self.text, place)}
@@ -53,6 +64,8 @@ class _Letters:
 @dataclass(frozen=True)
 class _Start:
     """`^`: the beginning of the name."""
+
+    width = 0
 
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
@@ -65,6 +78,12 @@ class _Group:
     """One of several."""
 
     alternatives: tuple[tuple[_Part, ...], ...]
+
+    @cached_property
+    def width(self) -> int | None:
+        """How many characters each of them takes; None if that differs."""
+        widths = {_sum([part.width for part in parts]) for parts in self.alternatives}
+        return widths.pop() if len(widths) == 1 else None
 
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
@@ -80,6 +99,11 @@ class _Group:
 
 
 _Part = _Atom | _Letters | _Start | _Group
+
+
+def _sum(widths: Sequence[int | None]) -> int | None:
+    known = [width for width in widths if width is not None]
+    return sum(known) if len(known) == len(widths) else None
 
 
 class ModulePattern:
@@ -100,7 +124,14 @@ class ModulePattern:
 
         That is PEFT's `re.match(rf"(.*\\.)?({pattern})$", name)` (peft/utils/other.py, get_pattern_key).
         """
-        starts = {0, *(place + 1 for place, character in enumerate(name) if character == ".")}
+        width = self._group.width
+        if width is None:
+            starts = {0, *(place + 1 for place, character in enumerate(name) if character == ".")}
+        else:  # as nearly all are: one place is left to look at
+            start = len(name) - width
+            if start < 0 or (start > 0 and name[start - 1] != "."):
+                return False
+            starts = {start}
         return len(name) in self._group.after(name, starts)
 
 
