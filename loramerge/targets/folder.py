@@ -13,6 +13,7 @@ from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import leftovers, recover
 from loramerge.files.home import expanded
 from loramerge.files.run_lock import clear, in_turn
+from loramerge.files.writing import closed
 from loramerge.targets import record
 from loramerge.targets.folder_contents import MOVE, drift, irreplaceable, obstacle, published_in, record_in, unchanged
 from loramerge.targets.folder_orphans import orphans_in, prune
@@ -57,11 +58,11 @@ class FolderTarget(Target):
         place: Path | str = self.path
         try:
             place = self._place(origin)
-            closed = _closed(place)
+            shut = _closed(place)
             known, present = record_in(place, recipe), published_in(place)
             if known is None:
                 theirs = {name: each for name, each in present.items() if _top(name) in claims}
-                return Live(str(place), foreign=theirs, refusal=closed)
+                return Live(str(place), foreign=theirs, refusal=shut)
             ours = unchanged(known.digests, present)
             still = ours | unchanged({name: (digest,) for name, digest in known.borrowed.items()}, present)
             names = {*known.digests, *known.borrowed}
@@ -75,7 +76,7 @@ class FolderTarget(Target):
             outputs=known.outputs,
             names=frozenset({*known.files, *known.borrowed}),
             drift=tuple(drift(known, present, still)),
-            refusal=f"it {lasting}; move it away" if lasting else f"it {refusal}; {MOVE}" if refusal else closed,
+            refusal=f"it {lasting}; move it away" if lasting else f"it {refusal}; {MOVE}" if refusal else shut,
         )
 
     def folder(self, origin: Path) -> Path:
@@ -174,7 +175,7 @@ def _closed(place: Path) -> str:
     there = next(each for each in (place, *place.parents) if os.path.lexists(each))
     if not there.is_dir():
         raise PublishError(f"{there} is a file, not a folder", hint=_CORRECT)
-    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} can't be written; {_CORRECT}"
+    return f"{there} can't be written: {reason}; {_CORRECT}" if (reason := closed(there)) else ""
 
 
 def _check(place: Path, files: Mapping[str, Path]) -> None:
