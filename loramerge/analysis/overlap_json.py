@@ -19,9 +19,10 @@ _DIGITS = 6  # the rest depends on how sums are rounded
 
 
 def as_data(pairs: Sequence[PairOverlap]) -> dict[str, Any]:
-    """Every pair, with single modules if they are not too many, and whether it is one to show to people."""
-    shown = {pair.names for pair in notable(pairs)}
-    single = sum(len(pair.modules) for pair in pairs) <= MOST_MODULES
+    """Every pair, and whether it is one to show to people; those with single modules, if they are not too many."""
+    chosen = notable(pairs)
+    shown = {pair.names for pair in chosen}
+    single = sum(len(pair.modules) for pair in chosen) <= MOST_MODULES
     return {
         "signs_from": {"rows": ROWS, "columns": COLUMNS},
         "pairs": [
@@ -31,7 +32,7 @@ def as_data(pairs: Sequence[PairOverlap]) -> dict[str, Any]:
                 "notable": pair.names in shown,
                 "alone": dict(zip(pair.names, pair.alone, strict=True)),
                 **by_block(pair),
-                **({"by_module": _by_module(pair)} if single else {}),
+                **({"by_module": _by_module(pair)} if single and pair.names in shown else {}),
             }
             for pair in pairs
         ],

@@ -47,7 +47,11 @@ class Twins:
         count = len(self.names)
         if len(known) < count:
             return f"{self}, which takes part {count} times; give it once, with the sums of the weights"
-        return f"{self}, which takes part {count} times, with weight {sum(known):.6g} in all; give it once"
+        weight = round(sum(known), 9)
+        return (
+            f"{self}, which takes part {count} times, with weight {weight:.6g} in all; "
+            f"{'give it once' if weight else 'leave it out'}"
+        )
 
 
 def twins(loras: Mapping[str, tuple[Adapter, Sequence[str]]]) -> list[Twins]:

@@ -111,6 +111,7 @@ def test_many_names_of_few_loras_are_compared_once():
     assert [pair.names for pair in notable(pairs)] == [("l00", "l01"), ("l00", "l02"), ("l01", "l02")]
     data = as_data(pairs)["pairs"]
     assert sum(pair["notable"] for pair in data) == 3
+    assert all(("by_module" in pair) is pair["notable"] for pair in data)
     assert sum(pair["same"] == "the same file" for pair in data) == 21 + 21 + 15
 
 

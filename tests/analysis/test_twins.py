@@ -36,3 +36,8 @@ def test_what_it_means_for_a_merge():
     assert found.merged({**dict.fromkeys("abcdefgh", 0.1), "c": None}).endswith(
         "give it once, with the sums of the weights"
     )
+
+
+def test_twins_that_weigh_nothing_together_are_to_be_left_out():
+    (found,) = twins({name: (lora(0), ["1"]) for name in "ab"})
+    assert found.merged({"a": 0.3, "b": -0.3}).endswith("with weight 0 in all; leave it out")

@@ -208,6 +208,14 @@ def test_nothing_is_called_exact_that_is_rounded(many):
     assert "189 more pairs" in card
 
 
+def test_what_float32_costs_is_said(result, recipe, page):
+    report = json.loads((result.artifact / "report.json").read_text())
+    assert report["storage"] is None
+    assert "in float32" not in page
+    report["storage"] = {"outputs": ["kohya"], "dtype": "float16", "size": 2_000_000, "size_in_dtype": 1_000_000}
+    assert "kohya in float32 takes 2.0 MB; in float16, as the LoRAs are, 1.0 MB." in html(recipe, report)
+
+
 def test_loras_that_are_one_have_nothing_to_compare(tmp_path):
     both = {name: {"source": "a.safetensors", "weight": 0.5} for name in ("a", "b")}
     made = reports.made(tmp_path, loras=both, merge={"combination_type": "cat"}, preview=None, description="")
