@@ -71,8 +71,7 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
     for stray in [] if settings.as_json else stray_locks(paths, unlocked(recipes)):
         console.warning(stray)
     planning = settings.planning()
-    together = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
-    found = [each.checked() for each in together]
+    found = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
     done = list(_each(found, settings, planning))
     if settings.as_json:
         console.document(done)
@@ -112,7 +111,7 @@ def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping
             continue
         now = each
         if each.waits_for:  # what it is made of is there now
-            now = planned(each.given, planning, quiet=settings.as_json, verbose=settings.verbose).checked()
+            now = planned(each.given, planning, quiet=settings.as_json, verbose=settings.verbose)
         failed = now.failure
         try:
             if now.plan is not None and failed is None:
