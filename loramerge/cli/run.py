@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from loramerge.cli.boundary import failure
 from loramerge.cli.planning import PlannedRecipe, planned, planned_together
 from loramerge.cli.recipes import read_each, recipe_files, refuse_mistakes, refuse_several, unlocked
 from loramerge.cli.stray_locks import stray_locks
-from loramerge.errors import ExitCode, PublishError, common
+from loramerge.errors import ExitCode, LoramergeError, PublishError, common
+from loramerge.merging.checks import check_reference
+from loramerge.merging.device import chosen_device
 
 if TYPE_CHECKING:
     from loramerge import Plan
@@ -71,7 +73,10 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
     for stray in [] if settings.as_json else stray_locks(paths, unlocked(recipes)):
         console.warning(stray)
     planning = settings.planning()
-    found = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
+    together = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
+    found = [_checked(each, settings) for each in together]
+    if settings.device == "cuda" and any(each.pending for each in found):
+        chosen_device(settings.device)
     done = list(_each(found, settings, planning))
     if settings.as_json:
         console.document(done)
@@ -100,6 +105,18 @@ class _Settings:
         """What `loramerge.plan` has to know of them."""
         publishing, signing = not self.no_publish, _trusted(self.sign)
         return {"out": self.out, "force": self.force, "publishing": publishing, "signing": signing}
+
+
+def _checked(found: PlannedRecipe, settings: _Settings) -> PlannedRecipe:
+    """The same, failed where an option asks for what its merge can't do."""
+    recipe = found.given.recipe
+    if recipe is None or found.failure is not None or not settings.reference:
+        return found
+    try:
+        check_reference([lora.name for lora in recipe.loras], recipe.merge)
+    except LoramergeError as error:
+        return replace(found, failure=failure(error, verbose=False))
+    return found
 
 
 def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

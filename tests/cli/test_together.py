@@ -173,3 +173,23 @@ def test_a_file_in_the_place_of_a_target_s_folder_is_known_by_plan(recipes, here
         assert done.exit_code == ExitCode.NOT_PUBLISHED
         assert "models is a file, not a folder" in done.stderr
     assert not (here / "dist").exists()
+
+
+def test_what_the_merge_of_a_later_recipe_can_not_do_is_known_before(recipes, here):
+    recipes("one")
+    recipes("two", merge={"combination_type": "ties", "density": 0.5, "engine": "factored"})
+    done = invoke("run", "one.yaml", "two.yaml")
+    assert done.exit_code == ExitCode.MISMATCH
+    assert not (here / "dist").exists()
+    recipes("two", merge={"combination_type": "cat", "engine": "factored"})
+    done = invoke("run", "one.yaml", "two.yaml", "--reference")
+    assert done.exit_code == ExitCode.USAGE
+    assert not (here / "dist").exists()
+
+
+def test_a_device_that_is_not_there_is_known_before(recipes, here, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = invoke("run", *recipes("one", publish=EVERYTHING), "--device", "cuda")
+    assert done.exit_code == ExitCode.FAILED
+    assert done.stderr.count("error: there is no CUDA device here") == 1
+    assert not (here / "dist").exists()
