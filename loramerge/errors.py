@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
+from loramerge.masking import masked
+
 
 class ExitCode(IntEnum):
     """What a finished command tells the shell."""
@@ -34,16 +36,16 @@ class LoramergeError(Exception):
     """The run failed for a reason that the user can act on.
 
     Args:
-        message: What is wrong, and where.
+        message: What is wrong, and where; what may be a secret in it is left out.
         hint: What to do about it; shown on a line of its own.
     """
 
     exit_code = ExitCode.FAILED
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = masked(message)
+        self.hint = masked(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message

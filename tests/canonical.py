@@ -8,7 +8,8 @@ from pairs import Pairs
 
 from loramerge.adapter import Adapter, LowRank
 from loramerge.bases.base import Base, read_base
-from loramerge.formats.reading import lora_files, read_lora
+from loramerge.formats.lora_files import lora_files
+from loramerge.formats.reading import read_lora
 
 
 @cache

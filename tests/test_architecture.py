@@ -12,7 +12,7 @@ from pathlib import Path
 from loramerge import engines, formats, methods, outputs, sources, targets
 
 PACKAGE = Path(__file__).parents[1] / "loramerge"
-TOP = ("errors", "progress", "messages", "fields", "adapter")
+TOP = ("masking", "errors", "progress", "messages", "fields", "adapter")
 
 # Bottom to top: folder → folders that it may import, all of them above it here.
 HOUSE = {
@@ -20,7 +20,7 @@ HOUSE = {
     "artifact": "files",
     "hub": "files",
     "sources": "files hub",
-    "documents": "sources",
+    "documents": "files sources",
     "families": "",
     "bases": "families files",
     "numerics": "",
@@ -29,14 +29,14 @@ HOUSE = {
     "methods": "numerics",
     "merging": "bases numerics",
     "engines": "bases numerics methods merging",
-    "outputs": "files tensor_files formats",
+    "outputs": "files bases tensor_files formats",
     "targets": "files artifact hub formats",
     "recipe": "artifact sources documents families formats methods outputs targets",
     "lock": "files sources documents",
     "previews": "files artifact bases formats merging recipe",
     "analysis": "files sources families bases numerics tensor_files formats merging",
     "provenance": "files artifact sources tensor_files recipe lock analysis",
-    "reports": "artifact sources families bases formats recipe analysis provenance",
+    "reports": "files artifact sources families bases formats recipe analysis provenance",
     "stages": "files artifact sources families bases numerics tensor_files formats merging engines targets recipe lock "
     "previews analysis provenance reports",
     "cli": "files artifact documents families bases formats merging recipe lock analysis provenance stages",
@@ -44,7 +44,7 @@ HOUSE = {
 LIBRARIES = {
     "torch": "artifact numerics tensor_files formats methods merging engines previews analysis bases",
     "numpy": "numerics merging provenance",
-    "safetensors": "tensor_files",
+    "safetensors": "",
     "diffusers": "bases previews",
     "transformers": "bases previews",
     "peft": "engines formats",
@@ -70,7 +70,8 @@ PLUGINS = {
 # What the plug-ins of a folder share.
 SHARED = {
     "formats": {
-        "adapter_output", "assemble", "kohya_labels", "labels", "loading", "lora_file", "module_pattern", "output",
+        "adapter_output", "assemble", "kohya_labels", "labels", "loading", "lora_file", "lora_files",
+        "module_pattern", "output",
         "peft_config", "reading", "refused", "trigger_words",
     },
     "methods": {"method", "rank"},
@@ -202,6 +203,20 @@ def test_no_name_means_two_things():
                 functions[node.name].add(name)
     assert [each for each, count in classes.items() if count > 1] == []
     assert {each: sorted(files) for each, files in functions.items() if len(files) > 2} == {}
+
+
+def test_files_are_read_through_one_door():
+    """A named pipe keeps its reader waiting, and a device has no end: `files/reading.py` takes plain files only."""
+    past = []
+    for name in FILES:
+        for node in ast.walk(tree(name)):
+            if room(name) == "files" or not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            call = ast.unparse(node)
+            opens = node.func.attr == "open" and ast.unparse(node.args[0]) in {"'rb'", "'r'"} if node.args else False
+            if (node.func.attr in {"read_text", "read_bytes"} or opens) and "files('loramerge" not in call:
+                past.append(f"{name}:{node.lineno} {call}")
+    assert past == []
 
 
 def test_modules_are_small():

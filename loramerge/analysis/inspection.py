@@ -14,7 +14,8 @@ from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import TITLES, guess, told_by
 from loramerge.files.digest import sha256_of
-from loramerge.formats.reading import lora_files, read_lora
+from loramerge.formats.lora_files import lora_files
+from loramerge.formats.reading import read_lora
 from loramerge.numerics.norms import norm_of
 from loramerge.sources import parse
 from loramerge.tensor_files.safetensors import opened

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError
-from loramerge.files.digest import files_of, sha256_of
+from loramerge.files.digest import files_of
+from loramerge.files.file_view import digest_of
+from loramerge.files.kinds import special_at
+from loramerge.files.reading import text_of
 from loramerge.messages import some
 
 CARD = "README.md"
@@ -42,7 +45,8 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
 
     Raises:
         LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it or
-            with files that were changed since.
+            with files that were changed since; even with force a device, a named pipe or a socket, or a folder that
+            has one.
     """
     for kept in (Path.cwd(), Path.home(), *inputs):
         if kept.resolve().is_relative_to(place):
@@ -50,6 +54,9 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
                 f"{place} holds {kept}, and an artifact replaces its folder", hint="give a folder of its own with --out"
             )
     old = old or place
+    if found := special_at(old):
+        special, what = found
+        raise LoramergeError(f"{special} is {what}, which is never replaced", hint="choose another folder with --out")
     if force or not old.exists() or (old.is_dir() and not any(old.iterdir())):
         return
     hint = "choose another folder with --out, or replace it with --force"
@@ -65,7 +72,9 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
     foreign = sorted(set(there) - set(files) - {SIGNATURE})
     if foreign:
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
-    changed = [name for name, digest in files.items() if name in there and sha256_of(there[name]) != digest]
+    changed = [
+        name for name, digest in files.items() if name in there and digest_of(there[name], name).sha256 != digest
+    ]
     if changed:
         raise LoramergeError(f"{place} holds files that were changed since they were made: {some(changed)}", hint=hint)
 
@@ -127,5 +136,5 @@ def recipe_of(statement: str) -> str:
 def _papers(place: Path) -> tuple[str, dict[str, str]]:
     """The recipe's name and the SHA-256 of all files of an artifact, as it says itself."""
     path = place / STATEMENT
-    text = path.read_text(encoding="utf-8")
-    return recipe_of(text), {**Statement.parse(text).subjects, STATEMENT: sha256_of(path)}
+    text = text_of(path)
+    return recipe_of(text), {**Statement.parse(text).subjects, STATEMENT: digest_of(path, STATEMENT).sha256}

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases import model_index
 from loramerge.bases.blocks import COMPONENTS
+from loramerge.bases.model_index import ModelIndex
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
 from loramerge.bases.skeleton import skeleton
-from loramerge.errors import MismatchError, SourceError
+from loramerge.errors import SourceError
 from loramerge.files.reading import read_json
 from loramerge.messages import some
 
@@ -20,14 +22,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from loramerge.sources import Located
-
-_PIPELINES = {
-    "StableDiffusionPipeline": ("unet", "text_encoder"),
-    "StableDiffusionImg2ImgPipeline": ("unet", "text_encoder"),
-    "StableDiffusionXLPipeline": ("unet", "text_encoder", "text_encoder_2"),
-    "StableDiffusionXLImg2ImgPipeline": ("unet", "text_encoder", "text_encoder_2"),
-}
-_SUPPORTED = "bases of Stable Diffusion 1.5, 2.x and XL are supported"
 
 
 @dataclass(frozen=True)
@@ -83,14 +77,14 @@ def config_files(located: Located) -> tuple[str, ...]:
     Raises:
         SourceError: It is no diffusers pipeline.
     """
-    if "model_index.json" not in located.files:
+    if model_index.FILE not in located.files:
         seen = some(located.files) or "nothing"
         raise SourceError(
             f"{located.reference} is not a diffusers pipeline: it has no model_index.json (found {seen})",
             hint="give the folder or repository that DiffusionPipeline.from_pretrained takes",
         )
     wanted = (f"{component}/config.json" for component in COMPONENTS)
-    return ("model_index.json", *(name for name in wanted if name in located.files))
+    return (model_index.FILE, *(name for name in wanted if name in located.files))
 
 
 def read_base(reference: str, folder: Path) -> Base:
@@ -104,17 +98,12 @@ def read_base(reference: str, folder: Path) -> Base:
         SourceError: A config is missing or damaged.
         MismatchError: A pipeline of another family.
     """
-    index = read_json(folder / "model_index.json", f"{reference}/model_index.json")
-    kind = str(index.get("_class_name"))
-    if kind not in _PIPELINES:
-        raise MismatchError(f"{reference} is a {kind}; {_SUPPORTED}", hint="choose a base of one of these families")
+    index = ModelIndex.parse(read_json(folder / model_index.FILE, f"{reference}/{model_index.FILE}"), reference)
     configs = {
-        name: read_json(folder / name / "config.json", f"{reference}/{name}/config.json")
-        for name in _PIPELINES[kind]
-        if _is_present(index.get(name), f"{reference}/model_index.json: {name}")
+        name: read_json(folder / name / "config.json", f"{reference}/{name}/config.json") for name in index.trainable
     }
     if "unet" not in configs:
-        raise SourceError(f"{reference} has no UNet; {_SUPPORTED}")
+        raise SourceError(f"{reference} has no UNet; {model_index.SUPPORTED}")
     return from_configs(reference, configs)
 
 
@@ -182,12 +171,3 @@ def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
             text_model = getattr(transformers, _architecture(name, config))
             model = text_model(transformers.CLIPTextConfig.from_dict(dict(config)))
     return model.eval()
-
-
-def _is_present(entry: object, shown: str) -> bool:
-    """Whether a pipeline has a component: its entry is [library, class], or [null, null] where it has none."""
-    if entry is None:
-        return False
-    if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004  library and class
-        raise SourceError(f"{shown} should be [library, class], it is {entry!r}", hint="fetch the base again")
-    return entry[0] is not None

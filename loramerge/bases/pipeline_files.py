@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.bases import model_index
+from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import SourceError
+from loramerge.files.reading import read_json
 from loramerge.messages import some
 
 if TYPE_CHECKING:
     from loramerge.sources import Located
 
+# `model.fp16-00001-of-00002.safetensors`, and as older releases wrote it `model-00001-of-00002.fp16.safetensors`
 _WEIGHTS = re.compile(
-    r"^(?:diffusion_pytorch_)?model(?:\.(?P<variant>(?!safetensors)[\w-]+))?(?:-\d{5}-of-\d{5})?(?:\.(?P<late>[\w-]+))?"
-    r"\.(?P<kind>safetensors|bin)$"
+    r"(?:(?:diffusion_)?pytorch_)?model(?:\.(?P<variant>(?!safetensors)[\w-]+?))?"
+    r"(?:-(?P<number>\d{5})-of-(?P<count>\d{5}))?(?:\.(?P<late>[\w-]+))?\.(?:safetensors|bin)"
 )
 _PLAIN = (".json", ".txt", ".model")
 
@@ -40,8 +45,26 @@ class PipelineFiles:
         return tuple(self.folder / name for name in found)
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """A weight file by what its name says."""
+
+    file: str
+    variant: str | None
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, file: str) -> _Weights | None:
+        match = _WEIGHTS.fullmatch(file)
+        if match is None:
+            return None
+        variant = match["variant"] or match["late"]
+        return cls(file, variant, int(match["number"] or 1), int(match["count"] or 1))
+
+
 def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
-    """Configs, tokenizers, and the weights of one variant.
+    """Configs, tokenizers, and the weights of one variant, of the components that the pipeline has.
 
     A component that lacks the variant is taken without it, as diffusers does.
 
@@ -50,47 +73,66 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
         variant: `fp16` and the like; None for the plain files.
 
     Raises:
-        SourceError: A component has weights, but none in safetensors; or no component has the variant.
+        SourceError: A component has weights, but none in safetensors, or not all shards of them; or no component has
+            the variant.
+        MismatchError: A pipeline of another family.
     """
+    place = located.fetch([model_index.FILE]) / model_index.FILE
+    index = ModelIndex.parse(read_json(place, f"{located.reference}/{model_index.FILE}"), located.reference)
     folders: dict[str, list[str]] = {}
     for name in located.files:
         folder, _, file = name.rpartition("/")
-        if folder.count("/") == 0 and (folder or file == "model_index.json"):
+        if index.owner(folder):
             folders.setdefault(folder, []).append(file)
-    known = {_variant_of(file) for files in folders.values() for file in files} - {None}
+    known = {each.variant for files in folders.values() for each in _weights(files)} - {None}
     if variant is not None and variant not in known:
         raise SourceError(
             f"{located.reference} has no weights of the variant {variant}",
             hint=f"set base.variant to {some(sorted(map(str, known)))}" if known else "leave base.variant out",
         )
-    return tuple(
-        f"{folder}/{file}" if folder else file
-        for folder, files in sorted(folders.items())
-        for file in sorted([*_plain(files), *_weights(f"{located.reference}/{folder}", files, variant)])
+    return (
+        model_index.FILE,
+        *(
+            f"{folder}/{file}"
+            for folder, files in sorted(folders.items())
+            for file in sorted([*_plain(files), *_chosen(f"{located.reference}/{folder}", files, variant)])
+        ),
     )
 
 
-def _plain(files: list[str]) -> list[str]:
+def _plain(files: Iterable[str]) -> list[str]:
     return [file for file in files if file.endswith(_PLAIN)]
 
 
-def _weights(component: str, files: list[str], variant: str | None) -> list[str]:
-    weights = [file for file in files if _WEIGHTS.match(file)]
-    safe = [file for file in weights if file.endswith(".safetensors")]
+def _weights(files: Iterable[str]) -> list[_Weights]:
+    return [weights for file in files if (weights := _Weights.parse(file))]
+
+
+def _chosen(component: str, files: Sequence[str], variant: str | None) -> list[str]:
+    weights = _weights(files)
+    safe = [each for each in weights if each.file.endswith(".safetensors")]
     if weights and not safe:
         raise SourceError(
-            f"{component} has its weights in {weights[0]} only: a pickle can run code when it is opened",
+            f"{component} has its weights in {weights[0].file} only: a pickle can run code when it is opened",
             hint="choose a base (or a revision of it) with safetensors weights",
         )
-    chosen = [file for file in safe if _variant_of(file) == variant] or [
-        file for file in safe if _variant_of(file) is None
-    ]
+    chosen = [each for each in safe if each.variant == variant] or [each for each in safe if each.variant is None]
     if safe and not chosen:
-        known = ", ".join(sorted({str(_variant_of(file)) for file in safe}))
+        known = ", ".join(sorted({str(each.variant) for each in safe}))
         raise SourceError(f"{component} has no weights without a variant", hint=f"set base.variant to one of {known}")
-    return chosen
+    # Where both are there, diffusers looks for shards first.
+    shards = [each for each in chosen if each.count > 1] or chosen
+    _check_complete(component, shards)
+    return [each.file for each in shards]
 
 
-def _variant_of(file: str) -> str | None:
-    match = _WEIGHTS.match(file)
-    return (match["variant"] or match["late"]) if match else None
+def _check_complete(component: str, shards: Sequence[_Weights]) -> None:
+    """Refuse weights of which a shard is missing."""
+    for count in {each.count for each in shards}:
+        there = {each.number for each in shards if each.count == count}
+        if lacking := sorted({*range(1, count + 1)} - there):
+            name = next(each.file for each in shards if each.count == count)
+            absent = re.sub(r"\d{5}(?=-of-)", f"{lacking[0]:05}", name)
+            raise SourceError(
+                f"{component} has {len(there)} of {count} shards: {absent} is missing", hint="fetch the base again"
+            )

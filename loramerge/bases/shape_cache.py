@@ -14,6 +14,7 @@ from typing import Any
 
 from loramerge.files.atomic import replacing_file
 from loramerge.files.cache import cache_folder
+from loramerge.files.reading import content_of
 
 _LAYOUT = 1  # of an entry; to be counted up whenever what is kept changes its meaning
 _FOLDER = "shapes"
@@ -58,7 +59,7 @@ def shapes_of(architecture: str, config: Mapping[str, Any], build: Callable[[], 
 
 def _kept(name: str) -> Shapes | None:
     try:
-        entry = json.loads((cache_folder() / _FOLDER / name).read_bytes())
+        entry = json.loads(content_of(cache_folder() / _FOLDER / name))
         if _digest(json.dumps(entry["shapes"])) != entry["sha256"]:
             return None
         return Shapes(**{kind: _tuples(shapes) for kind, shapes in entry["shapes"].items()})

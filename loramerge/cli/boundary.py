@@ -4,13 +4,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from loramerge.cli import console
 from loramerge.errors import ExitCode, LoramergeError
+from loramerge.masking import masked
 from loramerge.messages import excerpt
 
 _DESTRUCTIVE = ("--force",)  # whoever mistypes an option does not ask for this one
@@ -62,7 +63,7 @@ def failure(error: BaseException, *, verbose: bool) -> Failure:
             traceback.print_exception(error)
         hint = "report it, with the lines above" if verbose else "run it again with -v to see where, and report it"
         found = Failure(f"this is a defect of loramerge: {_error_named(error)}", hint, ExitCode.FAILED)
-    return found
+    return replace(found, message=masked(found.message), hint=masked(found.hint))
 
 
 def _expected(error: BaseException) -> Failure | None:

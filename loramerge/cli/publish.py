@@ -54,7 +54,7 @@ def _publish(path: str, recipe: Recipe, artifact: str | None, *, force: bool, as
 
     place = Path(artifact or Path("dist") / recipe.name)
     with progress.shown(recipe.name, as_json=as_json) as watcher:
-        planned = plan(recipe, lock=lock_beside(path), out=place, force=force, progress=watcher)
+        planned = plan(recipe, lock=lock_beside(path), out=place, force=force, building=False, progress=watcher)
         if planned.artifact.pending:
             reason = planned.artifact.reasons[0]
             raise PublishError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.cli import console
 from loramerge.errors import InvalidRecipeError, UsageError
+from loramerge.files.reading import text_of
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
@@ -198,7 +199,7 @@ def _looks_like_a_recipe(file: str) -> bool:
     from loramerge.documents import yaml_document
 
     try:
-        data = yaml_document.load(Path(file).read_text(encoding="utf-8"), origin=file).data
+        data = yaml_document.load(text_of(Path(file)), origin=file).data
     except (OSError, ValueError, InvalidRecipeError):
         return True
     return isinstance(data, dict) and len(data.keys() & set(_KEYS)) > 1

@@ -8,6 +8,7 @@ import click
 
 from loramerge.cli import console, options
 from loramerge.errors import LoramergeError
+from loramerge.files.reading import text_of
 
 _FOLDER = "schemas"
 
@@ -41,7 +42,7 @@ def command(folder: str | None, check: bool, verbose: bool) -> None:
 
 def _check_schema(file: Path, expected: str) -> None:
     try:
-        found = file.read_text(encoding="utf-8")
+        found = text_of(file)
     except FileNotFoundError:
         found = ""
     if found != expected:

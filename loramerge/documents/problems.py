@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from loramerge.errors import InvalidRecipeError
+from loramerge.masking import masked
 
 KeyPath = tuple[str | int, ...]
 
@@ -34,12 +35,15 @@ class Problem:
     Attributes:
         origin: Where it stands.
         key: Where in the recipe; empty for the whole of it.
-        message: What is wrong, what was expected, what to do.
+        message: What is wrong, what was expected, what to do; what may be a secret in it is left out.
     """
 
     origin: Origin
     key: KeyPath
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", masked(self.message))
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (str(self.origin), dotted(self.key), self.message)))

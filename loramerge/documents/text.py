@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 from loramerge.documents.problems import Origin, Problem, RecipeProblemsError
+from loramerge.files.reading import beginning_of
 
 MAX_BYTES = 256 * 1024
+_MOST = MAX_BYTES + 1
 
 
 def read_text(path: Path | str, *, what: str) -> str:
@@ -20,7 +22,8 @@ def read_text(path: Path | str, *, what: str) -> str:
     """
     whole = Origin(0, 0, name_of(path))
     try:
-        content = sys.stdin.buffer.read(MAX_BYTES + 1) if path == "-" else _beginning(Path(path))
+        pipes = what == "recipe"  # that is named by who runs it; a lock lies beside it
+        content = sys.stdin.buffer.read(_MOST) if path == "-" else beginning_of(Path(path), _MOST, pipes=pipes)
         if len(content) > MAX_BYTES:
             raise RecipeProblemsError([Problem(whole, (), f"larger than {MAX_BYTES // 1024} KiB; a {what} is smaller")])
         return content.decode("utf-8")
@@ -35,8 +38,3 @@ def read_text(path: Path | str, *, what: str) -> str:
 def name_of(path: Path | str) -> str:
     """What messages call a file."""
     return "<stdin>" if path == "-" else str(path)
-
-
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from loramerge.files.kinds import refuse_special
 from loramerge.files.writing import writing
 
 _PARTIAL = ".partial"
@@ -99,6 +100,7 @@ def replacing_file(place: Path) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
+        refuse_special(place)
         Path(temporary).replace(place)
         _sync_folder(place.parent)
     finally:
@@ -182,9 +184,11 @@ def _put(staging: Path, place: Path, check: Callable[[Path], None]) -> None:
         staging.rename(place)
         _sync_folder(place.parent)
         return
+    refuse_special(place)
     check(place)
     if _exchange(staging, place):
         try:
+            refuse_special(staging)
             check(staging)
         except BaseException:  # ^C as well: what stepped aside goes back before anything is raised
             _exchange(staging, place)
@@ -195,6 +199,7 @@ def _put(staging: Path, place: Path, check: Callable[[Path], None]) -> None:
         remove(aside)
         place.rename(aside)
         try:
+            refuse_special(aside)
             check(aside)
             staging.rename(place)
         except BaseException:  # the same

@@ -1,18 +1,28 @@
 """Digests of files, read in pieces."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from loramerge.files.reading import open_file
 
 _PIECE = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
+    with open_file(path) as file:
+        return sha256_in(file)
+
+
+def sha256_in(file: BinaryIO) -> str:
+    """SHA-256 of an open file, 64 hex digits; what grows while it is read is left where it was when it was opened."""
+    digest, left = hashlib.sha256(), os.fstat(file.fileno()).st_size
+    while left and (piece := file.read(min(left, _PIECE))):
+        digest.update(piece)
+        left -= len(piece)
     return digest.hexdigest()
 
 
@@ -24,15 +34,10 @@ class FileDigest:
     sha256: str
 
 
-def digest_of(path: Path) -> FileDigest:
-    """Size and SHA-256 of a file."""
-    return FileDigest(path.stat().st_size, sha256_of(path))
-
-
 def git_blob_of(path: Path) -> str:
     """The id that git gives to a file's content: SHA-1 over a header and the bytes, 40 hex digits."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()

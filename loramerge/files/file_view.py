@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loramerge.errors import SourceError
-from loramerge.files.reading import reading
+from loramerge.files.digest import FileDigest, sha256_in
+from loramerge.files.reading import open_file, reading
+from loramerge.files.tensor_header import read_header
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class FileVersion:
     changed: int
 
 
+_digests: dict[FileVersion, FileDigest] = {}
+_LARGE = 64 << 20  # bytes that are hashed in a moment
+_UNSETTLED = 2_000_000_000  # nanoseconds; no file system's clock is coarser
+
+
 @dataclass(frozen=True)
 class FileBytes:
     """A file that somebody else keeps.
@@ -41,11 +49,13 @@ class FileBytes:
         path: The file.
         shown_as: What errors call it.
         version: What tells the content that is meant from any other.
+        link: The same of the link that the path may be; a file's own if it is none.
     """
 
     path: Path
     shown_as: str
     version: FileVersion
+    link: FileVersion
 
     @classmethod
     def at(cls, path: Path, shown_as: str) -> FileBytes:
@@ -55,7 +65,7 @@ class FileBytes:
             SourceError: It can't be read.
         """
         with reading(shown_as):
-            return cls(path.absolute(), shown_as, _version(path.stat()))
+            return cls(path.absolute(), shown_as, _version(path.stat()), _version(path.lstat()))
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill a buffer.
@@ -63,12 +73,39 @@ class FileBytes:
         Raises:
             SourceError: The file can't be read, or is no longer what it was.
         """
-        with reading(self.shown_as), self.path.open("rb", buffering=0) as file:
+        with reading(self.shown_as), open_file(self.path) as file:
             file.seek(offset)
             complete = filled(file, buffer)
             same = _version(os.fstat(file.fileno())) == self.version
         if not (complete and same):
-            raise self._changed("became shorter" if same else "was changed")
+            raise self._changed()
+
+    def digest(self) -> FileDigest:
+        """Size and SHA-256.
+
+        They are kept for as long as the program runs: a file that is the same by all that tells it from others is not
+        read again. One that was just changed might be changed once more at the same time by the file system's clock.
+
+        Raises:
+            SourceError: The file can't be read, or is no longer what it was.
+        """
+        known = _digests.get(self.version)
+        if known is None:
+            settled = time.time_ns() - max(self.version.modified, self.version.changed) > _UNSETTLED
+            known = FileDigest(self.version.size, self._hashed())
+            if settled:
+                _digests[self.version] = known
+        return known
+
+    def _hashed(self) -> str:
+        with reading(self.shown_as), open_file(self.path) as file:
+            before = _version(os.fstat(file.fileno()))
+            found = sha256_in(file)
+            after = _version(os.fstat(file.fileno()))
+        if not before == after == self.version:
+            self.check()
+            raise self._changed()
+        return found
 
     def check(self) -> None:
         """Raise if it is no longer what it was.
@@ -76,11 +113,30 @@ class FileBytes:
         Raises:
             SourceError: It was changed, or can't be read any more.
         """
-        if FileBytes.at(self.path, self.shown_as).version != self.version:
-            raise self._changed("was changed")
+        now = FileBytes.at(self.path, self.shown_as)
+        if (now.version, now.link) != (self.version, self.link):
+            raise self._changed()
 
-    def _changed(self, what: str) -> SourceError:
-        return SourceError(f"{self.shown_as} {what} while it was read", hint="run again when nothing else writes it")
+    def _changed(self) -> SourceError:
+        return SourceError(
+            f"{self.shown_as} was changed while it was read", hint="run again when nothing else writes it"
+        )
+
+
+def digest_of(path: Path, shown_as: str) -> FileDigest:
+    """Size and SHA-256 of a file. What a large safetensors file says of itself is looked at before it is hashed.
+
+    Args:
+        path: The file.
+        shown_as: What errors call it.
+
+    Raises:
+        SourceError: It can't be read, or is large, called safetensors and none.
+    """
+    file = FileBytes.at(path, shown_as)
+    if file.version.size > _LARGE and path.name.endswith(".safetensors"):
+        read_header(file)
+    return file.digest()
 
 
 def filled(file: Any, buffer: memoryview) -> bool:

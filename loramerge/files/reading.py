@@ -1,17 +1,26 @@
-"""Files that are read, and errors that name them."""
+"""The one door to files that are read: each is a plain file, and no larger than it may be.
+
+What is no plain file, such as a named pipe or a device, may keep its reader waiting, or never end.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from loramerge.errors import SourceError
+from loramerge.files.kinds import special
+from loramerge.files.lfs import refuse_pointer
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-"""How files end that can run code when they are opened; none of them is."""
+LARGEST = 64 << 20
+"""Bytes of a file that is taken into memory as a whole: configs, papers, state, pictures."""
+_MIB = 1 << 20
 
 
 @contextmanager
@@ -30,6 +39,74 @@ def reading(shown: str) -> Iterator[None]:
         raise SourceError(f"{shown} can't be read: {error.strerror or error}") from None
 
 
+def open_file(path: Path, *, pipes: bool = False) -> BinaryIO:
+    """Open a plain file, unbuffered. Nothing is waited for.
+
+    Args:
+        path: The file.
+        pipes: Take a pipe as well, as a shell's `<(…)` is one; if nobody writes to it, it is empty.
+
+    Raises:
+        OSError: It is missing, unreadable, or no plain file.
+    """
+    _refuse_what_has_no_end(path.stat().st_mode, path, pipes=pipes)  # before it is opened: some devices act on that
+    waits = getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, os.O_RDONLY | waits | getattr(os, "O_BINARY", 0))
+    try:
+        _refuse_what_has_no_end(os.fstat(descriptor).st_mode, path, pipes=pipes)
+        if waits:
+            os.set_blocking(descriptor, True)
+        return open(descriptor, "rb", buffering=0)  # noqa: PTH123  the caller closes it
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def content_of(path: Path, *, most: int = LARGEST, pipes: bool = False) -> bytes:
+    """All of a file.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+        pipes: As for `open_file`.
+
+    Raises:
+        OSError: It is missing, unreadable, no plain file, or larger.
+    """
+    content = beginning_of(path, most + 1, pipes=pipes)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most // _MIB} MiB", str(path))
+    return content
+
+
+def beginning_of(path: Path, most: int, *, pipes: bool = False) -> bytes:
+    """As many bytes of a file, or all that it has.
+
+    Raises:
+        OSError: As for `open_file`.
+    """
+    with open_file(path, pipes=pipes) as file:
+        found = bytearray()
+        while len(found) < most and (piece := file.read(min(most - len(found), _MIB))):
+            found += piece
+    return bytes(found)
+
+
+def text_of(path: Path, *, most: int = LARGEST, errors: str = "strict") -> str:
+    """All of a UTF-8 file, its lines ending in a line feed.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+        errors: As for `bytes.decode`.
+
+    Raises:
+        OSError: As for `content_of`.
+        UnicodeDecodeError: It is no UTF-8.
+    """
+    return content_of(path, most=most).decode("utf-8", errors).replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_json(path: Path, shown: str) -> dict[str, Any]:
     """The JSON object that a file holds.
 
@@ -41,7 +118,8 @@ def read_json(path: Path, shown: str) -> dict[str, Any]:
         SourceError: It can't be read, or holds anything else; names the line where JSON ends.
     """
     with reading(shown):
-        data = path.read_bytes()
+        data = content_of(path)
+    refuse_pointer(data, len(data), shown)
     try:
         value = json.loads(data.decode())
     except json.JSONDecodeError as error:
@@ -58,3 +136,11 @@ def read_json(path: Path, shown: str) -> dict[str, Any]:
             return value
         where = f"it is a {type(value).__name__}"
     raise SourceError(f"{shown} should be a JSON object; {where}", hint="fetch it again")
+
+
+def _refuse_what_has_no_end(mode: int, path: Path, *, pipes: bool) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    what = special(mode)
+    if what and not (pipes and stat.S_ISFIFO(mode)):
+        raise OSError(errno.EINVAL, f"it is {what}, and only plain files are read", str(path))

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from loramerge.files.reading import open_file
+
 _PORTION = 1 << 30
 
 
@@ -23,7 +25,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def _copied_by_the_kernel(source: Path, target: Path) -> bool:
-    with source.open("rb") as from_file, target.open("wb") as to_file:
+    with open_file(source) as from_file, target.open("wb") as to_file:
         left = os.fstat(from_file.fileno()).st_size
         while left:
             try:

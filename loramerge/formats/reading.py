@@ -1,4 +1,4 @@
-"""From the files of a source to an adapter: which files, which format, which pairs."""
+"""From the files of a LoRA to an adapter: which format, which pairs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from loramerge.adapter import Adapter
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
-from loramerge.files.reading import PICKLES, read_json
+from loramerge.files.reading import read_json
 from loramerge.formats import FORMATS
-from loramerge.formats.diffusers import FILE as DIFFUSERS_FILE
 from loramerge.formats.lora_file import LoraFile
-from loramerge.formats.peft import CONFIG, WEIGHTS, PeftOutput
+from loramerge.formats.peft import CONFIG, PeftOutput
 from loramerge.formats.refused import refuse_keys
 from loramerge.messages import some
 from loramerge.tensor_files.safetensors import opened
@@ -21,48 +20,6 @@ from loramerge.tensor_files.safetensors import opened
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.formats.adapter_output import AdapterOutput
-
-
-def lora_files(reference: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Which files of a source make up its LoRA.
-
-    Args:
-        reference: For messages.
-        names: All files of the source, relative to it.
-
-    Raises:
-        SourceError: None, or several to choose from.
-    """
-    if len(names) == 1 and names[0].endswith(".safetensors"):
-        return tuple(names)
-    folders = [folder for folder in ("", *COMPONENTS) if f"{_inside(folder)}{CONFIG}" in names]
-    if folders:
-        wanted = [f"{_inside(folder)}{file}" for folder in folders for file in (CONFIG, WEIGHTS)]
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise SourceError(f"{reference} has {CONFIG} but no {missing[0]}", hint="only safetensors is read")
-        others = [name for name in names if _is_lora(name) and name not in wanted]
-        if others:
-            raise SourceError(
-                f"{reference} holds a PEFT adapter and other LoRAs beside it: {some(others)}",
-                hint="name the one folder or file to use as the source",
-            )
-        return tuple(wanted)
-    top = [name for name in names if "/" not in name and name.endswith(".safetensors")]
-    if DIFFUSERS_FILE in top or len(top) == 1:
-        return (DIFFUSERS_FILE if DIFFUSERS_FILE in top else top[0],)
-    if top:
-        raise SourceError(
-            f"{reference} holds {len(top)} safetensors files: {some(top, 6)}",
-            hint=f"name the one to use: source: {reference}/{top[0]}",
-        )
-    pickles = [name for name in names if name.endswith(PICKLES)]
-    if pickles:
-        raise SourceError(
-            f"{reference} holds pickles only ({some(pickles)}): a pickle can run code when it is opened",
-            hint="only safetensors is read; ask its author for a safetensors file",
-        )
-    raise SourceError(f"{reference} holds no LoRA: no {CONFIG} and no safetensors file (found {some(names) or 'none'})")
 
 
 def read_lora(reference: str, folder: Path, names: Sequence[str], base: Base) -> tuple[str, Adapter]:
@@ -142,14 +99,6 @@ def _config(reference: str, folder: Path, name: str, names: Sequence[str]) -> di
 def _component_folder(name: str) -> str | None:
     parent = PurePosixPath(name).parent.name
     return parent if parent in COMPONENTS else None
-
-
-def _is_lora(name: str) -> bool:
-    return name.endswith(f"/{CONFIG}") or ("/" not in name and name.endswith(".safetensors"))
-
-
-def _inside(folder: str) -> str:
-    return f"{folder}/" if folder else ""
 
 
 def _shown(reference: str, name: str) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from loramerge.files.digest import FileDigest, git_blob_of, sha256_of
+from loramerge.files.digest import FileDigest, git_blob_of
+from loramerge.files.file_view import FileBytes
 from loramerge.messages import visible
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Promise:
         found: object
         if self.size is not None and (found := file.stat().st_size) != self.size:
             return f"{found} bytes, expected {self.size}"
-        if self.sha256 is not None and (found := sha256_of(file)) != self.sha256:
+        if self.sha256 is not None and (found := FileBytes.at(file, file.name).digest().sha256) != self.sha256:
             return f"its sha256 is {found}, expected {self.sha256}"
         if self.blob is not None and (found := git_blob_of(file)) != self.blob:
             return f"its git id is {found}, expected {self.blob}"

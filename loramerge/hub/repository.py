@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
 from loramerge.files.digest import git_blob_of, sha256_of
+from loramerge.files.reading import content_of, text_of
 from loramerge.hub.retry import patiently
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Content:
     @property
     def text(self) -> str:
         """As text; what is no UTF-8 is replaced."""
-        data = self.data.read_bytes() if isinstance(self.data, Path) else self.data
+        data = content_of(self.data) if isinstance(self.data, Path) else self.data
         return data.decode("utf-8", errors="replace")
 
 
@@ -142,7 +143,7 @@ class Repository:
         from huggingface_hub import HfApi
 
         path = patiently(lambda: HfApi().hf_hub_download(self.name, file, revision=commit))
-        return Path(path).read_text(encoding="utf-8", errors="replace")
+        return text_of(Path(path), errors="replace")
 
     def commit(
         self, title: str, add: Mapping[str, Content], delete: Iterable[str], *, parent: str | None

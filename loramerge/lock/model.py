@@ -15,6 +15,7 @@ from loramerge.documents.problems import Problem, RecipeProblemsError
 from loramerge.documents.text import read_text
 from loramerge.fields import Listed, Name, Sha256, StrictModel, Text, Version, in_words
 from loramerge.files.atomic import replacing_file
+from loramerge.files.reading import content_of
 from loramerge.files.run_lock import in_turn
 from loramerge.files.writing import writing
 
@@ -142,7 +143,7 @@ def write(lock: Lock, file: Path) -> bool:
     content = text(lock).encode()
     file = file.resolve()
     with writing(file):
-        if file.is_file() and file.read_bytes() == content:
+        if file.is_file() and content_of(file) == content:
             return False
         with in_turn(file), replacing_file(file) as stream:
             stream.write(content)

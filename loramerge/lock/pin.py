@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
-from loramerge.files.digest import FileDigest, digest_of
+from loramerge.files.file_view import digest_of
 from loramerge.lock.model import LockedSource, command_for
 from loramerge.sources import shown
 
 if TYPE_CHECKING:
+    from loramerge.files.digest import FileDigest
     from loramerge.lock.model import Lock
     from loramerge.recipe import BaseSource, Lora, Recipe
     from loramerge.sources import Located
@@ -62,7 +63,9 @@ class Pin:
         def fetch(names: Iterable[str], /) -> Path:
             wanted = tuple(names)
             folder = located.fetch(wanted)
-            unproven = {name: digest_of(folder / name) for name in wanted if name not in located.listed}
+            unproven = {
+                name: digest_of(folder / name, f"{what}: {name}") for name in wanted if name not in located.listed
+            }
             self._refuse(self._changed(what, unproven), at_commit=located.revision is not None)
             return folder
 

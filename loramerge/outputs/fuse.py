@@ -8,8 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import SourceError
-from loramerge.files.reading import read_json
+from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
 from loramerge.files.writing import writing
 from loramerge.tensor_files import shards
@@ -66,8 +67,10 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOut
 
 
 def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> list[str]:
-    """What the pipeline consists of: entries are [library, class], or [null, null] for what it does without."""
-    named = sorted(name for name, entry in index.items() if isinstance(entry, list) and entry[:1] not in ([], [None]))
+    """The folders of what the pipeline consists of."""
+    parsed = ModelIndex.parse(index, reference)
+    folders = {name.partition("/")[0] for name in files.names if "/" in name}
+    named = sorted({*parsed.components, *filter(parsed.owner, folders)})
     for name in named:
         present = {file.partition("/")[2] for file in files.names if file.startswith(f"{name}/")}
         if not present or (_CONFIG in present and not files.weights(name)):
@@ -124,7 +127,7 @@ def _copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], re
 def _write_settings(source: Path, settings: dict[str, Any], target: Path) -> None:
     """The file itself where there is nothing to change in it."""
     kept = {key: value for key, value in settings.items() if key != "_name_or_path"}
-    if kept == json.loads(source.read_text(encoding="utf-8")):
+    if kept == json.loads(content_of(source)):
         copy(source, target)
     else:
         target.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")

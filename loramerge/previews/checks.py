@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases import model_index
+from loramerge.bases.model_index import ModelIndex
 from loramerge.bases.quiet import quiet
 from loramerge.errors import MismatchError, SourceError
 from loramerge.files.reading import read_json
@@ -25,11 +27,23 @@ def check(base_folder: Path, preview: Preview) -> tuple[int, int]:
         Width and height of the pictures, in pixels.
 
     Raises:
-        MismatchError: A prompt is longer than a tokenizer takes, or the size is none that the VAE can make.
+        MismatchError: The base draws from more than a prompt, a prompt is longer than a tokenizer takes, or the size is
+            none that the VAE can make.
         SourceError: A tokenizer or config can't be read.
     """
+    _check_pipeline(base_folder)
     _check_lengths(base_folder, preview)
     return size_of(base_folder, preview)
+
+
+def _check_pipeline(base_folder: Path) -> None:
+    place = base_folder / model_index.FILE
+    index = ModelIndex.parse(read_json(place, str(place)), str(base_folder))
+    if not index.draws_from_text:
+        raise MismatchError(
+            f"preview: the base is a {index.pipeline}, which draws from a picture, and a preview has only prompts",
+            hint="leave `preview` out, or choose the text-to-image base of the same family",
+        )
 
 
 def _check_lengths(base_folder: Path, preview: Preview) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError
+from loramerge.files.reading import content_of
 from loramerge.files.writing import writing
 from loramerge.messages import some
 
@@ -57,7 +58,7 @@ def is_finished(path: Path, settings: Mapping[str, str]) -> bool:
     try:
         with Image.open(path) as picture:
             picture.load()  # it passes over an end that is missing
-            return path.read_bytes().endswith(_END) and dict(getattr(picture, "text", {})) == {
+            return content_of(path).endswith(_END) and dict(getattr(picture, "text", {})) == {
                 "software": SOFTWARE,
                 **settings,
             }

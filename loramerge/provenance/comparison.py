@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.fidelity import measure, total
 from loramerge.errors import SourceError
+from loramerge.files.reading import content_of, text_of
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _settings(picture: Image.Image) -> dict[Any, Any]:
 
 
 def _json(old: Path, new: Path) -> Distance:
-    one, other = (json.loads(path.read_text(encoding="utf-8")) for path in (old, new))
+    one, other = (json.loads(text_of(path)) for path in (old, new))
     return Distance("values that differ", float(_differing(one, other)), 0.0)
 
 
@@ -134,7 +135,7 @@ def _differing(old: Any, new: Any) -> int:
 
 def _prose(old: Path, new: Path) -> Distance:
     """A text is compared word by word, its numbers as those of JSON are: a model card shows the fidelity."""
-    return _words(*(path.read_text(encoding="utf-8") for path in (old, new)))
+    return _words(*(text_of(path) for path in (old, new)))
 
 
 def _pages(old: Path, new: Path) -> Distance:
@@ -142,7 +143,7 @@ def _pages(old: Path, new: Path) -> Distance:
 
     Plots are drawn from these numbers, and pictures are files of their own; what computed it may be something else.
     """
-    return _words(*(_said(path.read_text(encoding="utf-8")) for path in (old, new)))
+    return _words(*(_said(text_of(path)) for path in (old, new)))
 
 
 def _said(page: str) -> str:
@@ -160,7 +161,7 @@ def _words(old: str, new: str) -> Distance:
 
 
 def _bytes(old: Path, new: Path) -> Distance:
-    return Distance("bytes", 0.0 if old.read_bytes() == new.read_bytes() else math.inf, 0.0)
+    return Distance("bytes", 0.0 if content_of(old) == content_of(new) else math.inf, 0.0)
 
 
 _BY_ENDING: Mapping[str, Callable[[Path, Path], Distance]] = {

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from loramerge.artifact.contents import LOCK, RECIPE
 from loramerge.errors import LoramergeError
+from loramerge.files.reading import content_of
 from loramerge.lock import model as locks
 from loramerge.lock.changes import changes
 from loramerge.lock.model import Lock
@@ -60,7 +61,7 @@ class Definition:
             LoramergeError: Its papers are missing or damaged.
         """
         try:
-            text = (artifact / RECIPE).read_bytes().decode("utf-8")
+            text = content_of(artifact / RECIPE).decode("utf-8")
         except (OSError, ValueError) as error:
             raise LoramergeError(f"{artifact / RECIPE} can't be read: {error}", hint="make the artifact anew") from None
         recipe = parse(text, origin=str(artifact / RECIPE), folder=artifact)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from loramerge.files.reading import text_of
+
 _TIMEOUT = 20.0  # seconds
 _SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?!//)(?P<path>.+)")
 
@@ -51,7 +53,7 @@ def _first_known(folder: Path) -> list[str]:
     """Commits at which the history of a shallow clone is cut off."""
     listed = _git(folder, "rev-parse", "--git-path", "shallow")
     try:
-        return (folder / listed).read_text(encoding="ascii").split() if listed else []
+        return text_of(folder / listed).split() if listed else []
     except (OSError, ValueError):
         return []
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.artifact.contents import LOCK, PAGE, PREVIEW, RECIPE
 from loramerge.artifact.environment import environment
 from loramerge.artifact.in_toto import Statement
+from loramerge.files.reading import content_of
 from loramerge.provenance.git import recipe_commit
 from loramerge.sources.source import shown
 
@@ -199,7 +200,7 @@ def _repository(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """The git repository that the recipe lies in, if it does."""
     found = recipe_commit(recipe.path) if recipe.path is not None else None
     if found is not None and recipe.path is not None:
-        clean = found.clean and recipe.path.read_bytes() == recipe.text.encode()  # nor was a value set besides
+        clean = found.clean and content_of(recipe.path) == recipe.text.encode()  # nor was a value set besides
         uri = {"uri": f"git+{found.url}@{found.commit}"} if found.url else {}
         yield {
             "name": "recipe",

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from loramerge.errors import SourceError
-from loramerge.files.reading import PICKLES
+from loramerge.files.pickles import PICKLES, conversion
 from loramerge.sources.https import HttpsSource
 from loramerge.sources.hub import HubSource
 from loramerge.sources.path import PathSource
@@ -38,7 +38,7 @@ def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: 
     if shown(reference).lower().endswith(PICKLES):
         raise SourceError(
             f"{shown(reference)} is refused: a pickle can run code when it is opened; only safetensors is read",
-            hint="ask its author for a .safetensors file",
+            hint=conversion(shown(reference)),
         )
     if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise SourceError(f"{shown(reference)}: sha256 must be 64 lower-case hex digits, not {sha256!r}")

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from loramerge.errors import SourceError
 from loramerge.files.cache import cache_folder
-from loramerge.files.digest import sha256_of
+from loramerge.files.file_view import FileBytes
 from loramerge.sources.source import Given, Located, missing, shown, stays_inside
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
@@ -78,7 +78,7 @@ class HttpsSource:
 
         folder = cache_folder() / self.sha256
         try:
-            if not (folder / self.name).is_file() or sha256_of(folder / self.name) != self.sha256:
+            if not (folder / self.name).is_file() or not self._is_right(folder / self.name):
                 download(self.reference, folder / self.name, sha256=self.sha256)
         except OSError as error:
             raise SourceError(
@@ -86,3 +86,6 @@ class HttpsSource:
                 hint="free some space, correct its permissions, or set XDG_CACHE_HOME to another folder",
             ) from error
         return folder
+
+    def _is_right(self, file: Path) -> bool:
+        return FileBytes.at(file, shown(self.reference)).digest().sha256 == self.sha256

@@ -56,7 +56,14 @@ class HubSource:
             return None
         owner, name, path = [*reference.removeprefix("hf://").split("/", 2), "", ""][:3]
         if "@" in owner + name:
-            raise SourceError(f"{reference}: '@' can't be part of it", hint="give the revision as `revision:`")
+            raise SourceError(
+                f"{reference}: '@' can't be part of it", hint="give a revision as `revision:`, and a token as HF_TOKEN"
+            )
+        if re.search(r"\?.*=", reference):
+            raise SourceError(
+                f"{reference}: hf:// has no query",
+                hint="give a revision as `revision:`, and a token as HF_TOKEN or by `hf auth login`",
+            )
         if not reference.startswith("hf://") or not _NAME.fullmatch(owner) or not _NAME.fullmatch(name):
             raise SourceError(f"{reference} names no repository", hint="write hf://owner/name or hf://owner/name/file")
         if path and not stays_inside(path):

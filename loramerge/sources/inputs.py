@@ -7,10 +7,9 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from loramerge.files.digest import FileDigest, sha256_of
+from loramerge.files.digest import FileDigest
 from loramerge.files.file_view import FileBytes
-from loramerge.files.reading import reading
-from loramerge.sources.source import shown
+from loramerge.sources.source import shown_file
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,12 @@ class _Hashed:
 
     name: str
     file: FileBytes
-    sha256: Future[str]
+    digest: Future[FileDigest]
 
     def known(self) -> InputFile:
-        with reading(self.file.shown_as):
-            sha256 = self.sha256.result()
+        digest = self.digest.result()
         self.file.check()
-        return InputFile(self.name, self.file.version.size, sha256)
+        return InputFile(self.name, digest.size, digest.sha256)
 
 
 class InputFiles:
@@ -51,8 +49,8 @@ class InputFiles:
     """
 
     def __init__(self, pool: Executor, reference: str, folder: Path, names: Iterable[str]) -> None:
-        places = {name: FileBytes.at(folder / name, _shown_file(reference, name)) for name in sorted(names)}
-        self._hashed = [_Hashed(name, place, pool.submit(sha256_of, place.path)) for name, place in places.items()]
+        places = {name: FileBytes.at(folder / name, shown_file(reference, name)) for name in sorted(names)}
+        self._hashed = [_Hashed(name, place, pool.submit(place.digest)) for name, place in places.items()]
 
     def files(self) -> tuple[InputFile, ...]:
         """All of them, when the last digest is there. Each time it is looked whether they are still the same.
@@ -69,9 +67,3 @@ class InputFiles:
             SourceError: As `files`.
         """
         return {file.name: FileDigest(file.size, file.sha256) for file in self.files()}
-
-
-def _shown_file(reference: str, name: str) -> str:
-    """A file as errors call it, without secrets; a source may be the file itself."""
-    place = shown(reference)
-    return place if place.rpartition("/")[2] == name else f"{place}/{name}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loramerge.errors import SourceError
 from loramerge.files.home import expanded
+from loramerge.files.reading import open_file
 from loramerge.hub.listing import CardFacts
 from loramerge.sources.source import Given, Located, check_sha256, files_below, missing, nearest
 
@@ -112,7 +113,7 @@ class PathSource:
         missing(wanted, files, reference=self.reference)
         try:
             for name in wanted:
-                with (folder / name).open("rb"):
+                with open_file(folder / name):
                     pass
                 if self.sha256 is not None:
                     check_sha256(folder / name, self.sha256, name=self.reference)

@@ -7,11 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loramerge.errors import SourceError
-from loramerge.files.digest import FileDigest, digest_of, sha256_of
+from loramerge.files.file_view import FileBytes, digest_of
+from loramerge.files.tensor_header import read_header
 from loramerge.hub.listing import CardFacts
+from loramerge.masking import masked
+
+if TYPE_CHECKING:
+    from loramerge.files.digest import FileDigest
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,17 @@ class Located:
         """Size and SHA-256 of the named files, sorted by name; only what is not listed is fetched.
 
         Raises:
-            SourceError: A file is not among those located, or can't be had.
+            SourceError: A file is not among those located, can't be had, or is called safetensors and none.
         """
         wanted = sorted(names)
         missing(wanted, self.files, reference=shown(self.reference))
         unknown = [name for name in wanted if name not in self.listed]
         folder = self.fetch(unknown) if unknown else Path()
-        return {name: self.listed.get(name) or digest_of(folder / name) for name in wanted}
+        files = {name: FileBytes.at(folder / name, shown_file(self.reference, name)) for name in unknown}
+        for name, file in files.items():
+            if name.endswith(".safetensors"):
+                read_header(file)  # before anything is hashed, which may take minutes
+        return {name: self.listed.get(name) or files[name].digest() for name in wanted}
 
     def knowing(self, found: Mapping[str, FileDigest]) -> Located:
         """The same, when files were read for their digests already; what the source itself says of them stays."""
@@ -114,10 +123,19 @@ class Fetch(Protocol):
 
 
 def shown(reference: str) -> str:
-    """A reference as messages show it: an address without its user, password and query, which may hold a token."""
-    if "://" not in reference:
-        return reference
-    return re.sub(r"(?<=://)[^/]*@", "", re.sub(r"[?#].*", "", reference))
+    """A reference as messages and papers show it: an address without its query, which may hold a token.
+
+    In one that is misspelt, whatever may be a secret is masked.
+    """
+    if reference.startswith("https://"):
+        return re.sub(r"(?<=://)[^/]*@", "", re.sub(r"[?#].*", "", reference))
+    return masked(reference)
+
+
+def shown_file(reference: str, name: str) -> str:
+    """A file as errors call it, without secrets; a source may be the file itself."""
+    place = shown(reference)
+    return place if place.rpartition("/")[2] == name else f"{place}/{name}"
 
 
 def stays_inside(name: str) -> bool:
@@ -157,7 +175,7 @@ def check_sha256(path: Path, expected: str, *, name: str) -> None:
     Raises:
         SourceError: They differ; the message calls the file `name` and shows both.
     """
-    found = sha256_of(path)
+    found = digest_of(path, name).sha256
     if found != expected:
         raise SourceError(
             f"{name}: the file is not the one that was promised: its sha256 is {found}, expected {expected}",

@@ -14,7 +14,8 @@ from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError, SourceError
 from loramerge.families import guess
-from loramerge.formats.reading import lora_files, read_lora
+from loramerge.formats.lora_files import lora_files
+from loramerge.formats.reading import read_lora
 from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
@@ -141,7 +142,7 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
     found, adapter = read_lora(located.reference, folder, entry.names, base)
     check_rank(lora.name, adapter, lora.rank)
     fitted, left_out = fit(lora.name, adapter, base, skip=lora.unmatched == "skip")
-    notes = []
+    notes = [entry.note] if entry.note else []
     if left_out:
         notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}")
     try:

@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from loramerge.targets.target import Held, Live
 
 
-def plan(
+def plan(  # noqa: PLR0913  each is an option of the command
     recipe: Recipe,
     *,
     lock: Lock | None = None,
     out: Path | str | None = None,
     force: bool = False,
     publishing: bool = True,
+    building: bool = True,
     signing: bool | Trust = False,
     progress: Progress | None = None,
 ) -> Plan:
@@ -53,6 +54,7 @@ def plan(
         out: The artifact's folder; `dist/<name>` below the current folder by default.
         force: As for `run`: nothing is refused.
         publishing: False leaves the targets alone.
+        building: False leaves the artifact as it is: what may not be replaced is no obstacle.
         signing: What has no signature is not as it should be; nor is an artifact here that another key signed.
         progress: Told of every target.
 
@@ -82,9 +84,10 @@ def plan(
     if targets and out is None and not any(step.pending for step in steps):
         artifact = Step(str(place), "none", (Reason("not needed", "every target is up to date"),))
     else:
-        check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
+        if building:
+            check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
         artifact = _artifact(place, wanted, signing=signing)
-    if artifact.pending:
+    if building and artifact.pending:
         check_writable(place)
         if lock is not None:
             check_local(recipe, lock)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import TITLES, guess, told_by
-from loramerge.formats.reading import lora_files, read_lora
+from loramerge.formats.lora_files import lora_files
+from loramerge.formats.reading import read_lora
 from loramerge.formats.refused import refuse_keys
 from loramerge.sources import parse
 from loramerge.tensor_files.safetensors import opened

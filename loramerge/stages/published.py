@@ -13,6 +13,7 @@ from loramerge.artifact.contents import BESIDE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import SourceError
 from loramerge.files.digest import files_of
+from loramerge.files.reading import text_of
 from loramerge.sources import parse
 from loramerge.targets import record
 from loramerge.targets.record import Record
@@ -44,7 +45,7 @@ class Published:
         place = record.place(provenance.recipe)
         if place not in self.records:
             return provenance.outputs
-        known = Record.parse(self.records[place].read_text(encoding="utf-8", errors="replace"))
+        known = Record.parse(text_of(self.records[place], errors="replace"))
         outputs = [name for name in provenance.outputs if known and name in (known.outputs or ())]
         return outputs or provenance.outputs
 

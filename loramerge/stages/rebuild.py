@@ -12,7 +12,9 @@ from loramerge.artifact.contents import LOCK, RECIPE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
-from loramerge.formats.reading import lora_files, read_lora
+from loramerge.files.reading import text_of
+from loramerge.formats.lora_files import lora_files
+from loramerge.formats.reading import read_lora
 from loramerge.lock.model import Lock
 from loramerge.lock.model import read as read_lock
 from loramerge.provenance import comparison
@@ -79,7 +81,7 @@ def rebuild_and_compare(
         except SourceError as error:
             hint = "give the inputs that the artifact was made of with --recipe, or make them available again"
             raise SourceError(error.message, hint=hint) from None
-        new = Provenance.parse((place / STATEMENT).read_text(encoding="utf-8"))
+        new = Provenance.parse(text_of(place / STATEMENT))
         changes = tuple(_changes(provenance, new))
         findings = [*_other_inputs(provenance, new), *_other_names(provenance, new)]
         made = {name: path for name, path in files_of(place).items() if name != STATEMENT}
@@ -109,7 +111,7 @@ def _lock(reference: str, files: Mapping[str, Path]) -> Lock:
 def _recipe(reference: str, files: Mapping[str, Path], place: Path | None) -> Recipe:
     if RECIPE not in files:
         raise VerificationError(reference, [Finding("missing", RECIPE, f"there is no {RECIPE} to make it again from")])
-    text = files[RECIPE].read_text(encoding="utf-8")
+    text = text_of(files[RECIPE])
     folder = Path.cwd() if place is None else place if place.is_dir() else place.parent
     recipe = parse(text, origin=f"{reference}/{RECIPE}", folder=folder.absolute())
     relative = [each for each in recipe.sources if is_relative(each)]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
-from loramerge.bases.base import config_files
+from loramerge.bases.base import config_files, read_base
 from loramerge.bases.pipeline_files import pipeline_files
-from loramerge.formats.reading import lora_files
+from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
 from loramerge.lock.pin import Pin, pins
+from loramerge.messages import some
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
@@ -24,11 +25,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResolvedLora:
-    """A LoRA of the recipe and the files that make it up."""
+    """A LoRA of the recipe and the files that make it up.
+
+    Attributes:
+        lora: As the recipe has it.
+        located: Where it is.
+        names: Its files there.
+        note: How they were chosen, where that has to be said.
+    """
 
     lora: Lora
     located: Located
     names: tuple[str, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Resolved:
 
 
 def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | None = None) -> Resolved:
-    """Ask every source what it holds. Nothing is fetched but listings.
+    """Ask every source what it holds. Nothing is fetched but listings, and of a base its configs where they decide.
 
     Args:
         recipe: Names the sources.
@@ -84,10 +93,29 @@ def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | No
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         lora_pin = lora_pins.get(lora.name)
         located = _locate(source, lora_pin)
-        names = lora_files(located.reference, located.files)
-        loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names))
+        names, note = _files(lora, located, base, here=source.local is not None)
+        loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names, note))
         progress.advance()
     return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family)
+
+
+def _files(lora: Lora, located: Located, base: Located, *, here: bool) -> tuple[tuple[str, ...], str]:
+    """A LoRA's files, and what is to be said of the choice. Where there are several LoRAs here, headers decide."""
+    try:
+        return lora_files(located.reference, located.files), ""
+    except SeveralLorasError as error:
+        if not here:
+            raise
+        known = read_base(base.reference, base.fetch(config_files(base)))
+        folder = located.fetch(name for names in error.candidates for name in names)
+        chosen = only_fitting(located.reference, folder, error.candidates, known)
+        if chosen is None:
+            raise
+        files, number = some(chosen), len(error.candidates)
+        return (
+            chosen,
+            f"LoRA {lora.name}: of {number} LoRAs in {located.reference} only {files} fits the base; it is used",
+        )
 
 
 def local_sources(recipe: Recipe) -> list[Path]:

@@ -12,6 +12,7 @@ from loramerge.artifact.contents import CARD, LOCK, SIGNATURE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, InvalidRecipeError, VerificationError
 from loramerge.files.digest import sha256_of
+from loramerge.files.reading import content_of, text_of
 from loramerge.lock.model import read as read_lock
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.provenance import Provenance, locked_inputs
@@ -114,7 +115,7 @@ def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:
         finding = Finding("provenance", STATEMENT, f"there is no {STATEMENT}")
         raise VerificationError(reference, [finding], hint="only what `loramerge run` made can be verified, as a whole")
     try:
-        return Provenance.parse(present[STATEMENT].read_text(encoding="utf-8"))
+        return Provenance.parse(text_of(present[STATEMENT]))
     except (OSError, ValueError) as error:
         finding = Finding("provenance", STATEMENT, f"{STATEMENT} is damaged: {error}")
         raise VerificationError(reference, [finding], hint="fetch the artifact again, or make it again") from None
@@ -125,7 +126,7 @@ def _is_edited(files: Mapping[str, Path], digests: Mapping[str, str], provenance
     expected = provenance.files.get(CARD)
     if CARD not in files or expected is None or digests[CARD] == expected:
         return False
-    return model_card.digest(files[CARD].read_bytes()) == expected
+    return model_card.digest(content_of(files[CARD])) == expected
 
 
 def _unlocked(lock: Path, provenance: Provenance) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from loramerge.files.atomic import leftovers, recover
 from loramerge.files.home import expanded
 from loramerge.files.run_lock import clear, in_turn
 from loramerge.targets import record
-from loramerge.targets.folder_contents import MOVE, drift, obstacle, published_in, record_in, unchanged
+from loramerge.targets.folder_contents import MOVE, drift, irreplaceable, obstacle, published_in, record_in, unchanged
 from loramerge.targets.folder_publication import FolderPublication
 from loramerge.targets.target import Delivery, Live, Receipt, Target
 
@@ -63,7 +63,7 @@ class FolderTarget(Target):
             ours = unchanged(known.digests, present)
             still = ours | unchanged({name: (digest,) for name, digest in known.borrowed.items()}, present)
             names = {*known.digests, *known.borrowed}
-            refusal = obstacle(place, names, present, still)
+            lasting, refusal = irreplaceable(place, names), obstacle(place, names, present, still)
         except (OSError, RuntimeError, ValueError) as error:
             raise _explained(error, f"{place} can't be read") from None
         return Live(
@@ -73,7 +73,7 @@ class FolderTarget(Target):
             outputs=known.outputs,
             names=frozenset({*known.files, *known.borrowed}),
             drift=tuple(drift(known, present, still)),
-            refusal=f"it {refusal}; {MOVE}" if refusal else closed,
+            refusal=f"it {lasting}; move it away" if lasting else f"it {refusal}; {MOVE}" if refusal else closed,
         )
 
     def folder(self, origin: Path) -> Path:

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 from loramerge.artifact import model_card
 from loramerge.artifact.contents import CARD
 from loramerge.files.digest import files_of, sha256_of
+from loramerge.files.kinds import special_at
+from loramerge.files.reading import content_of, text_of
 from loramerge.messages import some
 from loramerge.targets import record
 from loramerge.targets.record import Record
@@ -25,7 +27,7 @@ Traces = Mapping[str, tuple[int, ...]]
 def record_in(place: Path, recipe: str) -> Record | None:
     """What this recipe put there the last time."""
     try:
-        return Record.parse((place / record.place(recipe)).read_text(encoding="utf-8"))
+        return Record.parse(text_of(place / record.place(recipe)))
     except (OSError, ValueError):
         return None
 
@@ -44,7 +46,7 @@ def unchanged(known: Mapping[str, Collection[str]], present: Mapping[str, Path])
 
 def digest_of_ours(name: str, path: Path) -> str:
     """SHA-256 of a file; of a model card without what its owner wrote into it."""
-    if name == CARD and (found := model_card.digest(path.read_bytes())) is not None:
+    if name == CARD and (found := model_card.digest(content_of(path))) is not None:
         return found
     return sha256_of(path)
 
@@ -62,7 +64,7 @@ def with_owners_words(files: Mapping[str, Path], present: Mapping[str, Path]) ->
         return
     with TemporaryDirectory() as folder:
         card = Path(folder) / CARD
-        ours, theirs = (path.read_text(encoding="utf-8") for path in (files[CARD], present[CARD]))
+        ours, theirs = (text_of(path) for path in (files[CARD], present[CARD]))
         card.write_text(model_card.merged(ours, theirs), encoding="utf-8", newline="\n")
         yield {**files, CARD: card}
 
@@ -98,6 +100,20 @@ def obstacle(place: Path, wanted: Collection[str], present: Mapping[str, Path], 
     touched = {name for name in present if name in wanted or name.partition("/")[0] in folders}
     if in_the_way := sorted(touched - set(free)):
         return f"holds {some(in_the_way)}, which this recipe did not put there, or which was changed since"
+    return ""
+
+
+def irreplaceable(place: Path, wanted: Collection[str]) -> str:
+    """What is in the way and stays even with force, in words that follow the folder's name; empty if there is none.
+
+    Args:
+        place: The folder.
+        wanted: Names of what is to be put there.
+    """
+    for top in sorted({name.partition("/")[0] for name in wanted}):
+        if found := special_at(place / top):
+            path, what = found
+            return f"has {what} in {path.relative_to(place)}, which is never replaced"
     return ""
 
 

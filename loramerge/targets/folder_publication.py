@@ -16,6 +16,7 @@ from loramerge.artifact.contents import CARD
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import replacing, replacing_file
 from loramerge.files.digest import sha256_of
+from loramerge.files.reading import open_file
 from loramerge.targets import record
 from loramerge.targets.folder_contents import (
     MOVE,
@@ -23,6 +24,7 @@ from loramerge.targets.folder_contents import (
     below,
     digest_of_ours,
     holds_nothing_else,
+    irreplaceable,
     obstacle,
     published_in,
     record_in,
@@ -93,6 +95,8 @@ class FolderPublication:
         known = unchanged(earlier.digests, present)
         if CARD in known - set(wanted) and sha256_of(present[CARD]) not in earlier.digests[CARD]:
             known.remove(CARD)  # what its owner wrote into it is not ours to remove
+        if what := irreplaceable(place, wanted):
+            raise PublishError(f"{place} {what}", hint="move it away")
         if not self.force and (what := obstacle(place, wanted, present, known | there)):
             raise PublishError(f"{place} {what}", hint=MOVE)
         with with_owners_words(self.delivery.files, {name: present[name] for name in known | there}) as files:
@@ -139,7 +143,7 @@ class FolderPublication:
 
     def _replace_file(self, source: Path, name: str, traces: Traces) -> None:
         place = self.place / name
-        with replacing_file(place) as target, source.open("rb") as content:
+        with replacing_file(place) as target, open_file(source) as content:
             shutil.copyfileobj(content, target, 1 << 20)
             self._refuse_changes(name, traces, place)
 

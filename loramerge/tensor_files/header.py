@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
+from loramerge.files.file_view import FileBytes
+from loramerge.files.tensor_header import read_header
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +35,7 @@ class Stored:
         key: Its name there.
         dtype: Number format as the header spells it (`F16`, `BF16`, …).
         shape: Of the tensor.
-        path: The file.
+        place: The file.
         offset: Where its bytes begin in the file.
         size: Their number.
     """
@@ -41,9 +43,14 @@ class Stored:
     key: str
     dtype: str
     shape: tuple[int, ...]
-    path: Path
+    place: FileBytes
     offset: int
     size: int
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self.place.path
 
     @property
     def count(self) -> int:
@@ -54,19 +61,22 @@ class Stored:
 def layout(path: Path) -> tuple[Stored, ...]:
     """All tensors of a file, in the order in which they lie there.
 
-    Args:
-        path: A file that `tensors.opened` finds sound.
+    Raises:
+        SourceError: It is no sound safetensors file.
     """
-    with path.open("rb") as file:
-        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-        entries = json.loads(file.read(length))
-    entries.pop("__metadata__", None)
-    start = _LENGTH.size + length
-    found = []
-    for key, entry in entries.items():
-        first, end = entry["data_offsets"]
-        found.append(Stored(key, entry["dtype"], tuple(entry["shape"]), path, start + first, end - first))
-    return tuple(sorted(found, key=lambda tensor: (tensor.offset, tensor.size)))
+    return stored_at(FileBytes.at(path, str(path)))[1]
+
+
+def stored_at(place: FileBytes) -> tuple[Mapping[str, str], tuple[Stored, ...]]:
+    """What a file says of itself, and all of its tensors in the order in which they lie there.
+
+    Raises:
+        SourceError: It is no sound safetensors file.
+    """
+    found = read_header(place)
+    return found.metadata, tuple(
+        Stored(entry.key, entry.dtype, entry.shape, place, entry.offset, entry.size) for entry in found.entries
+    )
 
 
 def header(tensors: Iterable[tuple[str, str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:

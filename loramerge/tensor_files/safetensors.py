@@ -7,27 +7,24 @@ The library writes two or more metadata keys in random order and leaves files re
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from loramerge.errors import LoramergeError, SourceError
+from loramerge.errors import LoramergeError
 from loramerge.files.digest import sha256_of
 from loramerge.files.file_view import FileBytes
-from loramerge.files.reading import reading
 from loramerge.files.writing import writing
 from loramerge.numerics.threads import in_order, workers
-from loramerge.tensor_files.header import ITEM_SIZES, Stored, header, layout
+from loramerge.tensor_files.header import ITEM_SIZES, Stored, header, stored_at
 from loramerge.tensor_files.lazy import StoredTensor
 from loramerge.tensor_files.write_behind import SteadyWriter
 
 if TYPE_CHECKING:
     from loramerge.tensor_files.planned import Planned
 
-_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _AHEAD = 16  # tensors that are made before the first of them is written
 
 
@@ -72,37 +69,11 @@ def opened(path: Path, shown_as: str | None = None) -> TensorFile:
         shown_as: What errors call it; the path by default.
 
     Raises:
-        SourceError: Missing, empty, a pickle, truncated, or not safetensors at all.
+        SourceError: Missing, empty, a pickle, a Git LFS pointer, truncated, or not safetensors at all.
     """
-    from safetensors import SafetensorError, safe_open
-
-    shown = shown_as or str(path)
-    _refuse_what_is_none(path, shown)
-    place = FileBytes.at(path, shown)
-    try:
-        with safe_open(path, framework="np") as handle:
-            metadata = dict(handle.metadata() or {})
-    except SafetensorError as error:
-        raise SourceError(
-            f"{shown} is not a sound safetensors file: {error}",
-            hint="fetch the file again; it is damaged or was never safetensors",
-        ) from None
-    stored = {tensor.key: tensor for tensor in layout(path)}
-    return TensorFile(place, metadata, dict(sorted(stored.items())))
-
-
-def _refuse_what_is_none(path: Path, shown: str) -> None:
-    with reading(shown), path.open("rb") as file:
-        start, size = file.read(9), os.fstat(file.fileno()).st_size
-    if not start:
-        raise SourceError(f"{shown} is an empty file", hint="fetch it again")
-    # The length of a sound header can begin with the bytes of a pickle: 640 is 80 02.
-    may_be_header = start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
-    if start.startswith(_PICKLE_STARTS) and not may_be_header:
-        raise SourceError(
-            f"{shown} holds a pickle, whatever its name says: a pickle can run code when it is opened",
-            hint="only safetensors is read; ask its author for a safetensors file",
-        )
+    place = FileBytes.at(path, shown_as or str(path))
+    metadata, stored = stored_at(place)
+    return TensorFile(place, metadata, {tensor.key: tensor for tensor in sorted(stored, key=lambda each: each.key)})
 
 
 class Seal(Protocol):

@@ -60,5 +60,8 @@ def index(files: Mapping[str, str], total_size: int) -> str:
 
 
 def is_index(name: str) -> bool:
-    """Whether a file lists shards: `diffusion_pytorch_model.safetensors.index.fp16.json` and the like."""
-    return bool(re.search(r"\.(?:safetensors|bin)\.index(?:\.[\w-]+)?\.json$", name))
+    """Whether a file lists shards: `diffusion_pytorch_model.safetensors.index.fp16.json` and the like.
+
+    Older releases of diffusers put the variant before `index`.
+    """
+    return bool(re.search(r"\.(?:safetensors|bin)(?:\.[\w-]+)?\.index(?:\.[\w-]+)?\.json$", name))

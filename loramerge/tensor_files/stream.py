@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.files.file_view import FileBytes
 from loramerge.numerics.threads import in_order, workers
 from loramerge.tensor_files.fuse_add import add
 from loramerge.tensor_files.header import header
 from loramerge.tensor_files.write_behind import SteadyWriter
 
 if TYPE_CHECKING:
+    from loramerge.files.file_view import FileBytes
     from loramerge.tensor_files.fuse_plan import TensorChange
 
 BLOCK = 1 << 20
@@ -47,7 +47,7 @@ def write_blocks(path: Path, changes: Sequence[TensorChange]) -> str:
     start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), _METADATA)
     digest = hashlib.sha256(start)
     buffers = _Buffers()
-    places = {source: FileBytes.at(source, str(source)) for source in {each.stored.path for each in changes}}
+    places = {each.stored.path: each.stored.place for each in changes}
 
     def made(block: Sequence[_Piece]) -> memoryview:
         return _made(block, buffers, places)

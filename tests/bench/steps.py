@@ -26,7 +26,7 @@ MERGING = {
 }
 RUNNING = {
     "looking for NaN": "formats.assemble._check_numbers",
-    "digests in": "sources.inputs.sha256_of",
+    "digests in": "files.file_view.sha256_in",
     "reading": "engines.factored.shares",
     "merging": "merging.kernels.merged",
     "fidelity": "stages.combine.measure_module",

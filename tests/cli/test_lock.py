@@ -6,6 +6,7 @@ import foreign
 import pytest
 import tiny
 from command_line import invoke, listing, write_recipe
+from safetensors.numpy import save
 
 from loramerge import read_lock
 from loramerge.errors import ExitCode
@@ -64,7 +65,7 @@ def test_checking_changes_nothing(recipe, move, here):
     invoke("lock", "small.yaml")
     assert invoke("lock", "small.yaml", "--check").stdout == "small.lock.yaml: unchanged\n"
     before, after = move()
-    (here / "glow.safetensors").write_bytes(b"other")
+    (here / "glow.safetensors").write_bytes(save({}))
     lock = (here / "small.lock.yaml").read_bytes()
     result = invoke("lock", "small.yaml", "--check")
     assert (result.exit_code, result.stdout) == (ExitCode.BAD_SOURCE, "")

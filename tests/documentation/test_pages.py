@@ -209,7 +209,7 @@ def test_no_text_tells_of_the_machine():
 
 
 def test_the_house_that_is_drawn_is_the_one_that_stands():
-    pattern = re.compile(r"^```\n(errors .*?)^```", re.DOTALL | re.MULTILINE)
+    pattern = re.compile(r"^```\n(masking .*?)^```", re.DOTALL | re.MULTILINE)
     (picture,) = pattern.findall(CONTRIBUTING.read_text(encoding="utf-8"))
     top, *folders = picture.splitlines()
     assert top.split()[: len(TOP)] == list(TOP)

@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
 from loramerge.bases.base import canonical, from_configs, read_base
-from loramerge.bases.pipeline_files import PipelineFiles
+from loramerge.bases.pipeline_files import PipelineFiles, pipeline_files
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.outputs import PipelineOutput
 from loramerge.outputs.fuse import fuse
+from loramerge.sources import parse
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -248,3 +249,48 @@ def test_a_full_disk_is_an_error_of_its_own(tmp_path):
     files = PipelineFiles(source, tuple(files_of(source)), None)
     with pytest.raises(LoramergeError, match=r"can't be written"):
         fuse(files, base_of("sdxl"), adapter_of(pairs_of("sdxl")), PipelineOutput(kind="pipeline"), folder)
+
+
+def inpainting_base(folder):
+    """Nine input channels, a variant in shards beside the plain weights, another VAE, no safety checker."""
+    from diffusers import AutoencoderTiny, StableDiffusionInpaintPipeline, UNet2DConditionModel
+
+    plain = tiny.sd15()
+    settings = {**plain.unet.config, "in_channels": 9, "_use_default_values": []}
+    widths = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
+    vae = AutoencoderTiny(**widths, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))
+    parts = {**plain.components, "unet": UNet2DConditionModel.from_config(settings), "vae": vae}
+    pipeline = StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
+    pipeline.save_pretrained(folder)
+    pipeline.to(torch.float16).save_pretrained(folder, variant="fp16", max_shard_size="300KB")
+    return folder
+
+
+@pytest.mark.slow
+def test_an_inpainting_pipeline_with_a_variant_in_shards_and_another_vae_is_one_for_diffusers(tmp_path):
+    from diffusers import DiffusionPipeline
+
+    source = inpainting_base(tmp_path / "base")
+    located = parse(str(source), folder=tmp_path).locate()
+    names = pipeline_files(located, "fp16")
+    assert [name for name in names if "-of-" in name]
+    files = PipelineFiles(source, names, "fp16")
+    base = read_base("base", source)
+    ones = torch.ones(1, 9, 3, 3)
+    pair = LowRank(ones, torch.ones(16, 1, 1, 1), 0.25)
+    output = PipelineOutput(kind="pipeline", max_shard_size="200KB")
+    (tmp_path / "fused").mkdir()
+    fuse(files, base, Adapter({"unet": {"conv_in": pair}}), output, tmp_path / "fused")
+    before = DiffusionPipeline.from_pretrained(source, variant="fp16", dtype=torch.float16)
+    after = DiffusionPipeline.from_pretrained(tmp_path / "fused", dtype=torch.float16)
+    assert type(after).__name__ == "StableDiffusionInpaintPipeline"
+    assert type(after.vae).__name__ == "AutoencoderTiny"
+    assert after.safety_checker is None
+    want = before.unet.state_dict()
+    want["conv_in.weight"] = (want["conv_in.weight"].float() + 0.25).half()
+    have = after.unet.state_dict()
+    assert have.keys() == want.keys()
+    assert all(torch.equal(have[name], want[name]) for name in want)
+    assert all(
+        torch.equal(have, want) for have, want in zip(after.vae.parameters(), before.vae.parameters(), strict=True)
+    )

@@ -114,10 +114,17 @@ def test_a_file_that_went_away_is_named(tmp_path):
 
 
 def test_digests_are_those_of_the_content(tmp_path):
+    (tmp_path / "config.json").write_bytes(b"weights")
+    located = locate(tmp_path, tmp_path)
+    assert located.licence is None
+    assert located.digests(located.files) == {"config.json": FileDigest(7, hashlib.sha256(b"weights").hexdigest())}
+
+
+def test_what_is_called_safetensors_and_is_none_has_no_digest(tmp_path):
     (tmp_path / "ikea.safetensors").write_bytes(b"weights")
     located = locate("ikea.safetensors", tmp_path)
-    assert located.licence is None
-    assert located.digests(located.files) == {"ikea.safetensors": FileDigest(7, hashlib.sha256(b"weights").hexdigest())}
+    with pytest.raises(SourceError, match=r"^ikea\.safetensors is not a sound safetensors file"):
+        located.digests(located.files)
 
 
 def test_a_path_has_no_commits(tmp_path):

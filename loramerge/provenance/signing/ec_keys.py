@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import UsageError
+from loramerge.files.reading import content_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
+_LARGEST_KEY = 1 << 20
 PASSWORD_VARIABLE = "LORAMERGE_KEY_PASSWORD"  # noqa: S105  the variable's name
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}  # those of Sigstore's bundles
 _NEW_KEY = "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY` makes a key"
@@ -92,6 +94,6 @@ def _password(path: Path) -> bytes:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.expanduser().read_bytes()
+        return content_of(path.expanduser(), most=_LARGEST_KEY, pipes=True)
     except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name
         raise UsageError(f"the key {path} can't be read: {getattr(error, 'strerror', None) or error}") from None

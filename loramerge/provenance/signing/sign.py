@@ -15,6 +15,7 @@ from loramerge.artifact.contents import SIGNATURE
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.digest import sha256_of
+from loramerge.files.reading import text_of
 from loramerge.provenance.signing import ec_keys as keys
 from loramerge.provenance.signing.verify import ONLINE, Digests, Trust, in_words, require
 
@@ -58,12 +59,12 @@ class Signer:
             LoramergeError: Sigstore refuses or can't be reached, or the file can't be written.
         """
         place, statement = folder / SIGNATURE, folder / STATEMENT
-        subjects = Statement.parse(statement.read_text(encoding="utf-8")).subjects
+        subjects = Statement.parse(text_of(statement)).subjects
         files = Digests(name, {**subjects, STATEMENT: sha256_of(statement)})
         try:
             self.config.set_hashing_config(files.as_config()).sign(folder, place)
             if self.key is not None:
-                place.write_text(_without_chance(place.read_text(encoding="utf-8"), self.key), encoding="utf-8")
+                place.write_text(_without_chance(text_of(place), self.key), encoding="utf-8")
         except Exception as error:  # the disk's, the network's, Sigstore's
             raise LoramergeError(f"{name} can't be signed: {in_words(error)}") from error
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from loramerge.artifact.contents import BESIDE, SIGNATURE
 from loramerge.errors import Finding, LoramergeError, UsageError
+from loramerge.files.reading import content_of
 from loramerge.provenance.signing import ec_keys as keys
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def require() -> None:
 
 def _differing_files(signature: Path, digests: Mapping[str, str]) -> Iterator[Finding]:
     """Name the files that differ from what a signature says, which is known to be genuine."""
-    bundle = json.loads(signature.read_text(encoding="utf-8"))
+    bundle = json.loads(content_of(signature))
     match json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])):
         case {"predicate": {"serialization": {"method": "files", "hash_type": "sha256"}, "resources": resources}}:
             signed = {str(each["name"]): str(each["digest"]) for each in resources}

@@ -16,6 +16,7 @@ from loramerge.analysis.fidelity import in_words
 from loramerge.artifact.contents import PAGE, PREVIEW, SHEET
 from loramerge.bases.blocks import in_order
 from loramerge.families import TITLES
+from loramerge.files.reading import content_of
 from loramerge.messages import visible
 from loramerge.reports.page import charts
 from loramerge.reports.page.groups import ALL, grouped, label, modules_of, rows_of
@@ -168,7 +169,7 @@ def _picture(path: Path) -> str:
     """A picture as an address that holds all of it."""
     from PIL import Image
 
-    content, kind = path.read_bytes(), "png"
+    content, kind = content_of(path), "png"
     if len(content) > _LARGE:
         with Image.open(path) as picture:
             if max(picture.size) <= _MOST_PIXELS:

@@ -1,0 +1,84 @@
+"""What a diffusers pipeline consists of, as its model_index.json says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loramerge.bases.blocks import COMPONENTS
+from loramerge.errors import MismatchError, SourceError
+
+FILE = "model_index.json"
+SUPPORTED = "bases of Stable Diffusion 1.5, 2.x and XL are supported"
+_PIPELINE = re.compile(
+    r"(?:StableDiffusion(?P<xl>XL)?|LatentConsistencyModel)(?P<guide>ControlNet(?:Union|XS)?|Adapter)?(?:PAG)?"
+    r"(?P<picture>Img2Img|Inpaint|InstructPix2Pix|Depth2Img)?Pipeline"
+)
+
+
+@dataclass(frozen=True)
+class ModelIndex:
+    """A pipeline of one of the families that are supported.
+
+    Attributes:
+        pipeline: Its class.
+        components: Name → class of everything that it consists of; what it does without is left out.
+    """
+
+    pipeline: str
+    components: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, index: Mapping[str, Any], reference: str) -> ModelIndex:
+        """Read the content of a model_index.json.
+
+        Args:
+            index: Its content.
+            reference: The base, for messages.
+
+        Raises:
+            SourceError: A component's entry is damaged.
+            MismatchError: A pipeline of another family.
+        """
+        pipeline = str(index.get("_class_name"))
+        if not _PIPELINE.fullmatch(pipeline):
+            raise MismatchError(
+                f"{reference} is a {pipeline}; {SUPPORTED}", hint="choose a base of one of these families"
+            )
+        for name in COMPONENTS:
+            _check(index.get(name), f"{reference}/{FILE}: {name}")
+        # [null, null] or null is what a pipeline does without; a number or a truth value is a setting.
+        named = {
+            name: entry for name, entry in index.items() if isinstance(entry, list) and entry[:1] not in ([], [None])
+        }
+        return cls(pipeline, {name: str(entry[-1]) for name, entry in named.items()})
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """The components that LoRAs can touch."""
+        found = _PIPELINE.fullmatch(self.pipeline)
+        possible = COMPONENTS if found and found["xl"] else COMPONENTS[:2]
+        return tuple(name for name in possible if name in self.components)
+
+    @property
+    def draws_from_text(self) -> bool:
+        """Whether a prompt is all that it needs to draw: no picture that is changed, filled or followed."""
+        found = _PIPELINE.fullmatch(self.pipeline)
+        return bool(found and not found["guide"] and not found["picture"])
+
+    def owner(self, folder: str) -> str | None:
+        """The component whose files a folder holds; None where the pipeline does not use it.
+
+        Several ControlNets are one component with a folder for each: `controlnet`, `controlnet_1`, ….
+        """
+        if folder in self.components:
+            return folder
+        first = re.sub(r"_\d+$", "", folder)
+        return first if self.components.get(first, "").startswith("Multi") else None
+
+
+def _check(entry: object, shown: str) -> None:
+    if entry is not None and (not isinstance(entry, list) or len(entry) != 2):  # noqa: PLR2004  library and class
+        raise SourceError(f"{shown} should be [library, class], it is {entry!r}", hint="fetch the base again")

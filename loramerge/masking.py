@@ -1,0 +1,37 @@
+"""What may be a password or a token is left out of everything that is said, however the address around it is spelt."""
+
+from __future__ import annotations
+
+import re
+
+_SCHEME = r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]+:"  # two letters at least: `C:` is a drive
+_REST = r"(?=\S)\S*?(?=['\"`),.;:]*(?:\s|$))"  # to the end of the word, but for the punctuation of a sentence
+_MASKS = (
+    # user:password@, where a password may have '/' and '@' in it; `host:8443/` has none
+    (re.compile(rf"({_SCHEME}/*)(?=[^\s/@]*:(?!\d*/))\S*@"), r"\1…@"),
+    (re.compile(rf"({_SCHEME}/*)[^\s/@]+@"), r"\1…@"),
+    # what follows the path of an address
+    (re.compile(rf"((?<![A-Za-z])https?:/[^\s?#;]*[?#;]){_REST}", re.IGNORECASE), r"\1…"),
+    (re.compile(rf"({_SCHEME}/[^\s?]*\?){_REST}"), r"\1…"),
+    (re.compile(rf"({_SCHEME}/[^\s#;]*[#;])(?=[^\s]*=){_REST}"), r"\1…"),
+    # what calls itself a secret, and the Hub's own tokens
+    (
+        re.compile(
+            r"([?&;#][\w.-]*(?:token|secret|passw|key|sig|signature|credential|auth)[\w.-]*=)[^\s&;#'\"]+",
+            re.IGNORECASE,
+        ),
+        r"\1…",
+    ),
+    (re.compile(r"\bhf_[A-Za-z0-9]{30,}"), "hf_…"),
+)
+
+
+def masked(text: str) -> str:
+    """A text with … in the place of what may be a secret.
+
+    Args:
+        text: An address, rightly or wrongly spelt, a path, or a message that quotes such.
+    """
+    for pattern, replacement in _MASKS:
+        text = pattern.sub(replacement, text)
+    return text

@@ -1,0 +1,109 @@
+"""A run reads every input once for its digest, and merges what it hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import foreign
+import pytest
+import tiny
+from command_line import invoke, write_recipe
+
+from loramerge.errors import ExitCode
+from loramerge.files import file_view
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two LoRAs of the same size."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("ink", "other")):
+        pairs = foreign.random_lora(
+            tiny.shared("sd15"), rank=2, alpha=2.0, seed=seed, components=["unet"], modules=r"attn2\.to_k"
+        )
+        foreign.write_diffusers(pairs, tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+def recipe(folder, **more):
+    return write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "ink.safetensors"}, **more)
+
+
+def test_planning_and_running_hash_every_input_once(folder, monkeypatch):
+    found = []
+    hashed = file_view.FileBytes._hashed
+    monkeypatch.setattr(file_view.FileBytes, "_hashed", lambda file: found.append(file.path.name) or hashed(file))
+    monkeypatch.setattr(file_view, "_UNSETTLED", -1)
+    monkeypatch.setattr(file_view, "_digests", {})
+    path = recipe(folder, outputs=[{"kind": "pipeline"}])
+    assert invoke("run", path).exit_code == ExitCode.DONE
+    names = json.loads((folder / "dist/small/provenance.json").read_text())["predicate"]["buildDefinition"]
+    inputs = [Path(each["name"]).name for each in names["resolvedDependencies"]]
+    assert sorted(found) == sorted(inputs)
+
+
+def test_a_lora_that_is_replaced_by_rename_is_never_merged_under_the_name_of_the_old_one(folder):
+    """The other has the same size and time, and the place is taken again and again, both ways."""
+    place, other = folder / "ink.safetensors", folder / "other.safetensors"
+    both = [place.read_bytes(), other.read_bytes()]
+    assert len(both[0]) == len(both[1])
+    stop = threading.Event()
+
+    def swap():
+        turn = 0
+        while not stop.wait(0.002):
+            turn += 1
+            spare = folder / "spare"
+            spare.write_bytes(both[turn % 2])
+            os.utime(spare, (0, 0))
+            spare.replace(place)
+
+    path = recipe(folder)
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        results = [invoke("run", path, "--out", folder / "out", "--rebuild") for _ in range(3)]
+    finally:
+        stop.set()
+        swapping.join()
+    for result in results:
+        assert result.exit_code in {ExitCode.DONE, ExitCode.BAD_SOURCE}
+        if result.exit_code == ExitCode.BAD_SOURCE:
+            said = ("ink.safetensors was changed while it was read", "ink.safetensors has", "ink.safetensors can't be")
+            assert any(each in result.stderr for each in said)
+    if (folder / "out").exists():  # it says what went in, and that is what comes out when it is made again
+        shutil.rmtree(folder / "dist", ignore_errors=True)
+        said = json.loads((folder / "out/provenance.json").read_text())["predicate"]["buildDefinition"]
+        digest = next(each["digest"]["sha256"] for each in said["resolvedDependencies"] if "ink" in each["name"])
+        place.write_bytes(next(each for each in both if hashlib.sha256(each).hexdigest() == digest))
+        assert invoke("run", path, "--out", folder / "again").exit_code == ExitCode.DONE
+        merged = "diffusers/pytorch_lora_weights.safetensors"
+        assert (folder / "again" / merged).read_bytes() == (folder / "out" / merged).read_bytes()
+
+
+@pytest.mark.parametrize("command", ["plan", "lock", "run"])
+def test_a_pointer_is_refused_by_every_command_that_looks_at_sources(command, folder):
+    (folder / "ink.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d7a2146" * 8 + "\nsize 184550112\n"
+    )
+    result = invoke(command, recipe(folder))
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "ink.safetensors is a Git LFS pointer; the file that it stands for has 184,550,112 bytes" in result.stderr
+    assert "git lfs pull" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "lock"])
+def test_a_huge_file_that_is_no_lora_is_refused_at_once(command, folder, monkeypatch):
+    found = []
+    hashed = file_view.FileBytes._hashed
+    monkeypatch.setattr(file_view.FileBytes, "_hashed", lambda file: found.append(file.path.name) or hashed(file))
+    os.truncate(folder / "ink.safetensors", 50 << 30)
+    result = invoke(command, recipe(folder))
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "ink.safetensors is not a sound safetensors file: its tensors take" in result.stderr
+    assert "ink.safetensors" not in found
