@@ -12,6 +12,7 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import failure
+from loramerge.cli.orphans import Orphaned, orphans, refuse_without_folder
 from loramerge.cli.planning import PlannedRecipe, planned, planned_together
 from loramerge.cli.recipes import read_each, recipe_files, refuse_mistakes, refuse_several, unlocked
 from loramerge.cli.stray_locks import stray_locks
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
 @click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
 @click.option("-k", "--keep-going", is_flag=True, help="Go on with the other recipes when one fails.")
+@click.option("--prune", is_flag=True, help="Remove from targets what recipes left that are gone from the folder.")
 @click.option(
     "--sign",
     metavar="KEY",
@@ -65,6 +67,8 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
     the failures, or 1 where they have several. A recipe with a lock beside it is held to it.
     """
     settings = _Settings(**given)
+    if settings.prune:
+        refuse_without_folder(paths)
     recipes = read_each(recipe_files(paths), overrides, locks=True)
     if settings.out is not None:
         refuse_several(recipes, "--out")
@@ -78,6 +82,8 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
     if settings.device == "cuda" and any(each.pending for each in found):
         chosen_device(settings.device)
     done = list(_each(found, settings, planning))
+    if settings.prune and not any("error" in each for each in done):
+        done += _pruned(orphans(paths, recipes), as_json=settings.as_json)
     if settings.as_json:
         console.document(done)
     failed = [each for each in done if "error" in each]
@@ -97,6 +103,7 @@ class _Settings:
     no_publish: bool
     reference: bool
     keep_going: bool
+    prune: bool
     sign: str | None
     as_json: bool
     verbose: bool
@@ -140,6 +147,13 @@ def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping
                 console.error(failed.message, failed.hint)
             yield {"recipe": each.given.path, "name": each.given.name, "status": "failed", "error": failed.data}
             stopped = stopped or not settings.keep_going or failed.code == ExitCode.INTERRUPTED
+
+
+def _pruned(left: Sequence[Orphaned], *, as_json: bool) -> Iterator[dict[str, Any]]:
+    for each in left:
+        yield each.prune()
+        if not as_json:
+            console.result(str(each))
 
 
 def _trusted(sign: str | None) -> bool | Trust:

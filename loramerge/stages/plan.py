@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.provenance.signing.verify import Trust
     from loramerge.recipe import Recipe
-    from loramerge.targets.target import Held, Live
+    from loramerge.targets.held import Held, Live
 
 
 def plan(  # noqa: PLR0913  each is an option of the command

@@ -15,8 +15,10 @@ from loramerge.files.home import expanded
 from loramerge.files.run_lock import clear, in_turn
 from loramerge.targets import record
 from loramerge.targets.folder_contents import MOVE, drift, irreplaceable, obstacle, published_in, record_in, unchanged
+from loramerge.targets.folder_orphans import orphans_in, prune
 from loramerge.targets.folder_publication import FolderPublication
-from loramerge.targets.target import Delivery, Live, Receipt, Target
+from loramerge.targets.held import Live, Orphan
+from loramerge.targets.target import Delivery, Receipt, Target
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
@@ -103,6 +105,22 @@ class FolderTarget(Target):
             with in_turn(place, progress) as alone:
                 for entry in entries if alone else ():
                     clear(entry, progress)
+
+    def orphans(self, home: str, recipes: Collection[str], origin: Path) -> tuple[Orphan, ...]:
+        """As the records in the folder say."""
+        place = self.folder(origin)
+        try:
+            return tuple(orphans_in(place, home, recipes))
+        except OSError as error:
+            raise _explained(error, f"{place} can't be read") from None
+
+    def prune(self, orphan: Orphan, origin: Path) -> None:
+        """Remove the files, and the record."""
+        place = self.folder(origin)
+        try:
+            prune(place, orphan.recipe)
+        except OSError as error:
+            raise _explained(error, f"removing {orphan.recipe} from {place} failed") from None
 
     def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Put files into the folder.
