@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from loramerge.cli.orphans import Orphaned, orphans, refuse_without_folder
 from loramerge.cli.planning import PlannedRecipe, planned, planned_together
 from loramerge.cli.recipes import read_each, recipe_files, refuse_mistakes, refuse_several, unlocked
 from loramerge.cli.stray_locks import stray_locks
-from loramerge.errors import ExitCode, PublishError, common
+from loramerge.errors import ExitCode, LoramergeError, PublishError, common
+from loramerge.merging.checks import check_reference
+from loramerge.merging.device import chosen_device
 
 if TYPE_CHECKING:
     from loramerge import Plan
@@ -76,7 +78,9 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
         console.warning(stray)
     planning = settings.planning()
     together = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
-    found = [each.checked() for each in together]
+    found = [_checked(each, settings) for each in together]
+    if settings.device == "cuda" and any(each.pending for each in found):
+        chosen_device(settings.device)
     done = list(_each(found, settings, planning))
     if settings.prune and not any("error" in each for each in done):
         done += _pruned(orphans(paths, recipes), as_json=settings.as_json)
@@ -110,6 +114,18 @@ class _Settings:
         return {"out": self.out, "force": self.force, "publishing": publishing, "signing": signing}
 
 
+def _checked(found: PlannedRecipe, settings: _Settings) -> PlannedRecipe:
+    """The same, failed where an option asks for what its merge can't do."""
+    recipe = found.given.recipe
+    if recipe is None or found.failure is not None or not settings.reference:
+        return found
+    try:
+        check_reference([lora.name for lora in recipe.loras], recipe.merge)
+    except LoramergeError as error:
+        return replace(found, failure=failure(error, verbose=False))
+    return found
+
+
 def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What became of each recipe. Nothing is started while one of them is known to fail, unless others may go on."""
     stopped = any(each.failure for each in found) and not settings.keep_going
@@ -119,7 +135,7 @@ def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping
             continue
         now = each
         if each.waits_for:  # what it is made of is there now
-            now = planned(each.given, planning, quiet=settings.as_json, verbose=settings.verbose).checked()
+            now = planned(each.given, planning, quiet=settings.as_json, verbose=settings.verbose)
         failed = now.failure
         try:
             if now.plan is not None and failed is None:

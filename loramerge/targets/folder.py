@@ -93,6 +93,10 @@ class FolderTarget(Target):
         except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name
             raise _explained(error, f"{self.path} can't be a folder") from None
 
+    def own_place(self, recipe: str) -> str:
+        """A folder below this one."""
+        return f"path: {self.path.rstrip('/')}/{recipe}"
+
     def tidy(self, recipe: str, origin: Path, progress: Progress | None = None) -> None:
         """Remove what killed runs left beside the folder, and beside the entries of this recipe in it."""
         place = self.folder(origin)

@@ -79,6 +79,10 @@ class HubTarget(Target):
         del origin
         return None if self.create_pr else f"hf://{self.repo.casefold()}@{self.revision}"
 
+    def own_place(self, recipe: str) -> str:
+        """A repository beside this one."""
+        return f"repo: {self.repo.partition('/')[0]}/{recipe}"
+
     def place(self, output: str, outputs: Sequence[str]) -> Address | None:
         """A single output lies at the repository's root."""
         chosen = self.chosen(outputs)

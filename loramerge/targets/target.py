@@ -98,6 +98,14 @@ class Target(StrictModel):
         folder = self.folder(origin)
         return None if folder is None else str(folder)
 
+    @abstractmethod
+    def own_place(self, recipe: str) -> str:
+        """The line that gives a recipe a place that no other has.
+
+        Args:
+            recipe: The recipe's name.
+        """
+
     def claims(self, names: Mapping[str, Sequence[str]]) -> frozenset[str]:
         """What is certain to lie at the target's root once it is published.
 
