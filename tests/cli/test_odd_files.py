@@ -52,7 +52,7 @@ def as_pipe(file):
          "dist/provenance.json is a named pipe, which is never replaced"),
         ("dist/recipe.yaml", ["plan", "small.yaml", "--out", "dist"], ExitCode.FAILED, "never replaced"),
         ("small.lock.yaml", ["plan", "small.yaml"], ExitCode.INVALID_RECIPE, "it is a named pipe"),
-        ("loras/.loramerge/small.json", ["plan", "small.yaml"], ExitCode.CHANGES_PENDING, "refuse"),
+        ("loras/.loramerge/small.json", ["plan", "small.yaml"], ExitCode.NOT_PUBLISHED, "refuse"),
         ("ink.safetensors", ["inspect", "ink.safetensors"], ExitCode.BAD_SOURCE, "neither a file nor a folder"),
         ("small.yaml", ["validate", "small.yaml"], ExitCode.INVALID_RECIPE, "empty"),
     ],
