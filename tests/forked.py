@@ -9,6 +9,7 @@ does each where the system can't fork.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import multiprocessing
 import os
 import sys
@@ -38,16 +39,29 @@ def run(
     env: Mapping[str, str] | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
+    inside: int = 0,
 ) -> CompletedProcess[str]:
-    """Run a command as `command_line.process` does; what goes to no file descriptor is returned."""
+    """Run a command as `command_line.process` does; what goes to no file descriptor is returned.
+
+    Args:
+        arguments: Of the command line.
+        cwd: Where; default: the current folder.
+        env: Variables besides those of this process.
+        stdout: A file descriptor.
+        stderr: A file descriptor.
+        inside: See the files that the process of this number sees. (Linux)
+    """
     if not CAN_FORK:
         files = {name: file for name, file in (("stdout", stdout), ("stderr", stderr)) if file is not None}
         return process(*arguments, cwd=cwd, env=env, **files)
     words = tuple(map(str, arguments))
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         files = {"stdout": stdout or out.fileno(), "stderr": stderr or errors.fileno()}
-        running = start(command, *words, cwd=cwd, env=env, **files)
+        function, given = (command_inside, (inside, str(cwd or Path.cwd()))) if inside else (command, ())
+        running = start(function, *given, *words, cwd=cwd, env=env, **files)
         running.join(300)
+        running.kill()  # what has ended stays as it is
+        running.join()
         said = [_read(file) for file in (out, errors)]
     refuse("".join(said), f"output of {arguments}")
     return CompletedProcess(words, running.exitcode, *said)
@@ -95,6 +109,16 @@ def command(*arguments: str) -> None:
 
     sys.argv = ["loramerge", *arguments]
     main()
+
+
+def command_inside(number: int, cwd: str, *arguments: str) -> None:
+    """The program with these arguments and the mounts of another process, of whose user namespace it becomes a part."""
+    for kind in ("user", "mnt"):
+        with Path(f"/proc/{number}/ns/{kind}").open("rb") as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0):
+                raise OSError(ctypes.get_errno(), f"setns, {kind}")
+    os.chdir(cwd)
+    command(*arguments)
 
 
 def count_threads() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import foreign
+import forked
 import pytest
 import tiny
 from command_line import invoke, process, write_recipe
@@ -68,9 +69,18 @@ def recipe(folder, weight=1.0, **more):
 def run_on(disk, *arguments, free, read_only=False, **env):
     """Run the program with so many free bytes on a file system that holds what `before` does."""
     used = sum(math.ceil(path.stat().st_size / PAGE) * PAGE for path in files_of(disk.with_name("before")).values())
-    settings = {"SIZE": str(used + free), "READ_ONLY": "1" if read_only else "", **env}
-    command = [*UNSHARE, SCRIPT, "sh", sys.executable, "-m", "loramerge", *map(str, arguments), "--device", "cpu"]
-    return subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+    settings = {**os.environ, "SIZE": str(used + free), "READ_ONLY": "1" if read_only else "", **env}
+    words = [*map(str, arguments), "--device", "cpu"]
+    if env:  # comes too late for a fork
+        program = [*UNSHARE, SCRIPT, "sh", sys.executable, "-m", "loramerge", *words]
+        return subprocess.run(program, env=settings, capture_output=True, text=True, check=False)
+    mounted = [*UNSHARE, SCRIPT, "sh", "sh", "-c", 'echo mounted; read -r code; exit "$code"']
+    with subprocess.Popen(mounted, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as place:
+        assert place.stdout.readline() == "mounted\n"
+        done = forked.run(*words, inside=place.pid)
+        place.communicate(f"{done.returncode}\n")
+    assert place.returncode == done.returncode
+    return done
 
 
 def digests(folder):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
+import forked
+import little_memory
 import pytest
 import tiny
-from command_line import ROOT
 from drawn import far, recipe_of, text
 
 from loramerge import read_recipe, run, verify
@@ -16,51 +16,24 @@ from loramerge.errors import MismatchError
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 
-SCARCE = """
-import json, os, re, resource, sys
-from pathlib import Path
-import diffusers, transformers, peft, torch
-from loramerge.cli.commands import commands
-from loramerge.previews import pipeline as painter
-loaded = painter._loaded
-def limited(*arguments):  # once everything is in memory, there is room for little more
-    pipeline = loaded(*arguments)
-    used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), -1))
-    return pipeline
-painter._loaded = limited
-for folder, *arguments in json.loads(sys.argv[1]):
-    os.chdir(folder)
-    if not os.fork():
-        os.dup2(os.open("said.txt", os.O_CREAT | os.O_WRONLY), sys.stderr.fileno())
-        sys.exit(commands.main([*arguments, "--device", "cpu"]))
-    Path("status.txt").write_text(str(os.waitstatus_to_exitcode(os.wait()[1])))
-"""
-
 
 @pytest.fixture(scope="module")
 def scarce(tmp_path_factory):
-    """Folder, status and errors of two commands, each in a process with 300 MiB of address space to draw in.
-
-    They part after the libraries are loaded, which takes most of the time.
-    """
+    """Folder, status and errors of two commands, each with 300 MiB of address space to draw in."""
     large = {"width": 8192, "height": 8192}
-    folders = {command: tmp_path_factory.mktemp(command) for command in ("run", "preview")}
-    run_ = recipe_of(folders["run"], outputs=[{"kind": "pipeline"}], preview=large)
-    commands = [
-        (str(folders["run"]), "run", str(run_), "--set", "preview.batch_size=2"),
-        (str(folders["preview"]), "preview", str(recipe_of(folders["preview"], preview=large))),
-    ]
-    subprocess.run(
-        [sys.executable, "-c", SCARCE, json.dumps(commands)],
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True,
-        check=True,
-    )
-    return {
-        command: (folder, int((folder / "status.txt").read_text()), (folder / "said.txt").read_text())
-        for command, folder in folders.items()
-    }
+    commands = {"run": ("--set", "preview.batch_size=2"), "preview": ()}
+    found = {}
+    for command, options in commands.items():
+        folder = tmp_path_factory.mktemp(command)
+        outputs = {"outputs": [{"kind": "pipeline"}]} if command == "run" else {}
+        recipe = recipe_of(folder, preview=large, **outputs)
+        with (folder / "said.txt").open("w+") as errors:
+            arguments = (command, str(recipe), *options, "--device", "cpu")
+            running = forked.start(little_memory.command, *arguments, cwd=folder, stderr=errors.fileno())
+            running.join()
+            errors.seek(0)
+            found[command] = folder, running.exitcode, errors.read()
+    return found
 
 
 @pytest.fixture(scope="module")
