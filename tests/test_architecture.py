@@ -70,8 +70,8 @@ PLUGINS = {
 # What the plug-ins of a folder share.
 SHARED = {
     "formats": {
-        "adapter_output", "assemble", "labels", "loading", "lora_file", "module_pattern", "output", "peft_config",
-        "reading", "refused",
+        "adapter_output", "assemble", "labels", "loading", "lora_file", "module_names", "module_pattern", "output",
+        "peft_config", "reading", "refused", "spelling",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse"},

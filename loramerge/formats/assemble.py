@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
 from loramerge.messages import counted, some
@@ -15,9 +15,9 @@ from loramerge.tensor_files.lazy import INTEGERS, READABLE, StoredLowRank, Store
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
+    from loramerge.formats.spelling import Role
     from loramerge.tensor_files.safetensors import TensorFile
 
-Role = Literal["down", "up", "alpha"]
 ScaleRule = Callable[[str, str, int, "float | None"], float]
 """(component, module, rank, alpha from the file or None) → scale."""
 

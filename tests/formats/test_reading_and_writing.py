@@ -213,9 +213,11 @@ BAD_FILES = {
     "DoRA of kohya": ({f"{KOHYA}.dora_scale": torch.ones(8)}, "holds DoRA"),
     "LoHa": ({f"{KOHYA}.hada_w1_a": DOWN}, "holds LoHa"),
     "LoKr": ({f"{KOHYA}.lokr_w1": DOWN}, "holds LoKr"),
+    "LoKr of LyCORIS": ({f"lycoris_{KOHYA[10:]}.lokr_w1": DOWN}, "no format here reads its Kronecker products yet"),
     "Tucker": ({f"{KOHYA}.lora_mid.weight": DOWN}, "Tucker"),
     "lora_bias": ({**WHOLE, f"{DIFFUSERS}.lora_B.bias": torch.ones(8)}, "lora_bias"),
-    "another family": ({"transformer.blocks.0.lora_A.weight": DOWN}, "another model family"),
+    "doubled prefix": ({f"lora_unet_unet_{KOHYA[10:]}_lora_down.weight": DOWN}, "names with a doubled prefix (1 of 1"),
+    "another doubled prefix": ({f"lora_unet_{KOHYA}.lora_down.weight": DOWN}, "put a second one before names"),
     "checkpoint": ({"model.diffusion_model.out.2.weight": DOWN}, "a whole checkpoint"),
     "unknown key": ({**WHOLE, "unet.surprise": DOWN}, "1 key that no part of a LoRA explains: unet.surprise"),
     "unpaired": ({f"{DIFFUSERS}.lora_A.weight": DOWN}, "has no up half"),
@@ -226,12 +228,17 @@ BAD_FILES = {
     "integers": ({**WHOLE, f"{DIFFUSERS}.lora_A.weight": DOWN.int()}, "expected floating-point"),
     "two formats": ({**WHOLE, f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}, "mixes formats"),
     "doubled": ({**WHOLE, f"{DIFFUSERS}.lora.down.weight": DOWN}, "the same tensor under two names"),
+    "doubled by spelling": (
+        {**WHOLE, f"unet.base_model.model.{DIFFUSERS[5:]}.lora_A.weight": DOWN}, "the same tensor under two names"),
+    "two adapters": ({f"{DIFFUSERS}.lora_A.a.weight": DOWN, f"{DIFFUSERS}.lora_B.a.weight": UP,
+                      f"{DIFFUSERS}.lora_A.b.weight": DOWN, f"{DIFFUSERS}.lora_B.b.weight": UP}, "2 adapters: a, b"),
     "no LoRA": ({"weight": DOWN}, "none of the key names"),
     "no tensors": ({}, "it has no tensors"),
     "no rank": ({f"{DIFFUSERS}.lora_A.weight": DOWN[:0], f"{DIFFUSERS}.lora_B.weight": UP[:, :0]}, "are no pair"),
     "alpha of zero": ({f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP,
                        f"{KOHYA}.alpha": torch.tensor(0.0)}, "one number other than 0"),
-    "PEFT without config": ({f"base_model.model.{DIFFUSERS}.lora_A.weight": DOWN}, "without its adapter_config.json"),
+    "PEFT without config": ({f"base_model.model.{key}": half for key, half in WHOLE.items()},
+                            "without its adapter_config.json"),
 }  # fmt: skip
 
 
@@ -321,7 +328,6 @@ BAD_CONFIGS = {
     "bias": ({"bias": "all"}, 'bias="all"'),
     "modules_to_save": ({"modules_to_save": ["conv_in"]}, "sets modules_to_save"),
     "pissa": ({"init_lora_weights": "pissa"}, "initialised with pissa"),
-    "transposed": ({"fan_in_fan_out": True}, "fan_in_fan_out"),
     "another method": ({"peft_type": "LOHA"}, "peft_type LOHA"),
     "unknown setting": ({"use_magic": 3}, "sets use_magic to 3"),
     "wrong rank": ({"r": 5}, "has rank 4, adapter_config.json says 5"),
@@ -400,6 +406,17 @@ def test_an_alpha_that_is_a_whole_number_is_a_number(dtype, shape, tmp_path):
     save_file({**halves, f"{KOHYA}.alpha": torch.full(shape, 2, dtype=dtype)}, tmp_path / "x.safetensors")
     ((_, _, pair),) = read(tmp_path / "x.safetensors", base_of("sd15"))
     assert pair.scale == 2 / len(DOWN)
+
+
+def test_fan_in_fan_out_means_nothing_to_layers_that_are_not_transposed(tmp_path):
+    from peft import PeftModel
+
+    pairs = random_pairs("sd15", components=("unet",), few=True, modules=r"attn1\.to_[qk]$|proj_in$")["unet"]
+    foreign.write_peft(pairs, tmp_path, fan_in_fan_out=True)
+    with pytest.warns(UserWarning, match="fan_in_fan_out"):
+        model = PeftModel.from_pretrained(copy.deepcopy(tiny.shared("sd15").unet), str(tmp_path), adapter_name="x")
+    want = truth.adapter_deltas(model, "x", "unet")
+    assert truth.relative_error(deltas_of(read(tmp_path, base_of("sd15")))["unet"], want) <= 1e-6
 
 
 def test_written_tensors_are_what_torch_loads(tmp_path):
