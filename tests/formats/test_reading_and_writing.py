@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import foreign
 import pytest
@@ -17,6 +18,7 @@ from loramerge.files.digest import sha256_of
 from loramerge.files.reading import PICKLES
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.labels import Labels
+from loramerge.numerics.norms import norm_of
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
 
@@ -406,6 +408,42 @@ def test_an_alpha_that_is_a_whole_number_is_a_number(dtype, shape, tmp_path):
     save_file({**halves, f"{KOHYA}.alpha": torch.full(shape, 2, dtype=dtype)}, tmp_path / "x.safetensors")
     ((_, _, pair),) = read(tmp_path / "x.safetensors", base_of("sd15"))
     assert pair.scale == 2 / len(DOWN)
+
+
+@pytest.mark.parametrize("half", ["lora_A", "lora_B"])
+def test_a_number_of_float64_that_float32_has_not_is_no_nan(half, tmp_path):
+    tensors = {key: tensor.double().clone() for key, tensor in WHOLE.items()}
+    tensors[f"{DIFFUSERS}.{half}.weight"][0, 0] = -1e300
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(SourceError, match=rf"{half}\.weight holds 1e\+300; float32, .* ends at 3\.40282e\+38"):
+        read(tmp_path / "x.safetensors", base_of("sd15"))
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1e-46, 2.0])
+def test_an_alpha_is_read_in_its_own_precision(alpha, tmp_path):
+    halves = {f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}
+    alphas = {f"{KOHYA}.alpha": torch.tensor(alpha, dtype=torch.float64)}
+    save_file(halves | alphas, tmp_path / "x.safetensors")
+    ((_, _, pair),) = read(tmp_path / "x.safetensors", base_of("sd15"))
+    assert pair.scale == alpha / 2
+    assert norm_of(pair) == pytest.approx(alpha / 2 * 16, rel=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1e308, 1e40, -1e40])
+def test_an_alpha_that_float32_can_not_apply_is_said(alpha, tmp_path):
+    halves = {f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}
+    alphas = {f"{KOHYA}.alpha": torch.tensor(alpha, dtype=torch.float64)}
+    save_file(halves | alphas, tmp_path / "x.safetensors")
+    said = f"an alpha that, over its rank, is {alpha / 2:g}; float32, in which LoRAs are read, ends at 3.40282e+38"
+    with pytest.raises(SourceError, match=re.escape(said)):
+        read(tmp_path / "x.safetensors", base_of("sd15"))
+
+
+def test_an_alpha_that_is_no_number_is_said_to_be_none(tmp_path):
+    halves = {f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}
+    save_file(halves | {f"{KOHYA}.alpha": torch.tensor(float("nan"))}, tmp_path / "x.safetensors")
+    with pytest.raises(SourceError, match=r"\.alpha holds NaN or infinite values"):
+        read(tmp_path / "x.safetensors", base_of("sd15"))
 
 
 def test_fan_in_fan_out_means_nothing_to_layers_that_are_not_transposed(tmp_path):
