@@ -17,6 +17,11 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(listed[:most]) + more
 
 
+def any_of(names: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def by(shape: Sequence[int]) -> str:
     """A shape as `320×768`."""
     return "×".join(map(str, shape))

@@ -11,6 +11,8 @@ Whatever the form, the file means the same deltas: where it has no room for alph
 | bare_peft, bare_lora, bare_processor | the same without `unet.` | none |
 | kohya | `lora_unet_…_to_k.lora_down.weight` | `lora_te1_…_k_proj.lora_down.weight` |
 | PEFT folder | `base_model.model.….to_k.lora_A.weight` | `base_model.model.….k_proj.lora_A.weight` |
+
+The spellings of one project within the file of another are in `SPELLINGS`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +34,8 @@ from torch import Tensor
 __all__ = [
     "ATTENTION",
     "FORMS",
+    "NAMELESS",
+    "SPELLINGS",
     "Form",
     "Modules",
     "Pair",
@@ -43,12 +47,87 @@ __all__ = [
     "write_diffusers",
     "write_kohya",
     "write_peft",
+    "write_spelling",
 ]
 
 Form = Literal["peft", "lora", "to_k_lora", "processor", "bare_peft", "bare_lora", "bare_processor"]
 
 FORMS: tuple[Form, ...] = ("peft", "lora", "to_k_lora", "processor", "bare_peft", "bare_lora", "bare_processor")
 ATTENTION = r"\.(to_q|to_k|to_v|to_out\.0|q_proj|k_proj|v_proj|out_proj)$"  # all that the attention forms can say
+
+Spelling = tuple[Callable[[str, str, str], str], tuple[str, str]]
+
+_TEXT = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
+_KOHYAS = {"unet": "unet", "text_encoder": "te1", "text_encoder_2": "te2"}
+_PEFT, _KOHYA, _DOTTED = ("lora_A", "lora_B"), ("lora_down", "lora_up"), ("lora.down", "lora.up")
+
+# Component, module, sgm's name of the module → what stands before the ending; and the endings of down and up.
+SPELLINGS: dict[str, Spelling] = {
+    "unet.….lora_A.default": (lambda part, name, _: f"{part}.{name}", ("lora_A.default", "lora_B.default")),
+    "unet.….lora_A.style-2": (lambda part, name, _: f"{part}.{name}", ("lora_A.style-2", "lora_B.style-2")),
+    "unet.….lora_down": (lambda part, name, _: f"{part}.{name}", _KOHYA),
+    "unet.base_model.model.….lora_A": (lambda part, name, _: f"{part}.base_model.model.{name}", _PEFT),
+    "unet.base_model.model.….lora.down": (lambda part, name, _: f"{part}.base_model.model.{name}", _DOTTED),
+    "lora_unet_….lora.down": (
+        lambda part, name, _: f"lora_{_KOHYAS[part]}_{_flat(name)}",
+        _DOTTED,
+    ),
+    "diffusion_model.…, text_encoders.clip_l.transformer.…": (
+        lambda part, name, sgm: f"diffusion_model.{sgm}" if part == "unet" else _comfy(part, f"transformer.{name}"),
+        _PEFT,
+    ),
+    "diffusion_model.… as diffusers has it, text_encoders.clip_l.…": (
+        lambda part, name, _: f"diffusion_model.{name}" if part == "unet" else _comfy(part, name),
+        _KOHYA,
+    ),
+    "model.diffusion_model.…": (
+        lambda part, name, sgm: f"model.diffusion_model.{sgm}" if part == "unet" else _comfy(part, name),
+        _DOTTED,
+    ),
+    "unet.input_blocks.…": (lambda part, name, sgm: f"{part}.{sgm if part == 'unet' else name}", _PEFT),
+}
+# The same, where nothing says the component of a text encoder: there is but one in a file.
+NAMELESS: dict[str, Spelling] = {
+    "lycoris_…": (lambda _, name, __: f"lycoris_{_flat(name)}", _KOHYA),
+    "input_blocks.…, transformer.text_model.…": (
+        lambda part, name, sgm: sgm if part == "unet" else f"transformer.{name}",
+        _PEFT,
+    ),
+    "down_blocks.…, text_model.…": (lambda _, name, __: name, _DOTTED),
+    "diffusion_model.…, text_encoders.…": (
+        lambda part, name, sgm: f"diffusion_model.{sgm}" if part == "unet" else f"text_encoders.{name}",
+        _KOHYA,
+    ),
+}
+
+
+def write_spelling(
+    pairs: Pairs,
+    path: Path,
+    spelling: Spelling,
+    unet_config: Any,
+    *,
+    alpha: bool = True,
+) -> Path:
+    """A file of one of `SPELLINGS`.
+
+    Args:
+        pairs: The LoRA.
+        path: The file to write.
+        spelling: How its keys are spelled.
+        unet_config: The UNet's config, for sgm's names.
+        alpha: Write `.alpha`; without it, it is multiplied into `up`.
+    """
+    stem_of, (a, b) = spelling
+    tensors: dict[str, Tensor] = {}
+    for component, modules in pairs.items():
+        for name, pair in modules.items():
+            stem = stem_of(component, name, sgm_name(name, unet_config) if component == "unet" else "")
+            down, up, value = pair if alpha else _folded(pair)
+            tensors |= {f"{stem}.{a}.weight": down, f"{stem}.{b}.weight": up}
+            if alpha:
+                tensors[f"{stem}.alpha"] = torch.tensor(value)
+    return _save(tensors, path, {"format": "pt"})
 
 
 def write_kohya(
@@ -122,6 +201,7 @@ def write_peft(
     rslora: bool = False,
     prefix: str = "base_model.model.",
     text_model_prefix: bool = True,
+    adapter: str = "",
     **config: Any,
 ) -> Path:
     """A folder as `PeftModel.save_pretrained` writes it, for one component.
@@ -132,6 +212,7 @@ def write_peft(
         rslora: Scale by lora_alpha / √r; lora_alpha is chosen so that the deltas stay.
         prefix: Before each module's name.
         text_model_prefix: False names text encoder modules as transformers 5 has them in memory.
+        adapter: The adapter's name, kept in the keys, as `state_dict()` has them.
         config: More entries for `adapter_config.json`, or other values.
     """
     if not text_model_prefix:
@@ -140,12 +221,20 @@ def write_peft(
     entries = _peft_config(modules, rslora=rslora) | config
     (folder / "adapter_config.json").write_text(json.dumps(entries, indent=2, sort_keys=True))
     tensors = {
-        f"{prefix}{name}.lora_{side}.weight": tensor
+        f"{prefix}{name}.lora_{side}.{adapter and f'{adapter}.'}weight": tensor
         for name, (down, up, _) in modules.items()
         for side, tensor in (("A", down), ("B", up))
     }
     _save(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
     return folder
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _comfy(component: str, name: str) -> str:
+    return f"text_encoders.{_TEXT[component]}.{name}"
 
 
 def _folded(pair: Pair) -> Pair:

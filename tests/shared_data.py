@@ -1,4 +1,4 @@
-"""Real LoRAs, and the published configs of real bases, that lie beside a checkout; tests without them skip."""
+"""Real LoRAs, configs of real bases, and names of other families, beside a checkout; tests without them skip."""
 
 from pathlib import Path
 
@@ -13,6 +13,10 @@ def lora(name: str) -> Path:
 
 def model(name: str) -> Path:
     return _there(FOLDER / "models" / name)
+
+
+def family(table: str) -> Path:
+    return _there(FOLDER / "families" / table)
 
 
 def _there(path: Path) -> Path:

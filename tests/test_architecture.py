@@ -71,8 +71,7 @@ PLUGINS = {
 SHARED = {
     "formats": {
         "adapter_output", "assemble", "kohya_labels", "labels", "loading", "lora_file", "lora_files",
-        "module_pattern", "output",
-        "peft_config", "reading", "refused", "trigger_words",
+        "module_names", "module_pattern", "output", "peft_config", "reading", "refused", "spelling", "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse"},

@@ -1,4 +1,4 @@
-from loramerge.messages import counted, excerpt
+from loramerge.messages import any_of, counted, excerpt
 
 
 def test_an_excerpt_is_one_line():
@@ -8,3 +8,7 @@ def test_an_excerpt_is_one_line():
 
 def test_one_is_no_plural():
     assert [counted(number, "key") for number in (0, 1, 2)] == ["0 keys", "1 key", "2 keys"]
+
+
+def test_one_of_several():
+    assert [any_of("abc"[:number]) for number in range(4)] == ["", "a", "a or b", "a, b or c"]

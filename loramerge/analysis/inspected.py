@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loramerge.bases.blocks import block_of, in_order
+from loramerge.bases.blocks import COMPONENTS, block_of, in_order
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class InspectedModule:
     """One module that a LoRA touches.
 
     Attributes:
-        component: `unet`, `text_encoder` or `text_encoder_2`.
+        component: `unet`, `text_encoder` or `text_encoder_2`; `unknown` where it is part of no model that is known.
         name: In the base; as the file has it where no base knows it.
         shape: Of the weight that the delta is added to.
         rank: Of the pair.
@@ -84,7 +84,9 @@ class Inspection:
         reference: As it was given.
         revision: The commit, where the source has commits.
         format: `peft`, `diffusers` or `kohya`.
-        family: `sd15`, `sd2` or `sdxl`; None when it is told by nothing.
+        family: `sd15`, `sd2` or `sdxl`; None when it is told by nothing, or another.
+        candidates: Families that can't be merged yet whose modules have such names, as titles.
+        trained_on: The model that a PEFT adapter says it was trained on; empty where nothing says so.
         files: What was read.
         modules: All of them, sorted by component and name.
         metadata: What the file says of itself.
@@ -95,6 +97,8 @@ class Inspection:
     revision: str | None
     format: str
     family: str | None
+    candidates: tuple[str, ...]
+    trained_on: str
     files: tuple[InspectedFile, ...]
     modules: tuple[InspectedModule, ...]
     metadata: Mapping[str, str]
@@ -115,6 +119,11 @@ class Inspection:
         """Modules by block, in the order in which a base has them."""
         return tuple(sorted(self._groups(lambda module: module.block), key=lambda group: in_order(group.name)))
 
+    @property
+    def is_of_known_parts(self) -> bool:
+        """Whether any module is of a component that bases have."""
+        return any(module.component in COMPONENTS for module in self.modules)
+
     def largest(self, most: int) -> tuple[InspectedModule, ...]:
         """The modules with the largest deltas, largest first."""
         return tuple(sorted(self.modules, key=lambda module: -module.norm)[:most])
@@ -125,6 +134,8 @@ class Inspection:
             "reference": self.reference,
             "revision": self.revision,
             "family": self.family,
+            "candidates": list(self.candidates),
+            "trained_on": self.trained_on or None,
             "format": self.format,
             "files": [asdict(file) for file in self.files],
             "norm": self.whole.norm,

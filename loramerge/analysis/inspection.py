@@ -14,8 +14,12 @@ from loramerge.bases.fit import fit
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import TITLES, guess, told_by
+from loramerge.families.strangers import candidates
 from loramerge.files.digest import sha256_of
+from loramerge.files.reading import read_json
 from loramerge.formats.lora_files import lora_files
+from loramerge.formats.module_names import UNKNOWN
+from loramerge.formats.peft import CONFIG
 from loramerge.formats.reading import read_lora
 from loramerge.numerics.norms import norm_of
 from loramerge.sources import parse
@@ -71,7 +75,9 @@ def inspect_adapter(
         reference=reference,
         revision=located.revision,
         format=found,
-        family=family or told_by(metadata),
+        family=family or (None if set(adapter.components) <= {UNKNOWN} else told_by(metadata)),
+        candidates=candidates(adapter.components.get(UNKNOWN, ())),
+        trained_on=_trained_on(reference, place, names),
         files=tuple(files),
         modules=tuple(
             InspectedModule(component, name, pair.shape, pair.rank, pair.scale, norm_of(pair))
@@ -125,10 +131,19 @@ def _read_adapter(reference: str, folder: Path, names: tuple[str, ...], known: B
     """Read with a known base, or with that of the families' bases which knows most of the modules by name."""
     if known is not None:
         return read_lora(reference, folder, names, known)
-    bases = [architecture(family) for family in TITLES]
-    readings = [(base, *read_lora(reference, folder, names, base)) for base in bases]
+    readings = []
+    for base in map(architecture, TITLES):
+        readings.append((base, *read_lora(reference, folder, names, base)))
+        if set(readings[-1][2].components) == {UNKNOWN}:  # nor will the others know any of it
+            break
     _, found, adapter = max(readings, key=lambda reading: _known(reading[2], reading[0]))
     return found, adapter
+
+
+def _trained_on(reference: str, folder: Path, names: tuple[str, ...]) -> str:
+    configs = (read_json(folder / name, reference) for name in names if PurePosixPath(name).name == CONFIG)
+    said = (config.get("base_model_name_or_path") for config in configs)
+    return next((name for name in said if isinstance(name, str)), "")
 
 
 def _known(adapter: Adapter, base: Base) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 _BLOCK = re.compile(r"(?:down_blocks|up_blocks|input_blocks|output_blocks)[._]\d+|mid_block|middle_block")
+_NUMBERED = re.compile(r"(.*?[^._\d])[._](\d+)(?=[._]|$)", re.DOTALL)
+_NUMBER_AT_END = re.compile(r"(.*)\.([0-9]{1,9})", re.DOTALL)
 _LAYER = re.compile(r"encoder[._](layers)[._](\d+)")
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 """What of a base LoRAs can touch, in the order in which it is shown."""
@@ -25,12 +27,15 @@ KINDS = (*_KINDS, OTHER)
 
 
 def block_of(component: str, module: str) -> str:
-    """`unet.down_blocks.1`, `text_encoder.layers.0`.
+    """`unet.down_blocks.1`, `text_encoder.layers.0`; in a component that is not known, up to the first number.
 
     Args:
-        component: `unet`, `text_encoder` or `text_encoder_2`.
+        component: `unet`, `text_encoder`, `text_encoder_2` or one that is not known.
         module: Its name in the base.
     """
+    if component not in COMPONENTS:
+        numbered = _NUMBERED.match(module)
+        return f"{component}.{'.'.join(numbered.groups()) if numbered else module}"
     found = _BLOCK.search(module) if component == "unet" else _LAYER.search(module)
     if found is None:
         return f"{component}.{module.partition('.')[0]}"
@@ -50,5 +55,7 @@ def kind_of(module: str) -> str:
 def in_order(block: str) -> tuple[int, str, int]:
     """Sorts `unet.down_blocks.2` before `unet.mid_block` before `unet.up_blocks.0`, and 2 before 10."""
     component, _, rest = block.partition(".")
-    name, _, number = rest.rpartition(".") if rest[-1:].isdigit() else (rest, "", "-1")
-    return COMPONENTS.index(component), name, int(number)
+    numbered = _NUMBER_AT_END.fullmatch(rest)
+    name, number = numbered.groups() if numbered else (rest, "-1")
+    place = COMPONENTS.index(component) if component in COMPONENTS else len(COMPONENTS)
+    return place, name, int(number)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import MismatchError
 from loramerge.families import TITLES, guess
-from loramerge.messages import by, some
+from loramerge.families.strangers import candidates
+from loramerge.messages import any_of, by, some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
@@ -57,7 +59,7 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
         else:
             fitting.setdefault(component, {})[module] = shaped
     if misfits and not (skip and fitting and not _is_of_another_family(adapter, base)):
-        raise _mismatch(name, adapter, misfits, base)
+        raise _mismatch(name, adapter, misfits, base, can_skip=bool(fitting) and not skip)
     return replace(adapter, components=fitting), tuple(misfits)
 
 
@@ -75,21 +77,27 @@ def _guessed_family(adapter: Adapter) -> str | None:
     return guess((module, (pair.rank, *pair.shape[1:])) for _, module, pair in adapter)
 
 
+def _strangers(adapter: Adapter) -> tuple[str, ...]:
+    """The families that can't be merged yet which have modules of these names."""
+    return candidates(module for component, module, _ in adapter if component not in COMPONENTS)
+
+
 def _is_of_another_family(adapter: Adapter, base: Base) -> bool:
-    """Whether cross-attention reads text of another width: then what fits by chance means nothing either."""
-    return _guessed_family(adapter) not in (None, base.family)
+    """Whether cross-attention reads text of another width, or modules are another family's: the rest fits by chance."""
+    return _guessed_family(adapter) not in (None, base.family) or bool(_strangers(adapter))
 
 
-def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base) -> MismatchError:
+def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base, *, can_skip: bool) -> MismatchError:
     # What differs in shape says more than what is absent: it is shown first.
     shown = some(map(str, sorted(misfits, key=lambda misfit: misfit.expected is None)))
-    family = _guessed_family(adapter)
-    if family is not None and _is_of_another_family(adapter, base):
+    family, suspicion, hint = _guessed_family(adapter), "", "choose the base that the LoRA was trained on"
+    if strangers := _strangers(adapter):
+        suspicion = f" It looks like a LoRA for {any_of(strangers)}, the base is {TITLES[base.family]}."
+        hint = f"LoRAs for {', '.join(TITLES.values())} can be merged"
+    elif family not in (None, base.family):
         suspicion = f" It looks like a LoRA for {TITLES[family]}, the base is {TITLES[base.family]}."
-        hint = "choose the base that the LoRA was trained on"
-    else:
-        suspicion = ""
-        hint = "choose the base that the LoRA was trained on, or leave these modules out with `unmatched: skip`"
+    elif can_skip:
+        hint += ", or leave these modules out: a recipe does with `unmatched: skip` at the LoRA"
     return MismatchError(
         f"LoRA {name}: {len(misfits)} of {len(adapter)} modules do not fit {base.reference}: {shown}.{suspicion}",
         hint=hint,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loramerge.cli import console, options, overlap
-from loramerge.messages import counted, excerpt
+from loramerge.messages import any_of, counted, excerpt
 
 if TYPE_CHECKING:
     from loramerge.analysis.inspected import Group, InspectedModule, Inspection
@@ -74,11 +74,10 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
 
 
 def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:
-    from loramerge.families import TITLES
-
     whole = inspection.whole
-    family = TITLES[inspection.family] if inspection.family else "unknown; give --base"
-    rows = [("family", family), ("format", inspection.format)]
+    rows = [("family", _family(inspection)), ("format", inspection.format)]
+    if inspection.trained_on:
+        rows.append(("trained on", excerpt(inspection.trained_on)))
     if inspection.revision:
         rows.append(("revision", inspection.revision))
     for file in inspection.files:
@@ -103,6 +102,16 @@ def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]
     if inspection.metadata:
         yield ""
         yield from _metadata(inspection.metadata, verbose=verbose)
+
+
+def _family(inspection: Inspection) -> str:
+    from loramerge.families import TITLES
+
+    if inspection.family:
+        return TITLES[inspection.family]
+    if inspection.candidates:
+        return f"unknown; modules have such names in {any_of(inspection.candidates)}"
+    return "unknown; give --base" if inspection.is_of_known_parts else "unknown"
 
 
 def _distribution(counts: Mapping[float, int]) -> str:

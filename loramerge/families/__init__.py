@@ -22,7 +22,9 @@ _MARKS = {
     "sd_v1": "sd15",
     "stable-diffusion-v1": "sd15",
 }
-_CROSS_ATTENTION = re.compile(r"attn2[._](processor\.)?to[._][kv]")
+_CROSS_ATTENTION = re.compile(
+    r"(down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)[._].*attn2[._](processor\.)?to[._][kv]"
+)
 
 _CROSS, _PLAIN = "CrossAttn{}Block2D", "{}Block2D"
 _SD_UNET: dict[str, Any] = {
@@ -82,7 +84,7 @@ _TEXT_ENCODERS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def guess(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
-    """The family that a LoRA was trained for, by the width of the text that its cross-attention reads.
+    """The family that a LoRA was trained for, by the width of the text that its UNet's cross-attention reads.
 
     Args:
         shapes: Names (in any spelling) and shapes of weights or of `down` factors; the second axis is the width.

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from loramerge.fields import Dtype, Name
 from loramerge.formats.output import MergeResult, Output
+from loramerge.formats.spelling import spelled
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
@@ -36,10 +37,10 @@ class AdapterOutput(Output):
         """The recipe's."""
         return self.dtype
 
-    @staticmethod
-    @abstractmethod
-    def recognises(key: str) -> bool:
+    @classmethod
+    def recognises(cls, key: str) -> bool:
         """Whether the key of a tensor is spelled as this format does."""
+        return (found := spelled(key)) is not None and found.format == cls.default_folder
 
     @staticmethod
     @abstractmethod

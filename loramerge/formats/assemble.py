@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
 from loramerge.messages import counted, some
-from loramerge.numerics.finite import is_finite
+from loramerge.numerics.finite import LARGEST, is_finite
 from loramerge.numerics.threads import one_thread
 from loramerge.tensor_files.lazy import INTEGERS, READABLE, StoredLowRank, StoredTensor
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
+    from loramerge.formats.spelling import Role
     from loramerge.tensor_files.safetensors import TensorFile
 
-Role = Literal["down", "up", "alpha"]
 ScaleRule = Callable[[str, str, int, "float | None"], float]
 """(component, module, rank, alpha from the file or None) → scale."""
+_DIMENSIONS = {2, 3, 4, 5}
+_TOO_LARGE = f"float32, in which LoRAs are read, ends at {LARGEST:g}"
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,29 @@ def _pair(
             f"{reference}: {key} has no {missing[0]} half: the pair is incomplete", hint="fetch the file again"
         )
     down, up = (_numbers(reference, file, slot[role]) for role in ("down", "up"))
-    dimensions = len(down.shape), len(up.shape)
-    if not {2, 4}.issuperset(dimensions) or up.shape[1] != down.shape[0] or not down.shape[0]:
+    if not {len(down.shape), len(up.shape)} <= _DIMENSIONS or up.shape[1] != down.shape[0] or not down.shape[0]:
         raise SourceError(
             f"{reference}: {slot['down']} {list(down.shape)} and {slot['up']} {list(up.shape)} are no pair: "
             "down should be rank×in, up out×rank"
         )
-    if up.shape[2:] not in ((), (1, 1)):
-        raise SourceError(f"{reference}: {slot['up']} {list(up.shape)} should have a 1×1 kernel")
+    if math.prod(up.shape[2:]) != 1:
+        raise SourceError(f"{reference}: {slot['up']} {list(up.shape)} should have a kernel of one element")
     alpha = None
     if "alpha" in slot:
         tensor = _numbers(reference, file, slot["alpha"], (*READABLE, *INTEGERS))
-        if math.prod(tensor.shape) != 1 or not (value := float(tensor.load())):
+        if math.prod(tensor.shape) != 1 or not (value := float(tensor.read().double())):
             raise SourceError(
                 f"{reference}: {slot['alpha']} should be one number other than 0: tools disagree about what 0 means",
                 hint="merge a LoRA whose alpha says how strong it is",
             )
         alpha = value
-    return StoredLowRank(down, up, scale_of(*where, down.shape[0], alpha))
+    scale = scale_of(*where, down.shape[0], alpha)
+    if LARGEST < abs(scale) < math.inf:
+        raise SourceError(
+            f"{reference}: {'.'.join(where)} has an alpha that, over its rank, is {scale:g}; {_TOO_LARGE}",
+            hint="the file is damaged; fetch it again, or use another checkpoint",
+        )
+    return StoredLowRank(down, up, scale)
 
 
 def _numbers(reference: str, file: TensorFile, key: str, formats: Sequence[str] = READABLE) -> StoredTensor:
@@ -122,7 +129,14 @@ def _numbers(reference: str, file: TensorFile, key: str, formats: Sequence[str] 
 
 
 def _check_numbers(reference: str, file: TensorFile, key: str) -> None:
-    if not is_finite(file.tensor(key).load()):
+    stored = file.tensor(key)
+    if is_finite(stored.load()):
+        return
+    if is_finite(found := stored.read().double()):
         raise SourceError(
-            f"{reference}: {key} holds NaN or infinite values", hint="the training diverged; use another checkpoint"
+            f"{reference}: {key} holds {float(found.abs().max()):g}; {_TOO_LARGE}",
+            hint="use another checkpoint; no model computes with such numbers",
         )
+    raise SourceError(
+        f"{reference}: {key} holds NaN or infinite values", hint="the training diverged; use another checkpoint"
+    )

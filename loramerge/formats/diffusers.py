@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.adapter import balanced
-from loramerge.bases.base import canonical
-from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
 from loramerge.formats.adapter_output import AdapterOutput, Components
-from loramerge.formats.assemble import Role, ScaleRule, TensorPlace, alpha_over_rank, assemble
+from loramerge.formats.assemble import ScaleRule, alpha_over_rank, assemble
 from loramerge.formats.loading import IMPORT_DIFFUSERS, IMPORT_TORCH, Snippet
+from loramerge.formats.module_names import UNKNOWN, places
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
@@ -27,20 +25,7 @@ if TYPE_CHECKING:
     from loramerge.formats.lora_file import LoraFile
 
 FILE = "pytorch_lora_weights.safetensors"
-_UNET_PARTS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding")
 _METADATA = "lora_adapter_metadata"
-_ENDINGS: tuple[tuple[str, Role], ...] = (
-    (".lora_A.weight", "down"),
-    (".lora_B.weight", "up"),
-    (".lora.down.weight", "down"),
-    (".lora.up.weight", "up"),
-    (".lora_linear_layer.down.weight", "down"),
-    (".lora_linear_layer.up.weight", "up"),
-    ("_lora.down.weight", "down"),
-    ("_lora.up.weight", "up"),
-    (".alpha", "alpha"),
-)
-_ATTENTION = re.compile(r"^(?P<layer>.+?)(?:\.processor)?\.to_(?P<which>[qkv]|out)(?:_lora)?$")
 
 
 class DiffusersOutput(AdapterOutput):
@@ -51,16 +36,9 @@ class DiffusersOutput(AdapterOutput):
     format: Literal["diffusers"]
 
     @staticmethod
-    def recognises(key: str) -> bool:
-        """`unet.….lora_A.weight`, `….processor.to_k_lora.down.weight` and the like."""
-        return _place_of(key) is not None
-
-    @staticmethod
     def read(file: LoraFile, base: Base) -> Components:
         """The scale is 1 unless the file has `.alpha` tensors, or PEFT's settings in its metadata."""
-        del base
-        keys = file.tensors.keys
-        return assemble(file.reference, file.tensors, ((key, _place_of(key)) for key in keys), _scale_rule(file))
+        return assemble(file.reference, file.tensors, places(file, base), _scale_rule(file))
 
     def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
         """The file has the name that diffusers looks for."""
@@ -104,21 +82,24 @@ def _scale_rule(file: LoraFile) -> ScaleRule:
     reference, scalings = file.reference, _scalings(file.reference, file.tensors.metadata)
 
     def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
-        if component not in scalings:
+        # What is of no known component still has the name that the file gives to it: `transformer.…`.
+        said, _, name = module.partition(".") if component == UNKNOWN else (component, "", module)
+        scaling = scalings.get(said) or scalings.get("")
+        if scaling is None:
             return alpha_over_rank(component, module, rank, alpha)
         if alpha is not None:
             raise SourceError(f"{reference}: {component}.{module} has an alpha in the metadata and one of its own")
-        scaling = scalings[component]
-        if scaling.rank(module) != rank:
+        if scaling.rank(module, name) != rank:
             raise SourceError(
-                f"{reference}: {component}.{module} has rank {rank}, the metadata says {scaling.rank(module)}"
+                f"{reference}: {component}.{module} has rank {rank}, the metadata says {scaling.rank(module, name)}"
             )
-        return scaling.scale(module)
+        return scaling.scale(module, name)
 
     return scale_of
 
 
 def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]:
+    """PEFT's settings by component; under "" those of a file that names none, as `unet.save_lora_adapter()` writes."""
     if _METADATA not in metadata:
         return {}
     try:
@@ -128,36 +109,12 @@ def _scalings(reference: str, metadata: Mapping[str, str]) -> dict[str, Scaling]
         raise SourceError(f"{reference}: its metadata {_METADATA} is not a JSON object: {error}") from None
     by_component: dict[str, dict[str, Any]] = {}
     for key, value in items:
-        component, _, name = key.partition(".")
-        if component not in COMPONENTS:  # unet.save_lora_adapter() names no component
-            component, name = "unet", key
+        component, _, name = key.rpartition(".")
         by_component.setdefault(component, {})[name] = value
-    return {component: Scaling(f"{reference} ({component})", config) for component, config in by_component.items()}
-
-
-def _place_of(key: str) -> TensorPlace | None:
-    ending = next(((ending, role) for ending, role in _ENDINGS if key.endswith(ending)), None)
-    if ending is None:
-        return None
-    stem, role = key.removesuffix(ending[0]), ending[1]
-    if ending[0].startswith("_lora"):
-        stem += "_lora"
-    component, _, module = stem.partition(".")
-    if component in _UNET_PARTS:
-        component, module = "unet", stem
-    if component not in COMPONENTS or not module:
-        return None
-    return TensorPlace(component, _module_name(component, module.removesuffix(".lora")), role)
-
-
-def _module_name(component: str, name: str) -> str:
-    attention = _ATTENTION.match(name)
-    if attention is None:
-        return canonical(component, name)
-    layer, which = attention["layer"], attention["which"]
-    if component == "unet":
-        return f"{layer}.to_out.0" if which == "out" else f"{layer}.to_{which}"
-    return canonical(component, f"{layer}.{which}_proj")
+    return {
+        component: Scaling(f"{reference} ({component or _METADATA})", config)
+        for component, config in by_component.items()
+    }
 
 
 def _without_text_model(module: str) -> str:

@@ -1,12 +1,13 @@
 """kohya's format: one file, flat names, `.alpha` per module; what A1111, Forge and ComfyUI read.
 
 Names after sd-scripts (networks/lora.py): `lora_unet_`, `lora_te_` (SD 1.5 and 2), `lora_te1_`/`lora_te2_` (SDXL).
+LyCORIS and ComfyUI write the same with other names in front, or dotted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,9 +15,10 @@ from loramerge.adapter import balanced
 from loramerge.families.sgm import sgm_name
 from loramerge.formats import kohya_labels
 from loramerge.formats.adapter_output import AdapterOutput, Components
-from loramerge.formats.assemble import Role, TensorPlace, alpha_over_rank, assemble
+from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.kohya_labels import UNKNOWN_HASHES, hashes
 from loramerge.formats.loading import Snippet
+from loramerge.formats.module_names import places
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
@@ -27,13 +29,6 @@ if TYPE_CHECKING:
     from loramerge.formats.loading import Address, Facts
     from loramerge.formats.lora_file import LoraFile
 
-_PREFIXES = {
-    "lora_unet_": "unet",
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "lora_te2_": "text_encoder_2",
-}
-_SUFFIXES: dict[str, Role] = {".lora_down.weight": "down", ".lora_up.weight": "up", ".alpha": "alpha"}
 _FOLDERS = {"ComfyUI": "ComfyUI/models/loras", "A1111, Forge": "stable-diffusion-webui/models/Lora"}
 
 
@@ -45,16 +40,9 @@ class KohyaOutput(AdapterOutput):
     format: Literal["kohya"]
 
     @staticmethod
-    def recognises(key: str) -> bool:
-        """`lora_unet_….lora_down.weight` and the like."""
-        return key.startswith(tuple(_PREFIXES)) and key.endswith(tuple(_SUFFIXES))
-
-    @staticmethod
     def read(file: LoraFile, base: Base) -> Components:
-        """Flat names are looked up among the base's modules, under diffusers' names and under sgm's."""
-        modules = {_flat(component, name): (component, name) for component, name in _every_module(base)}
-        modules |= {_flat("unet", name): ("unet", module) for name, module in _sgm_modules(base)}
-        return assemble(file.reference, file.tensors, _places(file.tensors.keys, modules), alpha_over_rank)
+        """The scale is alpha / rank, and 1 where a module has no alpha."""
+        return assemble(file.reference, file.tensors, places(file, base), alpha_over_rank)
 
     def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
         """The file is called after the recipe."""
@@ -90,33 +78,6 @@ class KohyaOutput(AdapterOutput):
                 yield Snippet(title, "bash", f"cp {path} {folder}/")
             else:
                 yield Snippet(title, "bash", f"hf download {place.repo} {path}{revision} --local-dir {folder}")
-
-
-def _places(
-    keys: Iterable[str], modules: Mapping[tuple[str, str], tuple[str, str]]
-) -> Iterable[tuple[str, TensorPlace | None]]:
-    for key in keys:
-        prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), None)
-        suffix = next((suffix for suffix in _SUFFIXES if key.endswith(suffix)), None)
-        if prefix is None or suffix is None:
-            yield key, None
-            continue
-        component, flat = _PREFIXES[prefix], key.removeprefix(prefix).removesuffix(suffix)
-        yield key, TensorPlace(*modules.get((component, flat), (component, flat)), _SUFFIXES[suffix])
-
-
-def _flat(component: str, module: str) -> tuple[str, str]:
-    return component, module.replace(".", "_")
-
-
-def _every_module(base: Base) -> Iterable[tuple[str, str]]:
-    return ((component.name, module) for component in base.components.values() for module in component.modules)
-
-
-def _sgm_modules(base: Base) -> Iterable[tuple[str, str]]:
-    unet = base.components["unet"]
-    named = ((sgm_name(module, unet.config), module) for module in unet.modules)
-    return ((sgm, module) for sgm, module in named if sgm is not None)
 
 
 def _prefix(component: str, family: str) -> str:

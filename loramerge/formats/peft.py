@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
 from loramerge.files.writing import writing
 from loramerge.formats.adapter_output import AdapterOutput, Components
-from loramerge.formats.assemble import Role, TensorPlace, assemble
+from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
+from loramerge.formats.module_names import places
 from loramerge.formats.peft_config import Scaling, settings_for
+from loramerge.formats.spelling import spelled
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
     from loramerge.bases.base import Base
+    from loramerge.formats.assemble import ScaleRule, TensorPlace
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
     from loramerge.formats.lora_file import LoraFile
-    from loramerge.tensor_files.safetensors import TensorFile
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_SUFFIXES: dict[str, Role] = {".lora_A.weight": "down", ".lora_B.weight": "up"}
 
 
 class PeftOutput(AdapterOutput):
@@ -39,30 +40,10 @@ class PeftOutput(AdapterOutput):
     format: Literal["peft"]
 
     @staticmethod
-    def recognises(key: str) -> bool:
-        """`base_model.model.….lora_A.weight` and the like."""
-        return key.startswith(_PREFIX) and key.endswith(tuple(_SUFFIXES))
-
-    @staticmethod
     def read(file: LoraFile, base: Base) -> Components:
         """Alpha and rank come from adapter_config.json; the component from the folder's name or from what fits."""
-        reference = file.reference
-        if file.config is None:
-            raise SourceError(
-                f"{reference} is a PEFT adapter without its {CONFIG}, so its alpha is unknown",
-                hint="name the folder that holds both files instead of the file",
-            )
-        scaling = Scaling(f"{reference} ({CONFIG})", file.config)
-        names = {key: _stem(key) for key in file.tensors.keys}
-        component = file.component or _component(file.tensors, names, base)
-
-        def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
-            del component, alpha
-            if scaling.rank(module) != rank:
-                raise SourceError(f"{reference}: {module} has rank {rank}, {CONFIG} says {scaling.rank(module)}")
-            return scaling.scale(module)
-
-        return assemble(reference, file.tensors, _places(names, component), scale_of)
+        found = dict(places(file, base))
+        return assemble(file.reference, file.tensors, found.items(), _scale_rule(file, found))
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`."""
@@ -119,31 +100,38 @@ def write_folder(
     return tensors.write(folder / WEIGHTS, planned, {"format": "pt", **(metadata or {})})
 
 
-def _places(names: Mapping[str, tuple[str, Role] | None], component: str) -> Iterable[tuple[str, TensorPlace | None]]:
-    for key, named in names.items():
-        yield key, named and TensorPlace(component, canonical(component, named[0]), named[1])
+def _scale_rule(file: LoraFile, places: Mapping[str, TensorPlace | None]) -> ScaleRule:
+    reference = file.reference
+    if file.config is None:
+        return _own_alpha(reference)
+    scaling = Scaling(f"{reference} ({CONFIG})", file.config)
+    written = {
+        (place.component, place.module): name.written
+        for key, place in places.items()
+        if place is not None and (name := spelled(key)) is not None
+    }
+
+    def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+        names = module, written[component, module]
+        if scaling.rank(*names) != rank:
+            raise SourceError(f"{reference}: {module} has rank {rank}, {CONFIG} says {scaling.rank(*names)}")
+        scale = scaling.scale(*names)
+        if alpha is not None and not math.isclose(alpha_over_rank(component, module, rank, alpha), scale):
+            raise SourceError(f"{reference}: {module} has an alpha of its own, {alpha:g}, and {CONFIG} says another")
+        return scale
+
+    return scale_of
 
 
-def _stem(key: str) -> tuple[str, Role] | None:
-    ending = next((ending for ending in _SUFFIXES if key.endswith(ending)), None)
-    if ending is None or not key.startswith(_PREFIX):
-        return None
-    return key.removeprefix(_PREFIX).removesuffix(ending), _SUFFIXES[ending]
+def _own_alpha(reference: str) -> ScaleRule:
+    """For a file alone: all modules have to have alphas of their own."""
 
+    def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+        if alpha is None:
+            raise SourceError(
+                f"{reference} is a PEFT adapter without its {CONFIG}, so its alpha is unknown",
+                hint="name the folder that holds both files instead of the file",
+            )
+        return alpha_over_rank(component, module, rank, alpha)
 
-def _component(file: TensorFile, names: Mapping[str, tuple[str, Role] | None], base: Base) -> str:
-    """The component whose modules fit best, by name and by width: SDXL's text encoders differ in width alone."""
-
-    def fit(component: str) -> int:
-        shapes = base.components[component].modules
-        hits = 0
-        for key, named in names.items():
-            if named is None:
-                continue
-            shape = shapes.get(canonical(component, named[0]))
-            if shape is not None:
-                side = 1 if named[1] == "down" else 0
-                hits += 2 if file.shape(key)[side] == shape[side] else 1
-        return hits
-
-    return max(base.components, key=fit)
+    return scale_of

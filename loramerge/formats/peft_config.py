@@ -38,22 +38,27 @@ class Scaling:
         for pattern in (*(self.config.get("rank_pattern") or {}), *(self.config.get("alpha_pattern") or {})):
             _parsed(self.reference, pattern)
 
-    def rank(self, module: str) -> int:
-        """The rank that the module's tensors must have."""
-        rank = self._value("rank_pattern", "r", module)
+    def rank(self, module: str, written: str = "") -> int:
+        """The rank that the module's tensors must have.
+
+        Args:
+            module: Its canonical name.
+            written: Its name in the file, where that is another: patterns are for the names that the trainer saw.
+        """
+        rank = self._value("rank_pattern", "r", module, written)
         if rank != int(rank):
             raise SourceError(f"{self.reference}: the rank of {module} should be a whole number, it is {rank}")
         return int(rank)
 
-    def scale(self, module: str) -> float:
+    def scale(self, module: str, written: str = "") -> float:
         """Alpha / r; alpha / √r with rsLoRA (Kalajdzievski, arXiv:2312.03732)."""
-        alpha, rank = self._value("alpha_pattern", "lora_alpha", module), self.rank(module)
+        alpha, rank = self._value("alpha_pattern", "lora_alpha", module, written), self.rank(module, written)
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
-    def _value(self, pattern_key: str, default_key: str, module: str) -> float:
+    def _value(self, pattern_key: str, default_key: str, module: str, written: str) -> float:
         # PEFT's get_pattern_key (peft/utils/other.py): the first pattern that matches the end of the name. The name is
         # the one in memory, which lacks `text_model.` where transformers 5 wrote the folder.
-        names = {module, module.removeprefix("text_model.")}
+        names = (module, module.removeprefix("text_model."), *([written] if written else []))
         for pattern, value in (self.config.get(pattern_key) or {}).items():
             if any(_parsed(self.reference, pattern).matches(name) for name in names):
                 return _positive(self.reference, f"{pattern_key}[{pattern!r}]", value)

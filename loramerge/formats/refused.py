@@ -1,29 +1,52 @@
-"""What is never merged, because a low-rank pair can't hold it or because guessing would be wrong."""
+"""What is never merged, because no format reads it or because guessing would be wrong."""
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from loramerge.errors import SourceError
 
-_FORBIDDEN_KEYS = (
-    (r"dora_scale|lora_magnitude_vector", "DoRA", "its magnitude depends on the base's weights"),
-    (r"\.hada_", "LoHa", "a Hadamard product of two pairs is no low-rank pair"),
-    (r"\.lokr_", "LoKr", "a Kronecker product is no low-rank pair"),
-    (r"\.lora_mid\.", "a Tucker-decomposed convolution (LoCon with lora_mid)", "it has three factors instead of two"),
-    (r"\.(oft_|boft_|rescale$)", "OFT", "it multiplies the base's weights instead of adding to them"),
-    (r"\.on_input$", "IA3", "it multiplies the base's weights instead of adding to them"),
-    (r"\.(diff|diff_b|set_weight)$", "full-weight differences", "they are dense, so they are no low-rank pair"),
-    (r"\.[wb]_norm$", "trained norm layers", "they are no low-rank pair"),
-    (r"lora_embedding_[AB]", "an embedding LoRA", "only linear and convolution layers are merged"),
-    (r"lora_([AB]|down|up)(\.\w+)?\.bias$", "a LoRA with biases (lora_bias)", "PEFT loses the biases in a merge"),
-    (r"modules_to_save", "fully trained modules (modules_to_save)", "PEFT can't merge them"),
-    (r"^bundle_emb\.|^emb_params$|string_to_param", "a textual inversion embedding", "it is no LoRA"),
-    (r"^(model\.diffusion_model|first_stage_model|cond_stage_model)\.", "a whole checkpoint", "it is no LoRA"),
-    (r"^(transformer|lora_transformer|lycoris|lora_prior|prior)[._]", "a LoRA of another model family",
-     "bases of Stable Diffusion 1.5, 2.x and XL are supported"),
-    (r"\.alora_|lora_variant", "an activated LoRA", "it acts on some tokens only"),
+
+class Refusal(NamedTuple):
+    """What is told by its keys and never merged.
+
+    Attributes:
+        pattern: Found in each of its keys.
+        what: Its name.
+        why: It can't be merged.
+        hint: What to do about it.
+    """
+
+    pattern: str
+    what: str
+    why: str
+    hint: str = "use a plain LoRA, or have the tool that trained it convert it into one"
+
+
+_COMPONENT = r"(lora_)?(unet|te[12]?|text_encoder(_2)?)[._]"
+REFUSALS = (
+    Refusal(r"dora_scale|lora_magnitude_vector", "DoRA", "its magnitude depends on the base's weights"),
+    Refusal(r"\.hada_", "LoHa", "no format here reads its Hadamard products yet"),
+    Refusal(r"\.lokr_", "LoKr", "no format here reads its Kronecker products yet"),
+    Refusal(r"\.lora_mid\.", "a Tucker-decomposed convolution (LoCon with lora_mid)",
+            "no format here reads its three factors yet"),
+    Refusal(r"\.(oft_|boft_|rescale$)", "OFT", "it multiplies the base's weights instead of adding to them"),
+    Refusal(r"\.on_input$", "IA3", "it multiplies the base's weights instead of adding to them"),
+    Refusal(r"\.(diff|diff_b|set_weight)$", "full-weight differences", "no format here reads dense deltas"),
+    Refusal(r"\.[wb]_norm$", "trained norm layers", "only linear and convolution layers are merged"),
+    Refusal(r"lora_embedding_[AB]", "an embedding LoRA", "only linear and convolution layers are merged"),
+    Refusal(r"lora_([AB]|down|up)(\.\w+)?\.bias$", "a LoRA with biases (lora_bias)",
+            "PEFT loses the biases in a merge"),
+    Refusal(r"modules_to_save", "fully trained modules (modules_to_save)", "PEFT can't merge them"),
+    Refusal(r"^bundle_emb\.|^emb_params$|string_to_param", "a textual inversion embedding", "it is no LoRA"),
+    Refusal(rf"^{_COMPONENT}{_COMPONENT}", "names with a doubled prefix",
+            "a converter put a second one before names that had one",
+            "use the file that it was converted from"),
+    Refusal(r"^(model\.diffusion_model|first_stage_model|cond_stage_model)\.(?!.*(lora|\.alpha$))",
+            "a whole checkpoint", "it is no LoRA"),
+    Refusal(r"\.alora_|lora_variant", "an activated LoRA", "it acts on some tokens only"),
 )  # fmt: skip
+"""Every kind of file that is refused by its keys."""
 
 # Settings that say how the LoRA was trained or where it belongs, not what its delta is.
 _HARMLESS_CONFIG = frozenset(
@@ -36,6 +59,7 @@ _HARMLESS_CONFIG = frozenset(
         "ephemeral_gpu_offload",
         "eva_config",
         "exclude_modules",
+        "fan_in_fan_out",  # weights are stored transposed; PEFT unsets it where they are not
         "inference_mode",
         "init_lora_weights",
         "layers_pattern",
@@ -66,12 +90,13 @@ def refuse_keys(reference: str, keys: Iterable[str]) -> None:
         SourceError: Names what it is, the first such key, and why it can't be merged.
     """
     keys = tuple(keys)
-    for pattern, what, why in _FORBIDDEN_KEYS:
-        found = [key for key in keys if re.search(pattern, key)]
+    for refusal in REFUSALS:
+        found = [key for key in keys if re.search(refusal.pattern, key)]
         if found:
             raise SourceError(
-                f"{reference} holds {what} ({len(found)} of {len(keys)} tensors, first {found[0]}): {why}",
-                hint="use a plain LoRA, or have the tool that trained it convert it into one",
+                f"{reference} holds {refusal.what} ({len(found)} of {len(keys)} tensors, first {found[0]}): "
+                f"{refusal.why}",
+                hint=refusal.hint,
             )
 
 

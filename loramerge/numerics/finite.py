@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+LARGEST = (2 - 2**-23) * 2.0**127
+"""The largest number of float32."""
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -44,9 +44,9 @@ def root_of(square: float) -> float:
 
 
 def norm_of(pair: LowRank) -> float:
-    """Frobenius norm of a pair's delta, in float64."""
-    up, down = pair.matrices()
-    return root_of(inner_product(up.T @ up, down @ down.T))
+    """Frobenius norm of a pair's delta, in float64; squares of a scale may be more or less than float64 holds."""
+    up, down = pair.up.flatten(1).double(), pair.down.flatten(1).double()
+    return abs(pair.scale) * root_of(inner_product(up.T @ up, down @ down.T))
 
 
 @dataclass(frozen=True)

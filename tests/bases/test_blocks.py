@@ -21,6 +21,9 @@ from loramerge.bases.published import architecture
         ("text_encoder", "text_model.encoder.layers.11.mlp.fc1", "text_encoder.layers.11", "feed-forward"),
         ("text_encoder_2", "text_model.encoder.layers.3.self_attn.k_proj", "text_encoder_2.layers.3", "self-attention"),
         ("text_encoder_2", "text_projection", "text_encoder_2.text_projection", OTHER),
+        ("unknown", "model.layers.11.self_attn.q_proj", "unknown.model.layers.11", "self-attention"),
+        ("unknown", "lora_unet_double_blocks_7_img_attn_qkv", "unknown.lora_unet_double_blocks.7", OTHER),
+        ("unknown", "transformer.x_embedder", "unknown.transformer.x_embedder", OTHER),
     ],
 )
 def test_where_a_module_lies(component, module, block, kind):
@@ -40,3 +43,9 @@ def test_every_layer_within_a_block_has_a_kind(family):
 def test_the_order_of_blocks():
     blocks = ["unet.up_blocks.0", "text_encoder.layers.10", "unet.mid_block", "text_encoder.layers.2"]
     assert sorted(blocks, key=in_order) == [blocks[2], blocks[0], blocks[3], blocks[1]]
+
+
+@pytest.mark.parametrize("name", ["conv1", "x²", "a.²", f"a.{'9' * 5000}", "", "a.", ".1", "1"])
+def test_any_name_has_a_place_in_the_order(name):
+    blocks = [block_of(component, name) for component in ("unknown", "unet", "text_encoder")]
+    assert [block.partition(".")[0] for block in sorted(blocks, key=in_order)] == ["unet", "text_encoder", "unknown"]

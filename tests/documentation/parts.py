@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from loramerge.formats import refused as refusing
+from loramerge.formats.refused import REFUSALS
 from loramerge.methods import METHODS
 
 
@@ -21,5 +21,5 @@ def combination_types() -> str:
 def refused() -> str:
     """A row for each kind of file that can't be merged, and why."""
     lines = ["| what | why |", "| --- | --- |"]
-    lines += [f"| {what} | {why} |" for _, what, why in refusing._FORBIDDEN_KEYS]
+    lines += [f"| {refusal.what} | {refusal.why} |" for refusal in REFUSALS]
     return "\n".join(lines)

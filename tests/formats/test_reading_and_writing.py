@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import re
 import struct
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.kohya_labels import prediction_said, prediction_type
 from loramerge.formats.labels import Labels
+from loramerge.numerics.norms import norm_of
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
 
@@ -264,9 +266,11 @@ BAD_FILES = {
     "DoRA of kohya": ({f"{KOHYA}.dora_scale": torch.ones(8)}, "holds DoRA"),
     "LoHa": ({f"{KOHYA}.hada_w1_a": DOWN}, "holds LoHa"),
     "LoKr": ({f"{KOHYA}.lokr_w1": DOWN}, "holds LoKr"),
+    "LoKr of LyCORIS": ({f"lycoris_{KOHYA[10:]}.lokr_w1": DOWN}, "no format here reads its Kronecker products yet"),
     "Tucker": ({f"{KOHYA}.lora_mid.weight": DOWN}, "Tucker"),
     "lora_bias": ({**WHOLE, f"{DIFFUSERS}.lora_B.bias": torch.ones(8)}, "lora_bias"),
-    "another family": ({"transformer.blocks.0.lora_A.weight": DOWN}, "another model family"),
+    "doubled prefix": ({f"lora_unet_unet_{KOHYA[10:]}_lora_down.weight": DOWN}, "names with a doubled prefix (1 of 1"),
+    "another doubled prefix": ({f"lora_unet_{KOHYA}.lora_down.weight": DOWN}, "put a second one before names"),
     "checkpoint": ({"model.diffusion_model.out.2.weight": DOWN}, "a whole checkpoint"),
     "unknown key": ({**WHOLE, "unet.surprise": DOWN}, "1 key that no part of a LoRA explains: unet.surprise"),
     "unpaired": ({f"{DIFFUSERS}.lora_A.weight": DOWN}, "has no up half"),
@@ -277,12 +281,17 @@ BAD_FILES = {
     "integers": ({**WHOLE, f"{DIFFUSERS}.lora_A.weight": DOWN.int()}, "expected floating-point"),
     "two formats": ({**WHOLE, f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}, "mixes formats"),
     "doubled": ({**WHOLE, f"{DIFFUSERS}.lora.down.weight": DOWN}, "the same tensor under two names"),
+    "doubled by spelling": (
+        {**WHOLE, f"unet.base_model.model.{DIFFUSERS[5:]}.lora_A.weight": DOWN}, "the same tensor under two names"),
+    "two adapters": ({f"{DIFFUSERS}.lora_A.a.weight": DOWN, f"{DIFFUSERS}.lora_B.a.weight": UP,
+                      f"{DIFFUSERS}.lora_A.b.weight": DOWN, f"{DIFFUSERS}.lora_B.b.weight": UP}, "2 adapters: a, b"),
     "no LoRA": ({"weight": DOWN}, "none of the key names"),
     "no tensors": ({}, "it has no tensors"),
     "no rank": ({f"{DIFFUSERS}.lora_A.weight": DOWN[:0], f"{DIFFUSERS}.lora_B.weight": UP[:, :0]}, "are no pair"),
     "alpha of zero": ({f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP,
                        f"{KOHYA}.alpha": torch.tensor(0.0)}, "one number other than 0"),
-    "PEFT without config": ({f"base_model.model.{DIFFUSERS}.lora_A.weight": DOWN}, "without its adapter_config.json"),
+    "PEFT without config": ({f"base_model.model.{key}": half for key, half in WHOLE.items()},
+                            "without its adapter_config.json"),
 }  # fmt: skip
 
 
@@ -372,7 +381,6 @@ BAD_CONFIGS = {
     "bias": ({"bias": "all"}, 'bias="all"'),
     "modules_to_save": ({"modules_to_save": ["conv_in"]}, "sets modules_to_save"),
     "pissa": ({"init_lora_weights": "pissa"}, "initialised with pissa"),
-    "transposed": ({"fan_in_fan_out": True}, "fan_in_fan_out"),
     "another method": ({"peft_type": "LOHA"}, "peft_type LOHA"),
     "unknown setting": ({"use_magic": 3}, "sets use_magic to 3"),
     "wrong rank": ({"r": 5}, "has rank 4, adapter_config.json says 5"),
@@ -444,6 +452,53 @@ def test_an_alpha_that_is_a_whole_number_is_a_number(dtype, shape, tmp_path):
     save_file({**halves, f"{KOHYA}.alpha": torch.full(shape, 2, dtype=dtype)}, tmp_path / "x.safetensors")
     ((_, _, pair),) = read(tmp_path / "x.safetensors", base_of("sd15"))
     assert pair.scale == 2 / len(DOWN)
+
+
+@pytest.mark.parametrize("half", ["lora_A", "lora_B"])
+def test_a_number_of_float64_that_float32_has_not_is_no_nan(half, tmp_path):
+    tensors = {key: tensor.double().clone() for key, tensor in WHOLE.items()}
+    tensors[f"{DIFFUSERS}.{half}.weight"][0, 0] = -1e300
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(SourceError, match=rf"{half}\.weight holds 1e\+300; float32, .* ends at 3\.40282e\+38"):
+        read(tmp_path / "x.safetensors", base_of("sd15"))
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1e-46, 2.0])
+def test_an_alpha_is_read_in_its_own_precision(alpha, tmp_path):
+    halves = {f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}
+    alphas = {f"{KOHYA}.alpha": torch.tensor(alpha, dtype=torch.float64)}
+    save_file(halves | alphas, tmp_path / "x.safetensors")
+    ((_, _, pair),) = read(tmp_path / "x.safetensors", base_of("sd15"))
+    assert pair.scale == alpha / 2
+    assert norm_of(pair) == pytest.approx(alpha / 2 * 16, rel=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1e308, 1e40, -1e40])
+def test_an_alpha_that_float32_can_not_apply_is_said(alpha, tmp_path):
+    halves = {f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}
+    alphas = {f"{KOHYA}.alpha": torch.tensor(alpha, dtype=torch.float64)}
+    save_file(halves | alphas, tmp_path / "x.safetensors")
+    said = f"an alpha that, over its rank, is {alpha / 2:g}; float32, in which LoRAs are read, ends at 3.40282e+38"
+    with pytest.raises(SourceError, match=re.escape(said)):
+        read(tmp_path / "x.safetensors", base_of("sd15"))
+
+
+def test_an_alpha_that_is_no_number_is_said_to_be_none(tmp_path):
+    halves = {f"{KOHYA}.lora_down.weight": DOWN, f"{KOHYA}.lora_up.weight": UP}
+    save_file(halves | {f"{KOHYA}.alpha": torch.tensor(float("nan"))}, tmp_path / "x.safetensors")
+    with pytest.raises(SourceError, match=r"\.alpha holds NaN or infinite values"):
+        read(tmp_path / "x.safetensors", base_of("sd15"))
+
+
+def test_fan_in_fan_out_means_nothing_to_layers_that_are_not_transposed(tmp_path):
+    from peft import PeftModel
+
+    pairs = random_pairs("sd15", components=("unet",), few=True, modules=r"attn1\.to_[qk]$|proj_in$")["unet"]
+    foreign.write_peft(pairs, tmp_path, fan_in_fan_out=True)
+    with pytest.warns(UserWarning, match="fan_in_fan_out"):
+        model = PeftModel.from_pretrained(copy.deepcopy(tiny.shared("sd15").unet), str(tmp_path), adapter_name="x")
+    want = truth.adapter_deltas(model, "x", "unet")
+    assert truth.relative_error(deltas_of(read(tmp_path, base_of("sd15")))["unet"], want) <= 1e-6
 
 
 def test_written_tensors_are_what_torch_loads(tmp_path):

@@ -1,0 +1,38 @@
+"""What is said of a LoRA that does not fit: only what helps is advised."""
+
+import pytest
+import torch
+from canonical import base_of
+
+from loramerge.adapter import Adapter, LowRank
+from loramerge.bases.fit import fit
+from loramerge.errors import MismatchError
+
+KNOWN = "down_blocks.0.attentions.0.proj_in"
+PAIR = LowRank(torch.ones(2, 16, 1, 1), torch.ones(16, 2, 1, 1), 1.0)
+ADVICE = "a recipe does with `unmatched: skip`"
+
+
+def refused(components, *, skip=False):
+    with pytest.raises(MismatchError) as error:
+        fit("ink", Adapter(components), base_of("sd15"), skip=skip)
+    return error.value
+
+
+def test_what_does_not_fit_beside_what_does_can_be_skipped():
+    assert ADVICE in refused({"unet": {KNOWN: PAIR, "down_blocks.9.x": PAIR}}).hint
+    fitted, left_out = fit("ink", Adapter({"unet": {KNOWN: PAIR, "x": PAIR}}), base_of("sd15"), skip=True)
+    assert (len(fitted), len(left_out)) == (1, 1)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_skipping_is_not_advised_where_nothing_would_be_left(skip):
+    assert "skip" not in refused({"unet": {"down_blocks.9.x": PAIR}}, skip=skip).hint
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_lora_of_another_family_is_called_by_its_name_and_no_part_of_it_is_taken(skip):
+    error = refused({"unknown": {"lora_unet_double_blocks_0_img_attn_qkv": PAIR}, "unet": {KNOWN: PAIR}}, skip=skip)
+    assert "unknown.lora_unet_double_blocks_0_img_attn_qkv is 16×16×1×1, the base has no such module" in error.message
+    assert "It looks like a LoRA for FLUX.1, FLUX.2, Chroma or HunyuanVideo, the base is Stable Diff" in error.message
+    assert error.hint == "LoRAs for Stable Diffusion 1.5, Stable Diffusion 2.x, Stable Diffusion XL can be merged"
