@@ -19,7 +19,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @options.verbose
 @click.pass_context
 def command(context: click.Context, shell: str, verbose: bool) -> None:
-    """Print the script that completes loramerge's commands and options in a shell."""
+    """Print what completes commands and options in a shell."""
     del verbose
     from click.shell_completion import get_completion_class
 

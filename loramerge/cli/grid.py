@@ -30,12 +30,12 @@ from loramerge.cli.recipes import lock_beside
 @options.as_json
 @options.verbose
 def command(path: str, settings: tuple[str, ...], out: str | None, device: str, as_json: bool, verbose: bool) -> None:
-    """Draw variants of a merge side by side, without their artifacts.
+    """Draw variants of a merge side by side.
 
-    RECIPE is a file, or - for standard input. One or two --set have several values, of the merge or of a LoRA's
-    weight: one grid for each prompt and seed of the recipe's preview shows the merge of every combination, drawn from
-    the same noise. Commas within brackets, braces and quotes are a value's own. The sources are resolved and the base
-    is loaded once. Finished pictures are kept, as by `loramerge preview`.
+    RECIPE is a file, or - for standard input. One or two --set have several values, of the merge or of a LoRA's weight:
+    one grid for each prompt and seed of the recipe's preview shows the merge of every combination, drawn from the
+    same noise. Commas within brackets, braces and quotes are a value's own. The sources are resolved and the base
+    is loaded once. No artifact is made. Finished pictures are kept, as by `loramerge preview`.
     """
     from loramerge import grid, read_variants
 

@@ -18,19 +18,13 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=options.examples(
-        "loramerge init ink.safetensors glow.safetensors --base hf://owner/model",
+        "loramerge init ink.safetensors glow.safetensors -o ink-glow.yaml",
         "loramerge init hf://owner/ink hf://owner/glow --base models/sdxl --name ink-glow --type ties",
-        "loramerge init a.safetensors b.safetensors --base models/sd15 -o - | loramerge run -",
+        "loramerge init a.safetensors b.safetensors --base sd15 -o - | loramerge run -",
     )
 )
 @click.argument("loras", metavar="LORA...", nargs=-1, required=True, type=click.Path())
-@click.option(
-    "--base",
-    metavar="REF",
-    required=True,
-    type=click.Path(),
-    help="What they were trained on: a folder or hf://owner/name.",
-)
+@options.base
 @click.option("--name", metavar="NAME", help="Name of the recipe; those of the LoRAs, joined, if absent.")
 @click.option(
     "--type",
@@ -52,20 +46,23 @@ if TYPE_CHECKING:
 @options.verbose
 def command(
     loras: tuple[str, ...],
-    base: str,
+    base: str | None,
     name: str | None,
     combination_type: str,
     output: str | None,
     force: bool,
     verbose: bool,
 ) -> None:
-    """Write a recipe for LoRAs and a base.
+    """Write a recipe for LoRAs.
 
     LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base and the type, so that
-    what is written can be run.
+    what is written can be run. The output is in the format of the LoRAs; for ComfyUI and A1111, if they have several.
     """
     from loramerge import WeightedAdapter, load_adapter, load_base
+    from loramerge.bases.published import architecture
+    from loramerge.recipe.one_shot import GivenBase, format_of_all
     from loramerge.stages.combine import check_combination
+    from loramerge.stages.probe import probe
 
     del verbose
     names = names_for(loras)
@@ -74,16 +71,20 @@ def command(
     if file is not None and file.exists() and not force:
         raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
     folder = file.parent if file else Path()
-    known = load_base(base)
+    given = GivenBase.parse(base)
+    whole = load_base(given.source) if given.source else None
+    found = probe(loras, whole, family=given.family)
+    known = whole or architecture(found.family)
     read = [WeightedAdapter(each, load_adapter(lora, known)) for each, lora in zip(names, loras, strict=True)]
     text = recipe_text(
         title,
-        source_from(base, folder),
+        {"source": source_from(given.source, folder)} if given.source else {"family": found.family},
         [
             InitialLora(each.name, source_from(lora, folder), _rank(each.adapter))
             for each, lora in zip(read, loras, strict=True)
         ],
         combination_type,
+        format_of_all(found.formats),
         run_line=f"loramerge run {file.as_posix() if file else '-'}",
     )
     check_combination(read, known, _recipe(text, folder).merge)

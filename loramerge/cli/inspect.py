@@ -47,11 +47,12 @@ _HIGHLIGHTS = (
 @options.as_json
 @options.verbose
 def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_json: bool, verbose: bool) -> None:
-    """Show what a LoRA is: family, format, modules, ranks, alphas, norms, metadata.
+    """Show what LoRAs are, and what they do to each other.
 
-    LORA is a file, a folder, or hf://owner/name[/file]. With -v every module is listed. Several LoRAs are compared
-    before anything is merged: where they pull the same way, where they undo each other. With --json every LoRA has
-    that under `overlap`, once for each of the others.
+    LORA is a file, a folder, or hf://owner/name[/file]. Of each you see its family, format, modules, ranks, alphas,
+    norms and metadata. With -v every module is listed. Several LoRAs are compared before anything is merged: where
+    they pull the same way, where they undo each other. With --json every LoRA has that under `overlap`, once for
+    each of the others.
     """
     from loramerge.analysis.inspection import inspect_adapter, overlaps_of, twins_of
     from loramerge.stages.load import load_base

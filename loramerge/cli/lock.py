@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 @options.as_json
 @options.verbose
 def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool, verbose: bool) -> ExitCode:
-    """Write down what the sources of recipes are: commits, sizes, SHA-256, licences.
+    """Write down what the sources of recipes are.
 
     RECIPE is a file, a folder of recipes, or the lock of a recipe, which stands for it. The lock of NAME.yaml is
-    NAME.lock.yaml beside it; from then on `loramerge run` takes these very files and no others. No weights of a base on
-    the Hub are downloaded.
+    NAME.lock.yaml beside it, with commits, sizes, SHA-256 and licences; from then on `loramerge run` takes these
+    very files and no others. No weights of a base on the Hub are downloaded.
     """
     del verbose
     from loramerge.lock.model import place

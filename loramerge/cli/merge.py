@@ -39,11 +39,11 @@ def command(
     seed: int | None,
     **given: Any,
 ) -> None:
-    """Merge LoRAs into one file or folder, without a recipe and without a base at hand.
+    """Merge LoRAs into one file or folder, without a recipe.
 
-    LORA is a file, a folder, or hf://owner/name[/file]; WEIGHT is a number, 1 if absent, or a mapping by block. The
-    result is a file for ComfyUI and A1111 (for diffusers, if all inputs are diffusers' files), or a PEFT folder where
-    PLACE is no NAME.safetensors.
+    LORA is a file, a folder, or hf://owner/name[/file]; WEIGHT is a number, 1 if absent, or a mapping by block. No base
+    has to be at hand where the LoRAs tell their family. The result is a file for ComfyUI and A1111 (for diffusers,
+    if all inputs are diffusers' files), or a PEFT folder where PLACE is no NAME.safetensors.
     """
     from loramerge.recipe.one_shot import Ingredient, settings_for
 

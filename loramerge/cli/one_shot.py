@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from loramerge.cli import console, options, progress, summary
-from loramerge.documents.problems import did_you_mean
 from loramerge.errors import UsageError
 from loramerge.families import TITLES
+from loramerge.formats import FORMATS
 
 if TYPE_CHECKING:
     from loramerge import MergedLora, Recipe
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_READERS = {"kohya": "ComfyUI and A1111", "diffusers": "diffusers and ComfyUI", "peft": "PEFT"}
+_READERS = {found.default_folder: found.readers for found in FORMATS}
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -58,12 +58,7 @@ def settings(command: Command) -> Command:
                 type=options.PlaceType(),
                 help="NAME.safetensors, or a folder in PEFT's format.",
             ),
-            click.option(
-                "--base",
-                metavar="REF",
-                type=click.Path(),
-                help=f"A folder, hf://owner/name or {', '.join(TITLES)}; told by the LoRAs if absent.",
-            ),
+            options.base,
             click.option(
                 "--dtype",
                 type=click.Choice(_DTYPES),
@@ -126,34 +121,22 @@ def _place(given: Settings) -> str:
 def _composed(
     command: str, place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings
 ) -> Recipe:
-    from loramerge.recipe.one_shot import format_for, recipe_of
+    from loramerge.recipe.one_shot import GivenBase, format_for, recipe_of
     from loramerge.stages.load import load_base
     from loramerge.stages.probe import probe
 
-    source, family = _base_from(given.base)
-    known = load_base(source) if source else None
-    found = probe([lora.source for lora in loras], known, family=family)
+    base = GivenBase.parse(given.base)
+    known = load_base(base.source) if base.source else None
+    found = probe([lora.source for lora in loras], known, family=base.family)
     return recipe_of(
         f"loramerge {command}" if given.output is None else f"loramerge {command} -o {shlex.quote(place)}",
         Path(place).stem if Path(place).suffix == ".safetensors" else Path(place).name,
-        {"source": source} if source else {"family": found.family},
+        {"source": base.source} if base.source else {"family": found.family},
         loras,
         merge,
         {"format": format_for(place, found.formats), "dtype": given.number_format},
         given.overrides,
     )
-
-
-def _base_from(given: str | None) -> tuple[str | None, str | None]:
-    """(source, family): a folder of that name counts before a family."""
-    if given is None or Path(given).exists() or "/" in given or ":" in given:
-        return given, None
-    if given not in TITLES:
-        raise UsageError(
-            f"--base {given}: neither a folder nor a family{did_you_mean(given, TITLES)}",
-            hint=f"give a folder, hf://owner/name, or {', '.join(TITLES)}",
-        )
-    return None, given
 
 
 def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:

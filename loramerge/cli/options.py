@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from loramerge.families import TITLES
 from loramerge.merging.device import DEVICES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -24,6 +25,16 @@ def as_json(command: Command) -> Command:
 def verbose(command: Command) -> Command:
     """`-v`: the argument `verbose`."""
     return click.option("-v", "--verbose", is_flag=True, help="Say more; show where a defect lies.")(command)
+
+
+def base(command: Command) -> Command:
+    """`--base`: the argument `base`, for `GivenBase.parse`."""
+    return click.option(
+        "--base",
+        metavar="REF",
+        type=click.Path(),
+        help=f"A folder, hf://owner/name or {', '.join(TITLES)}; told by the LoRAs if absent.",
+    )(command)
 
 
 def overrides(command: Command) -> Command:

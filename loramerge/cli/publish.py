@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 @options.as_json
 @options.verbose
 def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> None:
-    """Publish artifacts that were built before, as `loramerge run --no-publish` leaves them.
+    """Publish artifacts that were built before.
 
-    RECIPE is a file or a folder of recipes. Nothing is merged: an artifact that is not what its recipe and lock ask
-    for, or whose files were changed, is refused. Targets that are up to date are left alone.
+    RECIPE is a file or a folder of recipes; its artifact is there, as `loramerge run --no-publish` leaves it. Nothing
+    is merged: an artifact that is not what its recipe and lock ask for, or whose files were changed, is refused.
+    Targets that are up to date are left alone.
     """
     if "-" in paths:
         raise UsageError("publishing takes recipes as they are in files; standard input has none")

@@ -23,7 +23,13 @@ Components = dict[str, dict[str, "LowRank"]]
 
 
 class AdapterOutput(Output):
-    """The merged LoRA in one file format."""
+    """The merged LoRA in one file format.
+
+    Attributes:
+        readers: The programs that load it, in words.
+    """
+
+    readers: ClassVar[str]
 
     holds_merged_lora: ClassVar[bool] = True
     is_one_file: ClassVar[bool] = True

@@ -32,6 +32,7 @@ class DiffusersOutput(AdapterOutput):
     """`pytorch_lora_weights.safetensors`, as `load_lora_weights` takes it."""
 
     default_folder: ClassVar[str] = "diffusers"
+    readers: ClassVar[str] = "diffusers and ComfyUI"
 
     format: Literal["diffusers"]
 

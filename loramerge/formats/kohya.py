@@ -36,6 +36,7 @@ class KohyaOutput(AdapterOutput):
     """The names that A1111 and ComfyUI read, in one file called after the recipe."""
 
     default_folder: ClassVar[str] = "kohya"
+    readers: ClassVar[str] = "ComfyUI and A1111"
 
     format: Literal["kohya"]
 

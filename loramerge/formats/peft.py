@@ -35,6 +35,7 @@ class PeftOutput(AdapterOutput):
     """One folder per component, as `PeftModel.from_pretrained(model, …, subfolder=…)` takes it."""
 
     default_folder: ClassVar[str] = "peft"
+    readers: ClassVar[str] = "PEFT"
     is_one_file: ClassVar[bool] = False
 
     format: Literal["peft"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from loramerge.documents import yaml_document
 from loramerge.errors import InvalidRecipeError
+from loramerge.formats import FORMATS
 from loramerge.methods import METHODS
 
 _METHODS = {method.name(): method for method in METHODS}
+_FORMATS = {found.default_folder: found for found in FORMATS}
 COMBINATION_TYPES = tuple(_METHODS)
 """In the order in which they are offered."""
 
@@ -52,47 +54,66 @@ def names_for(references: Sequence[str]) -> tuple[str, ...]:
 
 
 def source_from(reference: str, folder: Path) -> str:
-    """The reference as a recipe in `folder` has to give it: paths start there, not at the current folder."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", reference) or reference.startswith("~"):
+    """The reference as a recipe in `folder` has to give it: relative paths start there, not at the current folder."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", reference) or reference.startswith("~") or Path(reference).is_absolute():
         return reference
     try:
-        return Path(os.path.relpath(reference, folder)).as_posix()
+        # Of a link to a folder, `..` leads out of what it points to.
+        return Path(os.path.relpath(reference, folder.resolve())).as_posix()
     except ValueError:  # another drive
         return str(Path(reference).absolute())
 
 
-def recipe_text(name: str, base: str, loras: Sequence[InitialLora], combination_type: str, *, run_line: str) -> str:
+def recipe_text(  # each is a key of the recipe
+    name: str,
+    base: Mapping[str, str],
+    loras: Sequence[InitialLora],
+    combination_type: str,
+    output_format: str,
+    *,
+    run_line: str,
+) -> str:
     """The recipe as YAML with comments.
 
     Args:
         name: What the artifact is to be called.
-        base: Its source, as the recipe is to give it.
+        base: Its `source`, as the recipe is to give it, or its `family`.
         loras: In the order in which they are merged.
         combination_type: One of `COMBINATION_TYPES`.
+        output_format: `kohya`, `diffusers` or `peft`.
         run_line: The command that runs the recipe.
     """
-    return "\n".join(_recipe_lines(name, base, loras, combination_type, run_line)) + "\n"
+    lines = [f"# {run_line}", "version: 1", f"name: {_scalar(name)}"]
+    lines += ["", "base:", *(f"  {key}: {_scalar(value)}" for key, value in base.items())]
+    lines += ["", "loras:", *_lora_lines(loras)]
+    lines += ["", "merge:", *_merge_lines(combination_type)]
+    lines += ["", *_output_lines(output_format, fusible="source" in base)]
+    return "\n".join(lines) + "\n"
 
 
-def _recipe_lines(name: str, base: str, loras: Sequence[InitialLora], kind: str, run_line: str) -> Iterator[str]:
-    yield f"# {run_line}"
-    yield "version: 1"
-    yield f"name: {_scalar(name)}"
-    yield from ("", "base:", f"  source: {_scalar(base)}", "", "loras:")
+def _lora_lines(loras: Sequence[InitialLora]) -> Iterator[str]:
     for lora in loras:
         yield f"  - name: {_scalar(lora.name)}"
         yield f"    source: {_scalar(lora.source)}"
         if lora.rank is not None:
             yield f"    rank: {lora.rank}"
         yield "    weight: 1.0"
-    yield from ("", "merge:")
-    method = _METHODS[kind]
-    yield f"  combination_type: {kind}" + (f"  # {method.summary}" if method.summary else "")
+
+
+def _merge_lines(combination_type: str) -> Iterator[str]:
+    method = _METHODS[combination_type]
+    yield f"  combination_type: {combination_type}" + (f"  # {method.summary}" if method.summary else "")
     yield from (f"  {key}: {value}" for key, value in method.suggested.items())
-    yield from ("", "outputs:", "  - kind: adapter", "    format: peft  # PeftModel.from_pretrained")
-    yield from ("  - kind: adapter", "    format: kohya  # ComfyUI, A1111", "    dtype: float16")
-    yield from ("  # - kind: pipeline  # the base with the merge fused in", "  #   dtype: float16")
-    yield from ("", "# publish:", "#   - kind: folder", "#     path: ~/ComfyUI/models/loras", "#     outputs: [kohya]")
+
+
+def _output_lines(output_format: str, *, fusible: bool) -> Iterator[str]:
+    output = _FORMATS[output_format]
+    yield from ("outputs:", "  - kind: adapter", f"    format: {output_format}  # for {output.readers}")
+    yield "    dtype: float16  # float32 rounds nothing"
+    needs = "" if fusible else "; needs the base's `source:`"
+    yield from (f"  # - kind: pipeline  # the base with the merge fused in{needs}", "  #   dtype: float16")
+    path = "~/ComfyUI/models/loras" if output.is_one_file else "~/loras"
+    yield from ("", "# publish:", "#   - kind: folder", f"#     path: {path}", f"#     outputs: [{output_format}]")
 
 
 def _name_from(reference: str) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from loramerge.documents import yaml_document
-from loramerge.documents.problems import RecipeProblemsError, dotted
+from loramerge.documents.problems import RecipeProblemsError, did_you_mean, dotted
 from loramerge.errors import UsageError
+from loramerge.families import TITLES
 from loramerge.methods import METHODS
 from loramerge.recipe.init import names_for
 from loramerge.recipe.model import Recipe, parse
@@ -60,6 +61,45 @@ class Ingredient:
         return cls(text)
 
 
+@dataclass(frozen=True)
+class GivenBase:
+    """What `--base` says: one of both, or nothing.
+
+    Attributes:
+        source: As a recipe has it.
+        family: `sd15`, `sd2` or `sdxl`.
+    """
+
+    source: str | None = None
+    family: str | None = None
+
+    @classmethod
+    def parse(cls, text: str | None) -> GivenBase:
+        """Read what follows `--base`; a folder of that name counts before a family.
+
+        Raises:
+            UsageError: It is neither.
+        """
+        if text is None or Path(text).exists() or "/" in text or ":" in text:
+            return cls(source=text)
+        if text not in TITLES:
+            raise UsageError(
+                f"--base {text}: neither a folder nor a family{did_you_mean(text, TITLES)}",
+                hint=f"give a folder, hf://owner/name, or {', '.join(TITLES)}",
+            )
+        return cls(family=text)
+
+
+def format_of_all(formats: Sequence[str]) -> str:
+    """The output format that the inputs ask for: theirs, or `kohya`, which most programs load, where they differ.
+
+    Args:
+        formats: Of the inputs, as `read_lora` names them.
+    """
+    first, *others = dict.fromkeys(formats)
+    return "kohya" if others or "+" in first else first
+
+
 def format_for(place: str, formats: Sequence[str]) -> str:
     """The output format that a name and the inputs ask for.
 
@@ -76,7 +116,7 @@ def format_for(place: str, formats: Sequence[str]) -> str:
     if place == "-":
         raise UsageError("a LoRA is no text that could be printed", hint="name a file: -o NAME.safetensors")
     if Path(place).suffix == ".safetensors":
-        return "diffusers" if set(formats) == {"diffusers"} else "kohya"
+        return "diffusers" if format_of_all(formats) == "diffusers" else "kohya"
     if (ending := _ENDING.search(place)) and not Path(place).is_dir():
         raise UsageError(
             f"{place}: nothing is written that ends in {ending[0]}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ import pytest
 from command_line import PROGRAM, QUICKSTART, invoke, process
 
 from loramerge import recipe
-from loramerge.cli.commands import commands
+from loramerge.cli.commands import NAMES, commands
 from loramerge.errors import ExitCode, LoramergeError
 
 
@@ -102,6 +103,17 @@ def test_wrong_usage_is_not_clicks_2(arguments, message):
     assert result.exit_code == ExitCode.USAGE
     assert result.stderr.startswith(f"error: {message}")
     assert "\nhint: " in result.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mistyped", ["--forc", "--froce", "--forced", "--fore", "--Force"])
+def test_no_mistyped_option_leads_to_one_that_destroys(here, name, mistyped):
+    for arguments in ((name, mistyped), (name, "x", mistyped), (name, "x", mistyped, "--json")):
+        result = invoke(*arguments)
+        assert result.exit_code == ExitCode.USAGE
+        assert "--force" not in re.sub(rf"'?{mistyped}\b'?", "", result.output)
+        assert "o such option" in result.output
+    assert list(here.iterdir()) == []
 
 
 def test_wrong_usage_as_json(parsed):

@@ -53,6 +53,13 @@ def test_every_option_is_explained(name):
             assert parameter.help.endswith(".")
 
 
+def test_no_summary_is_cut_on_a_terminal_of_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    summaries = dict(re.findall(r"^  ([a-z]+)  +(\S.*)$", invoke("--help").stdout, re.MULTILINE))
+    assert {*summaries} >= {*NAMES}
+    assert {name for name in NAMES if summaries[name] != command(name).get_short_help_str(1000)} == set()
+
+
 def test_the_help_lists_every_exit_code():
     listed = dict(re.findall(r"^ +(\d+)  +(\S.*)$", invoke("--help").stdout, re.MULTILINE))
     assert {int(code) for code in listed} == set(ExitCode)

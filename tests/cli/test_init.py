@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
+import foreign
+import published
 import pytest
 from command_line import invoke
 from hypothesis import given
@@ -16,10 +17,16 @@ from loramerge.errors import ExitCode
 from loramerge.recipe.init import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
 
 
+def write_peft(pairs, folder):
+    for component, modules in pairs.items():
+        foreign.write_peft(modules, folder / component)
+
+
 @pytest.mark.parametrize("combination_type", COMBINATION_TYPES)
 def test_every_type_makes_a_recipe(combination_type):
     loras = [InitialLora("ink", "ink.safetensors", 4), InitialLora("glow", "hf://owner/glow", None)]
-    text = recipe_text("both", "hf://owner/model", loras, combination_type, run_line="loramerge run both.yaml")
+    base = {"source": "hf://owner/model"}
+    text = recipe_text("both", base, loras, combination_type, "kohya", run_line="loramerge run both.yaml")
     read = recipe.parse(text, origin="both.yaml", folder=Path())
     assert read.merge.combination_type == combination_type
     assert [(lora.name, lora.source, lora.rank) for lora in read.loras] == [
@@ -30,7 +37,7 @@ def test_every_type_makes_a_recipe(combination_type):
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_whatever_a_source_is_called_comes_back(base, source):
-    text = recipe_text("x", base, [InitialLora("ink", source, None)], "cat", run_line="")
+    text = recipe_text("x", {"source": base}, [InitialLora("ink", source, None)], "cat", "kohya", run_line="")
     if not re.search(r"[\ud800-\udfff]", base + source):
         data = yaml_document.load(text, origin="x").data
         assert (data["base"]["source"], data["loras"][0]["source"]) == (base, source)
@@ -60,9 +67,17 @@ def test_names_are_always_names_and_never_the_same(references):
 
 def test_sources_start_at_the_recipe(here):
     assert source_from("loras/ink.safetensors", Path("recipes")) == "../loras/ink.safetensors"
-    assert source_from(str(here / "ink.safetensors"), Path()) == "ink.safetensors"
-    for elsewhere in ("hf://owner/ink", "https://example.org/x.safetensors", "~/ink.safetensors"):
+    assert source_from("loras/ink.safetensors", Path()) == "loras/ink.safetensors"
+    absolute = str(here / "ink.safetensors")
+    for elsewhere in ("hf://owner/ink", "https://example.org/x.safetensors", "~/ink.safetensors", absolute):
         assert source_from(elsewhere, Path("recipes")) == elsewhere
+
+
+def test_sources_start_at_a_folder_that_a_link_leads_to(here):
+    (here / "kept" / "recipes").mkdir(parents=True)
+    (here / "recipes").symlink_to("kept/recipes")
+    (here / "ink.safetensors").touch()
+    assert (Path("recipes") / source_from("ink.safetensors", Path("recipes"))).samefile("ink.safetensors")
 
 
 def test_a_recipe_for_two_loras(here, models):
@@ -72,9 +87,43 @@ def test_a_recipe_for_two_loras(here, models):
     read = recipe.read("ink-glow.yaml")
     assert read.name == "ink-glow"
     assert [(lora.name, lora.rank, lora.weight) for lora in read.loras] == [("ink", 4, 1.0), ("glow", 8, 1.0)]
-    assert (here / read.loras[0].source).resolve() == models.ink
-    assert not os.path.isabs(read.base.source)  # noqa: PTH117  a text, not a path
+    assert [lora.source for lora in read.loras] == [str(models.ink), str(models.glow)]
+    assert read.base.source == str(models.base)
     assert invoke("validate", "ink-glow.yaml").exit_code == ExitCode.DONE
+
+
+FORMATS = {"kohya": foreign.write_kohya, "diffusers": foreign.write_diffusers, "peft": write_peft}
+
+
+@pytest.mark.parametrize(
+    ("formats", "expected"),
+    [
+        (["kohya", "kohya"], "kohya"),
+        (["diffusers", "diffusers"], "diffusers"),
+        (["peft", "peft"], "peft"),
+        (["peft", "diffusers"], "kohya"),
+    ],
+)
+def test_without_a_base_the_loras_tell_their_family_and_the_format(here, formats, expected):
+    places = []
+    for seed, name in enumerate(formats):
+        places.append(f"{seed}-{name}" + ("" if name == "peft" else ".safetensors"))
+        FORMATS[name](published.lora("sd15", seed=seed), here / places[-1])
+    result = invoke("init", *places, "--name", "both")
+    assert result.exit_code == ExitCode.DONE, result.output
+    read = recipe.read("both.yaml")
+    assert (read.base.family, read.base.source) == ("sd15", None)
+    assert [lora.source for lora in read.loras] == places
+    assert read.folders == (expected,)
+    assert "needs the base's `source:`" in read.text
+
+
+def test_a_family_as_the_base(here):
+    foreign.write_kohya(published.lora("sd15", seed=0), here / "a.safetensors")
+    assert invoke("init", "a.safetensors", "--base", "sd15").exit_code == ExitCode.DONE
+    assert recipe.read("a.yaml").base.family == "sd15"
+    assert invoke("init", "a.safetensors", "--base", "sdxl", "-o", "b.yaml").exit_code == ExitCode.MISMATCH
+    assert not (here / "b.yaml").exists()
 
 
 def test_printed_instead(here, models):
@@ -115,7 +164,9 @@ def test_nothing_is_overwritten(here, models):
     ("arguments", "code", "message"),
     [
         (["nowhere.safetensors"], ExitCode.BAD_SOURCE, "there is no file or folder"),
-        (["{ink}", "--base", "nowhere"], ExitCode.BAD_SOURCE, "there is no file or folder"),
+        (["{ink}", "--base", "./nowhere"], ExitCode.BAD_SOURCE, "there is no file or folder"),
+        (["{ink}", "--base", "nowhere"], ExitCode.USAGE, "--base nowhere: neither a folder nor a family"),
+        (["{ink}", "--base", "sdx"], ExitCode.USAGE, "did you mean 'sdxl'?"),
         (["{ink}", "--name", "not a name"], ExitCode.USAGE, "name: "),
         (["{ink}", "-o", "nowhere/x.yaml"], ExitCode.FAILED, "nowhere/x.yaml can't be written: "),
         (["{ink}", "--type", "cut"], ExitCode.USAGE, "Invalid value for '--type'"),
