@@ -1,4 +1,5 @@
-from loramerge.messages import counted, excerpt
+from loramerge.errors import LoramergeError
+from loramerge.messages import bounded, counted, excerpt
 
 
 def test_an_excerpt_is_one_line():
@@ -8,3 +9,14 @@ def test_an_excerpt_is_one_line():
 
 def test_one_is_no_plural():
     assert [counted(number, "key") for number in (0, 1, 2)] == ["0 keys", "1 key", "2 keys"]
+
+
+def test_what_is_quoted_does_not_fill_the_screen():
+    long = f"{'x' * 100_000}: can't be read"
+    error = LoramergeError(long, hint=f"a {'y ' * 50_000}")
+    assert error.message.startswith("xxx")
+    assert error.message.endswith("xxx: can't be read")
+    assert "…" in error.message
+    assert len(str(error)) < 2000
+    assert bounded("of ordinary length") == "of ordinary length"
+    assert bounded("\n".join(["a line"] * 1000)) == "\n".join(["a line"] * 1000)
