@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -146,7 +147,7 @@ def _composed(
 
 def _base_from(given: str | None) -> tuple[str | None, str | None]:
     """(source, family): a folder of that name counts before a family."""
-    if given is None or Path(given).exists() or "/" in given or ":" in given:
+    if given is None or os.path.exists(given) or "/" in given or ":" in given:  # noqa: PTH110
         return given, None
     if given not in TITLES:
         raise UsageError(
