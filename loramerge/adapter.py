@@ -63,6 +63,17 @@ class LowRank:
         """Shapes of (down, up) for a weight of this shape."""
         return (self.rank, *shape[1:]), (shape[0], self.rank, *(1 for _ in shape[2:]))
 
+    @property
+    def number_formats(self) -> frozenset[str]:
+        """Those of both factors where they come from, such as `float16`."""
+        return frozenset(str(factor.dtype).removeprefix("torch.") for factor in (self.down, self.up))
+
+    def equals(self, other: LowRank) -> bool:
+        """Whether both have the same scale and the same factors, to the bit."""
+        if (self.scale, self.rank, self.shape) != (other.scale, other.rank, other.shape):
+            return False
+        return self.down.equal(other.down) and self.up.equal(other.up)
+
     def loaded(self) -> LowRank:
         """The same in memory, where it is already."""
         return self
@@ -109,6 +120,13 @@ class Adapter:
 
     def __len__(self) -> int:
         return sum(map(len, self.components.values()))
+
+    def equals(self, other: Adapter) -> bool:
+        """Whether both are the same pairs in the same modules; tensors are read until two of them differ."""
+        here, there = list(self), list(other)
+        return [entry[:2] for entry in here] == [entry[:2] for entry in there] and all(
+            one.equals(another) for (*_, one), (*_, another) in zip(here, there, strict=True)
+        )
 
     def loaded(self) -> Adapter:
         """The same in memory; adapters are read from their files when they are needed."""

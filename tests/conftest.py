@@ -1,8 +1,10 @@
 """What all tests share."""
 
 import atexit
+import gc
 import os
 import signal
+import sys
 import tempfile
 
 # The tensors of tests are tiny: a second thread costs more than it gives, and there is a worker for each core.
@@ -25,6 +27,23 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 _cache = tempfile.TemporaryDirectory(prefix="loramerge-cache-", ignore_cleanup_errors=True)
 atexit.register(_cache.cleanup)
 os.environ["XDG_CACHE_HOME"] = _cache.name
+
+
+# What libraries and tests make lives long: to look through all of it for cycles, as often as Python does by default,
+# takes a sixth of a session.
+gc.set_threshold(50_000, 20, 20)
+
+
+_settled = False
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """What is there once the libraries are loaded stays, and is looked through no more; see gc.freeze."""
+    global _settled  # noqa: PLW0603  once in a session; to ask gc.get_freeze_count after each test takes 50 ms
+    if not _settled and "diffusers" in sys.modules:
+        gc.collect()
+        gc.freeze()
+        _settled = True
 
 
 def pytest_collection_modifyitems(items):

@@ -1,6 +1,6 @@
 """Runs of recipes that are killed with SIGKILL, each a fork of one process that has imported everything.
 
-As a program: reads a job of JSON, and answers with the process that does it and, in a second line, its outcome.
+`serve` reads jobs of JSON, and answers each with the process that does it and, in a second line, its outcome.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import IO
+
+import forked
 
 _CHANGES = {
     "os.rename",
@@ -53,8 +55,8 @@ class Runs:
         child: The process id of the latest run.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, jobs: IO[str], answers: IO[str]) -> None:
+        self._jobs, self._answers = jobs, answers
         self.child = 0
 
     def run(
@@ -89,12 +91,12 @@ class Runs:
             exchange: Whether the system can swap two folders in one step.
         """
         job = {"recipe": str(recipe), "out": str(out), "seconds": seconds, "event": event, "exchange": exchange}
-        print(json.dumps(job), file=self._process.stdin, flush=True)
-        self.child = int(self._process.stdout.readline())
+        print(json.dumps(job), file=self._jobs, flush=True)
+        self.child = int(self._answers.readline())
 
     def wait(self) -> Outcome:
         """How it ended."""
-        return Outcome(**json.loads(self._process.stdout.readline()))
+        return Outcome(**json.loads(self._answers.readline()))
 
     def kill(self) -> None:
         """Kill the run that is under way."""
@@ -104,17 +106,18 @@ class Runs:
 @contextmanager
 def runs(token: str) -> Iterator[Runs]:
     """A process to be forked, with the Hub of this one."""
-    command, environment = [sys.executable, __file__], {**os.environ, "HF_TOKEN": token}
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as process:
-        try:
-            yield Runs(process)
-        finally:
-            process.stdin.close()
+    (theirs, jobs), (answers, ours) = os.pipe(), os.pipe()
+    server = forked.start(serve, env={"HF_TOKEN": token}, stdin=theirs, stdout=ours)
+    os.close(theirs)
+    os.close(ours)
+    with os.fdopen(answers) as reading:
+        with os.fdopen(jobs, "w") as writing:
+            yield Runs(writing, reading)
+        server.join()
 
 
-def _serve() -> None:
+def serve() -> None:
+    """Do the jobs of standard input, each in a fork."""
     warm = False
     for line in sys.stdin:
         job = json.loads(line)
@@ -122,6 +125,7 @@ def _serve() -> None:
             _warm_up(job["recipe"])
             warm = True
         print(json.dumps(_forked(job)), flush=True)
+    os._exit(0)  # torch takes seconds to tidy up
 
 
 def _warm_up(recipe: str) -> None:
@@ -194,8 +198,3 @@ def _watched(last: int | None) -> list[str]:
 
 def _writes(_path: object, _mode: object, flags: int | None) -> bool:
     return bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
-
-
-if __name__ == "__main__":
-    _serve()
-    os._exit(0)  # torch takes seconds to tidy up

@@ -77,7 +77,10 @@ SHARED = {
     "methods": {"method", "rank"},
     "outputs": {"fuse"},
     "sources": {"download", "inputs", "source"},
-    "targets": {"folder_contents", "folder_publication", "hub_publication", "hub_state", "record", "target"},
+    "targets": {
+        "folder_contents", "folder_orphans", "folder_publication", "held", "hub_publication", "hub_state", "record",
+        "target",
+    },
 }  # fmt: skip
 
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}

@@ -290,7 +290,8 @@ def test_an_output_that_can_not_be_written(folder):
 def test_a_file_where_the_output_should_go(folder):
     (folder / "dist").write_text("mine")
     said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.FAILED)
-    assert "can't be written: " in said
+    assert "can't be made: " in said
+    assert "/dist is a file" in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

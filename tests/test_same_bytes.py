@@ -53,8 +53,9 @@ import os, sys
 import torch
 os.umask(int(sys.argv[2]))
 torch.set_num_threads(int(sys.argv[1]))
-from loramerge.cli.commands import commands
-commands.main(["run", *sys.argv[3:], "--device", "cpu"])
+from loramerge.cli import main
+sys.argv[1:] = ["run", *sys.argv[3:], "--device", "cpu"]
+main()
 """
 
 

@@ -25,7 +25,7 @@ POOR = 0.1
 
 
 def in_words(error: float | None) -> str:
-    """What a relative error means; None is that of a weighted sum of zero."""
+    """What a relative error of the merge, before any rounding, means; None is that of a weighted sum of zero."""
     if error is None:
         return "the weighted sum is zero"
     if error <= EXACT:

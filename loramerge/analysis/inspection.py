@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.analysis.inspected import InspectedFile, InspectedModule, Inspection
 from loramerge.analysis.overlap import overlaps
+from loramerge.analysis.twins import Twins, pairs_of, twins
 from loramerge.bases.fit import fit
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
@@ -93,8 +94,21 @@ def overlaps_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[PairOverlap
     """
     names = labels([inspection.reference for inspection, _ in loras])
     families = {name: inspection.family for name, (inspection, _) in zip(names, loras, strict=True)}
-    found = overlaps({name: (adapter, lambda *_: 1.0) for name, (_, adapter) in zip(names, loras, strict=True)})
+    adapters = dict(zip(names, (adapter for _, adapter in loras), strict=True))
+    same = pairs_of(twins_of(loras))
+    found = overlaps({name: (adapter, lambda *_: 1.0) for name, adapter in adapters.items()}, same=same)
     return [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004
+
+
+def twins_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[Twins]:
+    """LoRAs that are the same, by what `labels` calls them."""
+    names = labels([inspection.reference for inspection, _ in loras])
+    return twins(
+        {
+            name: (adapter, [file.sha256 for file in inspection.files])
+            for name, (inspection, adapter) in zip(names, loras, strict=True)
+        }
+    )
 
 
 def labels(references: Sequence[str]) -> list[str]:

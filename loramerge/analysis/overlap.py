@@ -26,12 +26,14 @@ class PairOverlap:
         modules: Component and module → overlap, for the modules that both touch, sorted.
         alone: How many modules only the first and only the second touches.
         unlike: How many modules are in both under one name, with different shapes: they can't be compared.
+        same: What they are, where they are one LoRA under two names, such as `the same file`; else empty.
     """
 
     names: tuple[str, str]
     modules: Mapping[tuple[str, str], Overlap]
     alone: tuple[int, int]
     unlike: int
+    same: str = ""
 
     def grouped(self, by: Callable[[str, str], str | None]) -> dict[str, Overlap]:
         """The overlap of the modules that belong together.
@@ -48,7 +50,10 @@ class PairOverlap:
 
 
 def overlaps(
-    loras: Mapping[str, tuple[Adapter, Weighing]], *, progress: Progress | None = None
+    loras: Mapping[str, tuple[Adapter, Weighing]],
+    *,
+    same: Mapping[tuple[str, str], str] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[PairOverlap, ...]:
     """Measure every pair of LoRAs, one module at a time.
 
@@ -56,6 +61,7 @@ def overlaps(
 
     Args:
         loras: Name → adapter and its weights.
+        same: What pairs of one LoRA under two names are, in words.
         progress: Told of every module.
     """
     touched = {
@@ -84,6 +90,7 @@ def overlaps(
             modules=found[one, other],
             alone=(len(touched[one] - touched[other]), len(touched[other] - touched[one])),
             unlike=len(touched[one] & touched[other]) - len(found[one, other]),
+            same=(same or {}).get((one, other), ""),
         )
         for one, other in found
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from loramerge.analysis.notable import notable
 from loramerge.analysis.overlap_measures import COLUMNS, ROWS, summed
 from loramerge.bases.blocks import in_order, kind_of, part_of
 
@@ -18,16 +19,20 @@ _DIGITS = 6  # the rest depends on how sums are rounded
 
 
 def as_data(pairs: Sequence[PairOverlap]) -> dict[str, Any]:
-    """Every pair, with single modules if they are not too many."""
-    single = sum(len(pair.modules) for pair in pairs) <= MOST_MODULES
+    """Every pair, and whether it is one to show to people; those with single modules, if they are not too many."""
+    chosen = notable(pairs)
+    shown = {pair.names for pair in chosen}
+    single = sum(len(pair.modules) for pair in chosen) <= MOST_MODULES
     return {
         "signs_from": {"rows": ROWS, "columns": COLUMNS},
         "pairs": [
             {
                 "loras": list(pair.names),
+                "same": pair.same or None,
+                "notable": pair.names in shown,
                 "alone": dict(zip(pair.names, pair.alone, strict=True)),
                 **by_block(pair),
-                **({"by_module": _by_module(pair)} if single else {}),
+                **({"by_module": _by_module(pair)} if single and pair.names in shown else {}),
             }
             for pair in pairs
         ],

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from loramerge.analysis.fidelity import EXACT
 from loramerge.numerics.norms import inner_product, root_of
 from loramerge.tensor_files.header import STORED_AS, torch_dtype
 
@@ -56,6 +57,32 @@ def by_output(recipe: Recipe, rounding: Mapping[str, float]) -> dict[str, float]
     """
     dtypes = {output.folder: output.number_format for output in recipe.outputs if output.holds_merged_lora}
     return {folder: rounding[dtype] for folder, dtype in dtypes.items() if dtype is not None and dtype in rounding}
+
+
+def rounded_outputs(recipe: Recipe, rounding: Mapping[str, float]) -> dict[str, list[str]]:
+    """What rounding does to outputs, in words → their folders; of those alone that are not the merge to the digit.
+
+    Args:
+        recipe: Names the outputs.
+        rounding: As `by_output` returns it.
+    """
+    found: dict[str, list[str]] = {}
+    for output in recipe.outputs:
+        words = ""
+        if output.holds_merged_lora:
+            error = rounding.get(output.folder, 0.0)
+            words = f"{output.number_format} loses {error:.1e} of the merge" if error > EXACT else ""
+        elif output.fused_at is not None and output.number_format != "float32":
+            words = f"sums rounded to {output.number_format or 'the number format of the base'}"
+        if words:
+            found.setdefault(words, []).append(output.folder)
+    return found
+
+
+def before_rounding(recipe: Recipe, rounding: Mapping[str, float]) -> str:
+    """What an error of the merge is measured before, as the end of a sentence; empty where nothing is rounded."""
+    found = [f"{', '.join(folders)}: {words}" for words, folders in rounded_outputs(recipe, rounding).items()]
+    return f", before rounding ({'; '.join(found)})" if found else ""
 
 
 def coarse(recipe: Recipe, rounding: Mapping[str, float]) -> list[str]:

@@ -12,6 +12,7 @@ from loramerge.files.digest import files_of
 from loramerge.files.file_view import digest_of
 from loramerge.files.kinds import special_at
 from loramerge.files.reading import text_of
+from loramerge.files.writing import closed
 from loramerge.messages import some
 
 CARD = "README.md"
@@ -90,8 +91,8 @@ def check_writable(place: Path) -> None:
         raise LoramergeError(
             f"{place} can't be made: {there} is a file", hint="choose another folder with --out, or move the file away"
         )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise LoramergeError(f"{place} can't be written: {there} is closed", hint="choose another folder with --out")
+    if reason := closed(there):
+        raise LoramergeError(f"{place} can't be written: {reason}", hint="choose another folder with --out")
 
 
 def check_lora_place(place: Path, *, force: bool, inputs: Iterable[Path] = (), old: Path | None = None) -> None:

@@ -64,9 +64,12 @@ class ModelIndex:
 
     @property
     def draws_from_text(self) -> bool:
-        """Whether a prompt is all that it needs to draw: no picture that is changed, filled or followed."""
+        """Whether its parts draw from a prompt alone, as those of `Img2Img` do, which are those of the plain pipeline.
+
+        What is filled, followed or told apart by depth comes in through further inputs of the UNet, or parts beside it.
+        """
         found = _PIPELINE.fullmatch(self.pipeline)
-        return bool(found and not found["guide"] and not found["picture"])
+        return bool(found and not found["guide"] and found["picture"] in (None, "Img2Img"))
 
     def owner(self, folder: str) -> str | None:
         """The component whose files a folder holds; None where the pipeline does not use it.

@@ -53,7 +53,7 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     before anything is merged: where they pull the same way, where they undo each other. With --json every LoRA has
     that under `overlap`, once for each of the others.
     """
-    from loramerge.analysis.inspection import inspect_adapter, overlaps_of
+    from loramerge.analysis.inspection import inspect_adapter, overlaps_of, twins_of
     from loramerge.stages.load import load_base
 
     known = load_base(base) if base else None
@@ -70,7 +70,7 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     if as_json:
         console.document(overlap.documents(inspections, pairs))
     else:
-        overlap.show(inspections, pairs, verbose=verbose)
+        overlap.show(inspections, pairs, twins_of(found), verbose=verbose)
 
 
 def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:

@@ -110,7 +110,7 @@ def perform(command: str, loras: Sequence[Ingredient], merge: Mapping[str, Any],
         return
     for warning in done.warnings:
         console.warning(warning)
-    rows = [*summary.merge_rows(done.report, done.fidelity), *_rows(recipe, done)]
+    rows = [*summary.merge_rows(recipe, done.report, done.fidelity), *_rows(recipe, done)]
     console.result(f"{summary.near(done.place)}\n{console.table([*rows, ('time', f'{seconds:.1f} s')])}")
 
 
@@ -167,6 +167,7 @@ def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
     yield "format", f"{name}, {output.number_format}, for {_READERS[name]}; what went in is {formats}"
     yield "family", TITLES[done.report["base"]["family"]]
     yield "size", console.size(_size(done.place))
+    yield from summary.storage_rows(done.report)
 
 
 def _share_kept(done: MergedLora) -> float:

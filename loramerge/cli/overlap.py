@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from loramerge.analysis.inspected import Inspection
     from loramerge.analysis.overlap import PairOverlap
     from loramerge.analysis.overlap_measures import Overlap
+    from loramerge.analysis.twins import Twins
 
 _MEASURES = """\
   cosine         of the deltas: 1 the same, 0 unrelated, -1 one undoes the other
@@ -35,26 +36,36 @@ def documents(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap]) -
                 "with": found[other]["reference"],
                 "alone": {"this": alone[own], "other": alone[other]},
                 **by_block(pair),
-                "warnings": conflicts([pair]),
+                "same": pair.same or None,
+                "warnings": [f"{' and '.join(pair.names)} are {pair.same}"] if pair.same else conflicts([pair]),
             }
             found[own]["overlap"].append(entry)
     return list(found.values())
 
 
-def show(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], *, verbose: bool) -> None:
-    """Print the overlap of every pair by block, by module if `verbose`; what to think over goes to standard error."""
+def show(
+    inspections: Sequence[Inspection], pairs: Sequence[PairOverlap], same: Sequence[Twins], *, verbose: bool
+) -> None:
+    """Print the overlap by block of the pairs that have most to do with each other; of all, by module, if `verbose`.
+
+    What to think over goes to standard error.
+    """
     from loramerge.analysis.conflicts import conflicts
     from loramerge.analysis.inspection import labels
+    from loramerge.analysis.notable import notable
 
-    for pair in pairs:
+    shown = pairs if verbose else notable(pairs)
+    for pair in shown:
         console.result("\n".join(_overlap_lines(pair, verbose=verbose)))
-    if any(pair.modules for pair in pairs):
+    if any(pair.modules for pair in shown):
         console.result(f"\n{_MEASURES}")
+    if left := len(pairs) - len(shown):
+        console.note(f"{counted(left, 'pair')} not shown: the same LoRAs, or with less in common; -v shows all")
     compared = [pair.names for pair in pairs]
     for names in combinations(labels([inspection.reference for inspection in inspections]), 2):
         if names not in compared:
             console.note(f"{names[0]} and {names[1]} are for different models, and were not compared")
-    for sentence in conflicts(pairs):
+    for sentence in (*map(str, same), *conflicts(pairs)):
         console.warning(sentence)
 
 
@@ -66,6 +77,8 @@ def _overlap_lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     whole = summed(pair.modules.values())
     yield ""
     yield f"overlap of {one} and {other}"
+    if pair.same:
+        yield f"  {pair.same}"
     yield f"  {counted(len(pair.modules), 'module')} in both{''.join(_more(pair))}"
     if not pair.modules:
         return

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from loramerge.cli import console, options
+from loramerge.cli.orphans import orphans
 from loramerge.cli.planning import planned_together
 from loramerge.cli.recipes import read_each, recipe_files, refuse_several, unlocked
 from loramerge.cli.stray_locks import stray_locks
@@ -58,11 +59,14 @@ def command(
     settings = {"out": out, "publishing": not given["no_publish"], "signing": given["signed"]}
     strays = stray_locks(paths, unlocked(recipes))
     asked = planned_together(recipes, settings, quiet=as_json, verbose=verbose)
+    left = [] if given["no_publish"] else orphans(paths, recipes)
     if as_json:
-        console.document([each.data for each in asked])
+        console.document([*(each.data for each in asked), *(each.data for each in left)])
     else:
-        rows = [row for each in asked for row in each.rows]
+        rows = [*(row for each in asked for row in each.rows), *(each.row for each in left)]
         console.result(_in_markdown(rows) if markdown else console.table([[each.upper() for each in _HEAD], *rows], ""))
+    if left and not as_json:
+        console.note("`loramerge run --prune` with the folder removes what is orphaned")
     for stray in [] if as_json else strays:
         console.warning(stray)
     for note in (note for each in asked if each.plan and not as_json for note in each.plan.notes):

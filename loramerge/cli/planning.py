@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.cli import progress
 from loramerge.cli.boundary import Failure, failure
-from loramerge.errors import LoramergeError, PublishError
+from loramerge.errors import LoramergeError
 from loramerge.messages import bounded
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class PlannedRecipe:
 
     Attributes:
         given: The recipe.
-        plan: None where it can't be planned, and where it has to wait.
+        plan: None where it can't be planned, and where it has to wait; there is one where only a target refuses.
         failure: Why it can't be run.
         waits_for: The recipe of the same call that makes one of its sources; it is planned when that is done.
     """
@@ -38,15 +38,6 @@ class PlannedRecipe:
         """Whether a run has anything to do."""
         return self.waits_for is not None or (self.plan is not None and self.plan.pending)
 
-    def checked(self) -> PlannedRecipe:
-        """The same, failed where a target refuses."""
-        try:
-            if self.plan is not None:
-                self.plan.refuse()
-        except PublishError as error:
-            return self if self.failure else replace(self, failure=failure(error, verbose=False))
-        return self
-
     @property
     def rows(self) -> Iterator[tuple[str, ...]]:
         """A line for each reason; what the line above says is not said again."""
@@ -56,14 +47,13 @@ class PlannedRecipe:
         if self.failure is None and self.waits_for is not None:
             yield name, "", "build", f"uses what {self.waits_for} makes"
             return
-        if self.plan is None or self.failure is not None:
-            yield name, "", "error", self.failure.message.splitlines()[0] if self.failure else ""
-            return
-        for step in self.plan.steps:
+        for step in self.plan.steps if self.plan else ():
             first: tuple[str, str] = (step.place if "://" in step.place else near(Path(step.place)), step.action)
             for reason in step.reasons:
                 yield name, *first, str(reason)
                 name, first = "", ("", "")
+        if self.failure is not None and not (self.plan and self.plan.refused):
+            yield name, "", "error", self.failure.message.splitlines()[0]
 
     @property
     def data(self) -> dict[str, Any]:
@@ -71,8 +61,10 @@ class PlannedRecipe:
         facts: dict[str, Any] = {"recipe": self.given.path, "name": self.given.name, "pending": self.pending}
         if self.failure is None and self.waits_for is not None:
             return facts | {"waits_for": self.waits_for}
-        if self.plan is None or self.failure is not None:
-            return facts | {"error": self.failure.data if self.failure else None}
+        if self.failure is not None:
+            facts |= {"error": self.failure.data}
+        if self.plan is None:
+            return facts
         artifact, *targets = [
             {
                 "place": step.place,
@@ -126,12 +118,15 @@ def planned(given: NamedRecipe, settings: Mapping[str, Any], *, quiet: bool, ver
     """
     from loramerge import plan
 
+    found = None
     try:
         recipe = given.readable()
         with progress.shown(recipe.name, as_json=quiet) as watcher:
-            return PlannedRecipe(given, plan(recipe, lock=given.lock, progress=watcher, **settings))
+            found = plan(recipe, lock=given.lock, progress=watcher, **settings)
+        found.refuse()
     except Exception as error:  # noqa: BLE001  whatever it is, the other recipes are planned
-        return PlannedRecipe(given, failure=failure(error, verbose=verbose))
+        return PlannedRecipe(given, found, failure(error, verbose=verbose))
+    return PlannedRecipe(given, found)
 
 
 def _artifact_of(recipe: Recipe, settings: Mapping[str, Any]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,13 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import failure
+from loramerge.cli.orphans import Orphaned, orphans, refuse_without_folder
 from loramerge.cli.planning import PlannedRecipe, planned, planned_together
 from loramerge.cli.recipes import read_each, recipe_files, refuse_mistakes, refuse_several, unlocked
 from loramerge.cli.stray_locks import stray_locks
-from loramerge.errors import ExitCode, PublishError, common
+from loramerge.errors import ExitCode, LoramergeError, PublishError, common
+from loramerge.merging.checks import check_reference
+from loramerge.merging.device import chosen_device
 
 if TYPE_CHECKING:
     from loramerge import Plan
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
 @click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
 @click.option("-k", "--keep-going", is_flag=True, help="Go on with the other recipes when one fails.")
+@click.option("--prune", is_flag=True, help="Remove from targets what recipes left that are gone from the folder.")
 @click.option(
     "--sign",
     metavar="KEY",
@@ -63,6 +67,8 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
     the failures, or 1 where they have several. A recipe with a lock beside it is held to it.
     """
     settings = _Settings(**given)
+    if settings.prune:
+        refuse_without_folder(paths)
     recipes = read_each(recipe_files(paths), overrides, locks=True)
     if settings.out is not None:
         refuse_several(recipes, "--out")
@@ -72,8 +78,12 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
         console.warning(stray)
     planning = settings.planning()
     together = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
-    found = [each.checked() for each in together]
+    found = [_checked(each, settings) for each in together]
+    if settings.device == "cuda" and any(each.pending for each in found):
+        chosen_device(settings.device)
     done = list(_each(found, settings, planning))
+    if settings.prune and not any("error" in each for each in done):
+        done += _pruned(orphans(paths, recipes), as_json=settings.as_json)
     if settings.as_json:
         console.document(done)
     failed = [each for each in done if "error" in each]
@@ -93,6 +103,7 @@ class _Settings:
     no_publish: bool
     reference: bool
     keep_going: bool
+    prune: bool
     sign: str | None
     as_json: bool
     verbose: bool
@@ -101,6 +112,18 @@ class _Settings:
         """What `loramerge.plan` has to know of them."""
         publishing, signing = not self.no_publish, _trusted(self.sign)
         return {"out": self.out, "force": self.force, "publishing": publishing, "signing": signing}
+
+
+def _checked(found: PlannedRecipe, settings: _Settings) -> PlannedRecipe:
+    """The same, failed where an option asks for what its merge can't do."""
+    recipe = found.given.recipe
+    if recipe is None or found.failure is not None or not settings.reference:
+        return found
+    try:
+        check_reference([lora.name for lora in recipe.loras], recipe.merge)
+    except LoramergeError as error:
+        return replace(found, failure=failure(error, verbose=False))
+    return found
 
 
 def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -112,7 +135,7 @@ def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping
             continue
         now = each
         if each.waits_for:  # what it is made of is there now
-            now = planned(each.given, planning, quiet=settings.as_json, verbose=settings.verbose).checked()
+            now = planned(each.given, planning, quiet=settings.as_json, verbose=settings.verbose)
         failed = now.failure
         try:
             if now.plan is not None and failed is None:
@@ -124,6 +147,13 @@ def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping
                 console.error(failed.message, failed.hint)
             yield {"recipe": each.given.path, "name": each.given.name, "status": "failed", "error": failed.data}
             stopped = stopped or not settings.keep_going or failed.code == ExitCode.INTERRUPTED
+
+
+def _pruned(left: Sequence[Orphaned], *, as_json: bool) -> Iterator[dict[str, Any]]:
+    for each in left:
+        yield each.prune()
+        if not as_json:
+            console.result(str(each))
 
 
 def _trusted(sign: str | None) -> bool | Trust:

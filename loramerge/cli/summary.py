@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.fidelity import EXACT
+from loramerge.analysis.rounding import rounded_outputs
 from loramerge.artifact.contents import PAGE, PREVIEW, REPORT, SHEET, SIGNATURE
 from loramerge.cli import console
 from loramerge.messages import counted
@@ -50,9 +51,10 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
 
 def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: bool) -> str:
     """The run in a few lines; with the worst modules if `verbose`."""
-    rows = [*merge_rows(result.report, result.fidelity), ("artifact", near(result.artifact))]
+    rows = [*merge_rows(recipe, result.report, result.fidelity), ("artifact", near(result.artifact))]
     for name, output in facts["outputs"].items():
         rows.append((f"  {name}", f"{counted(output['files'], 'file')}, {console.size(output['size'])}"))
+    rows += storage_rows(result.report)
     rows.append(("report", near(Path(facts["page"] or facts["report"]))))
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))
@@ -67,11 +69,25 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
     return "\n".join(lines)
 
 
-def merge_rows(report: Mapping[str, Any], fidelity: Mapping[str, float | None]) -> Iterator[tuple[str, str]]:
-    """What was merged, how, and how far the result is from the weighted sum."""
+def merge_rows(
+    recipe: Recipe, report: Mapping[str, Any], fidelity: Mapping[str, float | None]
+) -> Iterator[tuple[str, str]]:
+    """What was merged, how, how far the result is from the weighted sum, and what rounding then does to it."""
     yield "merged", ", ".join(_lora_text(lora) for lora in report["loras"])
     yield "type", _method_text(report["merge"])
-    yield "fidelity", ", ".join(f"{component} {_error_text(error)}" for component, error in fidelity.items())
+    rounded = rounded_outputs(recipe, report["rounding"])
+    exact = "exact before rounding" if rounded else "exact"
+    yield "fidelity", ", ".join(f"{component} {_error_text(error, exact)}" for component, error in fidelity.items())
+    if rounded:
+        yield "rounding", "; ".join(f"{', '.join(folders)}: {words}" for words, folders in rounded.items())
+
+
+def storage_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What outputs take in float32 that come from fewer bits."""
+    if found := report["storage"]:
+        each = " each" if len(found["outputs"]) > 1 else ""
+        less = f"{console.size(found['size_in_dtype'])} with dtype: {found['dtype']}, as the LoRAs are"
+        yield "float32", f"{', '.join(found['outputs'])}: {console.size(found['size'])}{each}, {less}"
 
 
 def of_published(path: str, plan: Plan, receipts: Sequence[Receipt]) -> dict[str, Any]:
@@ -133,10 +149,10 @@ def _value_text(value: object) -> str:
     return str(value)
 
 
-def _error_text(error: float | None) -> str:
+def _error_text(error: float | None, exact: str = "") -> str:
     if error is None:
         return "nothing to compare with"
-    return f"{error:.1e} (exact)" if error <= EXACT else f"{error:.2g}"
+    return f"{error:.1e}{f' ({exact})' if exact else ''}" if error <= EXACT else f"{error:.2g}"
 
 
 def _worst(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from loramerge.errors import LoramergeError
+
+
+def closed(folder: Path) -> str:
+    """Why nothing can be written into a folder, as far as the system tells it without a try; empty if it can."""
+    if os.access(folder, os.W_OK | os.X_OK):
+        return ""
+    flags = os.statvfs(folder).f_flag if hasattr(os, "statvfs") else 0
+    return os.strerror(errno.EROFS if flags & getattr(os, "ST_RDONLY", 0) else errno.EACCES)
 
 
 @contextmanager

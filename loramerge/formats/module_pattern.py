@@ -9,8 +9,9 @@ Expression Search Algorithm, 1968): the time is at most the pattern's length tim
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 _SPECIAL = set("*+?{}[]()|^$.\\")
 _CLASSES = {"d": set(string.digits), "w": {*string.ascii_letters, *string.digits, "_"}}
@@ -24,6 +25,11 @@ class _Atom:
     characters: frozenset[str] | None
     least: int = 1
     repeats: bool = False
+
+    @property
+    def width(self) -> int | None:
+        """How many characters it takes; None if that differs."""
+        return 1 if self.least == 1 and not self.repeats else None
 
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
@@ -40,8 +46,26 @@ class _Atom:
 
 
 @dataclass(frozen=True)
+class _Letters:
+    """Characters one after the other, each once: most of any pattern, so they are compared in one step."""
+
+    text: str
+
+    @property
+    def width(self) -> int:
+        """How many there are."""
+        return len(self.text)
+
+    def after(self, name: str, places: set[int]) -> set[int]:
+        """Where a match that came to these places can be after this."""
+        return {place + len(self.text) for place in places if name.startswith(self.text, place)}
+
+
+@dataclass(frozen=True)
 class _Start:
     """`^`: the beginning of the name."""
+
+    width = 0
 
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
@@ -53,7 +77,13 @@ class _Start:
 class _Group:
     """One of several."""
 
-    alternatives: tuple[tuple[_Atom | _Start | _Group, ...], ...]
+    alternatives: tuple[tuple[_Part, ...], ...]
+
+    @cached_property
+    def width(self) -> int | None:
+        """How many characters each of them takes; None if that differs."""
+        widths = {_sum([part.width for part in parts]) for parts in self.alternatives}
+        return widths.pop() if len(widths) == 1 else None
 
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
@@ -62,8 +92,18 @@ class _Group:
             reached = places
             for part in parts:
                 reached = part.after(name, reached)
+                if not reached:
+                    break
             found |= reached
         return found
+
+
+_Part = _Atom | _Letters | _Start | _Group
+
+
+def _sum(widths: Sequence[int | None]) -> int | None:
+    known = [width for width in widths if width is not None]
+    return sum(known) if len(known) == len(widths) else None
 
 
 class ModulePattern:
@@ -84,7 +124,14 @@ class ModulePattern:
 
         That is PEFT's `re.match(rf"(.*\\.)?({pattern})$", name)` (peft/utils/other.py, get_pattern_key).
         """
-        starts = {0, *(place + 1 for place, character in enumerate(name) if character == ".")}
+        width = self._group.width
+        if width is None:
+            starts = {0, *(place + 1 for place, character in enumerate(name) if character == ".")}
+        else:  # as nearly all are: one place is left to look at
+            start = len(name) - width
+            if start < 0 or (start > 0 and name[start - 1] != "."):
+                return False
+            starts = {start}
         return len(name) in self._group.after(name, starts)
 
 
@@ -108,13 +155,13 @@ class _Parser:
     def _alternatives(self, depth: int) -> _Group:
         if depth > _MOST_DEEP:
             raise ValueError("groups within groups")
-        found = [tuple(self._parts(depth))]
+        found = [tuple(_joined(self._parts(depth)))]
         while self._next() == "|":
             self._take()
-            found.append(tuple(self._parts(depth)))
+            found.append(tuple(_joined(self._parts(depth))))
         return _Group(tuple(found))
 
-    def _parts(self, depth: int) -> Iterator[_Atom | _Start | _Group]:
+    def _parts(self, depth: int) -> Iterator[_Part]:
         while (character := self._next()) not in ("", "|", ")"):
             self._take()
             if character == "^":
@@ -138,12 +185,12 @@ class _Parser:
             raise ValueError("a group that repeats")
         return group
 
-    def _counted(self, characters: frozenset[str] | None) -> _Atom:
+    def _counted(self, characters: frozenset[str] | None) -> _Atom | _Letters:
         count = self._next()
         if count == "{":
             raise ValueError("a count in braces")
         if count not in ("*", "+", "?"):
-            return _Atom(characters)
+            return _Letters(*characters) if characters and len(characters) == 1 else _Atom(characters)
         self._take()
         if self._next() == "?":  # as little as can be is the same where the whole name has to match
             self._take()
@@ -179,3 +226,18 @@ class _Parser:
             found |= {chr(code) for code in range(ord(first), ord(last) + 1)}
             inside = inside[3:] if last != first or (inside[1:2] == "-" and inside[2:]) else inside[1:]
         return frozenset(found)
+
+
+def _joined(parts: Iterable[_Part]) -> Iterator[_Part]:
+    """The same parts, with letters that follow each other in one piece."""
+    text = ""
+    for part in parts:
+        if isinstance(part, _Letters):
+            text += part.text
+            continue
+        if text:
+            yield _Letters(text)
+        text = ""
+        yield part
+    if text:
+        yield _Letters(text)

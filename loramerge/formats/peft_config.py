@@ -53,7 +53,7 @@ class Scaling:
     def _value(self, pattern_key: str, default_key: str, module: str) -> float:
         # PEFT's get_pattern_key (peft/utils/other.py): the first pattern that matches the end of the name. The name is
         # the one in memory, which lacks `text_model.` where transformers 5 wrote the folder.
-        names = (module, module.removeprefix("text_model."))
+        names = {module, module.removeprefix("text_model.")}
         for pattern, value in (self.config.get(pattern_key) or {}).items():
             if any(_parsed(self.reference, pattern).matches(name) for name in names):
                 return _positive(self.reference, f"{pattern_key}[{pattern!r}]", value)

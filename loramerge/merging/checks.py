@@ -47,7 +47,7 @@ def check_different(names: Sequence[str], adapters: Sequence[Adapter], method: M
     if not method.factor_wise:
         return
     for (first, one), (second, other) in combinations(zip(names, adapters, strict=True), 2):
-        if _equal(one, other):
+        if one.equals(other):
             raise MismatchError(
                 f"LoRAs {first} and {second} are equal, and `{method.combination_type}` would apply them more than "
                 "twice as strongly as their weights say",
@@ -138,13 +138,3 @@ def _check_convolutions(component: str, parts: Sequence[Part], base: Base, metho
                 f"the decomposition can't give {component}.{module} ({by(shape)}) rank {rank}: it can hold {largest}",
                 hint=f"set svd_rank to {largest} or less, or use `cat`",
             )
-
-
-def _equal(one: Adapter, other: Adapter) -> bool:
-    import torch
-
-    here, there = list(one), list(other)
-    return [entry[:2] for entry in here] == [entry[:2] for entry in there] and all(
-        a.scale == b.scale and torch.equal(a.down, b.down) and torch.equal(a.up, b.up)
-        for (_, _, a), (_, _, b) in zip(here, there, strict=True)
-    )

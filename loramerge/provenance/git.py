@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -47,6 +48,16 @@ def recipe_commit(recipe: Path) -> RecipeCommit | None:
         return None
     clean = _git(folder, "status", "--porcelain", "--", name) == ""
     return RecipeCommit(commit, path, clean, public_url(_git(folder, "config", "--get", "remote.origin.url") or ""))
+
+
+def home_of(folder: Path) -> str:
+    """What tells a folder of recipes from all others, 16 hex digits: its repository and its place in that.
+
+    On every machine the same, where git knows where the repository comes from; else the folder's own path tells it.
+    """
+    url = public_url(_git(folder, "config", "--get", "remote.origin.url") or "")
+    known = f"{url} {_git(folder, 'rev-parse', '--show-prefix')}" if url else str(folder.resolve())
+    return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
 def _first_known(folder: Path) -> list[str]:

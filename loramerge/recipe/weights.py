@@ -28,11 +28,16 @@ SideWeight = Annotated[
 
 
 class UNetWeights(StrictModel):
-    """Weights by block, as diffusers' `set_adapters` takes them; what is not named counts 1."""
+    """Weights by block, as diffusers' `set_adapters` takes them, and of the rest; what is not named counts 1."""
 
     down: SideWeight = Field(1.0, description="Down blocks: one number, or one for each block by name.")
     mid: Scale = Field(1.0, description="Mid block.")
     up: SideWeight = Field(1.0, description="Up blocks: one number, or one for each block by name.")
+    other: Scale = Field(
+        1.0,
+        description="What of the UNet the others do not reach: conv_in, conv_out, the time embedding, the resnets of "
+        "the mid block and of blocks without attention. diffusers knows no such key.",
+    )
 
 
 UNetWeight = Annotated[_Number | Annotated[UNetWeights, Tag("object")], Discriminator(json_type)]
@@ -41,7 +46,7 @@ UNetWeight = Annotated[_Number | Annotated[UNetWeights, Tag("object")], Discrimi
 class ComponentWeights(StrictModel):
     """Weights by component, as diffusers' `set_adapters` takes them; what is not named counts 1."""
 
-    unet: UNetWeight = Field(1.0, description="UNet: one number, or a mapping of `down`, `mid` and `up`.")
+    unet: UNetWeight = Field(1.0, description="UNet: one number, or a mapping of `down`, `mid`, `up` and `other`.")
     text_encoder: Scale = Field(1.0, description="First text encoder.")
     text_encoder_2: Scale = Field(1.0, description="Second text encoder.")
 

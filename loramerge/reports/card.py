@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from loramerge.analysis.rounding import before_rounding
 from loramerge.artifact.contents import CARD_SHEET, PAGE, PREVIEW
 from loramerge.artifact.model_card import written
-from loramerge.messages import visible
+from loramerge.messages import counted, visible
 from loramerge.recipe.weights import single
 from loramerge.reports.card_snippets import again, base_id, snippets, strength, verification
 from loramerge.reports.markdown import code, fenced, plain, sentence, table
@@ -102,17 +103,19 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
     yield table(("LoRA", "source", "weight", "ranks"), map(_lora, report["loras"]))
     yield f"Merged by {_method(report['merge'])}."
     yield (
-        "Fidelity: how far the merge is from the weighted sum of its LoRAs, as relative error. 0 is exact, 1 is as far "
-        "as nothing at all."
+        "Fidelity: how far the merge is from the weighted sum of its LoRAs, as relative error"
+        f"{before_rounding(recipe, report['rounding'])}. 0 is exact, 1 is as far as nothing at all."
     )
     yield table(("component", "relative error", "ranks"), map(_fidelity, report["fidelity"].items()))
-    if pairs := [pair for pair in report["overlap"]["pairs"] if pair["modules"]]:
+    if pairs := [pair for pair in report["overlap"]["pairs"] if pair["modules"] and pair["notable"]]:
         yield (
             "Overlap of the LoRAs at their weights. Cosine of the deltas: 1 the same, 0 unrelated, -1 one undoes the "
             "other. Subspaces: share of what both write to and of what both read from that is common. Sign conflict: "
             "0.5 unrelated, 1 all of it."
         )
         yield table(("LoRAs", "cosine", "subspaces", "sign conflict"), map(_overlap, pairs))
+        if left := len(report["overlap"]["pairs"]) - len(pairs):
+            yield f"{counted(left, 'more pair')}, of the same LoRAs or with less in common, in report.json."
     if recipe.report == "full":
         yield f"[{PAGE}]({PAGE}) shows all of this by block, in one file: download it and open it."
     yield from (f"> {sentence(note)}" for note in report["notes"])

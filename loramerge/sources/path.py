@@ -114,7 +114,7 @@ class PathSource:
         parent = self.path.parent
         if parent.is_dir() and (close := nearest(self.path.name, (path.name for path in parent.iterdir()))):
             return close
-        if _HUB_NAME.fullmatch(self.reference):
+        if _HUB_NAME.fullmatch(self.reference) and not self.reference.endswith(".safetensors"):
             return f"a repository on the Hub is hf://{self.reference}"
         return beside(self.path)
 

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.conflicts import conflicts
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.rounding import by_output, coarse
+from loramerge.analysis.storage import storage
+from loramerge.analysis.strength import strength
+from loramerge.analysis.twins import pairs_of, twins
+from loramerge.recipe.weights import single
 from loramerge.reports.report import poor_fidelity, report
 from loramerge.stages.load import weighed
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
-    from loramerge.stages.load import Loaded
+    from loramerge.stages.load import Loaded, LoadedLora
 
 
 def assess(
@@ -34,7 +38,24 @@ def assess(
         What report.json says, but for the pictures.
     """
     rounding = by_output(recipe, combined.rounding)
-    poor = [*poor_fidelity(recipe.merge, combined.fidelity), *coarse(recipe, rounding)]
-    met = overlaps(weighed(loaded), progress=progress) if recipe.report == "full" else ()
-    warnings = (*loaded.notes, *combined.notes, *poor, *conflicts(met, recipe.merge))
-    return report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {"rounding": rounding}
+    weights = weighed(loaded)
+    same = twins({lora.name: (lora.adapter, _digests(lora)) for lora in loaded.loras})
+    single_weights = {lora.name: single(lora.weight) for lora in loaded.loras}
+    met = overlaps(weights, same=pairs_of(same), progress=progress) if recipe.report == "full" else ()
+    warnings = (
+        *loaded.notes,
+        *combined.notes,
+        *poor_fidelity(recipe.merge, combined.fidelity),
+        *coarse(recipe, rounding),
+        *strength(combined.fidelity, {name: weigh for name, (_, weigh) in weights.items()}),
+        *(each.merged(single_weights) for each in same),
+        *conflicts(met, recipe.merge),
+    )
+    return report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {
+        "rounding": rounding,
+        "storage": storage(recipe, combined.adapter, [lora.adapter for lora in loaded.loras]),
+    }
+
+
+def _digests(lora: LoadedLora) -> list[str]:
+    return [file.sha256 for file in lora.inputs.files()]

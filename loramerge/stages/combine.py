@@ -13,7 +13,7 @@ from loramerge.analysis.fidelity import measure_module
 from loramerge.analysis.rounding import loss
 from loramerge.engines import ENGINES
 from loramerge.errors import LoramergeError, MismatchError
-from loramerge.merging.block_weights import Weighing, weighing
+from loramerge.merging.block_weights import Weighing, unnamed, weighing
 from loramerge.merging.checks import check_different, check_parts, check_reference, check_several
 from loramerge.merging.device import chosen_device
 from loramerge.merging.module import Merged, Part, Share
@@ -137,7 +137,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     return Combined(
         adapter=Adapter(_of_each(merged, lambda found: found.pair)),
         fidelity=_of_each(merged, lambda found: found.fidelity),
-        notes=tuple(_notes(loras, by_component, method)),
+        notes=tuple(_notes(loras, base, by_component, method)),
         device=chosen,
         reference=reference,
         retained_energy=_of_each(merged, lambda found: found.retained_energy),
@@ -204,9 +204,10 @@ def _part(component: str, lora: WeightedAdapter, weigh: Weighing) -> Part | None
 
 
 def _notes(
-    loras: Sequence[WeightedAdapter], by_component: Mapping[str, Mapping[str, Part]], method: Method
+    loras: Sequence[WeightedAdapter], base: Base, by_component: Mapping[str, Mapping[str, Part]], method: Method
 ) -> Iterator[str]:
     for lora in loras:
+        yield from unnamed(lora.name, lora.weight, base, lora.adapter)
         used = sum(len(parts[lora.name].modules) for parts in by_component.values() if lora.name in parts)
         if used < len(lora.adapter):
             left = len(lora.adapter) - used

@@ -12,6 +12,7 @@ from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import LoramergeError, VerificationError
 from loramerge.files.digest import sha256_of
 from loramerge.lock.pin import pins
+from loramerge.merging.checks import check_several
 from loramerge.messages import some
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.definition import Definition
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.provenance.signing.verify import Trust
     from loramerge.recipe import Recipe
-    from loramerge.targets.target import Held, Live
+    from loramerge.targets.held import Held, Live
 
 
 def plan(  # noqa: PLR0913  each is an option of the command
@@ -58,10 +59,11 @@ def plan(  # noqa: PLR0913  each is an option of the command
         progress: Told of every target.
 
     Raises:
-        LoramergeError: A source or a target can't be looked at, the lock does not fit the recipe or a file here,
-            nothing says under which licence to publish, or the artifact's folder belongs to something else or can't
-            be written.
+        LoramergeError: A source or a target can't be looked at, the lock does not fit the recipe or a file here, there
+            is one LoRA and the combination type merges several, nothing says under which licence to publish, or the
+            artifact's folder belongs to something else or can't be written.
     """
+    check_several([lora.name for lora in recipe.loras], recipe.merge)
     targets = recipe.publish if publishing else ()
     place = Path(out or Path("dist") / recipe.name).resolve()
     progress = progress or Silent()

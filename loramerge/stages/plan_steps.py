@@ -106,12 +106,16 @@ class Plan:
         """The targets that are not as they should be."""
         return tuple(target for target, step in zip(self.recipe.publish, self.targets, strict=False) if step.pending)
 
+    @property
+    def refused(self) -> tuple[Step, ...]:
+        """The targets that a run would not publish to."""
+        return tuple(step for step in self.targets if step.action == "refuse")
+
     def refuse(self) -> None:
         """Go on only if every step can be done.
 
         Raises:
             PublishError: A target refuses; nothing was done yet.
         """
-        refused = [step for step in self.targets if step.action == "refuse"]
-        if refused:
-            raise PublishError("\n".join(f"{step.place}: {step.reasons[-1]}" for step in refused))
+        if self.refused:
+            raise PublishError("\n".join(f"{step.place}: {step.reasons[-1]}" for step in self.refused))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from loramerge.errors import PublishError
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.definition import Definition
+from loramerge.provenance.git import home_of
 from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.targets.target import Delivery
 
@@ -50,7 +51,7 @@ def publish(
     receipts = []
     for target in targets:
         files, chosen = target.files(artifact, recipe.folders), target.chosen(recipe.folders)
-        delivery = Delivery(recipe.name, files, definition.data(), chosen)
+        delivery = Delivery(recipe.name, files, definition.data(), chosen, home=home_of(recipe.folder))
         receipts.append(target.publish(delivery, recipe.folder, force=force, progress=progress))
         progress.advance()
     return tuple(receipts)

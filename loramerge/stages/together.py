@@ -11,12 +11,9 @@ from loramerge.errors import PublishError
 from loramerge.messages import some
 
 if TYPE_CHECKING:
+    from loramerge.formats.output import Output
     from loramerge.recipe import Recipe
-
-_HINT = (
-    "give each recipe a place of its own, such as `path: loras/NAME`, or publish single files that are called after "
-    "their recipe, such as `outputs: [kohya]`"
-)
+    from loramerge.targets import Target
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,34 @@ class _Claim:
     """What a target of a recipe puts to one place."""
 
     index: int
+    recipe: Recipe
+    target: Target
     place: str
     names: frozenset[str]
+
+    @property
+    def loose(self) -> str | None:
+        """The output that lies at the place's top by itself, in folders that are not known before it is written."""
+        chosen = self.target.chosen(self.recipe.folders)
+        loose = [output for output in self.recipe.outputs if (output.folder,) == chosen and not self.tops(output)]
+        return loose[0].default_folder if loose else None
+
+    def tops(self, output: Output) -> tuple[str, ...]:
+        """What is certain to lie at the top of an output's folder."""
+        return output.top_names(self.recipe.name, [lora.name for lora in self.recipe.loras])
+
+    def takes_from(self, other: _Claim) -> list[str]:
+        """What of another claim to the same place this one would replace, in words."""
+        taken = sorted(self.names & other.names)
+        return taken or ([f"folders of the output {self.loose}"] if self.loose and self.loose == other.loose else [])
+
+    def way_out(self, other: _Claim) -> str:
+        """The line to write, so that nothing of another claim to the place is touched."""
+        own = self.target.own_place(self.recipe.name)
+        for output in () if self.target.needs_papers else self.recipe.outputs:
+            if (names := self.tops(output)) and not other.names & {*names}:
+                return f"say `outputs: [{output.folder}]` in the target, or give it a place of its own: `{own}`"
+        return f"give the target a place of its own: `{own}`"
 
 
 def claims_of(recipe: Recipe) -> Mapping[str, Sequence[str]]:
@@ -45,27 +68,31 @@ def conflicts(recipes: Sequence[tuple[str, Recipe]], artifacts: Sequence[Path]) 
         Place of a recipe in that order → why it can't be published together with the others.
     """
     found: dict[int, PublishError] = {}
-    for later, said in _each_conflict(recipes, artifacts):
-        found.setdefault(later, PublishError(said, hint=_HINT))
+    for later, error in _each_conflict(recipes, artifacts):
+        found.setdefault(later, error)
     return found
 
 
-def _each_conflict(recipes: Sequence[tuple[str, Recipe]], artifacts: Sequence[Path]) -> Iterator[tuple[int, str]]:
+def _each_conflict(
+    recipes: Sequence[tuple[str, Recipe]], artifacts: Sequence[Path]
+) -> Iterator[tuple[int, PublishError]]:
     claims = [claim for index, (_, recipe) in enumerate(recipes) for claim in _claims(index, recipe)]
     for position, claim in enumerate(claims):
         for other in claims[:position]:
-            taken = sorted(claim.names & other.names)
+            taken = claim.takes_from(other)
             if other.index != claim.index and other.place == claim.place and taken:
                 one, two = recipes[other.index][0], recipes[claim.index][0]
-                yield claim.index, f"{two} would replace {some(taken)} of {one}: both publish to {claim.place}"
+                said = f"{two} would replace {some(taken)} of {one}: both publish to {claim.place}"
+                yield claim.index, PublishError(said, hint=f"in {two} {claim.way_out(other)}")
         for index, artifact in enumerate(artifacts):
             if index != claim.index and "://" not in claim.place and Path(claim.place).is_relative_to(artifact):
                 one, two = recipes[index][0], recipes[claim.index][0]
-                yield claim.index, f"{two} publishes to {claim.place}, inside the artifact of {one}"
+                said = f"{two} publishes to {claim.place}, inside the artifact of {one}, which its runs replace"
+                yield claim.index, PublishError(said, hint=f"choose another `path` in {two}")
 
 
 def _claims(index: int, recipe: Recipe) -> Iterator[_Claim]:
     names = claims_of(recipe)
     for target in recipe.publish:
         if (place := target.address(recipe.folder)) is not None:
-            yield _Claim(index, place, target.claims(names))
+            yield _Claim(index, recipe, target, place, target.claims(names))

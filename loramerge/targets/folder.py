@@ -13,10 +13,13 @@ from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import leftovers, recover
 from loramerge.files.home import expanded
 from loramerge.files.run_lock import clear, in_turn
+from loramerge.files.writing import closed
 from loramerge.targets import record
 from loramerge.targets.folder_contents import MOVE, drift, irreplaceable, obstacle, published_in, record_in, unchanged
+from loramerge.targets.folder_orphans import orphans_in, prune
 from loramerge.targets.folder_publication import FolderPublication
-from loramerge.targets.target import Delivery, Live, Receipt, Target
+from loramerge.targets.held import Live, Orphan
+from loramerge.targets.target import Delivery, Receipt, Target
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
@@ -55,11 +58,11 @@ class FolderTarget(Target):
         place: Path | str = self.path
         try:
             place = self._place(origin)
-            closed = _closed(place)
+            shut = _closed(place)
             known, present = record_in(place, recipe), published_in(place)
             if known is None:
                 theirs = {name: each for name, each in present.items() if _top(name) in claims}
-                return Live(str(place), foreign=theirs, refusal=closed)
+                return Live(str(place), foreign=theirs, refusal=shut)
             ours = unchanged(known.digests, present)
             still = ours | unchanged({name: (digest,) for name, digest in known.borrowed.items()}, present)
             names = {*known.digests, *known.borrowed}
@@ -73,7 +76,7 @@ class FolderTarget(Target):
             outputs=known.outputs,
             names=frozenset({*known.files, *known.borrowed}),
             drift=tuple(drift(known, present, still)),
-            refusal=f"it {lasting}; move it away" if lasting else f"it {refusal}; {MOVE}" if refusal else closed,
+            refusal=f"it {lasting}; move it away" if lasting else f"it {refusal}; {MOVE}" if refusal else shut,
         )
 
     def folder(self, origin: Path) -> Path:
@@ -90,6 +93,10 @@ class FolderTarget(Target):
         except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name
             raise _explained(error, f"{self.path} can't be a folder") from None
 
+    def own_place(self, recipe: str) -> str:
+        """A folder below this one."""
+        return f"path: {self.path.rstrip('/')}/{recipe}"
+
     def tidy(self, recipe: str, origin: Path, progress: Progress | None = None) -> None:
         """Remove what killed runs left beside the folder, and beside the entries of this recipe in it."""
         place = self.folder(origin)
@@ -99,6 +106,22 @@ class FolderTarget(Target):
             with in_turn(place, progress) as alone:
                 for entry in entries if alone else ():
                     clear(entry, progress)
+
+    def orphans(self, home: str, recipes: Collection[str], origin: Path) -> tuple[Orphan, ...]:
+        """As the records in the folder say."""
+        place = self.folder(origin)
+        try:
+            return tuple(orphans_in(place, home, recipes))
+        except OSError as error:
+            raise _explained(error, f"{place} can't be read") from None
+
+    def prune(self, orphan: Orphan, origin: Path) -> None:
+        """Remove the files, and the record."""
+        place = self.folder(origin)
+        try:
+            prune(place, orphan.recipe)
+        except OSError as error:
+            raise _explained(error, f"removing {orphan.recipe} from {place} failed") from None
 
     def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Put files into the folder.
@@ -156,7 +179,7 @@ def _closed(place: Path) -> str:
     there = next(each for each in (place, *place.parents) if os.path.lexists(each))
     if not there.is_dir():
         raise PublishError(f"{there} is a file, not a folder", hint=_CORRECT)
-    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} can't be written; {_CORRECT}"
+    return f"{there} can't be written: {reason}; {_CORRECT}" if (reason := closed(there)) else ""
 
 
 def _check(place: Path, files: Mapping[str, Path]) -> None:

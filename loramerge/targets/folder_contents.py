@@ -135,6 +135,15 @@ def below(name: str, traces: Traces) -> Traces:
     return inside | ({"": traces[name]} if name in traces else {})
 
 
+def remove_file(place: Path, name: str) -> None:
+    """Remove a file, and the folders that it leaves empty."""
+    file = place / name
+    file.unlink(missing_ok=True)
+    with suppress(OSError):  # one that holds something
+        for folder in file.parents[: name.count("/")]:
+            folder.rmdir()
+
+
 def holds_nothing_else(place: Path, recipe: str, ours: Collection[str]) -> bool:
     """Whether every entry of a folder is a file of this recipe or a folder of such: no link, no empty folder."""
     for path in place.rglob("*"):

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from loramerge.targets.folder_contents import (
     obstacle,
     published_in,
     record_in,
+    remove_file,
     traces_of,
     unchanged,
     with_owners_words,
@@ -87,7 +87,8 @@ class FolderPublication:
         # A file of others with the same content stays theirs: it is watched, and never removed.
         borrowed = {name: wanted[name] for name in there - set(earlier.digests)}
         ours = {name: digest for name, digest in wanted.items() if name not in borrowed}
-        now = Record(recipe, ours, self.delivery.definition, self.delivery.outputs, borrowed=borrowed)
+        delivery = self.delivery
+        now = Record(recipe, ours, delivery.definition, delivery.outputs, borrowed=borrowed, home=delivery.home)
         if (now.files, earlier.replacing) == (earlier.files, {}) and there == set(wanted):
             if now != earlier:
                 _write(now, place)
@@ -108,7 +109,7 @@ class FolderPublication:
         for name in sorted(known - set(wanted)):
             if os.path.lexists(place / name):
                 self._refuse_changes(name, traces, place / name)
-                _remove(place, name)
+                remove_file(place, name)
         _write(now, place)
         return Receipt(str(place), changed=True)
 
@@ -158,15 +159,6 @@ class FolderPublication:
 def _can_be_replaced(place: Path) -> bool:
     """Whether another folder can take the place of this one: not where something is mounted there, for instance."""
     return not place.exists() or (not place.is_mount() and os.access(place.parent, os.W_OK | os.X_OK))
-
-
-def _remove(place: Path, name: str) -> None:
-    """Remove a file, and the folders that it leaves empty."""
-    file = place / name
-    file.unlink(missing_ok=True)
-    with suppress(OSError):  # one that holds something
-        for folder in file.parents[: name.count("/")]:
-            folder.rmdir()
 
 
 def _copy(files: Mapping[str, Path], folder: Path) -> None:

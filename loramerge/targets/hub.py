@@ -15,9 +15,11 @@ from loramerge.formats.loading import Address
 from loramerge.hub.errors import explained
 from loramerge.hub.repository import Refs, Repository
 from loramerge.messages import some
+from loramerge.targets import record
+from loramerge.targets.held import Held, Live, Orphan
 from loramerge.targets.hub_publication import HubPublication
-from loramerge.targets.hub_state import State, artifact_of, foreign, state_of
-from loramerge.targets.target import Delivery, Held, Live, Receipt, Target
+from loramerge.targets.hub_state import State, artifact_of, foreign, orphans_of, state_of
+from loramerge.targets.target import Delivery, Receipt, Target
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
@@ -76,6 +78,10 @@ class HubTarget(Target):
         """The branch; nobody commits to it by proposing a pull request."""
         del origin
         return None if self.create_pr else f"hf://{self.repo.casefold()}@{self.revision}"
+
+    def own_place(self, recipe: str) -> str:
+        """A repository beside this one."""
+        return f"repo: {self.repo.partition('/')[0]}/{recipe}"
 
     def place(self, output: str, outputs: Sequence[str]) -> Address | None:
         """A single output lies at the repository's root."""
@@ -158,6 +164,33 @@ class HubTarget(Target):
         theirs = foreign(repository, state, sorted({*PAPERS, *state.held.names}))
         held = f"it holds {some(theirs)}, which this recipe did not put there"
         return f"{held}; publish to another repository, or replace them with --force" if theirs else ""
+
+    def orphans(self, home: str, recipes: Collection[str], origin: Path) -> tuple[Orphan, ...]:
+        """As the records on the branch say; a repository that nobody may read has none."""
+        del origin
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+        repository = Repository(self.repo, self.revision)
+        try:
+            with explained(f"hf://{self.repo}", self.repo, self.revision):
+                try:
+                    commit = repository.refs().branches.get(self.revision)
+                except GatedRepoError:
+                    raise
+                except RepositoryNotFoundError:
+                    return ()
+                return tuple(orphans_of(repository, home, recipes, commit)) if commit else ()
+        except SourceError as error:
+            raise PublishError(error.message, hint=error.hint) from error
+
+    def prune(self, orphan: Orphan, origin: Path) -> None:
+        """Remove the files and the record in one commit."""
+        del origin
+        repository = Repository(self.repo, self.revision)
+        with explained(f"hf://{self.repo}", self.repo, self.revision, publishing=True):
+            parent = repository.refs().branches[self.revision]
+            removed = sorted({*orphan.unchanged, record.place(orphan.recipe)})
+            repository.commit(f"Remove {orphan.recipe}", {}, removed, parent=parent)
 
     def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Commit files to the repository.

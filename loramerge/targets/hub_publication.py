@@ -59,7 +59,7 @@ class HubPublication:
             recorded[CARD] = Content.of(ours.encode())
         digests = {name: content.sha256 for name, content in recorded.items()}
         blobs = {name: content.blob for name, content in recorded.items()}
-        known = Record(recipe, digests, delivery.definition, delivery.outputs, blobs)
+        known = Record(recipe, digests, delivery.definition, delivery.outputs, blobs, home=delivery.home)
         text = Content.of(known.text().encode())
         return cls(repository, recipe, known, {**wanted, record.place(recipe): text}, force)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from loramerge.artifact.in_toto import STATEMENT
 from loramerge.artifact.model_card import is_as_written
 from loramerge.hub.repository import Content, ListedFile
 from loramerge.targets import record
+from loramerge.targets.held import Held, Orphan
 from loramerge.targets.record import Record
-from loramerge.targets.target import Held
 
 if TYPE_CHECKING:
     from loramerge.hub.repository import Repository
@@ -61,13 +61,41 @@ class State:
 def state_of(repository: Repository, recipe: str, commit: str) -> State:
     """What a repository holds of a recipe at a commit."""
     files, own = repository.files(commit), record.place(recipe)
-    places = [name for name in files if re.fullmatch(rf"{re.escape(record.FOLDER)}/[^/]+\.json", name)]
-    records = {place: Record.parse(repository.text(commit, place)) for place in places}
+    records = {place: Record.parse(repository.text(commit, place)) for place in _records(files)}
     known = records.pop(own, None)
     card = _edited_card(repository, commit, files, [known, *records.values()])
     theirs = {name for other in records.values() if other is not None for name in _as_recorded(other, files, card)}
     ours = {own, *((set(known.files) if known else set()) - theirs)} & set(files)
     return State(commit, files, frozenset(ours), known, card)
+
+
+def orphans_of(repository: Repository, home: str, recipes: Collection[str], commit: str) -> Iterator[Orphan]:
+    """What a repository holds of recipes of a folder that are no longer in it.
+
+    Args:
+        repository: Where.
+        home: What tells that folder of recipes from all others.
+        recipes: Names of those that are there.
+        commit: What is looked at.
+    """
+    for place in sorted(_records(repository.files(commit))):
+        known = Record.parse(repository.text(commit, place))
+        if known is None or known.home != home or known.recipe in recipes:
+            continue
+        state = state_of(repository, known.recipe, commit)
+        there = sorted(state.ours & set(known.files))
+        still = {name for name in there if state.files[name].holds(_recorded(known, name))}
+        changed = tuple(name for name in there if name not in still)
+        yield Orphan(
+            f"hf://{repository.name}@{repository.branch}",
+            known.recipe,
+            tuple(name for name in there if name in still),
+            changed,
+        )
+
+
+def _records(files: Iterable[str]) -> list[str]:
+    return [name for name in files if re.fullmatch(rf"{re.escape(record.FOLDER)}/[^/]+\.json", name)]
 
 
 def foreign(repository: Repository, state: State, names: Iterable[str]) -> list[str]:

@@ -28,6 +28,7 @@ class Record:
         replacing: Name → every SHA-256 that a file may have while files are replaced one after the other. Only a run
             that was killed leaves any.
         borrowed: Name → SHA-256 of files that others had put there already, with the same content.
+        home: What tells the folder of recipes that this one is from, from all others; empty if that is unknown.
     """
 
     recipe: str
@@ -37,6 +38,7 @@ class Record:
     blobs: Mapping[str, str] = field(default_factory=dict)
     replacing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     borrowed: Mapping[str, str] = field(default_factory=dict)
+    home: str = ""
 
     @property
     def digests(self) -> Mapping[str, tuple[str, ...]]:
@@ -60,6 +62,7 @@ class Record:
             "outputs": self.outputs,
             "replacing": self.replacing,
             "borrowed": self.borrowed,
+            "home": self.home,
         }
         kept = {key: value for key, value in data.items() if value or key == "files"}
         return json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -78,6 +81,7 @@ class Record:
                 {str(name): str(blob) for name, blob in data.get("blobs", {}).items()},
                 {str(name): tuple(map(str, digests)) for name, digests in data.get("replacing", {}).items()},
                 {str(name): str(digest) for name, digest in data.get("borrowed", {}).items()},
+                str(data.get("home", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None

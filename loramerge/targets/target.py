@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ from loramerge.files.digest import files_of
 if TYPE_CHECKING:
     from loramerge.formats.loading import Address
     from loramerge.progress import Progress
+    from loramerge.targets.held import Live, Orphan
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Delivery:
         files: Name in the target → where the file is now.
         definition: What the files were made from; the target keeps it, and compares nothing of it.
         outputs: Folders of the outputs that the files belong to; kept as well.
+        home: What tells the folder of recipes from all others; kept as well.
     """
 
     recipe: str
     files: Mapping[str, Path]
     definition: Mapping[str, Any] | None = None
     outputs: tuple[str, ...] | None = None
+    home: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,48 +55,6 @@ class Receipt:
     changed: bool
     url: str | None = None
     commit: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """A state of what was published of a recipe: what a target holds now, what a tag names, what is proposed.
-
-    Attributes:
-        definition: What the files were made from; None if that is unknown.
-        outputs: Folders of the outputs that the files belong to; None if that is unknown.
-        names: Files that were published.
-        drift: What is no longer as it was published, in words.
-    """
-
-    definition: Mapping[str, Any] | None = None
-    outputs: tuple[str, ...] | None = None
-    names: frozenset[str] = frozenset()
-    drift: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Live(Held):
-    """What a target holds of a recipe at this moment.
-
-    Attributes:
-        place: Where.
-        note: What else is to be said where nothing is.
-        published: Whether the recipe was ever published there.
-        refusal: Why publishing other files would be refused without force; empty if it would not.
-        foreign: Files of others under names that the recipe is going to use: it is refused unless they are the same.
-        tag: The target's tag; None if it has none.
-        tagged: What the tag names; None if it is missing.
-        proposals: Address of an open pull request by whoever publishes here → what it proposes.
-    """
-
-    place: str
-    note: str = ""
-    published: bool = False
-    refusal: str = ""
-    foreign: Mapping[str, Path] = field(default_factory=dict)
-    tag: str | None = None
-    tagged: Held | None = None
-    proposals: Mapping[str, Held] = field(default_factory=dict)
 
 
 class Target(StrictModel):
@@ -136,6 +97,14 @@ class Target(StrictModel):
         """
         folder = self.folder(origin)
         return None if folder is None else str(folder)
+
+    @abstractmethod
+    def own_place(self, recipe: str) -> str:
+        """The line that gives a recipe a place that no other has.
+
+        Args:
+            recipe: The recipe's name.
+        """
 
     def claims(self, names: Mapping[str, Sequence[str]]) -> frozenset[str]:
         """What is certain to lie at the target's root once it is published.
@@ -201,6 +170,28 @@ class Target(StrictModel):
             progress: Told of what is removed.
         """
         del recipe, origin, progress
+
+    def orphans(self, home: str, recipes: Collection[str], origin: Path) -> tuple[Orphan, ...]:
+        """What is there of recipes of a folder that are no longer in it.
+
+        Args:
+            home: What tells that folder from all others.
+            recipes: Names of those that are there.
+            origin: Where a relative path starts.
+
+        Raises:
+            PublishError: It can't be looked at.
+        """
+        del home, recipes, origin
+        return ()
+
+    def prune(self, orphan: Orphan, origin: Path) -> None:
+        """Remove what is unchanged of it, and forget it.
+
+        Raises:
+            PublishError: It can't be removed.
+        """
+        del orphan, origin
 
     @abstractmethod
     def live(self, recipe: str, origin: Path, claims: Collection[str] = ()) -> Live:

@@ -168,6 +168,11 @@ class StoredLowRank(LowRank):
         """Shape of the weight that the delta is added to; nothing is read."""
         return (self._up.shape[0], *self._down.shape[1:])
 
+    @property
+    def number_formats(self) -> frozenset[str]:
+        """Of both factors in the file; nothing is read."""
+        return frozenset(str(torch_dtype(each.dtype)).removeprefix("torch.") for each in (self._down, self._up))
+
     def times(self, factor: float) -> LowRank:
         """The pair of a delta that is this one's times a factor."""
         return StoredLowRank(self._down, self._up, self.scale * factor)

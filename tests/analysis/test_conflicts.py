@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 import torch
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.analysis.conflicts import conflicts
+from loramerge.analysis.conflicts import MOST_OF_A_KIND, conflicts
+from loramerge.analysis.notable import MOST_PAIRS, notable
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.overlap_json import MOST_MODULES, as_data
 from loramerge.methods import Cat, TiesSvd
@@ -91,3 +94,43 @@ def test_too_many_modules_are_left_to_their_blocks():
     (found,) = as_data(overlaps(adapters))["pairs"]
     assert "by_module" not in found
     assert found["blocks"]["unet.mid_block"]["modules"] == MOST_MODULES + 1
+
+
+def many(groups, same="the same file"):
+    """LoRAs by name, from the seed of each; those of one seed are one file."""
+    adapters = {name: (Adapter(lora(seed)), lambda *_: 1.0) for name, seed in groups.items()}
+    pairs = {(one, other): same for one, other in combinations(groups, 2) if groups[one] == groups[other]}
+    return overlaps(adapters, same=pairs)
+
+
+def test_many_names_of_few_loras_are_compared_once():
+    groups = {f"l{number:02}": 100 * (number % 3) for number in range(20)}
+    pairs = many(groups)
+    assert len(pairs) == 190
+    assert conflicts(pairs) == []
+    assert [pair.names for pair in notable(pairs)] == [("l00", "l01"), ("l00", "l02"), ("l01", "l02")]
+    data = as_data(pairs)["pairs"]
+    assert sum(pair["notable"] for pair in data) == 3
+    assert all(("by_module" in pair) is pair["notable"] for pair in data)
+    assert sum(pair["same"] == "the same file" for pair in data) == 21 + 21 + 15
+
+
+def test_the_worst_of_many_conflicts_have_sentences_and_the_others_are_named_together():
+    names = [f"l{number}" for number in range(6)]
+    adapters = {name: (Adapter(lora(0, 1.0 + place)), lambda *_: 1.0) for place, name in enumerate(names)}
+    sentences = conflicts(overlaps(adapters))
+    assert len(sentences) == MOST_OF_A_KIND + 1
+    assert sentences[-1] == (
+        "12 more pairs of LoRAs do much the same somewhere: l0 and l4, l0 and l5, l1 and l2 and 9 more"
+    )
+
+
+def test_a_table_shows_the_pairs_that_have_most_in_common():
+    names = {f"l{number}": 100 * number for number in range(8)}
+    adapters = {name: (Adapter(lora(seed)), lambda *_: 1.0) for name, seed in names.items()}
+    adapters["like7"] = (Adapter(lora(700, mid_block=pair(5))), lambda *_: 1.0)
+    pairs = overlaps(adapters)
+    shown = notable(pairs)
+    assert len(shown) == MOST_PAIRS < len(pairs)
+    assert ("l7", "like7") in [each.names for each in shown]
+    assert shown == [each for each in pairs if each in shown]

@@ -191,7 +191,22 @@ def test_one_that_undoes_another_is_a_warning(here, pairs):
 
 
 def test_the_same_file_twice(models):
-    assert "ink.safetensors (1) and " in invoke("inspect", models.ink, models.ink).stderr
+    done = invoke("inspect", models.ink, models.ink)
+    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("warning")]
+    assert "ink.safetensors (1) and " in warning
+    assert warning.endswith("are the same file")
+    assert "1 pair not shown" in done.stderr
+    assert "overlap of" not in done.stdout
+    assert "  the same file\n" in invoke("inspect", models.ink, models.ink, "-v").stdout
+
+
+def test_the_same_tensors_in_another_format(here, pairs, parsed):
+    foreign.write_kohya(pairs, here / "a.safetensors")
+    foreign.write_diffusers(pairs, here / "b.safetensors", adapter_metadata=True)
+    one, _ = parsed(invoke("inspect", "a.safetensors", "b.safetensors", "--json"))
+    (entry,) = one["overlap"]
+    assert entry["same"] == "the same LoRA in different files"
+    assert entry["warnings"] == ["a and b are the same LoRA in different files"]
 
 
 def test_loras_for_different_models_are_not_compared(here):

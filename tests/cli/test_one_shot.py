@@ -1,6 +1,8 @@
 """`loramerge merge` and `loramerge resize`: no recipe, no base at hand."""
 
 import json
+import re
+import shutil
 
 import foreign
 import published
@@ -131,6 +133,44 @@ def test_weights_by_block_and_rank(here):
     (module, pair), *_ = published.lora("sdxl", seed=0, rank=6)["text_encoder"].items()
     delta = found.components["text_encoder"][module].delta()
     assert truth.relative_error({"": delta}, {"": 0.5 * best(pair, 3)}) <= 1e-5
+
+
+def test_what_float32_costs_beside_loras_in_float16_is_said_once(here):
+    kohya(here, "a", "sd15", seed=0, dtype=torch.float16)
+    kohya(here, "b", "sd15", seed=1, dtype=torch.float16)
+    done = invoke("merge", "a.safetensors", "b.safetensors", "-o", "m.safetensors")
+    (row,) = [line for line in done.stdout.splitlines() if line.strip().startswith("float32")]
+    assert row.endswith("kohya: 1.1 MB, 527.4 kB with dtype: float16, as the LoRAs are")
+    assert (here / "m.safetensors").stat().st_size == pytest.approx(2 * 527.4e3, rel=0.01)
+    assert "(exact)" in done.stdout
+    assert not [line for line in done.stderr.splitlines() if line.startswith("warning")]
+
+
+def test_a_rounded_result_is_not_called_exact(here):
+    kohya(here, "a", "sd15", seed=0)
+    done = invoke("merge", "a.safetensors:0.7", "-o", "m.safetensors", "--dtype", "bfloat16")
+    assert "(exact)" not in done.stdout
+    assert "(exact before rounding)" in done.stdout
+    assert re.search(r"rounding +kohya: bfloat16 loses \d\.\de-03 of the merge\n", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ((1.0, -1.0), ["the same file, which takes part 2 times, with weight 0 in all", "the merge is zero"]),
+        ((2.0, 1.0), ["the same file, which takes part 2 times, with weight 3 in all", "3.0 times as strong as a"]),
+        ((0.4, 0.6), ["the same file, which takes part 2 times, with weight 1 in all"]),
+    ],
+)
+def test_a_file_given_twice_is_said_with_what_comes_of_it(here, weights, said):
+    kohya(here, "a", "sd15", seed=0)
+    shutil.copy("a.safetensors", "b.safetensors")
+    given = [f"{name}.safetensors:{weight}" for name, weight in zip("ab", weights, strict=True)]
+    done = invoke("merge", *given, "-o", "m.safetensors")
+    assert done.exit_code == 0, done.output
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning")]
+    assert len(warnings) == len(said)
+    assert all(any(words in warning for warning in warnings) for words in said)
 
 
 def best(pair, rank):

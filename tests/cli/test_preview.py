@@ -6,12 +6,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import pytest
-from command_line import PROGRAM, ROOT, invoke, listing
+from command_line import invoke, listing
 from drawn import recipe_of
 
 from loramerge.errors import ExitCode
@@ -61,19 +60,20 @@ def test_mistakes(here, arguments, code, message):
     assert not (here / "dist").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
+@pytest.mark.skipif(not forked.CAN_FORK, reason="this system does not fork")
 def test_an_interrupted_preview_says_what_is_there(here):
     """A real ^C, once the first pictures are there."""
     recipe_of(here, preview={"seeds": list(range(60))}, weights=(1.0,))
-    command = [PROGRAM, "preview", "small.yaml", "--device", "cpu"]
-    program = subprocess.Popen(
-        command, cwd=here, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    while program.poll() is None and not (here / "dist/small-preview/03-base.png").exists():
-        time.sleep(0.05)
-    program.send_signal(signal.SIGINT)
-    _, said = program.communicate()
-    assert program.returncode == ExitCode.INTERRUPTED
+    with (here / "said.txt").open("w+") as errors:
+        command = ("preview", "small.yaml", "--device", "cpu")
+        program = forked.start(forked.command, *command, cwd=here, stderr=errors.fileno())
+        while program.exitcode is None and not (here / "dist/small-preview/03-base.png").exists():
+            time.sleep(0.05)
+        os.kill(program.pid, signal.SIGINT)
+        program.join()
+        errors.seek(0)
+        said = errors.read()
+    assert program.exitcode == ExitCode.INTERRUPTED, said
     found = re.search(r"error: interrupted: (\d+) of 180 pictures are in \S+: the same command draws the others", said)
     assert found, said
     names = sorted(path.name for path in (here / "dist/small-preview").iterdir())

@@ -5,8 +5,9 @@ import os
 import pty
 import threading
 
+import forked
 import pytest
-from command_line import process, write_recipe
+from command_line import write_recipe
 
 from loramerge.cli.progress import Lines, shown
 from loramerge.progress import Silent
@@ -44,7 +45,7 @@ def test_bars_on_a_terminal(here, models):
     reader.start()
     loras = {"ink": models.ink, "glow": models.glow}
     recipe = write_recipe(here, name="ink-glow", base=models.base, loras=loras)
-    done = process("run", recipe, cwd=here, stderr=theirs, env={"TERM": "xterm", "COLUMNS": "100"})
+    done = forked.run("run", recipe, cwd=here, stderr=theirs, env={"TERM": "xterm", "COLUMNS": "100"})
     os.close(theirs)
     reader.join(10)
     os.close(ours)

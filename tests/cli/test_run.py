@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,7 +40,9 @@ def test_the_quickstarts_summary(quickstart):
     said = {key: value.strip() for key, value in said.items()}
     assert said["merged"] == "ink × 1 (rank 4; kohya), star × 1 (rank 16; diffusers)"
     assert said["type"] == "cat"
-    assert said["fidelity"].count("(exact)") == 3
+    assert said["fidelity"].count("(exact before rounding)") == 3
+    rounded = r"diffusers, kohya: float16 loses .{7} of the merge; pipeline: sums rounded to float16"
+    assert re.fullmatch(rounded, said["rounding"])
     assert said["artifact"] == "dist/quickstart"
     assert said["kohya"].startswith("1 file, ")
     assert said["report"] == "dist/quickstart/report.html"

@@ -55,11 +55,47 @@ def test_what_the_hint_says_works(recipes, here):
     assert invoke("plan", *files).exit_code == ExitCode.DONE
 
 
+def test_every_recipe_in_the_way_of_another_gets_the_line_to_write(recipes):
+    names = ("one", "two", "three", "four", "five")
+    done = invoke("run", *recipes(*names, publish=EVERYTHING))
+    hints = [line for line in done.stderr.splitlines() if line.startswith("hint: ")]
+    assert hints == [
+        f"hint: in {name}.yaml say `outputs: [kohya]` in the target, "
+        f"or give it a place of its own: `path: models/{name}`"
+        for name in names[1:]
+    ]
+
+
+@pytest.mark.parametrize("output", ["diffusers", "peft"])
+def test_files_that_are_not_called_after_their_recipe_want_a_place_of_their_own(recipes, output):
+    settings = {"outputs": [{"kind": "adapter", "format": output}]}
+    done = invoke("run", *recipes("one", "two", publish=[EVERYTHING[0] | {"outputs": [output]}], **settings))
+    assert done.exit_code == ExitCode.NOT_PUBLISHED
+    assert "hint: in two.yaml give the target a place of its own: `path: models/two`" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_target_that_refuses_has_one_exit_code(recipes, here, parsed, command):
+    (here / "models").mkdir()
+    (here / "models" / "one.safetensors").write_text("theirs")
+    done = invoke(command, *recipes("one", publish=KOHYA), "--json")
+    assert done.exit_code == ExitCode.NOT_PUBLISHED
+    (found,) = parsed(done)
+    assert "holds one.safetensors, which this recipe did not put there" in found["error"]["message"]
+    if command == "plan":
+        assert [each["action"] for each in found["targets"]] == ["refuse"]
+        assert [line.split()[:2] for line in invoke("plan", "one.yaml").stdout.splitlines()[2:4]] == [
+            ["models", "refuse"],
+            ["refused:", "it"],
+        ]
+
+
 def test_two_recipes_of_one_repository(recipes, here, hub):
     files = recipes("one", "two", publish=[{"kind": "hub", "repo": "tester/merged"}], license="mit")
     done = invoke("run", *files)
     assert done.exit_code == ExitCode.NOT_PUBLISHED
     assert "both publish to hf://tester/merged@main" in done.stderr
+    assert "`repo: tester/two`" in done.stderr
     assert not (here / "dist").exists()
 
 
@@ -136,4 +172,24 @@ def test_a_file_in_the_place_of_a_target_s_folder_is_known_by_plan(recipes, here
         done = invoke(command, "one.yaml")
         assert done.exit_code == ExitCode.NOT_PUBLISHED
         assert "models is a file, not a folder" in done.stderr
+    assert not (here / "dist").exists()
+
+
+def test_what_the_merge_of_a_later_recipe_can_not_do_is_known_before(recipes, here):
+    recipes("one")
+    recipes("two", merge={"combination_type": "ties", "density": 0.5, "engine": "factored"})
+    done = invoke("run", "one.yaml", "two.yaml")
+    assert done.exit_code == ExitCode.MISMATCH
+    assert not (here / "dist").exists()
+    recipes("two", merge={"combination_type": "cat", "engine": "factored"})
+    done = invoke("run", "one.yaml", "two.yaml", "--reference")
+    assert done.exit_code == ExitCode.USAGE
+    assert not (here / "dist").exists()
+
+
+def test_a_device_that_is_not_there_is_known_before(recipes, here, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = invoke("run", *recipes("one", publish=EVERYTHING), "--device", "cuda")
+    assert done.exit_code == ExitCode.FAILED
+    assert done.stderr.count("error: there is no CUDA device here") == 1
     assert not (here / "dist").exists()

@@ -9,7 +9,10 @@ from loramerge.previews.checks import check
 from loramerge.recipe.model import Preview
 
 
-@pytest.mark.parametrize("kind", ["StableDiffusionInpaintPipeline", "StableDiffusionXLControlNetPipeline"])
+@pytest.mark.parametrize(
+    "kind",
+    ["StableDiffusionInpaintPipeline", "StableDiffusionXLControlNetPipeline", "StableDiffusionDepth2ImgPipeline"],
+)
 def test_a_pipeline_that_needs_a_picture_is_refused_by_name(kind, tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     with pytest.raises(MismatchError, match=f"preview: the base is a {kind}, which draws from a picture") as caught:

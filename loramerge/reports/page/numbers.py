@@ -32,13 +32,19 @@ def signed(value: float) -> str:
     return "0" if float(text) == 0 else sign + text
 
 
-def number(value: float | None, form: str = ".3g") -> Markup:
-    """A number for people, and with all that is known of it for machines; a dash where there is none."""
+def number(value: float | None, form: str = ".3g", *, exact: str = "exact") -> Markup:
+    """A number for people, and with all that is known of it for machines; a dash where there is none.
+
+    Args:
+        value: The number.
+        form: Python's format, or `error` for a relative error.
+        exact: What an error is called that is rounding in float32 alone.
+    """
     from markupsafe import Markup
 
     if value is None:
         return Markup('<data value="">\N{EN DASH}</data>')
-    text = "exact" if form == "error" and value <= EXACT else f"{value:{'.2g' if form == 'error' else form}}"
+    text = exact if form == "error" and value <= EXACT else f"{value:{'.2g' if form == 'error' else form}}"
     if text.strip("+-0.") == "":  # no sign where there is nothing
         text = text.lstrip("+-")
     return Markup('<data value="{}">{}</data>').format(f"{value:.7g}", text.replace("-", "\N{MINUS SIGN}"))

@@ -7,12 +7,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.fidelity import in_words
+from loramerge.analysis.rounding import rounded_outputs
 from loramerge.artifact.contents import PAGE, PREVIEW, SHEET
 from loramerge.bases.blocks import in_order
 from loramerge.families import TITLES
@@ -76,14 +78,22 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "in_words": in_words, "label": label, "marked": _marked}
+    rounded = rounded_outputs(recipe, report["rounding"])
+    # The outputs' own rounding is no part of the error.
+    exact = "0" if rounded else "exact"
+    environment.filters |= {
+        "number": partial(number, exact=exact),
+        "in_words": in_words,
+        "label": label,
+        "marked": _marked,
+    }
     report = json.loads(json.dumps(report, sort_keys=True))  # as it will be read from its file
     script = _resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     modules = modules_of(report)
     groups = grouped(modules)
     names = [lora["name"] for lora in report["loras"]]
-    pairs = report["overlap"]["pairs"]
+    pairs = [pair for pair in report["overlap"]["pairs"] if pair.get("notable", True)]
     drawn = _drawn_pairs(pairs)
     template = environment.get_template("page.html")
     text = template.render(
@@ -98,6 +108,8 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         norms=charts.norms(groups, names),
         parts={part: groups[part, ALL] for part in rows_of(groups)},
         pairs=pairs,
+        left_out=len(report["overlap"]["pairs"]) - len(pairs),
+        rounded=rounded,
         drawn=drawn,
         undrawn=sum(bool(pair["modules"]) for pair in pairs) - len(drawn),
         sampled=any(pair["sampled"] for pair in pairs),

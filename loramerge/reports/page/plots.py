@@ -36,6 +36,7 @@ class HeatMap:
         values: (row, column) → what the colour says; a cell that is absent stays empty.
         texts: (row, column) → what is written there.
         scale: From values to colours.
+        neutral: What is written for the scale's neutral value.
     """
 
     rows: Sequence[str]
@@ -43,6 +44,12 @@ class HeatMap:
     values: Mapping[tuple[str, str], float]
     texts: Mapping[tuple[str, str], str]
     scale: ColourScale
+    neutral: str = ""
+
+    @property
+    def everywhere(self) -> str:
+        """What is written in every cell, where that is the neutral value alone: there is nothing to see then."""
+        return self.neutral if {*self.texts.values()} == {self.neutral} else ""
 
     def svg(self, name: str, title: str) -> str:
         """Draw it.

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import reports
+from artifacts import workspace
+from command_line import write_recipe
 from PIL import Image
 
-from loramerge import read_recipe
+from loramerge import read_recipe, run
 from loramerge.provenance import comparison
 from loramerge.reports.page import html
 from loramerge.reports.page.colours import Colours, ColourScale
@@ -122,7 +124,7 @@ def test_the_users_matplotlib_has_no_say(result, page, tmp_path):
     code = """
 import json, sys
 from pathlib import Path
-from loramerge import read_recipe
+from loramerge import read_recipe, run
 from loramerge.reports.page import html
 place = Path(sys.argv[1])
 report = json.loads((place / "report.json").read_text())
@@ -146,6 +148,81 @@ def test_one_lora_has_nothing_to_compare(tmp_path):
     assert made.report["overlap"]["pairs"] == []
     assert 'class="sheet"' not in text
     assert "Nothing speaks against this merge" in text
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Twenty LoRAs that are two files, merged exactly and rounded."""
+    folder = workspace(tmp_path_factory.mktemp("many"))
+    loras = {f"l{number:02}": {"source": f"{'ab'[number % 2]}.safetensors", "weight": 0.1} for number in range(20)}
+    recipe = write_recipe(
+        folder,
+        base="base",
+        loras=loras,
+        merge={"combination_type": "cat"},
+        outputs=[{"kind": "adapter", "format": "kohya", "dtype": "bfloat16"}],
+        report="full",
+    )
+    return run(read_recipe(recipe), out=folder / "out", device="cpu")
+
+
+def table_of_pairs(text):
+    return re.findall(r"<tr>.*?</tr>", text.partition('aria-label="Pairs of LoRAs"')[2].partition("</table>")[0])[1:]
+
+
+def test_many_names_of_few_files_are_told_as_such(many):
+    text = (many.artifact / "report.html").read_text()
+    said = [warning for warning in many.warnings if "are the same file, which takes part 10 times" in warning]
+    assert [warning.partition(",")[0] for warning in said] == ["l00", "l01"]
+    assert len(many.warnings) <= 4
+    (row,) = table_of_pairs(text)
+    assert "l00 and l01" in row
+    assert "Left out: 189 pairs of LoRAs that are the same" in text
+    assert len(many.report["overlap"]["pairs"]) == 190
+
+
+def test_many_loras_are_no_more_bars_than_there_are_colours(many):
+    text = (many.artifact / "report.html").read_text()
+    plot = text.partition('id="plot-norms"')[2].partition("</figure>")[0]
+    assert [f"var(--series-{number})" in plot for number in range(1, 10)] == [True] * 8 + [False]
+    assert "of the 8 strongest LoRAs" in text
+
+
+def test_what_would_show_nothing_is_left_out(many, page):
+    text = (many.artifact / "report.html").read_text()
+    assert "plot-fidelity" in page
+    assert "plot-fidelity" not in text
+    assert "Relative error by block and kind of layer: 0 everywhere" in text
+    assert "Retained is the share" in page
+    assert "Retained" not in text
+
+
+def test_nothing_is_called_exact_that_is_rounded(many):
+    text = (many.artifact / "report.html").read_text()
+    lost = many.report["rounding"]["kohya"]
+    assert f"What is written is rounded: kohya: bfloat16 loses {lost:.1e} of the merge." in text
+    assert ">exact<" not in text
+    assert "the merge is the LoRAs stacked, before rounding" in text
+    card = (many.artifact / "README.md").read_text()
+    assert f"before rounding (kohya: bfloat16 loses {lost:.1e} of the merge)" in card
+    assert "189 more pairs" in card
+
+
+def test_what_float32_costs_is_said(result, recipe, page):
+    report = json.loads((result.artifact / "report.json").read_text())
+    assert report["storage"] is None
+    assert "in float32" not in page
+    report["storage"] = {"outputs": ["kohya"], "dtype": "float16", "size": 2_000_000, "size_in_dtype": 1_000_000}
+    assert "kohya in float32 takes 2.0 MB; in float16, as the LoRAs are, 1.0 MB." in html(recipe, report)
+
+
+def test_loras_that_are_one_have_nothing_to_compare(tmp_path):
+    both = {name: {"source": "a.safetensors", "weight": 0.5} for name in ("a", "b")}
+    made = reports.made(tmp_path, loras=both, merge={"combination_type": "cat"}, preview=None, description="")
+    text = (made.artifact / "report.html").read_text()
+    assert "This is one LoRA under 2 names" in text
+    assert made.warnings == ("a and b are the same file, which takes part 2 times, with weight 1 in all; give it once",)
+    assert ">exact<" in text
 
 
 def test_a_large_sheet_becomes_a_webp(result, recipe, tmp_path):

@@ -1,0 +1,106 @@
+"""What targets hold of recipes that are no longer there: shown by `plan`, removed by `run --prune`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramerge.cli import console
+from loramerge.errors import UsageError
+from loramerge.messages import counted, some
+
+if TYPE_CHECKING:
+    from loramerge.cli.recipes import NamedRecipe
+    from loramerge.targets import Target
+    from loramerge.targets.held import Orphan
+
+
+@dataclass(frozen=True)
+class Orphaned:
+    """One recipe's leftovers in one target."""
+
+    orphan: Orphan
+    target: Target
+    origin: Path
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """A line of the plan's table."""
+        files = counted(len(self.orphan.unchanged), "file")
+        stays = f"; {some(self.orphan.changed)} was changed and stays" if self.orphan.changed else ""
+        return self.orphan.recipe, self.orphan.place, "orphaned", f"{files} of a recipe that is gone{stays}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The same as plain data."""
+        found = {"place": self.orphan.place, "files": list(self.orphan.unchanged), "changed": list(self.orphan.changed)}
+        return {"recipe": None, "name": self.orphan.recipe, "pending": False, "orphaned": found}
+
+    def prune(self) -> dict[str, Any]:
+        """Remove what nobody changed; what was done, as plain data.
+
+        Raises:
+            PublishError: It can't be removed.
+        """
+        self.target.prune(self.orphan, self.origin)
+        return self.data | {"status": "pruned"}
+
+    def __str__(self) -> str:
+        files = counted(len(self.orphan.unchanged), "file")
+        stays = f"; kept {some(self.orphan.changed)}, which was changed" if self.orphan.changed else ""
+        return f"{self.orphan.recipe}: removed {files} from {self.orphan.place}{stays}"
+
+
+def orphans(paths: Sequence[str], recipes: Sequence[NamedRecipe]) -> list[Orphaned]:
+    """What the targets of recipes hold of others of the same folder that are gone.
+
+    Only folders tell which recipes there are: of a single file nothing is known of the others.
+
+    Args:
+        paths: What the command line names.
+        recipes: What that stands for.
+
+    Raises:
+        PublishError: A target can't be looked at.
+    """
+    named = dict.fromkeys(Path(path).resolve() for path in folders(paths))
+    return [found for folder in named for found in _of(folder, recipes)]
+
+
+def folders(paths: Sequence[str]) -> list[str]:
+    """Those of the paths that are folders of recipes."""
+    return [path for path in paths if os.path.isdir(path)]  # noqa: PTH112  which takes any text
+
+
+def refuse_without_folder(paths: Sequence[str]) -> None:
+    """Go on only if a folder tells which recipes there are.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if not folders(paths):
+        raise UsageError(
+            "--prune needs the folder of the recipes: it tells which of them are gone",
+            hint="name the folder instead of single files",
+        )
+
+
+def _of(folder: Path, recipes: Sequence[NamedRecipe]) -> Iterator[Orphaned]:
+    from loramerge.provenance.git import home_of
+
+    here = [each for each in recipes if Path(each.path).resolve().parent == folder]
+    if unread := [each.path for each in here if each.recipe is None]:
+        console.note(f"{some(unread)} can't be read, so nobody knows which recipes of {folder} are gone")
+        return
+    names = {each.recipe.name for each in here if each.recipe}
+    home = home_of(folder)
+    seen: set[str] = set()
+    for each in here:
+        for target in each.recipe.publish if each.recipe else ():
+            place = target.address(folder)
+            if place is not None and place not in seen:
+                seen.add(place)
+                yield from (Orphaned(orphan, target, folder) for orphan in target.orphans(home, names, folder))

@@ -1,0 +1,96 @@
+"""What recipes left in targets that are no longer there."""
+
+import shutil
+
+import pytest
+from command_line import invoke, write_recipe
+from hub.example import OWNER
+
+from loramerge.errors import ExitCode
+
+KOHYA = [{"kind": "adapter", "format": "kohya"}]
+
+
+@pytest.fixture
+def recipes(here, models):
+    """A folder of two recipes that publish single files to one folder, which others use as well."""
+    (here / "recipes").mkdir()
+    for name in ("one", "two"):
+        write_recipe(
+            here / "recipes",
+            name=name,
+            base=models.base,
+            loras={"ink": models.ink},
+            outputs=KOHYA,
+            publish=[{"kind": "folder", "path": "../models", "outputs": ["kohya"]}],
+        )
+    assert invoke("run", "recipes").exit_code == ExitCode.DONE
+    (here / "models" / "mine.safetensors").write_bytes(b"mine")
+    return here / "recipes"
+
+
+def test_a_recipe_that_is_gone_is_shown_and_pruned(recipes, here, parsed):
+    (recipes / "two.yaml").unlink()
+    planned = invoke("plan", "recipes")
+    assert planned.exit_code == ExitCode.DONE
+    assert "orphaned  1 file of a recipe that is gone" in planned.stdout
+    *_, orphan = parsed(invoke("plan", "recipes", "--json"))
+    assert (orphan["name"], orphan["orphaned"]["files"]) == ("two", ["two.safetensors"])
+    assert invoke("run", "recipes").exit_code == ExitCode.DONE
+    assert (here / "models" / "two.safetensors").exists()
+    pruned = invoke("run", "recipes", "--prune")
+    assert pruned.exit_code == ExitCode.DONE
+    assert "two: removed 1 file from " in pruned.stdout
+    left = {path.name for path in (here / "models").iterdir()}
+    assert left == {"one.safetensors", "mine.safetensors", ".loramerge"}
+    assert [path.name for path in (here / "models" / ".loramerge").iterdir()] == ["one.json"]
+    assert "orphaned" not in invoke("plan", "recipes").stdout
+
+
+def test_what_somebody_changed_stays(recipes, here):
+    (recipes / "two.yaml").unlink()
+    (here / "models" / "two.safetensors").write_bytes(b"by hand")
+    assert "two.safetensors was changed and stays" in invoke("plan", "recipes").stdout
+    pruned = invoke("run", "recipes", "--prune")
+    assert "kept two.safetensors, which was changed" in pruned.stdout
+    assert (here / "models" / "two.safetensors").read_bytes() == b"by hand"
+
+
+def test_recipes_of_other_folders_are_not_orphans(recipes, here):
+    (here / "others").mkdir()
+    shutil.move(recipes / "two.yaml", here / "others" / "two.yaml")
+    text = (here / "others" / "two.yaml").read_text()
+    (here / "others" / "three.yaml").write_text(text.replace("name: two", "name: three"))
+    assert invoke("run", "others/three.yaml").exit_code == ExitCode.DONE
+    assert "three" not in invoke("plan", "recipes").stdout
+    assert "two" not in invoke("plan", "others/three.yaml").stdout  # a file does not tell which others there are
+
+
+def test_a_recipe_that_can_not_be_read_makes_no_orphan(recipes, here):
+    (recipes / "two.yaml").write_text("version: 1\nbase: [\n")
+    planned = invoke("plan", "recipes")
+    assert "orphaned" not in planned.stdout
+    assert "two.yaml can't be read, so nobody knows which recipes" in planned.stderr
+
+
+def test_pruning_needs_a_folder(recipes):
+    refused = invoke("run", "recipes/one.yaml", "--prune")
+    assert refused.exit_code == ExitCode.USAGE
+    assert "--prune needs the folder of the recipes" in refused.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # httpx2's word to huggingface_hub
+def test_a_branch_of_a_hub_is_pruned_in_one_commit(recipes, here, models, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    given = {"base": models.base, "loras": {"ink": models.ink}, "outputs": KOHYA, "license": "mit"}
+    for name in ("one", "two"):
+        write_recipe(recipes, name=name, publish=[{"kind": "hub", "repo": f"tester/{name}"}], **given)
+    done = invoke("run", "recipes")
+    assert done.exit_code == ExitCode.DONE, done.output
+    (recipes / "two.yaml").unlink()
+    write_recipe(recipes, name="one", publish=[{"kind": "hub", "repo": "tester/two"}], **given)
+    assert "orphaned" in invoke("plan", "recipes").stdout
+    assert invoke("run", "recipes", "--prune", "--force").exit_code == ExitCode.DONE
+    head = hub.store.repositories["model", "tester/two"].resolve("main")
+    assert {".loramerge/two.json", "two.safetensors"} & set(head.files) == set()
+    assert {".loramerge/one.json", "one.safetensors", "README.md"} <= set(head.files)
