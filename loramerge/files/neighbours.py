@@ -14,12 +14,13 @@ _MOST = 5000
 _LISTED = 5
 
 
-def beside(path: Path, endings: Sequence[str] = ()) -> str:
+def beside(path: Path, endings: Sequence[str] = (), *, spelt: Path | None = None) -> str:
     """What to say of a path that leads nowhere: the name most like it, else what its folder holds.
 
     Args:
-        path: As the user spelt it.
+        path: Where it should be.
         endings: How what is meant ends, such as `.yaml`; anything counts that is not hidden, if empty.
+        spelt: As the user spelt it, if that is not from the current folder.
 
     Returns:
         A sentence without its full stop; empty where nothing can be said.
@@ -31,11 +32,10 @@ def beside(path: Path, endings: Sequence[str] = ()) -> str:
     there = [name for name in _names(path.parent) if name.endswith(tuple(endings) or "")]
     stems = {Path(name).stem if endings else name: name for name in there}
     if close := get_close_matches(path.stem if endings else path.name, stems, n=1):
-        return f"did you mean {path.with_name(stems[close[0]])}?"
-    where = "the current folder" if path.parent == Path() else str(path.parent)
+        return f"did you mean {(spelt or path).with_name(stems[close[0]])}?"
     if there:
-        return f"{where} has {some(there, _LISTED)}"
-    return f"{where} has no {' or '.join(endings)} file" if endings else ""
+        return f"beside it: {some(there, _LISTED)}"
+    return f"no {' or '.join(endings)} file lies beside it" if endings else ""
 
 
 def _names(folder: Path, *, folders: bool = False) -> list[str]:

@@ -14,7 +14,7 @@ from loramerge.files.home import expanded
 from loramerge.files.neighbours import beside
 from loramerge.files.reading import open_file
 from loramerge.hub.listing import CardFacts
-from loramerge.sources.source import Given, Located, check_sha256, files_below, missing, nearest
+from loramerge.sources.source import Given, Located, check_sha256, files_below, missing
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DRIVE = re.compile(r"([A-Za-z]):[\\/]")
@@ -111,12 +111,11 @@ class PathSource:
             return f"{drive[1]}: is a drive of Windows, and this system has none; under WSL it is {there}"
         if "\\" in self.reference:
             return f"parts of a path are separated by slashes: {self.reference.replace(chr(92), '/')}"
-        parent = self.path.parent
-        if parent.is_dir() and (close := nearest(self.path.name, (path.name for path in parent.iterdir()))):
-            return close
-        if _HUB_NAME.fullmatch(self.reference) and not self.reference.endswith(".safetensors"):
+        endings = [".safetensors"] if self.reference.endswith(".safetensors") else []
+        said = beside(self.path, endings, spelt=Path(self.reference))
+        if not endings and not said.startswith("did you mean") and _HUB_NAME.fullmatch(self.reference):
             return f"a repository on the Hub is hf://{self.reference}"
-        return beside(self.path)
+        return said
 
     def _fetch(self, folder: Path, files: tuple[str, ...], names: Iterable[str], /) -> Path:
         wanted = tuple(names)

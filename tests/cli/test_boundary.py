@@ -163,7 +163,7 @@ def test_no_traceback_and_the_exit_code_of_a_process(tmp_path):
     assert done.returncode == ExitCode.INVALID_RECIPE
     assert done.stderr.splitlines() == [
         "error: nowhere.yaml: can't read the recipe: there is no such file",
-        "hint: the current folder has no .yaml or .yml file",
+        "hint: no .yaml or .yml file lies beside it",
     ]
 
 

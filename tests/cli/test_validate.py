@@ -34,7 +34,7 @@ def test_every_mistake_of_every_recipe(good, bad):
     assert first.startswith("error: bad.yaml:1:10: version: ")
     assert second.startswith("error: bad.yaml:14:1: colour: unknown key")
     assert third == "error: nowhere.yaml: can't read the recipe: there is no such file"
-    assert hint == "hint: the current folder has bad.yaml, good.yaml"
+    assert hint == "hint: beside it: bad.yaml, good.yaml"
 
 
 def test_a_path_that_leads_nowhere(good, here, parsed):

@@ -20,8 +20,8 @@ def here(tmp_path, monkeypatch):
     [
         ("recipes/ink-glw.yaml", "did you mean recipes/ink-glow.yaml?"),
         ("recipes/ink-glow.yml", "did you mean recipes/ink-glow.yaml?"),
-        ("recipes/zebra.yaml", "recipes has fox.yaml, ink-glow.yaml"),
-        ("zebra.yaml", "the current folder has no .yaml or .yml file"),
+        ("recipes/zebra.yaml", "beside it: fox.yaml, ink-glow.yaml"),
+        ("zebra.yaml", "no .yaml or .yml file lies beside it"),
         ("recepes/fox.yaml", "there is no folder recepes; did you mean recipes?"),
         ("elsewhere/below/fox.yaml", "there is no folder elsewhere"),
     ],
@@ -39,5 +39,5 @@ def test_anything_counts_without_an_ending(here):
 
 
 def test_names_that_are_too_long_say_nothing():
-    assert beside(Path("x" * 5000), (".yaml",)) in {"", "the current folder has no .yaml file"}
+    assert beside(Path("x" * 5000), (".yaml",)) in {"", "no .yaml file lies beside it"}
     assert beside(Path("x" * 5000) / "y") == ""
