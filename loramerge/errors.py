@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Literal
 
 from loramerge.masking import masked
+from loramerge.messages import bounded
 
 
 class ExitCode(IntEnum):
@@ -36,15 +37,15 @@ class LoramergeError(Exception):
     """The run failed for a reason that the user can act on.
 
     Args:
-        message: What is wrong, and where; what may be a secret in it is left out.
+        message: What is wrong, and where; what may be a secret in it is left out, and what is very long is cut.
         hint: What to do about it; shown on a line of its own.
     """
 
     exit_code = ExitCode.FAILED
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        self.message = masked(message)
-        self.hint = masked(hint)
+        self.message = bounded(masked(message))
+        self.hint = bounded(masked(hint))
         super().__init__(self.message)
 
     def __str__(self) -> str:

@@ -3,6 +3,8 @@
 Where a pattern is given, `patternErrorMessage` says the same in words: editors show it, and so do our own errors.
 """
 
+import re
+import unicodedata
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -61,18 +63,36 @@ Version = Annotated[Literal[1], BeforeValidator(_no_truth)]
 Listed = Annotated[tuple[Element, ...], Field(strict=False)]
 """A tuple that is written as a list. Only the tuple is lax: its elements stay strict."""
 
+NAME_LENGTH = 96
+NAME_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$"
 Name = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=96,
-        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        max_length=NAME_LENGTH,
+        pattern=NAME_PATTERN,
         description="Letters, digits, '.', '_' and '-'; it becomes a folder or file name.",
         json_schema_extra=in_words(
             "a name of at most 96 letters, digits, '.', '_' and '-' that begins and ends with a letter or digit"
         ),
     ),
 ]
+
+
+def name_like(text: str, most: int = NAME_LENGTH) -> str:
+    """The name that is most like a text: letters lose their accents, and what no name can have becomes a '-'.
+
+    Args:
+        text: Anything.
+        most: Characters that the name may have.
+
+    Returns:
+        A `Name`; empty where the text has nothing that a name can have.
+    """
+    letters = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", letters).strip("._-")[:most].rstrip("._-")
+
+
 Text = Annotated[str, Field(min_length=1)]
 Density = Annotated[float, Field(gt=0, le=1, description="Share of the values that is kept, in (0, 1].")]
 Rank = Annotated[int, Field(ge=1, le=65536, description="Rank of a low-rank pair.")]

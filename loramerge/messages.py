@@ -7,6 +7,9 @@ from unicodedata import category
 _SPECIAL = re.compile(r"[^\n\t -~]")
 _JOINERS = "\u200c\u200d"
 """Without which words of some scripts, and some emoji, fall apart."""
+_LONGEST_WORD = 300
+"""Characters: of paths and addresses more than are ever needed to know them again."""
+_LONGEST_LINE = 1200
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -32,10 +35,20 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def bounded(text: str) -> str:
+    """A message that quotes what it was given: words and lines that would fill the screen are cut in their middle."""
+    words = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: _cut(word[0], _LONGEST_WORD), text)
+    return "\n".join(_cut(line, _LONGEST_LINE) for line in words.split("\n"))
+
+
 def excerpt(text: str, most: int = 100) -> str:
     """The text on one line, cut off where it gets long."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return shortened(" ".join(text.split()), most)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, cut off where it gets longer than so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def visible(text: str) -> str:
@@ -53,3 +66,8 @@ def _escaped(found: re.Match[str]) -> str:
         return character
     code = ord(character)
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004  as Python, YAML and JSON spell it
+
+
+def _cut(text: str, most: int) -> str:
+    tail = most // 4
+    return text if len(text) <= most else f"{text[: most - tail - 1]}…{text[-tail:]}"

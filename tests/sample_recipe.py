@@ -62,8 +62,8 @@ def report(text: str | dict[str, Any], overrides: Sequence[str] = ()) -> list[st
     """What is wrong with a text or its plain data, line by line."""
     with pytest.raises(RecipeProblemsError) as caught:
         parsed(text, overrides)
-    assert str(caught.value) == "\n".join(map(str, caught.value.problems))
-    return str(caught.value).splitlines()
+    assert caught.value.message == "\n".join(map(str, caught.value.problems))
+    return caught.value.message.splitlines()
 
 
 def without_origin(lines: list[str]) -> list[str]:

@@ -100,6 +100,68 @@ def test_an_alias_bomb(folder):
     assert "more than 10000 values once aliases are expanded" in refused(folder, path, ExitCode.INVALID_RECIPE)
 
 
+def test_a_value_that_is_too_long_to_quote(folder):
+    path = with_lora(folder, "ink.safetensors", weight="x" * 100_000)
+    assert len(refused(folder, path, ExitCode.INVALID_RECIPE)) < 500
+
+
+COMMANDS = ("validate", "run", "plan", "preview", "grid", "lock", "publish")
+
+
+def options(command):
+    return ["--set", "loras.0.weight=1,2"] if command == "grid" else []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_lora_in_place_of_a_recipe(folder, command):
+    (folder / "huge.safetensors").write_bytes((folder / "ink.safetensors").read_bytes() + bytes(300_000))
+    for name in ("ink.safetensors", "huge.safetensors"):
+        said = invoke(command, name, *options(command))
+        assert said.exit_code == ExitCode.INVALID_RECIPE
+        assert f"error: {name}: it is a LoRA (safetensors), and no recipe" in said.stderr
+        assert f"hint: `loramerge merge {name}:0.7 OTHER.safetensors:0.8 -o merged.safetensors`" in said.stderr
+        assert f"`loramerge inspect {name}`" in said.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_of_loras_in_place_of_recipes(folder, command):
+    said = invoke(command, ".", *options(command))
+    assert said.exit_code in {ExitCode.USAGE, ExitCode.INVALID_RECIPE}
+    assert "hint: `loramerge merge glow.safetensors:0.7 ink.safetensors:0.8 -o merged.safetensors`" in said.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_recipe_that_is_not_there(folder, command):
+    with_lora(folder, "ink.safetensors")
+    said = invoke(command, "smal.yaml", *options(command))
+    assert said.exit_code == ExitCode.INVALID_RECIPE
+    assert "smal.yaml: can't read the recipe: there is no such file\nhint: did you mean small.yaml?" in said.stderr
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "x/" * 2500], ids=["name", "path"])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(f"{each} {{}}", ExitCode.INVALID_RECIPE) for each in COMMANDS]
+    + [
+        ("inspect {}", ExitCode.BAD_SOURCE),
+        ("verify {}", ExitCode.BAD_SOURCE),
+        ("init {} --base sdxl", ExitCode.BAD_SOURCE),
+        ("merge {} -o x.safetensors", ExitCode.BAD_SOURCE),
+        ("resize {} --rank 4 -o x.safetensors", ExitCode.BAD_SOURCE),
+        ("run small.yaml --out {}", ExitCode.FAILED),
+        ("plan small.yaml --out {}", ExitCode.FAILED),
+        ("publish small.yaml --artifact {}", ExitCode.FAILED),
+        ("schema --write {}", ExitCode.FAILED),
+    ],
+)
+def test_a_path_that_is_too_long(folder, command, code, path):
+    with_lora(folder, "ink.safetensors")
+    result = invoke(*command.format(path).split(), *options(command.partition(" ")[0]))
+    assert result.exit_code == code, result.output
+    assert len(result.output) < 2000
+    assert "defect" not in result.output
+
+
 # files
 
 
@@ -107,6 +169,19 @@ def test_a_missing_file(folder):
     said = refused(folder, with_lora(folder, "inc.safetensors"), ExitCode.BAD_SOURCE)
     assert "error: inc.safetensors: there is no file or folder" in said
     assert "hint: did you mean ink.safetensors?" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="these are paths there")
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("C:\\loras\\ink.safetensors", "under WSL it is /mnt/c/loras/ink.safetensors"),
+        ("..\\loras\\ink.safetensors", "parts of a path are separated by slashes: ../loras/ink.safetensors"),
+        ("loras/ink.safetensors", "hint: there is no folder "),
+    ],
+)
+def test_paths_as_other_systems_write_them(folder, source, said):
+    assert said in refused(folder, with_lora(folder, source), ExitCode.BAD_SOURCE)
 
 
 def test_a_wrong_sha256(folder):
@@ -215,7 +290,8 @@ def test_an_output_that_can_not_be_written(folder):
 def test_a_file_where_the_output_should_go(folder):
     (folder / "dist").write_text("mine")
     said = refused(folder, with_lora(folder, "ink.safetensors"), ExitCode.FAILED)
-    assert "can't be written: " in said
+    assert "can't be made: " in said
+    assert "/dist is a file" in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

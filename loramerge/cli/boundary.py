@@ -1,6 +1,7 @@
 """Where every error ends: it becomes lines for people, or one JSON document, and an exit code."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,9 +13,9 @@ import click
 from loramerge.cli import console
 from loramerge.errors import ExitCode, LoramergeError
 from loramerge.masking import masked
-from loramerge.messages import excerpt
+from loramerge.messages import bounded, excerpt
 
-_DESTRUCTIVE = ("--force",)  # whoever mistypes an option does not ask for this one
+_DESTRUCTIVE = ("--force", "--prune")  # whoever mistypes an option does not ask for these
 
 
 def exit_code_of(command: Callable[[], Any], arguments: Sequence[str]) -> int:
@@ -63,7 +64,7 @@ def failure(error: BaseException, *, verbose: bool) -> Failure:
             traceback.print_exception(error)
         hint = "report it, with the lines above" if verbose else "run it again with -v to see where, and report it"
         found = Failure(f"this is a defect of loramerge: {_error_named(error)}", hint, ExitCode.FAILED)
-    return replace(found, message=masked(found.message), hint=masked(found.hint))
+    return replace(found, message=bounded(masked(found.message)), hint=bounded(masked(found.hint)))
 
 
 def _expected(error: BaseException) -> Failure | None:
@@ -80,7 +81,8 @@ def _expected(error: BaseException) -> Failure | None:
         case LoramergeError():
             found = Failure(error.message, error.hint, error.exit_code)
         case OSError():
-            found = Failure(_in_words(error), "", ExitCode.FAILED)
+            hint = "name a shorter path" if error.errno == errno.ENAMETOOLONG else ""
+            found = Failure(_in_words(error), hint, ExitCode.FAILED)
         case MemoryError():
             found = Failure("there is not enough memory", "", ExitCode.FAILED)
         case _ if type(error).__name__ == "OutOfMemoryError":  # torch's; to import torch for its name would be dear

@@ -11,10 +11,13 @@ from loramerge.cli import console, options, overlap
 from loramerge.messages import any_of, counted, excerpt
 
 if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
     from loramerge.analysis.inspected import Group, InspectedModule, Inspection
+    from loramerge.bases.base import Base
 
 _LARGEST = 5
 _TAGS = 8
+_MOST = 12
 _HIGHLIGHTS = (
     "modelspec.title",
     "modelspec.author",
@@ -49,18 +52,17 @@ _HIGHLIGHTS = (
 def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_json: bool, verbose: bool) -> None:
     """Show what LoRAs are, and what they do to each other.
 
-    LORA is a file, a folder, or hf://owner/name[/file]. Of each you see its family, format, modules, ranks, alphas,
-    norms and metadata. With -v every module is listed. Several LoRAs are compared before anything is merged: where
-    they pull the same way, where they undo each other. With --json every LoRA has that under `overlap`, once for
-    each of the others.
+    LORA is a file, a folder, or hf://owner/name[/file]; of a place that holds several, such as an artifact, each is
+    shown: its family, format, modules, ranks, alphas, norms and metadata. With -v every module is listed. Several
+    LoRAs are compared before anything is merged: where they pull the same way, where they undo each other. With --json
+    every LoRA has that under `overlap`, once for each of the others.
     """
-    from loramerge.analysis.inspection import inspect_adapter, overlaps_of, twins_of
+    from loramerge.analysis.inspection import overlaps_of, twins_of
     from loramerge.stages.load import load_base
 
     known = load_base(base) if base else None
     found = []
-    for lora in loras:
-        inspection, adapter = inspect_adapter(lora, known, revision=revision)
+    for inspection, adapter in (each for lora in loras for each in _inspected(lora, known, revision)):
         found.append((inspection, adapter))
         if not as_json:
             console.result("\n".join(_inspection_lines(inspection, verbose=verbose)))
@@ -72,6 +74,20 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
         console.document(overlap.documents(inspections, pairs))
     else:
         overlap.show(inspections, pairs, twins_of(found), verbose=verbose)
+
+
+def _inspected(lora: str, base: Base | None, revision: str | None) -> Iterator[tuple[Inspection, Adapter]]:
+    """The LoRA of a place, or each of the few that it holds."""
+    from loramerge.analysis.inspection import inspect_adapter
+    from loramerge.formats.lora_files import SeveralLorasError
+
+    try:
+        yield inspect_adapter(lora, base, revision=revision)
+    except SeveralLorasError as error:
+        if not error.references or len(error.references) > _MOST:
+            raise
+        for each in error.references:
+            yield inspect_adapter(each, base, revision=revision)
 
 
 def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:

@@ -1,11 +1,14 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from loramerge.families import TITLES
+from loramerge.files.neighbours import beside
 from loramerge.merging.device import DEVICES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -59,6 +62,24 @@ class PlaceType(click.Path):
         """
         if value == "":
             self.fail("it is empty; name a folder, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class ThereType(click.Path):
+    """A path of something that is there."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            click.BadParameter: Nothing is there; the message says what lies beside it.
+        """
+        try:
+            there = os.path.exists(value)  # noqa: PTH110  which takes any text
+        except ValueError:
+            there = False
+        if not there:
+            self.fail("; ".join(filter(None, (f"there is no {value}", beside(Path(value))))), param, ctx)
         return super().convert(value, param, ctx)
 
 

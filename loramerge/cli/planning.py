@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.cli import progress
 from loramerge.cli.boundary import Failure, failure
 from loramerge.errors import LoramergeError
+from loramerge.messages import bounded
 
 if TYPE_CHECKING:
     from loramerge import Plan, Recipe
@@ -42,7 +43,7 @@ class PlannedRecipe:
         """A line for each reason; what the line above says is not said again."""
         from loramerge.cli.summary import near
 
-        name = self.given.name or self.given.path
+        name = self.given.name or bounded(self.given.path)
         if self.failure is None and self.waits_for is not None:
             yield name, "", "build", f"uses what {self.waits_for} makes"
             return

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.cli import console
+from loramerge.documents.mistaken import RECIPES, loras_in, said_of_folder
 from loramerge.errors import InvalidRecipeError, UsageError
 from loramerge.files.reading import text_of
+from loramerge.messages import counted
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
 
-_ENDINGS = (".yaml", ".yml")
 _LOCK = (".lock.yaml", ".lock.yml")
 _KEYS = ("version", "base", "loras", "merge")
 
@@ -42,7 +43,8 @@ def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
         for file in sorted(set(files) - set(recipes)):
             console.note(f"{file}: no recipe, passed over")
         if not recipes:
-            raise UsageError(f"{path} holds no recipe", hint="`loramerge init` writes one")
+            what = f", but {counted(len(loras), 'LoRA')}" if (loras := loras_in(Path(path))) else ""
+            raise UsageError(f"{path} holds no recipe{what}", hint=said_of_folder(Path(path)))
         found |= dict.fromkeys(recipe for recipe in recipes if _place_of(recipe) not in known)
         known |= {_place_of(recipe) for recipe in recipes}
     return tuple(found)
@@ -184,14 +186,14 @@ def recipes_of_locks(paths: Sequence[str]) -> tuple[str, ...]:
 
 def _recipe_of(lock: str) -> str:
     stem = lock.removesuffix(".yaml").removesuffix(".yml").removesuffix(".lock")
-    for ending in _ENDINGS:
+    for ending in RECIPES:
         if Path(stem + ending).exists():
             return stem + ending
     raise UsageError(f"{lock} is the lock of {stem}.yaml, which is not there", hint="remove a lock with its recipe")
 
 
 def _is_yaml(file: Path) -> bool:
-    return file.is_file() and file.name.endswith(_ENDINGS) and not file.name.endswith(_LOCK) and file.name[0] != "."
+    return file.is_file() and file.name.endswith(RECIPES) and not file.name.endswith(_LOCK) and file.name[0] != "."
 
 
 def _looks_like_a_recipe(file: str) -> bool:

@@ -35,7 +35,7 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, v
     """
     del verbose
     from loramerge import read_recipe
-    from loramerge.documents.problems import RecipeProblemsError
+    from loramerge.documents.problems import RecipeProblemsError, hints_of
     from loramerge.recipe.missing import missing_sources
 
     problems: list[Problem] = []
@@ -50,7 +50,7 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, v
             found = [*_named_twice(recipe, path, names), *missing_sources(recipe)]
         problems += found
         if found and not as_json:
-            console.error("\n".join(map(str, found)))
+            console.error("\n".join(map(str, found)), hints_of(found))
         elif not as_json:
             console.result(f"{path}: ok")
     if as_json:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe",
     metavar="PATH",
-    type=click.Path(exists=True),
+    type=options.ThereType(),
     help="Where its recipe lies, for --rebuild: relative paths start there.",
 )
 @click.option("--public-key", metavar="FILE", type=click.Path(), help="Whose signature it must have: EC, in PEM.")

@@ -1,11 +1,10 @@
 """Plain data that remembers where each key and value came from."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from loramerge.documents.explain import Mistake
-from loramerge.documents.problems import KeyPath, Origin, Problem
+from loramerge.documents.problems import KeyPath, Mistake, Origin, Problem
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Document:
         for mistake in found:
             if not any(mistake.key[: len(unread)] == unread for unread in self.unread):
                 origin = self.origin(mistake.key, of_key=mistake.of_key)
-                yield Problem(origin, mistake.key, mistake.message)
+                yield Problem(origin, mistake.key, mistake.message, mistake.hint)
 
     def replaced(self, key: KeyPath, given: "Document", *, origin: Origin) -> None:
         """Take note that `data` has another document's data at a key, and that all of it has one origin."""
@@ -54,4 +53,4 @@ class Document:
         self.unread = (self.unread - mended) | {(*key, *each) for each in given.unread}
         self.keys[key] = self.values[key] = origin
         self.texts |= {(*key, *each): text for each, text in given.texts.items()}
-        self.problems += [Problem(origin, (*key, *each.key), each.message) for each in given.problems]
+        self.problems += [replace(each, origin=origin, key=(*key, *each.key)) for each in given.problems]

@@ -63,6 +63,26 @@ class Expected:
         members = [self.narrow(each) for each in schema.get("oneOf", ())]
         return {each["type"]: each for each in members if "type" in each}
 
+    @property
+    def examples(self) -> dict[str, Any]:
+        """What may stand at each key of the whole, where the schema has an example of it."""
+        return {key: each["examples"][0] for key, each in self.root["properties"].items() if each.get("examples")}
+
+    def types(self, schema: Schema) -> list[str]:
+        """The JSON types of what may stand there, where the schema names them."""
+        schema = self.narrow(schema)
+        return list(self.members(schema)) or [schema["type"]] if "type" in schema or "oneOf" in schema else []
+
+    def homes(self, key: str) -> list[str]:
+        """The keys of the whole below which, one step down, a key can stand; empty for the whole itself."""
+        found = [""] if key in self.keys(self.root) else []
+        for name, schema in self.root["properties"].items():
+            here = self.narrow(schema)
+            here = self.narrow(here["items"]) if "items" in here else here
+            if any(key in self.keys(each) for each in (here, *self._leaves(self.members(here)).values())):
+                found.append(name)
+        return found
+
     def keys(self, schema: Schema) -> list[str]:
         """The keys that a mapping may have."""
         return list(self.narrow(schema).get("properties", {}))

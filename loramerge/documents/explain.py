@@ -1,25 +1,20 @@
 """What pydantic found wrong, in plain words."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from loramerge.documents import yaml_document
 from loramerge.documents.expected import Expected, Place, Schema, choices
-from loramerge.documents.problems import KeyPath, did_you_mean, either
+from loramerge.documents.problems import KeyPath, Mistake, did_you_mean, either
+from loramerge.documents.suggestions import instead_of
+from loramerge.messages import shortened
 from loramerge.sources.source import shown
 
 _LONGEST = 60
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One mistake: its key, what is wrong, and whether the key itself is wrong or else its value."""
-
-    key: KeyPath
-    message: str
-    of_key: bool = False
 
 
 def mistakes(error: ValidationError, schema: Schema, written: Callable[[KeyPath], str | None]) -> Iterator[Mistake]:
@@ -31,10 +26,14 @@ def mistakes(error: ValidationError, schema: Schema, written: Callable[[KeyPath]
         written: Gives a scalar as it stands in the file, if it does.
     """
     explainer = _Explainer(Expected(schema), written)
-    for each in error.errors(include_url=False):
-        if each["type"] == "too_short" and each["input"]:
-            continue  # pydantic counts the valid elements only, and has reported the others
-        yield explainer.explain(each)
+    # pydantic counts the valid elements only, and has reported the others
+    errors = [each for each in error.errors(include_url=False) if each["type"] != "too_short" or not each["input"]]
+    examples = [explainer.example(each) for each in errors]
+    lines = yaml_document.dump({key: value for example in examples for key, value in example.items()})
+    hint = "write it like this:\n  " + lines.rstrip("\n").replace("\n", "\n  ")
+    for each, example in zip(errors, examples, strict=True):
+        mistake = explainer.explain(each)
+        yield replace(mistake, hint=hint) if example else mistake
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,15 @@ class _Explainer:
                 return self._wrong_tag(found, place)
         return Mistake(place.key, self._unexpected(found, place))
 
+    def example(self, error: ErrorDetails) -> dict[str, Any]:
+        """A key of the whole and what may stand there, where it is missing, or is no such mapping or list."""
+        key, *below = error["loc"] or ("",)
+        example = self.expected.examples.get(str(key))
+        if below or example is None or error["type"] == "inconsistent":
+            return {}
+        formless = isinstance(example, dict | list) and not isinstance(error["input"], type(example))
+        return {str(key): example} if formless or error["type"] == "missing" else {}
+
     def _wrong_key(self, location: tuple[int | str, ...]) -> Mistake:
         names = self.expected.place(location[:-2]).schema.get("propertyNames", {"type": "string"})
         key = self.expected.place(location[:-1]).key
@@ -77,13 +85,20 @@ class _Explainer:
         if others:
             return f"`{key}` is not a parameter of `{parent.tag}`; it is one of {', '.join(others)}"
         keys = self.expected.keys(parent.schema)
+        homes = [f"`{each}`" if each else "the recipe itself" for each in self.expected.homes(key)]
+        if homes:
+            return f"unknown key here; it is a key of {either(homes)}: check the indentation"
         return "unknown key" + (did_you_mean(key, keys) or f"; expected {either(f'`{each}`' for each in keys)}")
 
     def _unexpected(self, found: object, place: Place) -> str:
         message = f"found {self._found(found, place.key)}; expected {self.expected.words(place.schema)}"
         options = choices(place.schema)
+        if isinstance(found, str) and found in {str(each) for each in options}:
+            return f"{message}: write {found}, without quotes"
         if options:
             return message + did_you_mean(found, map(str, options))
+        if isinstance(found, str):
+            return message + instead_of(found, place.schema, self.expected.types(place.schema))
         if place.schema.get("type") == "string" and isinstance(found, (int, float)):
             return f"{message}: quote it, as in '{self.written(place.key) or found}'"
         return message
@@ -92,12 +107,8 @@ class _Explainer:
         if value is None or isinstance(value, bool):
             return {None: "nothing", True: "true", False: "false"}[value]
         if isinstance(value, (int, float)):
-            return f"the number {_shortened(self.written(key) or str(value))}"
+            return f"the number {shortened(self.written(key) or str(value), _LONGEST)}"
         if isinstance(value, str):
-            return f"the text {_shortened(shown(value))!r}" if value else "empty text"
+            return f"the text {shortened(shown(value), _LONGEST)!r}" if value else "empty text"
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

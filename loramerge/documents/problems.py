@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 from loramerge.errors import InvalidRecipeError
 from loramerge.masking import masked
+from loramerge.messages import bounded
 
 KeyPath = tuple[str | int, ...]
 
@@ -35,18 +36,37 @@ class Problem:
     Attributes:
         origin: Where it stands.
         key: Where in the recipe; empty for the whole of it.
-        message: What is wrong, what was expected, what to do; what may be a secret in it is left out.
+        message: What is wrong, what was expected; what may be a secret in it is left out.
+        hint: What to do, where that takes lines of its own.
     """
 
     origin: Origin
     key: KeyPath
     message: str
+    hint: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", masked(self.message))
+        object.__setattr__(self, "message", bounded(masked(self.message)))
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, (str(self.origin), dotted(self.key), self.message)))
+        return bounded(": ".join(filter(None, (str(self.origin), dotted(self.key), self.message))))
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake whose place in the file is not looked up yet: where it is by its key.
+
+    Attributes:
+        key: Where in the recipe.
+        message: What is wrong, what was expected.
+        of_key: The key itself is wrong, not its value.
+        hint: What to do, where that takes lines of its own.
+    """
+
+    key: KeyPath
+    message: str
+    of_key: bool = False
+    hint: str = ""
 
 
 class RecipeProblemsError(InvalidRecipeError):
@@ -54,12 +74,17 @@ class RecipeProblemsError(InvalidRecipeError):
 
     Args:
         problems: All of them; they are shown in the order of the file, each once.
-        hint: What to do about all of them.
+        hint: What to do about all of them; what the problems themselves say to do, if empty.
     """
 
     def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
         self.problems = tuple(sorted(dict.fromkeys(problems), key=_position))
-        super().__init__("\n".join(map(str, self.problems)), hint=hint)
+        super().__init__("\n".join(map(str, self.problems)), hint=hint or hints_of(self.problems))
+
+
+def hints_of(problems: Iterable[Problem]) -> str:
+    """What to do about mistakes, each thing once."""
+    return "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
 
 
 def _position(problem: Problem) -> tuple[int, int]:
@@ -74,7 +99,7 @@ def dotted(key: KeyPath) -> str:
 def did_you_mean(word: object, words: Iterable[str]) -> str:
     """`; did you mean 'x'?` with the word most like the given one; empty when none is."""
     known = {each.lower(): each for each in words}
-    close = get_close_matches(word.lower(), known, n=1, cutoff=0.5) if isinstance(word, str) else []
+    close = get_close_matches(word.lower(), known, n=1, cutoff=0.51) if isinstance(word, str) else []
     return f"; did you mean {known[close[0]]!r}?" if close else ""
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from loramerge.documents.document import Document
 from loramerge.documents.problems import KeyPath, Origin, Problem, RecipeProblemsError
+from loramerge.documents.yaml_advice import in_words
 
 MAX_NODES = 10_000
 MAX_DEPTH = 64
@@ -61,8 +62,9 @@ def load(text: str, *, origin: str) -> Document:
         raise RecipeProblemsError([Problem(_at(origin, error.mark), (), error.message)]) from error
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
-        words = ": ".join(filter(None, (error.context, error.problem)))
-        raise RecipeProblemsError([Problem(_at(origin, where), (), f"not valid YAML: {words}")]) from error
+        raise RecipeProblemsError(
+            [Problem(_at(origin, where), (), f"not valid YAML: {in_words(error, text)}")]
+        ) from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = Origin(before.count("\n") + 1, len(before) - before.rfind("\n"), origin)
@@ -158,7 +160,9 @@ class _Expansion:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in _KEYS or _SURROGATE.search(key.value):
                 shown = f"{key.value!r} " if isinstance(key, yaml.ScalarNode) else ""
-                self._problem(key, path, f"the key {shown}is not text; quote it")
+                comma = key.tag == _TAG + "int" and value.value == ""  # `{weight: 0,7}`
+                advice = "a number is written with a point, not with a comma" if comma else "quote it"
+                self._problem(key, path, f"the key {shown}is not text; {advice}")
             elif (here := (*path, key.value)) in self.document.keys:
                 first = self.document.keys[here]
                 self._problem(key, here, f"this key is given twice, first at {first.line}:{first.column}")

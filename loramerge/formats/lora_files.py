@@ -36,10 +36,15 @@ class SeveralLorasError(SourceError):
     Args:
         reference: The source.
         candidates: The files of each.
+
+    Attributes:
+        candidates: The same.
+        references: What means each of them alone, as far as anything does.
     """
 
     def __init__(self, reference: str, candidates: Sequence[Candidate]) -> None:
-        lines = [f"source: {reference.rstrip('/')}/{_name(each)}" for each in candidates if _name(each)]
+        self.references = tuple(f"{reference.rstrip('/')}/{_name(each)}" for each in candidates if _name(each))
+        lines = [f"source: {each}" for each in self.references]
         unnamed = "" if len(lines) == len(candidates) else "; the adapter at its top needs a folder of its own"
         super().__init__(
             f"{reference} holds {len(candidates)} LoRAs: {some((_name(each) or CONFIG for each in candidates), _MOST)}",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loramerge.documents import yaml_document
 from loramerge.errors import InvalidRecipeError
+from loramerge.fields import name_like
 from loramerge.formats import FORMATS
 from loramerge.methods import METHODS
 
@@ -120,8 +121,7 @@ def _name_from(reference: str) -> str:
     parts = [part for part in re.split(r"[/\\]", re.sub(r"[?#].*|^[a-z]+:", "", reference)) if part.strip(".")]
     parts[-1:] = [re.sub(r"\.safetensors$", "", part) for part in parts[-1:]]
     telling = [part for part in parts if part.casefold() not in _GENERIC] or parts or [_ANY_NAME]
-    letters = re.sub(r"[^A-Za-z0-9._-]+", "-", telling[-1])[:_NAME_LENGTH]
-    return letters.strip("._-") or _ANY_NAME
+    return name_like(telling[-1], _NAME_LENGTH) or _ANY_NAME
 
 
 def _scalar(text: str) -> str:

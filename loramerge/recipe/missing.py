@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         if reference is None or "://" in reference:
             continue
         source = sources.parse(reference, folder=recipe.folder)
-        if source.local is not None and not source.local.exists():
+        if source.local is not None and not os.path.exists(source.local):  # noqa: PTH110  which takes any text
             try:
                 source.locate()
             except SourceError as error:

@@ -13,8 +13,8 @@ from typing_extensions import Self
 
 from loramerge.documents import yaml_document
 from loramerge.documents.document import Document
-from loramerge.documents.explain import Mistake, mistakes
-from loramerge.documents.problems import Problem, RecipeProblemsError
+from loramerge.documents.explain import mistakes
+from loramerge.documents.problems import Mistake, Problem, RecipeProblemsError
 from loramerge.documents.text import name_of, read_text
 from loramerge.fields import Listed, Name, StrictModel, Version, in_words
 from loramerge.formats.output import Output
@@ -41,8 +41,8 @@ class _Reading:
 class Recipe(StrictModel):
     """What is merged, how, and what becomes of it."""
 
-    version: Version = Field(description="Version of this format.")
-    name: Name = Field(description="What the artifact, and files in it, are called.")
+    version: Version = Field(description="Version of this format.", examples=[1])
+    name: Name = Field(description="What the artifact, and files in it, are called.", examples=["ink-glow"])
     description: str = Field("", description="For the model card, as plain text.")
     license: str | None = Field(
         None,
@@ -51,10 +51,21 @@ class Recipe(StrictModel):
         description="Of the result, as the Hub names it; the strictest that the inputs allow if absent.",
         json_schema_extra=in_words("the Hub's name of a licence, such as openrail++ or apache-2.0"),
     )
-    base: BaseSource = Field(description="The model that the LoRAs were trained on.")
-    loras: Listed[Lora] = Field(min_length=1, description="The LoRAs to merge.")
-    merge: Merge = Field(description="How they become one.")
-    outputs: Listed[AnyOutput] = Field(min_length=1, description="What the artifact holds, beside its papers.")
+    base: BaseSource = Field(
+        description="The model that the LoRAs were trained on.",
+        examples=[{"source": "hf://stabilityai/stable-diffusion-xl-base-1.0"}],
+    )
+    loras: Listed[Lora] = Field(
+        min_length=1,
+        description="The LoRAs to merge.",
+        examples=[[{"name": "ink", "source": "loras/ink.safetensors", "weight": 0.7}]],
+    )
+    merge: Merge = Field(description="How they become one.", examples=[{"combination_type": "cat"}])
+    outputs: Listed[AnyOutput] = Field(
+        min_length=1,
+        description="What the artifact holds, beside its papers.",
+        examples=[[{"kind": "adapter", "format": "kohya"}]],
+    )
     publish: Listed[AnyTarget] = Field((), description="Where the artifact goes.")
     preview: Preview | None = Field(None, description="Pictures for the model card.")
     report: Literal["full", "brief"] = Field(
@@ -165,7 +176,9 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
     document = yaml_document.load(text, origin=origin)
     if not isinstance(document.data, dict):
         found = "empty" if document.data is None else "no mapping"
-        raise RecipeProblemsError([Problem(document.origin(()), (), f"{found}; expected a recipe: `version: 1`, …")])
+        hint = "`loramerge init LORA… --base REF -o NAME.yaml` writes a first recipe"
+        problem = Problem(document.origin(()), (), f"{found}; expected a recipe: `version: 1`, …", hint)
+        raise RecipeProblemsError([problem])
     for setting in settings:
         setting.apply(document)
     from_here(document.data, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from loramerge.documents import yaml_document
 from loramerge.documents.problems import RecipeProblemsError, did_you_mean, dotted
 from loramerge.errors import UsageError
 from loramerge.families import TITLES
+from loramerge.fields import name_like
 from loramerge.methods import METHODS
 from loramerge.recipe.init import names_for
 from loramerge.recipe.model import Recipe, parse
@@ -20,7 +22,6 @@ _METHODS = {method.name(): method for method in METHODS}
 _WEIGHED = re.compile(r"(?P<source>.+):(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\{.*\})")
 _COMMA = re.compile(r".+:(?P<whole>[-+]?\d*),(?P<part>\d+)")
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
-_NAME_LENGTH = 96
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Ingredient:
         Raises:
             UsageError: What follows the source is no weight.
         """
-        if Path(text).exists():
+        if os.path.exists(text):  # noqa: PTH110  which takes any text
             return cls(text)
         if found := _WEIGHED.fullmatch(text):
             return cls(found["source"], _weight(text, found["weight"]))
@@ -56,7 +57,7 @@ class Ingredient:
                 f"{text}: the mapping after {head} has no end", hint="close it with }, and quote the whole"
             )
         source, _, rest = text.rpartition(":")
-        if source and Path(source).exists():
+        if source and os.path.exists(source):  # noqa: PTH110
             raise UsageError(f"{text}: {rest!r} is no weight", hint=f"give a number, such as {source}:0.7")
         return cls(text)
 
@@ -80,7 +81,7 @@ class GivenBase:
         Raises:
             UsageError: It is neither.
         """
-        if text is None or Path(text).exists() or "/" in text or ":" in text:
+        if text is None or os.path.exists(text) or "/" in text or ":" in text:  # noqa: PTH110  the same
             return cls(source=text)
         if text not in TITLES:
             raise UsageError(
@@ -176,7 +177,7 @@ def recipe_of(  # each is a key of the recipe
     names = names_for([lora.source for lora in loras])
     data = {
         "version": 1,
-        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_NAME_LENGTH].strip("._-") or "merged",
+        "name": name_like(name) or "merged",
         "base": dict(base),
         "loras": [
             {"name": each, "source": lora.source, "weight": lora.weight}

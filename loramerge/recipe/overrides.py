@@ -9,7 +9,10 @@ from loramerge.documents import yaml_document
 from loramerge.documents.document import Document
 from loramerge.documents.problems import KeyPath, Origin, Problem, RecipeProblemsError, did_you_mean, dotted, either
 from loramerge.errors import UsageError
+from loramerge.messages import excerpt
 from loramerge.sources.source import shown
+
+_LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Override:
     @property
     def origin(self) -> Origin:
         """What problems call it."""
-        return Origin(0, 0, " ".join(f"--set {'.'.join(self.segments)}={shown(self.value)}".split()))
+        return Origin(0, 0, excerpt(f"--set {'.'.join(self.segments)}={shown(self.value)}", _LONGEST))
 
     def apply(self, document: Document) -> None:
         """Put the value into a document; what is wrong with it joins the document's problems."""

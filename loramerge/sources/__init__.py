@@ -33,7 +33,9 @@ def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: 
     if not reference.strip() or reference != reference.strip() or not reference.isprintable():
         raise SourceError(
             f"{shown(reference)!r} is no source: it is empty, or has spaces around it or control characters in it",
-            hint="write hf://owner/name[/file], https://… or a path",
+            hint="write paths with slashes, or in single quotes: in double quotes a backslash begins an escape"
+            if re.search(r"[\0-\x1f]", reference.strip())
+            else "write hf://owner/name[/file], https://… or a path",
         )
     if shown(reference).lower().endswith(PICKLES):
         raise SourceError(

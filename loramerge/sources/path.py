@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from pathlib import Path
 
 from loramerge.errors import SourceError
 from loramerge.files.home import expanded
+from loramerge.files.neighbours import beside
 from loramerge.files.reading import open_file
 from loramerge.hub.listing import CardFacts
-from loramerge.sources.source import Given, Located, check_sha256, files_below, missing, nearest
+from loramerge.sources.source import Given, Located, check_sha256, files_below, missing
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_DRIVE = re.compile(r"([A-Za-z]):[\\/]")
 _HUB_NAME = re.compile(r"[\w-]+/[\w.-]+")
 
 
@@ -103,10 +106,16 @@ class PathSource:
             raise SourceError(f"{self.reference}: the file {self.path} is empty", hint="get the file again")
 
     def _hint(self) -> str:
-        parent = self.path.parent
-        if parent.is_dir() and (close := nearest(self.path.name, (path.name for path in parent.iterdir()))):
-            return close
-        return f"a repository on the Hub is hf://{self.reference}" if _HUB_NAME.fullmatch(self.reference) else ""
+        if os.name != "nt" and (drive := _DRIVE.match(self.reference)):
+            there = f"/mnt/{drive[1].lower()}/{self.reference[3:]}".replace("\\", "/")
+            return f"{drive[1]}: is a drive of Windows, and this system has none; under WSL it is {there}"
+        if "\\" in self.reference:
+            return f"parts of a path are separated by slashes: {self.reference.replace(chr(92), '/')}"
+        endings = [".safetensors"] if self.reference.endswith(".safetensors") else []
+        said = beside(self.path, endings, spelt=Path(self.reference))
+        if not endings and not said.startswith("did you mean") and _HUB_NAME.fullmatch(self.reference):
+            return f"a repository on the Hub is hf://{self.reference}"
+        return said
 
     def _fetch(self, folder: Path, files: tuple[str, ...], names: Iterable[str], /) -> Path:
         wanted = tuple(names)
@@ -124,5 +133,5 @@ class PathSource:
     def _unreadable(self, error: OSError) -> SourceError:
         return SourceError(
             f"{self.reference}: can't read {error.filename or self.path}: {error.strerror or error}",
-            hint="check its permissions",
+            hint="check its permissions" if isinstance(error, PermissionError) else "",
         )

@@ -13,6 +13,7 @@ from loramerge.artifact.contents import BESIDE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import SourceError
 from loramerge.files.digest import files_of
+from loramerge.files.neighbours import beside
 from loramerge.files.reading import text_of
 from loramerge.sources import parse
 from loramerge.targets import record
@@ -73,8 +74,10 @@ def held(reference: str) -> Published:
     place, _, revision = reference.partition("@") if reference.startswith("hf://") else (reference, "", "")
     source = parse(place, folder=Path.cwd(), revision=revision or None)
     if source.local is not None:
-        if not source.local.is_dir():
-            raise SourceError(f"{reference} is no folder", hint="name an artifact's folder, or hf://owner/name")
+        if not os.path.isdir(source.local):  # noqa: PTH112  which takes any text
+            hint = "name an artifact's folder, or hf://owner/name"
+            lies = "" if os.path.lexists(source.local) else beside(Path(place))
+            raise SourceError(f"{reference} is no folder", hint="; ".join(filter(None, (lies, hint))))
         found, odd = files_of(source.local), tuple(_odd(source.local))
     else:
         located = source.locate()

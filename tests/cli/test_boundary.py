@@ -173,7 +173,10 @@ def test_output_that_was_closed():
 def test_no_traceback_and_the_exit_code_of_a_process(tmp_path):
     done = process("validate", "nowhere.yaml", cwd=tmp_path)
     assert done.returncode == ExitCode.INVALID_RECIPE
-    assert done.stderr == "error: nowhere.yaml: can't read the recipe: No such file or directory\n"
+    assert done.stderr.splitlines() == [
+        "error: nowhere.yaml: can't read the recipe: there is no such file",
+        "hint: no .yaml or .yml file lies beside it",
+    ]
 
 
 def test_a_terminal_that_lacks_a_character(tmp_path):

@@ -51,7 +51,7 @@ def test_whatever_a_source_is_called_comes_back(base, source):
         (["a/x.safetensors", "b/x.safetensors", "c/X.safetensors"], ("x", "x-2", "X-3")),
         (["hf://owner/ink/pytorch_lora_weights.safetensors", "peft/ink/unet/"], ("ink", "ink-2")),
         (["https://example.org/files/fox.safetensors?download=true"], ("fox",)),
-        (["..", "ÄÖ.safetensors", "-"], ("lora", "lora-2", "lora-3")),
+        (["..", "ÄÖ.safetensors", "-"], ("lora", "AO", "lora-2")),
     ],
 )
 def test_names_after_files(references, names):

@@ -218,3 +218,25 @@ def test_loras_for_different_models_are_not_compared(here):
     assert result.exit_code == ExitCode.DONE
     assert "a and b are for different models, and were not compared" in result.stderr
     assert "overlap" not in result.stdout
+
+
+def test_every_lora_of_a_place_that_holds_several(here, pairs, parsed):
+    for part in ("kohya", "diffusers"):
+        (here / "dist" / part).mkdir(parents=True)
+    foreign.write_kohya(pairs, here / "dist" / "kohya" / "merged.safetensors")
+    foreign.write_diffusers(pairs, here / "dist" / "diffusers" / "pytorch_lora_weights.safetensors")
+    found = parsed(invoke("inspect", "dist", "--json"))
+    assert [(each["reference"], each["format"]) for each in found] == [
+        ("dist/diffusers/pytorch_lora_weights.safetensors", "diffusers"),
+        ("dist/kohya/merged.safetensors", "kohya"),
+    ]
+
+
+def test_a_place_that_holds_too_many_is_not_shown(here, pairs):
+    (here / "loras").mkdir()
+    one = foreign.write_kohya(pairs, here / "loras" / "0.safetensors")
+    for number in range(1, 13):
+        (here / "loras" / f"{number}.safetensors").hardlink_to(one)
+    result = invoke("inspect", "loras")
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "loras holds 13 LoRAs" in result.stderr

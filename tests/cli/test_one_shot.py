@@ -220,7 +220,7 @@ REFUSED = {
     "no number": (("merge", "a.safetensors:x", "-o", "m.safetensors"), 64, "'x' is no weight"),
     "no place": (("merge", "a.safetensors"), 64, "-o NAME.safetensors"),
     "a pickle's name": (("merge", "a.safetensors", "-o", "m.pt"), 64, "nothing is written that ends in .pt"),
-    "no such file": (("merge", "b.safetensors", "-o", "m.safetensors"), 4, "did you mean a.safetensors?"),
+    "no such file": (("merge", "b.safetensors", "-o", "m.safetensors"), 4, "beside it: a.safetensors"),
     "two families": (("merge", "a.safetensors", "xl.safetensors", "-o", "m.safetensors"), 5, "of different models"),
     "another base": (("merge", "a.safetensors", "--base", "sdxl", "-o", "m.safetensors"), 5, ""),
     "an input": (("merge", "a.safetensors", "-o", "a.safetensors", "--force"), 1, "is one of the LoRAs that go in"),

@@ -30,10 +30,11 @@ def test_every_mistake_of_every_recipe(good, bad):
     result = invoke("validate", "good.yaml", "bad.yaml", "nowhere.yaml")
     assert result.exit_code == ExitCode.INVALID_RECIPE
     assert result.stdout == "good.yaml: ok\n"
-    first, second, third = result.stderr.splitlines()
+    first, second, third, hint = result.stderr.splitlines()
     assert first.startswith("error: bad.yaml:1:10: version: ")
     assert second.startswith("error: bad.yaml:14:1: colour: unknown key")
-    assert third == "error: nowhere.yaml: can't read the recipe: No such file or directory"
+    assert third == "error: nowhere.yaml: can't read the recipe: there is no such file"
+    assert hint == "hint: beside it: bad.yaml, good.yaml"
 
 
 def test_a_path_that_leads_nowhere(good, here, parsed):

@@ -154,7 +154,7 @@ def test_merge_keys_take_mappings_only():
     [
         ("a: [1", "r.yaml:1:6: not valid YAML: while parsing a flow sequence: expected ',' or ']', but got"),
         ("a: b: c", "r.yaml:1:5: not valid YAML: mapping values are not allowed here"),
-        ("a:\n\tb: 1", "r.yaml:2:1: not valid YAML: while scanning for the next token: found character '\\t'"),
+        ("a:\n\tb: 1", "r.yaml:2:1: not valid YAML: a tab in front of the line; YAML is indented with spaces"),
         ("a: *b", "r.yaml:1:4: not valid YAML: found undefined alias 'b'"),
         ("a: 1\n---\nb: 2", "r.yaml:2:1: not valid YAML: expected a single document in the stream: but found another"),
         ("a\n b\x07", "r.yaml:2:3: not valid YAML: the character U+0007 is not allowed"),
@@ -219,3 +219,27 @@ def test_text_that_some_reader_would_take_for_something_else_is_quoted(text):
 def test_any_text_loads_or_is_refused(text):
     with suppress(RecipeProblemsError):
         assert load(text, origin="r").origin(())
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("a:\n  - b: c\n\td: e", "YAML is indented with spaces"),
+        ('a: "C:\\loras"', "write paths with slashes, or in single quotes"),
+        ('a: "C:\\users"', "write paths with slashes, or in single quotes"),
+        ("a: b: c", "quote a text that has ': ' in it"),
+        ("a: @b", "a text that begins so has to stand in quotes"),
+        ("a: *.safetensors", "a text that begins so has to stand in quotes"),
+        ("a: {b: http://c?d}", "close every bracket"),
+        ('a: "b', "close the quotes"),
+        ("a:\n  - b\n c: d", "lines of one list or mapping begin at the same column"),
+    ],
+)
+def test_what_to_do_about_text_that_is_not_yaml(text, advice):
+    assert advice in refusal(text)
+
+
+def test_a_decimal_comma_in_braces():
+    assert problems("{weight: 0,7}") == [
+        "r.yaml:1:12: the key '7' is not text; a number is written with a point, not with a comma"
+    ]

@@ -180,9 +180,9 @@ def test_a_file_of_the_largest_size_is_read(tmp_path):
 
 
 def test_files_that_are_not_there(tmp_path):
-    with pytest.raises(InvalidRecipeError, match=r"none\.yaml: can't read the recipe: No such file or directory"):
+    with pytest.raises(InvalidRecipeError, match=r"none\.yaml: can't read the recipe: there is no such file"):
         read(tmp_path / "none.yaml")
-    with pytest.raises(InvalidRecipeError, match="can't read the recipe: Is a directory"):
+    with pytest.raises(InvalidRecipeError, match="it is a folder, and no recipe"):
         read(tmp_path)
     with pytest.raises(InvalidRecipeError, match="can't read the recipe: embedded null"):
         read("a\0b")

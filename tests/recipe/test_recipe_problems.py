@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from sample_recipe import TEXT, parsed, report, small, without_origin
 
+from loramerge.documents.problems import RecipeProblemsError
+
 SHA256 = "a" * 64
 
 
@@ -316,3 +318,72 @@ def test_a_mistake_behind_an_alias_is_reported_where_it_stands():
         "r.yaml:6:16: loras.0.rnk: unknown key; did you mean 'rank'?",
         "r.yaml:6:16: loras.1.rnk: unknown key; did you mean 'rank'?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loras": lora(weight="0,7")}, ": write 0.7, with a point and without quotes"),
+        ({"loras": lora(weight=",5")}, ": write 0.5, with a point and without quotes"),
+        ({"loras": lora(weight="0.7")}, ": write 0.7, without quotes"),
+        ({"loras": lora(rank="16")}, ": write 16, without quotes"),
+        ({"version": "1"}, "expected 1: write 1, without quotes"),
+        ({"name": "café noir"}, ", so 'é' and ' ' can't be in it; did you mean 'cafe-noir'?"),
+        ({"name": "ink-"}, "begins and ends with a letter or digit; did you mean 'ink'?"),
+        ({"name": "猫"}, ", so '猫' can't be in it"),
+        (
+            {"loras": lora(name="a b/c:d*e?f")},
+            ", so ' ', '/', ':' and 2 others can't be in it; did you mean 'a-b-c-d-e-f'?",
+        ),
+        ({"loras": lora(sha256="A" * 64)}, f"; did you mean '{SHA256}'?"),
+        ({"license": "OpenRAIL++"}, "; did you mean 'openrail++'?"),
+        ({"engine": "peft"}, "engine: unknown key here; it is a key of `merge`: check the indentation"),
+        ({"loras": lora(preview={})}, "preview: unknown key here; it is a key of the recipe itself: check the"),
+        (
+            {"merge": {"combination_type": "cat", "engine": "fast"}},
+            "found the text 'fast'; expected 'peft' or 'factored'",
+        ),
+    ],
+)
+def test_what_to_write_instead(changes, said):
+    (only,) = problems(**changes)
+    assert only.endswith(said) or f"{said} " in f"{only} "
+
+
+def test_missing_parts_show_the_lines_to_write():
+    data = small()
+    del data["base"], data["outputs"]
+    with pytest.raises(RecipeProblemsError) as caught:
+        parsed(data)
+    assert caught.value.hint.splitlines() == [
+        "write it like this:",
+        "  base:",
+        "    source: hf://stabilityai/stable-diffusion-xl-base-1.0",
+        "  outputs:",
+        "  - format: kohya",
+        "    kind: adapter",
+    ]
+
+
+def test_a_text_in_place_of_a_part_shows_the_lines_to_write():
+    with pytest.raises(RecipeProblemsError) as caught:
+        parsed(small(base="hf://owner/model", loras=["a.safetensors"]))
+    assert "\n  base:\n    source: hf://" in caught.value.hint
+    assert "loras" not in caught.value.hint
+
+
+def test_the_lines_to_write_are_a_recipe():
+    with pytest.raises(RecipeProblemsError) as caught:
+        parsed("license: mit")
+    lines = caught.value.hint.splitlines()[1:]
+    assert parsed("\n".join(line.removeprefix("  ") for line in lines)).name == "ink-glow"
+
+
+def test_a_path_whose_backslash_became_a_control_character():
+    (only,) = report(TEXT.replace("loras/ikea.safetensors", '"C:\\new\\ikea.safetensors"'))
+    assert "write paths with slashes, or in single quotes" in only
+
+
+def test_a_suggestion_says_no_secret():
+    (only,) = problems(name="https://user:made-up-word@host")
+    assert "did you mean" not in only

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import UsageError
+from loramerge.files.neighbours import beside
 from loramerge.files.reading import content_of
 
 if TYPE_CHECKING:
@@ -96,4 +97,7 @@ def _content(path: Path) -> bytes:
     try:
         return content_of(path.expanduser(), most=_LARGEST_KEY, pipes=True)
     except (OSError, RuntimeError, ValueError) as error:  # no such user's home, a NUL in the name
-        raise UsageError(f"the key {path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        hint = beside(path) if isinstance(error, FileNotFoundError) else ""
+        raise UsageError(
+            f"the key {path} can't be read: {getattr(error, 'strerror', None) or error}", hint=hint
+        ) from None
