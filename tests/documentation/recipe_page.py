@@ -165,7 +165,9 @@ def recipe_keys(whole: Node | None = None) -> str:
     """
     page = Page(whole or schema())
     page.text()
-    rows = [[f"`{section.place}`" if section.place else "a recipe", ", ".join(_keys(section))] for section in page.sections]
+    rows = [
+        [f"`{section.place}`" if section.place else "a recipe", ", ".join(_keys(section))] for section in page.sections
+    ]
     return _table(["in", "keys"], rows)
 
 

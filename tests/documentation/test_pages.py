@@ -202,8 +202,12 @@ def test_the_readme_has_every_key_with_its_default():
 
 def test_the_table_of_keys_follows_the_models():
     kinds = [
-        {"description": kind, "properties": {"kind": {"const": kind}, own: {"type": "integer"}}, "required": ["kind"]}
-        for kind, own in (("one", "first"), ("two", "second"))
+        {
+            "description": name,
+            "properties": {"kind": {"const": name, "description": name}, own: {"type": "integer"}},
+            "required": ["kind"],
+        }
+        for name, own in (("one", "first"), ("two", "second"))
     ]
     union = {
         "discriminator": {"propertyName": "kind"},
