@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from loramerge.errors import LoramergeError
     from loramerge.lock.model import Lock
     from loramerge.lock.model import read as read_lock
+    from loramerge.progress import Progress, ProgressLines
     from loramerge.recipe import Recipe
     from loramerge.recipe import read as read_recipe
     from loramerge.recipe.variants import Variants, read_variants
@@ -38,6 +39,8 @@ __all__ = [
     "MergedLora",
     "Plan",
     "Previewed",
+    "Progress",
+    "ProgressLines",
     "Recipe",
     "Result",
     "Variants",
@@ -69,6 +72,8 @@ _HOMES = {
     "MergedLora": ("loramerge.stages.merge", "MergedLora"),
     "Plan": ("loramerge.stages.plan_steps", "Plan"),
     "Previewed": ("loramerge.stages.preview", "Previewed"),
+    "Progress": ("loramerge.progress", "Progress"),
+    "ProgressLines": ("loramerge.progress", "ProgressLines"),
     "Recipe": ("loramerge.recipe", "Recipe"),
     "Result": ("loramerge.stages.run", "Result"),
     "Variants": ("loramerge.recipe.variants", "Variants"),

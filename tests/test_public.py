@@ -1,10 +1,11 @@
 """The package as Python sees it."""
 
 import importlib.metadata
+import inspect
 from pathlib import Path
 
 import pytest
-from command_line import MODELS
+from command_line import MODELS, QUICKSTART
 
 import loramerge
 
@@ -28,3 +29,15 @@ def test_a_result_is_shown_without_its_numbers():
     shown = repr(loramerge.Result(Path("dist/x"), loramerge.Adapter({}), {"unet": 0.0}, (), (), {"long": "report"}))
     assert "dist/x" in shown
     assert "report" not in shown
+
+
+def test_whatever_takes_long_says_how_far_it_is_where_it_is_asked(capsys):
+    for name in ("combine", "grid", "lock_sources", "merge", "plan", "preview", "publish", "run", "verify"):
+        assert "progress" in inspect.signature(getattr(loramerge, name)).parameters, name
+    recipe = loramerge.read_recipe(QUICKSTART, overrides=["merge.engine=factored"])
+    loramerge.lock_sources(recipe, progress=loramerge.ProgressLines())
+    assert capsys.readouterr().err == "resolve …\nlock …\n"
+    said = []
+    loramerge.lock_sources(recipe, progress=loramerge.ProgressLines(recipe.name, said.append))
+    assert said == ["quickstart: resolve …", "quickstart: lock …"]
+    assert capsys.readouterr().err == ""

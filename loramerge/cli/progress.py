@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loramerge.cli import console
-from loramerge.progress import Silent
+from loramerge.progress import ProgressLines, Silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -33,22 +33,7 @@ def shown(name: str, *, as_json: bool) -> Iterator[Progress]:
         with _bars() as bars:
             yield Bars(name, bars)
     else:
-        yield Lines(name)
-
-
-class Lines:
-    """A line for each task."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def start(self, task: str, total: int) -> None:
-        """Name the task, if there is anything to do."""
-        if total:
-            console.note(f"{self._name}: {task} …")
-
-    def advance(self, steps: int = 1) -> None:
-        """Say nothing."""
+        yield ProgressLines(name, console.note)
 
 
 class Bars:

@@ -83,15 +83,16 @@ def check_reference(names: Sequence[str], method: Method) -> None:
     Raises:
         UsageError: Another engine, a rank that PEFT does not know, or one LoRA that is to be cut to a rank.
     """
+    if (decomposition := method.decomposition) and decomposition.by_energy:
+        raise UsageError("PEFT chooses no rank by energy", hint="give svd_rank as a number, `sum` or `max`")
+    if method.decomposes and len(names) == 1:
+        raise UsageError("PEFT takes a single LoRA as it is, whatever the rank", hint="leave out --reference")
+    # Last: where another engine would be refused as well, to name it is no help.
     if method.engine != "peft":
         raise UsageError(
             f"the reference is PEFT's own merge, and the recipe says `engine: {method.engine}`",
             hint="add --set merge.engine=peft",
         )
-    if (decomposition := method.decomposition) and decomposition.by_energy:
-        raise UsageError("PEFT chooses no rank by energy", hint="give svd_rank as a number, `sum` or `max`")
-    if method.decomposes and len(names) == 1:
-        raise UsageError("PEFT takes a single LoRA as it is, whatever the rank", hint="leave out --reference")
 
 
 def check_parts(component: str, parts: Sequence[Part], base: Base, method: Method, *, reference: bool) -> None:

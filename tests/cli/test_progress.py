@@ -9,15 +9,15 @@ import forked
 import pytest
 from command_line import write_recipe
 
-from loramerge.cli.progress import Lines, shown
-from loramerge.progress import Silent
+from loramerge.cli.progress import shown
+from loramerge.progress import ProgressLines, Silent
 
 
 def test_a_line_for_each_task_with_anything_to_do(capsys):
-    lines = Lines("small")
-    lines.start("merge", 3)
-    lines.advance()
-    lines.start("publish", 0)
+    with shown("small", as_json=False) as lines:
+        lines.start("merge", 3)
+        lines.advance()
+        lines.start("publish", 0)
     assert capsys.readouterr().err == "small: merge …\n"
 
 
@@ -28,7 +28,7 @@ def test_nothing_beside_json():
 
 def test_lines_without_a_terminal():
     with shown("small", as_json=False) as watcher:
-        assert isinstance(watcher, Lines)
+        assert isinstance(watcher, ProgressLines)
 
 
 @pytest.mark.slow

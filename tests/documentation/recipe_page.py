@@ -66,6 +66,7 @@ class Page:
         self.waiting = deque([Section("", "The keys at the top of a recipe.", (whole,))])
         self.below: list[Section] = []
         self.places: dict[int, Section] = {}
+        self.sections: list[Section] = []
 
     def text(self) -> str:
         """All of it."""
@@ -75,7 +76,8 @@ class Page:
             ABOUT,
         ]
         while self.waiting:
-            parts += self._section(self.waiting.popleft())
+            self.sections.append(self.waiting.popleft())
+            parts += self._section(self.sections[-1])
             self.waiting.extendleft(reversed(self.below))
             self.below.clear()
         return "\n\n".join(parts) + "\n"
@@ -153,6 +155,33 @@ class Page:
             self.places[id(members[0])] = Section(place, about, members)
             self.below.append(self.places[id(members[0])])
         return self.places[id(members[0])]
+
+
+def recipe_keys(whole: Node | None = None) -> str:
+    """A row for each mapping in a recipe: its keys with their defaults, in bold those that must be there.
+
+    Args:
+        whole: A JSON Schema; by default that of recipes.
+    """
+    page = Page(whole or schema())
+    page.text()
+    rows = [
+        [f"`{section.place}`" if section.place else "a recipe", ", ".join(_keys(section))] for section in page.sections
+    ]
+    return _table(["in", "keys"], rows)
+
+
+def _keys(section: Section) -> Iterator[str]:
+    """`**key**`, `key` or `key: default`, each once; a key of several kinds has the default of the first."""
+    found: dict[str, str] = {}
+    for member in section.members:
+        for key, value in member["properties"].items():
+            if key in member.get("required", ()):
+                found.setdefault(key, f"**`{key}`**")
+            else:
+                default = _default(value)
+                found.setdefault(key, f"`{key}`" if default == "none" else f"`{key}: {default.strip('`')}`")
+    yield from found.values()
 
 
 def recipe_page() -> str:

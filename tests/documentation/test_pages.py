@@ -13,7 +13,7 @@ import click
 import pytest
 from command_line import ROOT
 from documentation.commands_page import commands_page
-from documentation.recipe_page import Page, recipe_page
+from documentation.recipe_page import Page, recipe_keys, recipe_page
 from documentation.write import DOCS, PAGES
 from marked import inserted
 from test_architecture import HOUSE, TOP
@@ -191,6 +191,37 @@ def test_the_reference_follows_the_models():
     assert "| `one` | [`one`](#one) | **required** | The first. |" in text
     assert "| `many` | list of texts | none | Many. |" in text
     assert "| `deep` | whole number | none | Deep. At least 1. |" in text
+
+
+def test_the_readme_has_every_key_with_its_default():
+    table = README.read_text(encoding="utf-8").partition("<!-- keys -->")[2].partition("<!-- /keys -->")[0]
+    assert {*keys(schema())} <= {*re.findall(r"`(\w+)(?:: [^`]+)?`", table)}
+    assert "**`loras`**" in table
+    assert "`weight: 1.0`" in table
+
+
+def test_the_table_of_keys_follows_the_models():
+    kinds = [
+        {
+            "description": name,
+            "properties": {"kind": {"const": name, "description": name}, own: {"type": "integer"}},
+            "required": ["kind"],
+        }
+        for name, own in (("one", "first"), ("two", "second"))
+    ]
+    union = {
+        "discriminator": {"propertyName": "kind"},
+        "oneOf": [{"$ref": "#/$defs/One"}, {"$ref": "#/$defs/Two"}],
+    }
+    whole = {
+        "$defs": {"One": kinds[0], "Two": kinds[1]},
+        "properties": {"steps": {"type": "integer", "default": 30}, "part": union},
+        "required": ["part"],
+    }
+    assert recipe_keys(whole).splitlines()[2:] == [
+        "| a recipe | `steps: 30`, **`part`** |",
+        "| `part` | **`kind`**, `first`, `second` |",
+    ]
 
 
 @pytest.mark.parametrize("text", ["no marks\n", "<!-- a -->\n<!-- /a -->\n<!-- a -->\n<!-- /a -->\n"])

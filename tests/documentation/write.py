@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from documentation.commands_page import commands_page, exit_codes_page  # noqa: E402 - it lies beside this file
 from documentation.parts import combination_types, refused  # noqa: E402
-from documentation.recipe_page import recipe_page  # noqa: E402
+from documentation.recipe_page import recipe_keys, recipe_page  # noqa: E402
 from marked import inserted  # noqa: E402
 
 PAGES: Mapping[str, Callable[[str], str]] = {
@@ -23,9 +23,10 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "reference/exit-codes.md": lambda _: exit_codes_page(),
     "reference/recipe.md": lambda _: recipe_page(),
     "methods.md": lambda text: inserted(text, "types", combination_types()),
+    "../README.md": lambda text: inserted(text, "keys", recipe_keys()),
     "formats.md": lambda text: inserted(text, "refused", refused()),
 }
-"""By name: what the page should be, given what it is."""
+"""By name, from docs/: what the page should be, given what it is."""
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
         if after != before:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(after, encoding="utf-8", newline="\n")
-            print(f"wrote docs/{name}")
+            print(f"wrote {path.resolve().relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

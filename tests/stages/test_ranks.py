@@ -105,6 +105,8 @@ def test_what_peft_does_not_know_is_refused_as_reference():
         merged(ENERGY, engine="peft", reference=True)
     with pytest.raises(UsageError, match="engine: factored"):
         merged(4, reference=True)
+    with pytest.raises(UsageError, match="chooses no rank by energy"):  # whatever the engine, so it is not named
+        merged(ENERGY, engine="factored", reference=True)
     with pytest.raises(LoramergeError, match="svd_driver"):
         combine(
             loras("sd15"),
