@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loramerge.cli import console, options, overlap
+from loramerge.cli.each import each_of
+from loramerge.errors import ExitCode, common
 from loramerge.messages import counted, excerpt
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ _HIGHLIGHTS = (
 @click.option("--revision", metavar="NAME", help="Branch, tag or commit of LORA, where it is on the Hub.")
 @options.as_json
 @options.verbose
-def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_json: bool, verbose: bool) -> None:
+def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_json: bool, verbose: bool) -> ExitCode:
     """Show what a LoRA is: family, format, modules, ranks, alphas, norms, metadata.
 
     LORA is a file, a folder, or hf://owner/name[/file]. With -v every module is listed. Several LoRAs are compared
@@ -58,19 +60,27 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
 
     known = load_base(base) if base else None
     found = []
-    for lora in loras:
+
+    def inspected(lora: str) -> dict[str, Any]:
         inspection, adapter = inspect_adapter(lora, known, revision=revision)
         found.append((inspection, adapter))
         if not as_json:
             console.result("\n".join(_inspection_lines(inspection, verbose=verbose)))
             if inspection.misfit:
                 console.warning(inspection.misfit)
+        return {}
+
+    told, failures = each_of(
+        loras, inspected, lambda lora, found: {"reference": lora, "error": found.data}, as_json=as_json, verbose=verbose
+    )
     inspections = [inspection for inspection, _ in found]
     pairs = overlaps_of(found)
     if as_json:
-        console.document(overlap.documents(inspections, pairs))
+        whole = iter(overlap.documents(inspections, pairs))
+        console.document([each or next(whole) for each in told])
     else:
         overlap.show(inspections, pairs, twins_of(found), verbose=verbose)
+    return common(failures)
 
 
 def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:
