@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from secrets_scan import refuse
 
 from loramerge.cli.commands import commands
+from loramerge.cli.output.schema import DOCUMENTS, schema
 from loramerge.documents.yaml_document import dump
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +31,23 @@ def invoke(*arguments: object, stdin: str | None = None) -> Result:
     result = CliRunner().invoke(commands, [str(each) for each in arguments], prog_name="loramerge", input=stdin)
     assert "Traceback" not in result.output
     refuse(result.output, f"output of {arguments}")
+    if "--json" in arguments:
+        fits(str(arguments[0]), result.stdout)
     return result
+
+
+@cache
+def _validator(command: str) -> Draft202012Validator:
+    """Of what a command prints under --json; one that knows no --json prints errors alone."""
+    place = command if command in DOCUMENTS else "ErrorDocument"
+    return Draft202012Validator({"$ref": f"#/$defs/{place}", "$defs": schema()["$defs"]})
+
+
+def fits(command: str, stdout: str) -> None:
+    """Whatever happens, a command prints one document, and it is as its schema says."""
+    document = json.loads(stdout)
+    problem = best_match(_validator(command).iter_errors(document))
+    assert problem is None, f"{command} --json: {problem.json_path}: {problem.message[:2000]}"
 
 
 def process(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loramerge.cli import console, options, overlap
+from loramerge.cli.each import each_of
+from loramerge.errors import ExitCode, common
 from loramerge.messages import any_of, counted, excerpt
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ _HIGHLIGHTS = (
 @click.option("--revision", metavar="NAME", help="Branch, tag or commit of LORA, where it is on the Hub.")
 @options.as_json
 @options.verbose
-def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_json: bool, verbose: bool) -> None:
+def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_json: bool, verbose: bool) -> ExitCode:
     """Show what LoRAs are, and what they do to each other.
 
     LORA is a file, a folder, or hf://owner/name[/file]; of a place that holds several, such as an artifact, each is
@@ -61,19 +64,30 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     from loramerge.stages.load import load_base
 
     known = load_base(base) if base else None
-    found = []
-    for inspection, adapter in (each for lora in loras for each in _inspected(lora, known, revision)):
-        found.append((inspection, adapter))
-        if not as_json:
+    found: list[tuple[Inspection, Adapter]] = []
+
+    def inspected(lora: str) -> dict[str, Any]:
+        here = list(_inspected(lora, known, revision))
+        found.extend(here)
+        for inspection, _ in [] if as_json else here:
             console.result("\n".join(_inspection_lines(inspection, verbose=verbose)))
             if inspection.misfit:
                 console.warning(inspection.misfit)
+        return {"held": len(here)}
+
+    told, failures = each_of(
+        loras, inspected, lambda lora, found: {"reference": lora, "error": found.data}, as_json=as_json, verbose=verbose
+    )
     inspections = [inspection for inspection, _ in found]
     pairs = overlaps_of(found)
     if as_json:
-        console.document(overlap.documents(inspections, pairs))
+        whole = iter(overlap.documents(inspections, pairs))
+        console.document([
+            document for each in told for document in (islice(whole, each["held"]) if "held" in each else [each])
+        ])  # fmt: skip
     else:
         overlap.show(inspections, pairs, twins_of(found), verbose=verbose)
+    return common(failures)
 
 
 def _inspected(lora: str, base: Base | None, revision: str | None) -> Iterator[tuple[Inspection, Adapter]]:

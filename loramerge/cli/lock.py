@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from loramerge.cli import console, options, progress
+from loramerge.cli.each import each_of
 from loramerge.cli.recipes import lock_beside, read_all, recipe_files, recipes_of_locks
 from loramerge.cli.stray_locks import stray_locks
-from loramerge.errors import ExitCode, InvalidRecipeError, UsageError
+from loramerge.errors import ExitCode, InvalidRecipeError, UsageError, common
 
 if TYPE_CHECKING:
     from loramerge import Lock, Recipe
@@ -35,7 +38,6 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
     NAME.lock.yaml beside it, with commits, sizes, SHA-256 and licences; from then on `loramerge run` takes these
     very files and no others. No weights of a base on the Hub are downloaded.
     """
-    del verbose
     from loramerge.lock.model import place
 
     if "-" in paths:
@@ -44,17 +46,26 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
     recipes = read_all([file for file in files if not if_locked or place(file).exists()], ())
     strays = stray_locks(paths, {recipe.name: path for path, recipe in recipes if not place(path).exists()})
     for stray in [] if as_json else strays:
-        console.warning(stray)
-    done = [(_check_lock if check else _write_lock)(path, recipe, as_json=as_json) for path, recipe in recipes]
+        console.warning(stray.message)
+    done, failures = each_of(
+        recipes,
+        partial(_check_lock if check else _write_lock, as_json=as_json),
+        lambda given, found: _told(given[0], "failed") | {"error": found.data},
+        as_json=as_json,
+        verbose=verbose,
+    )
     if as_json:
-        console.document(done)
+        console.document([*done, *(stray.data | {"status": "stray", "changes": []} for stray in strays)])
+    if failures:
+        return common(failures)
     moved = strays or any(each["status"] != "unchanged" for each in done)
     return ExitCode.BAD_SOURCE if check and moved else ExitCode.DONE
 
 
-def _check_lock(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
+def _check_lock(given: tuple[str, Recipe], *, as_json: bool) -> dict[str, Any]:
     from loramerge.lock.model import command_for
 
+    path, recipe = given
     facts = _facts(path, lock_beside(path), _resolved(recipe, as_json=as_json))
     if not as_json and facts["status"] == "unchanged":
         console.result(f"{facts['lock']}: unchanged")
@@ -64,9 +75,10 @@ def _check_lock(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
     return facts
 
 
-def _write_lock(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
+def _write_lock(given: tuple[str, Recipe], *, as_json: bool) -> dict[str, Any]:
     from loramerge.lock.model import place, write
 
+    path, recipe = given
     lock = _resolved(recipe, as_json=as_json)
     facts = _facts(path, _earlier(path), lock)
     facts["status"] = "wrote" if write(lock, place(path)) else "unchanged"
@@ -77,11 +89,16 @@ def _write_lock(path: str, recipe: Recipe, *, as_json: bool) -> dict[str, Any]:
 
 def _facts(path: str, earlier: Lock | None, lock: Lock) -> dict[str, Any]:
     from loramerge.lock.changes import changes
-    from loramerge.lock.model import place
 
     found = [str(change) for change in changes(earlier, lock)] if earlier else []
     status = "missing" if earlier is None else "moved" if found else "unchanged"
-    return {"recipe": path, "lock": str(place(path)), "status": status, "changes": found}
+    return _told(path, status, found)
+
+
+def _told(path: str, status: str, found: Sequence[str] = ()) -> dict[str, Any]:
+    from loramerge.lock.model import place
+
+    return {"recipe": path, "lock": str(place(path)), "status": status, "changes": list(found)}
 
 
 def _earlier(path: str) -> Lock | None:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.cli import console
-from loramerge.errors import UsageError
+from loramerge.cli.boundary import failure
+from loramerge.cli.each import each_of
+from loramerge.errors import LoramergeError, UsageError
 from loramerge.messages import counted, some
 
 if TYPE_CHECKING:
+    from loramerge.cli.boundary import Failure
     from loramerge.cli.recipes import NamedRecipe
     from loramerge.targets import Target
     from loramerge.targets.held import Orphan
@@ -37,15 +40,17 @@ class Orphaned:
     def data(self) -> dict[str, Any]:
         """The same as plain data."""
         found = {"place": self.orphan.place, "files": list(self.orphan.unchanged), "changed": list(self.orphan.changed)}
-        return {"recipe": None, "name": self.orphan.recipe, "pending": False, "orphaned": found}
+        return {"recipe": None, "name": self.orphan.recipe, "orphaned": found}
 
-    def prune(self) -> dict[str, Any]:
-        """Remove what nobody changed; what was done, as plain data.
+    def prune(self, *, as_json: bool) -> dict[str, Any]:
+        """Remove what nobody changed and say so; what was done, as plain data.
 
         Raises:
             PublishError: It can't be removed.
         """
         self.target.prune(self.orphan, self.origin)
+        if not as_json:
+            console.result(str(self))
         return self.data | {"status": "pruned"}
 
     def __str__(self) -> str:
@@ -68,6 +73,51 @@ def orphans(paths: Sequence[str], recipes: Sequence[NamedRecipe]) -> list[Orphan
     """
     named = dict.fromkeys(Path(path).resolve() for path in folders(paths))
     return [found for folder in named for found in _of(folder, recipes)]
+
+
+def prune_all(
+    paths: Sequence[str], recipes: Sequence[NamedRecipe], *, as_json: bool, verbose: bool
+) -> list[dict[str, Any]]:
+    """Find what is orphaned, and remove it.
+
+    Args:
+        paths: What the command line names.
+        recipes: What that stands for.
+        as_json: Nothing is said but in the document.
+        verbose: Show where a defect lies.
+
+    Returns:
+        What was done, as plain data.
+    """
+    left, unknown = look(paths, recipes, verbose=verbose)
+    if unknown is not None:
+        if not as_json:
+            console.error(unknown.message, unknown.hint)
+        return [{"recipe": None, "name": None, "status": "failed", "error": unknown.data}]
+    done, _ = each_of(
+        left,
+        lambda each: each.prune(as_json=as_json),
+        lambda each, found: {"recipe": None, "name": each.orphan.recipe, "status": "failed", "error": found.data},
+        as_json=as_json,
+        verbose=verbose,
+    )
+    return done
+
+
+def look(
+    paths: Sequence[str], recipes: Sequence[NamedRecipe], *, verbose: bool
+) -> tuple[list[Orphaned], Failure | None]:
+    """What is orphaned, or why that can't be found out.
+
+    Args:
+        paths: What the command line names.
+        recipes: What that stands for.
+        verbose: Show where a defect lies.
+    """
+    try:
+        return orphans(paths, recipes), None
+    except (LoramergeError, OSError) as error:
+        return [], failure(error, verbose=verbose)
 
 
 def folders(paths: Sequence[str]) -> list[str]:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loramerge.cli import console, options
-from loramerge.cli.orphans import orphans
+from loramerge.cli.orphans import look
 from loramerge.cli.planning import planned_together
 from loramerge.cli.recipes import read_each, recipe_files, refuse_several, unlocked
 from loramerge.cli.stray_locks import stray_locks
 from loramerge.errors import ExitCode, UsageError, common
+
+if TYPE_CHECKING:
+    from loramerge.cli.boundary import Failure
+    from loramerge.cli.orphans import Orphaned
+    from loramerge.cli.planning import PlannedRecipe
+    from loramerge.cli.stray_locks import StrayLock
 
 _HEAD = ("recipe", "place", "action", "reason")
 
@@ -59,24 +65,39 @@ def command(
     settings = {"out": out, "publishing": not given["no_publish"], "signing": given["signed"]}
     strays = stray_locks(paths, unlocked(recipes))
     asked = planned_together(recipes, settings, quiet=as_json, verbose=verbose)
-    left = [] if given["no_publish"] else orphans(paths, recipes)
+    left, unknown = ([], None) if given["no_publish"] else look(paths, recipes, verbose=verbose)
+    failures = [each.failure for each in asked if each.failure]
+    if unknown is not None and not failures:  # else it is said already why a target can't be looked at
+        failures.append(unknown)
     if as_json:
-        console.document([*(each.data for each in asked), *(each.data for each in left)])
+        found = [*(each.data for each in left), *(each.data for each in strays)]
+        found += [{"recipe": None, "name": None, "error": each.data} for each in failures if each is unknown]
+        nothing: dict[str, Any] = {"pending": False, "artifact": None, "targets": []}
+        console.document([*(each.data for each in asked), *(each | nothing for each in found)])
     else:
         rows = [*(row for each in asked for row in each.rows), *(each.row for each in left)]
         console.result(_in_markdown(rows) if markdown else console.table([[each.upper() for each in _HEAD], *rows], ""))
-    if left and not as_json:
-        console.note("`loramerge run --prune` with the folder removes what is orphaned")
-    for stray in [] if as_json else strays:
-        console.warning(stray)
-    for note in (note for each in asked if each.plan and not as_json for note in each.plan.notes):
-        console.warning(note)
-    for each in asked:
-        if each.failure and not as_json:
-            console.error(each.failure.message, each.failure.hint)
-    if failures := [each.failure.code for each in asked if each.failure]:
-        return common(failures)
+        _say(asked, left, strays, failures)
+    if failures:
+        return common(each.code for each in failures)
     return ExitCode.CHANGES_PENDING if any(each.pending for each in asked) else ExitCode.DONE
+
+
+def _say(
+    asked: Sequence[PlannedRecipe],
+    left: Sequence[Orphaned],
+    strays: Sequence[StrayLock],
+    failures: Sequence[Failure],
+) -> None:
+    """What is to be known besides the table."""
+    if left:
+        console.note("`loramerge run --prune` with the folder removes what is orphaned")
+    for stray in strays:
+        console.warning(stray.message)
+    for note in (note for each in asked if each.plan for note in each.plan.notes):
+        console.warning(note)
+    for each in failures:
+        console.error(each.message, each.hint)
 
 
 def _in_markdown(rows: Sequence[Sequence[str]]) -> str:

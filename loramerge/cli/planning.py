@@ -58,22 +58,25 @@ class PlannedRecipe:
     @property
     def data(self) -> dict[str, Any]:
         """The same as plain data."""
-        facts: dict[str, Any] = {"recipe": self.given.path, "name": self.given.name, "pending": self.pending}
-        if self.failure is None and self.waits_for is not None:
-            return facts | {"waits_for": self.waits_for}
-        if self.failure is not None:
-            facts |= {"error": self.failure.data}
-        if self.plan is None:
-            return facts
-        artifact, *targets = [
+        steps = [
             {
                 "place": step.place,
                 "action": step.action,
                 "reasons": [{"kind": reason.kind, "detail": reason.detail} for reason in step.reasons],
             }
-            for step in self.plan.steps
+            for step in (self.plan.steps if self.plan else ())
         ]
-        return facts | {"artifact": artifact, "targets": targets}
+        facts: dict[str, Any] = {
+            "recipe": self.given.path,
+            "name": self.given.name,
+            "pending": self.pending,
+            "artifact": steps[0] if steps else None,
+            "targets": steps[1:],
+            "warnings": list(self.plan.notes) if self.plan else [],
+        }
+        if self.failure is not None:
+            return facts | {"error": self.failure.data}
+        return facts if self.waits_for is None else facts | {"waits_for": self.waits_for}
 
 
 def planned_together(
@@ -87,8 +90,6 @@ def planned_together(
         quiet: Show no progress.
         verbose: Show where a defect lies.
     """
-    from loramerge.stages.together import conflicts
-
     places = {given.path: _artifact_of(given.recipe, settings) for given in recipes if given.recipe}
     found: list[PlannedRecipe] = []
     for given in recipes:
@@ -96,15 +97,23 @@ def planned_together(
             found.append(PlannedRecipe(given, waits_for=maker))
         else:
             found.append(planned(given, settings, quiet=quiet, verbose=verbose))
-    if not settings.get("publishing", True):
-        return found
-    there = [(index, each.given.path, each.given.recipe) for index, each in enumerate(found) if each.given.recipe]
-    refused = conflicts([(path, recipe) for _, path, recipe in there if recipe], [places[path] for _, path, _ in there])
-    for position, error in refused.items():
-        index = there[position][0]
-        if found[index].failure is None:
-            found[index] = replace(found[index], failure=failure(error, verbose=verbose))
-    return found
+    return apart(found, places, verbose=verbose) if settings.get("publishing", True) else found
+
+
+def apart(found: Sequence[PlannedRecipe], places: Mapping[str, Path], *, verbose: bool) -> list[PlannedRecipe]:
+    """The same, those failed that would take files from an earlier one.
+
+    Args:
+        found: In the order in which they are to be published.
+        places: Path of a recipe → the folder of its artifact.
+        verbose: Show where a defect lies.
+    """
+    from loramerge.stages.together import conflicts
+
+    there = [(each.given.path, each.given.recipe) for each in found if each.given.recipe]
+    refused = iter(conflicts(there, [places[path] for path, _ in there]).items())
+    failures = {there[position][0]: failure(error, verbose=verbose) for position, error in refused}
+    return [replace(each, failure=each.failure or failures.get(each.given.path)) for each in found]
 
 
 def planned(given: NamedRecipe, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> PlannedRecipe:

@@ -12,7 +12,7 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.boundary import failure
-from loramerge.cli.orphans import Orphaned, orphans, refuse_without_folder
+from loramerge.cli.orphans import prune_all, refuse_without_folder
 from loramerge.cli.planning import PlannedRecipe, planned, planned_together
 from loramerge.cli.recipes import read_each, recipe_files, refuse_mistakes, refuse_several, unlocked
 from loramerge.cli.stray_locks import stray_locks
@@ -74,8 +74,9 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
         refuse_several(recipes, "--out")
     if not settings.keep_going:
         refuse_mistakes(recipes)
-    for stray in [] if settings.as_json else stray_locks(paths, unlocked(recipes)):
-        console.warning(stray)
+    strays = stray_locks(paths, unlocked(recipes))
+    for stray in [] if settings.as_json else strays:
+        console.warning(stray.message)
     planning = settings.planning()
     together = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
     found = [_checked(each, settings) for each in together]
@@ -83,11 +84,11 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) ->
         chosen_device(settings.device)
     done = list(_each(found, settings, planning))
     if settings.prune and not any("error" in each for each in done):
-        done += _pruned(orphans(paths, recipes), as_json=settings.as_json)
+        done += prune_all(paths, recipes, as_json=settings.as_json, verbose=settings.verbose)
     if settings.as_json:
-        console.document(done)
+        console.document([*done, *(stray.data | {"status": "stray"} for stray in strays)])
     failed = [each for each in done if "error" in each]
-    if failed and not settings.as_json and len(recipes) > 1:
+    if any(each["recipe"] for each in failed) and not settings.as_json and len(recipes) > 1:
         console.note(f"{len(failed)} of {len(recipes)} recipes failed: {', '.join(each['recipe'] for each in failed)}")
         if waiting := [each["recipe"] for each in done if each["status"] == "not started"]:
             console.note(f"not started: {', '.join(waiting)}; --keep-going runs what can be run")
@@ -147,13 +148,6 @@ def _each(found: Sequence[PlannedRecipe], settings: _Settings, planning: Mapping
                 console.error(failed.message, failed.hint)
             yield {"recipe": each.given.path, "name": each.given.name, "status": "failed", "error": failed.data}
             stopped = stopped or not settings.keep_going or failed.code == ExitCode.INTERRUPTED
-
-
-def _pruned(left: Sequence[Orphaned], *, as_json: bool) -> Iterator[dict[str, Any]]:
-    for each in left:
-        yield each.prune()
-        if not as_json:
-            console.result(str(each))
 
 
 def _trusted(sign: str | None) -> bool | Trust:

@@ -9,35 +9,51 @@ import click
 from loramerge.cli import console, options
 from loramerge.errors import LoramergeError
 from loramerge.files.reading import text_of
+from loramerge.files.writing import writing
 
 _FOLDER = "schemas"
+_KINDS = ("recipe", "output")
 
 
 @click.command(
     epilog=options.examples(
         "loramerge schema > recipe.schema.json",
+        "loramerge schema output > output.schema.json",
         "loramerge schema --write schemas",
         "loramerge schema --check",
     )
 )
-@click.option("--write", "folder", metavar="DIR", type=click.Path(), help="Write recipe.schema.json into a folder.")
-@click.option("--check", is_flag=True, help=f"Write nothing; fail if the file in DIR ({_FOLDER}) differs.")
+@click.argument("kind", metavar="[recipe|output]", type=click.Choice(_KINDS), default="recipe")
+@click.option("--write", "folder", metavar="DIR", type=click.Path(), help="Write both schemas into a folder.")
+@click.option("--check", is_flag=True, help=f"Write nothing; fail if a file in DIR ({_FOLDER}) differs.")
 @options.verbose
-def command(folder: str | None, check: bool, verbose: bool) -> None:
-    """Print the JSON Schema of recipes.
+def command(kind: str, folder: str | None, check: bool, verbose: bool) -> None:
+    """Print the JSON Schema of recipes, or of what --json prints.
 
     Editors with a YAML language server complete and check a recipe that begins with
-    `# yaml-language-server: $schema=` and the file's place.
+    `# yaml-language-server: $schema=` and the file's place. In the schema of the output the document of each command
+    is under `$defs` by the command's name, whether it succeeded or failed.
     """
     del verbose
-    from loramerge.recipe import schema
+    from loramerge.cli.output import schema as output
+    from loramerge.recipe import schema as recipe
 
+    schemas = {recipe.FILE: recipe.text(), output.FILE: output.text()}
     if check:
-        _check_schema(Path(folder or _FOLDER) / schema.FILE, schema.text())
+        for name, text in schemas.items():
+            _check_schema(Path(folder or _FOLDER) / name, text)
     elif folder is not None:
-        console.note(f"wrote {schema.write(Path(folder))}")
+        for name, text in schemas.items():
+            console.note(f"wrote {_write_schema(Path(folder) / name, text)}")
     else:
-        click.echo(schema.text(), nl=False)
+        click.echo(output.text() if kind == "output" else recipe.text(), nl=False)
+
+
+def _write_schema(file: Path, text: str) -> Path:
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", newline="\n")
+    return file
 
 
 def _check_schema(file: Path, expected: str) -> None:

@@ -5,15 +5,36 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from loramerge.cli.summary import near
 from loramerge.errors import InvalidRecipeError
 
 _ENDING = ".lock.yaml"
 
 
-def stray_locks(paths: Sequence[str], unlocked: Mapping[str, str]) -> list[str]:
-    """A sentence for each.
+@dataclass(frozen=True)
+class StrayLock:
+    """A lock without its recipe.
+
+    Attributes:
+        lock: Its file, as seen from the current folder.
+        message: What it is and what to do, in words.
+    """
+
+    lock: str
+    message: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The same as plain data, as a part of what a command says of recipes."""
+        return {"recipe": None, "lock": self.lock, "message": self.message}
+
+
+def stray_locks(paths: Sequence[str], unlocked: Mapping[str, str]) -> list[StrayLock]:
+    """All of them.
 
     Args:
         paths: What the command line names; of a folder every lock is looked at, beside a file those of its recipe.
@@ -22,7 +43,7 @@ def stray_locks(paths: Sequence[str], unlocked: Mapping[str, str]) -> list[str]:
     folders = {Path(path).resolve() for path in paths if os.path.isdir(path)}  # noqa: PTH112  which takes any text
     beside = {Path(path).resolve().parent for path in unlocked.values()}
     return [
-        said
+        StrayLock(near(lock), said)
         for folder in sorted(folders | beside)
         for lock in sorted(folder.glob(f"*{_ENDING}"))
         for said in _said(lock, unlocked, named=folder in folders)
@@ -30,7 +51,6 @@ def stray_locks(paths: Sequence[str], unlocked: Mapping[str, str]) -> list[str]:
 
 
 def _said(lock: Path, unlocked: Mapping[str, str], *, named: bool) -> Iterator[str]:
-    from loramerge.cli.summary import near
     from loramerge.lock.model import place, read
 
     stem = lock.name.removesuffix(_ENDING)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loramerge.cli import console, options, progress
-from loramerge.errors import ExitCode, VerificationError
+from loramerge.cli.each import each_of
+from loramerge.errors import ExitCode, VerificationError, common
 from loramerge.messages import counted
 
 if TYPE_CHECKING:
+    from loramerge.cli.boundary import Failure
     from loramerge.stages.rebuild import Rebuilt
     from loramerge.stages.verify import Verified
 
@@ -52,22 +54,28 @@ def command(artifacts: tuple[str, ...], recipe: str | None, as_json: bool, verbo
     from loramerge.stages.verify import verify
 
     place = Path(recipe) if recipe is not None else None
-    found: list[dict[str, Any]] = []
-    for artifact in artifacts:
+
+    def checked(artifact: str) -> dict[str, Any]:
         try:
             with progress.shown(artifact, as_json=as_json) as watcher:
                 verified = verify(artifact, recipe=place, progress=watcher, **given)
-        except VerificationError as error:  # noqa: PERF203  every artifact is looked at
-            found.append(_failed(artifact, error))
+        except VerificationError as error:
             if not as_json:
                 console.error(error.message, error.hint)
-        else:
-            found.append(_passed(verified))
-            if not as_json:
-                console.result("\n".join(_verified_lines(verified, verbose=verbose)))
+            return _failed(artifact, error)
+        if not as_json:
+            console.result("\n".join(_verified_lines(verified, verbose=verbose)))
+        return _passed(verified)
+
+    found, failures = each_of(artifacts, checked, _unchecked, as_json=as_json, verbose=verbose)
     if as_json:
         console.document(found)
-    return ExitCode.DONE if all(each["verified"] for each in found) else ExitCode.NOT_VERIFIED
+    wrong = [ExitCode.NOT_VERIFIED for each in found if not each["verified"] and "error" not in each]
+    return common([*failures, *wrong])
+
+
+def _unchecked(artifact: str, found: Failure) -> dict[str, Any]:
+    return {"artifact": artifact, "verified": False, "findings": [], "hint": found.hint or None, "error": found.data}
 
 
 def _failed(artifact: str, error: VerificationError) -> dict[str, Any]:

@@ -11,16 +11,17 @@ from loramerge.recipe import Recipe
 FILE = "recipe.schema.json"
 
 
-class _Generator(GenerateJsonSchema):
+class Generator(GenerateJsonSchema):
     """Leaves out the titles that pydantic derives from names: they repeat the keys."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  pydantic's signature
+        """Never."""
         return False
 
 
 def schema() -> dict[str, Any]:
     """The schema of a recipe, draft 2020-12."""
-    generated = Recipe.model_json_schema(schema_generator=_Generator)
+    generated = Recipe.model_json_schema(schema_generator=Generator)
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "loramerge recipe",

@@ -39,6 +39,7 @@ def test_as_json(recipe, here, parsed):
             "reasons": [{"kind": "new", "detail": ""}],
         },
         "targets": [],
+        "warnings": [],
     }
 
 

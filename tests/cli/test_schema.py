@@ -1,17 +1,21 @@
 from command_line import ROOT, invoke
 
+from loramerge.cli.output import schema as output
 from loramerge.errors import ExitCode
 from loramerge.recipe import schema
 
 
 def test_printed():
-    assert invoke("schema").stdout == schema.text()
+    assert invoke("schema").stdout == invoke("schema", "recipe").stdout == schema.text()
+    assert invoke("schema", "output").stdout == output.text()
+    assert invoke("schema", "outputs").exit_code == ExitCode.USAGE
 
 
 def test_written_and_checked(here):
     assert invoke("schema", "--write", "schemas").exit_code == ExitCode.DONE
     assert (here / "schemas/recipe.schema.json").read_text() == schema.text()
-    assert invoke("schema", "--check").stdout == "schemas/recipe.schema.json: ok\n"
+    assert (here / "schemas/output.schema.json").read_text() == output.text()
+    assert invoke("schema", "--check").stdout == "schemas/recipe.schema.json: ok\nschemas/output.schema.json: ok\n"
 
 
 def test_a_schema_of_another_version(here):

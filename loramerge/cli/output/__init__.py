@@ -1,0 +1,1 @@
+"""What commands print under `--json`: a model of each document, from which its schema comes."""
