@@ -103,9 +103,7 @@ class InspectedLora(StrictModel):
     reference: str = Field(description="As the command line names it.")
     revision: str | None = Field(description="The commit, where the source has commits.")
     family: str | None = Field(description="Such as sdxl; null where nothing tells.")
-    candidates: list[str] = Field(
-        description="Families of other models that have such modules."
-    )
+    candidates: list[str] = Field(description="Families of other models that have such modules.")
     trained_on: str | None = Field(description="The model that a PEFT adapter says it was trained on.")
     format: str = Field(description="Such as kohya.")
     files: list[LoraFileData] = Field(description="What was read.")
