@@ -57,7 +57,7 @@ def test_several_controlnets_are_one_component_in_several_folders():
 
 
 @pytest.mark.parametrize(
-    ("kind", "alone"), [("", True), ("PAG", True), ("Inpaint", False), ("ControlNet", False), ("Img2Img", False)]
+    ("kind", "alone"), [("", True), ("PAG", True), ("Inpaint", False), ("ControlNet", False), ("Img2Img", True)]
 )
 def test_a_prompt_alone_draws_with_some(kind, alone):
     assert index(f"StableDiffusionXL{kind}Pipeline").draws_from_text is alone
