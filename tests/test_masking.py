@@ -91,3 +91,13 @@ def test_no_field_says_a_secret(field, address, tmp_path):
     path.write_text(dump(small()))
     for arguments in (["--set", f"{field}={text}"], ["--set", f"{field}={text}", "--json"]):
         assert SECRET not in invoke("plan", path, *arguments).output
+
+
+def test_a_word_without_end_is_masked_whole():
+    for begin in ("ab:", "https:/", "user@", "a?", "https://user:"):
+        assert masked(f"see {begin * 100_000}{SECRET} now").count(SECRET) == 0
+        assert len(masked(f"see {begin * 100_000}{SECRET} now")) < 400
+    password = "p" * 5000
+    assert "ppp" not in masked(f"https://user:{password}@host/x")
+    assert masked("x" * 10_000) == "x" * 10_000
+    assert masked(f"{'x' * 10_000}: can't be read") == f"{'x' * 10_000}: can't be read"
