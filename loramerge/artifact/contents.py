@@ -9,7 +9,7 @@ from pathlib import Path
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError
 from loramerge.files.digest import files_of
-from loramerge.files.file_view import digest_of
+from loramerge.files.file_view import FileBytes
 from loramerge.files.kinds import special_at
 from loramerge.files.reading import text_of
 from loramerge.files.writing import closed
@@ -73,9 +73,8 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
     foreign = sorted(set(there) - set(files) - {SIGNATURE})
     if foreign:
         raise LoramergeError(f"{place} holds files that are not the artifact's: {some(foreign)}", hint=hint)
-    changed = [
-        name for name, digest in files.items() if name in there and digest_of(there[name], name).sha256 != digest
-    ]
+    known = {name: FileBytes.at(path, name).digest().sha256 for name, path in there.items()}
+    changed = [name for name, digest in files.items() if known.get(name, digest) != digest]
     if changed:
         raise LoramergeError(f"{place} holds files that were changed since they were made: {some(changed)}", hint=hint)
 
@@ -138,4 +137,4 @@ def _papers(place: Path) -> tuple[str, dict[str, str]]:
     """The recipe's name and the SHA-256 of all files of an artifact, as it says itself."""
     path = place / STATEMENT
     text = text_of(path)
-    return recipe_of(text), {**Statement.parse(text).subjects, STATEMENT: digest_of(path, STATEMENT).sha256}
+    return recipe_of(text), {**Statement.parse(text).subjects, STATEMENT: FileBytes.at(path, STATEMENT).digest().sha256}

@@ -143,9 +143,9 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
     for lora in recipe.loras:
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         if source.local is not None:
-            located = source.locate()
-            names = lora_files(located.reference, located.files)
-            lora_pins[lora.name].hold(located, names).fetch(names)
+            pinned = lora_pins[lora.name]
+            names = tuple(pinned.locked.files)  # which of several LoRAs there is meant, the lock knows
+            pinned.hold(source.locate(), names).fetch(names)
 
 
 def _located(recipe: Recipe, pin: Pin | None) -> tuple[Located, tuple[str, ...], tuple[str, ...]]:

@@ -12,6 +12,7 @@ from loramerge.artifact.contents import CARD, LOCK, SIGNATURE
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, InvalidRecipeError, VerificationError
 from loramerge.files.digest import sha256_of
+from loramerge.files.file_view import FileBytes
 from loramerge.files.reading import content_of, text_of
 from loramerge.lock.model import read as read_lock
 from loramerge.progress import Progress, Silent
@@ -159,7 +160,7 @@ def _without(files: Mapping[str, str], folders: Sequence[str]) -> dict[str, str]
 
 def _digests(files: Mapping[str, Path], progress: Progress) -> Iterator[tuple[str, str]]:
     for name, path in files.items():
-        yield name, sha256_of(path)
+        yield name, FileBytes.at(path, name).digest().sha256
         progress.advance()
 
 

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from loramerge.artifact.contents import check_place
@@ -32,6 +34,13 @@ def test_a_folder_that_holds_what_must_stay_is_never_replaced(tmp_path, monkeypa
     for place, inputs in ((tmp_path, []), (tmp_path / "a" / "b", []), (tmp_path / "a", [tmp_path / "a" / "b"])):
         with pytest.raises(LoramergeError, match="an artifact replaces its folder"):
             check_place(place, "mine", force=True, inputs=inputs)
+
+
+def test_a_large_file_that_is_damaged_is_one_that_was_changed(tmp_path):
+    place = make(tmp_path / "x", **{"a.safetensors": "1"})
+    os.truncate(place / "a.safetensors", 65 << 20)
+    with pytest.raises(LoramergeError, match=r"changed since they were made: a\.safetensors"):
+        check_place(place, "mine", force=False)
 
 
 def test_what_an_artifact_holds_is_in_its_provenance(tmp_path):

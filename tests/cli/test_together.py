@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
+import foreign
 import pytest
+import tiny
 from command_line import invoke, listing, write_recipe
 
 from loramerge.errors import ExitCode
@@ -143,6 +145,20 @@ def test_a_file_that_contradicts_its_lock_is_known_by_plan(recipes, here, models
         assert done.exit_code == ExitCode.BAD_SOURCE
         assert "loras.ink (ink.safetensors): ink.safetensors has " in done.stderr
         assert not (here / "dist").exists()
+
+
+def test_the_one_of_two_loras_that_fits_is_held_to_the_lock(here, models):
+    (here / "loras").mkdir()
+    shutil.copy(models.ink, here / "loras" / "ink.safetensors")
+    pairs = foreign.random_lora(tiny.shared("sd15"), rank=2, alpha=1, seed=0, modules=r"attn1\.to_q$")
+    foreign.write_diffusers(pairs, here / "loras" / "other.safetensors")
+    write_recipe(here, name="one", base=models.base, loras={"ink": "loras"})
+    assert invoke("lock", "one.yaml").exit_code == ExitCode.DONE
+    assert invoke("plan", "one.yaml").exit_code == ExitCode.CHANGES_PENDING
+    shutil.copy(models.glow, here / "loras" / "ink.safetensors")
+    done = invoke("plan", "one.yaml")
+    assert done.exit_code == ExitCode.BAD_SOURCE
+    assert "loras.ink (loras): ink.safetensors has " in done.stderr
 
 
 def test_a_base_that_has_another_size_than_in_its_lock_is_known_by_plan(here, models):
