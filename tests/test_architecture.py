@@ -71,7 +71,8 @@ PLUGINS = {
 SHARED = {
     "formats": {
         "adapter_output", "assemble", "kohya_labels", "labels", "loading", "lora_file", "lora_files",
-        "module_names", "module_pattern", "output", "peft_config", "reading", "refused", "spelling", "trigger_words",
+        "module_names", "module_pattern", "output", "peft_config", "reading", "refused", "spelling",
+        "told_family", "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse"},

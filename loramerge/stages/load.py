@@ -12,10 +12,10 @@ from loramerge.bases.base import Base, config_files, read_base
 from loramerge.bases.fit import fit
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
-from loramerge.errors import MismatchError, SourceError
-from loramerge.families import guess
+from loramerge.errors import SourceError
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
+from loramerge.formats.told_family import ToldFamily
 from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
@@ -24,7 +24,6 @@ from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources import parse
 from loramerge.sources.inputs import InputFiles
-from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -208,20 +207,6 @@ def load_adapter(
     located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
     names = lora_files(located.reference, located.files)
     place = located.fetch(names)
-    known = base or architecture(_family(located.reference, place, names))
+    known = base or architecture(ToldFamily.of(located.reference, place, names).certain())
     _, adapter = read_lora(located.reference, place, names, known)
     return fit(located.reference, adapter, known, skip=False)[0].loaded()
-
-
-def _family(reference: str, folder: Path, names: tuple[str, ...]) -> str:
-    shapes: list[tuple[str, tuple[int, ...]]] = []
-    for name in names:
-        if name.endswith(".safetensors"):
-            file = opened(folder / name, reference)
-            shapes += [(key, file.shape(key)) for key in file.keys]
-    family = guess(shapes)
-    if family is None:
-        raise MismatchError(
-            f"{reference} does not tell which model it was trained on", hint="give the base that it was trained on"
-        )
-    return family

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
-from loramerge.families import TITLES, guess, told_by
+from loramerge.families import TITLES
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
-from loramerge.formats.refused import refuse_keys
+from loramerge.formats.told_family import ToldFamily
 from loramerge.sources import parse
-from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -38,7 +37,7 @@ class _Lora:
     reference: str
     folder: Path
     names: tuple[str, ...]
-    family: str | None
+    told: ToldFamily
 
 
 def probe(
@@ -57,7 +56,7 @@ def probe(
         MismatchError: They are of several families, or none tells which.
     """
     loras = [_read(reference, folder or Path.cwd()) for reference in references]
-    known = base or architecture(family or _common([(lora.reference, lora.family) for lora in loras]))
+    known = base or architecture(family or _common([lora.told for lora in loras]))
     found = tuple(read_lora(lora.reference, lora.folder, lora.names, known)[0] for lora in loras)
     return Probed(known.family, found)
 
@@ -66,29 +65,16 @@ def _read(reference: str, folder: Path) -> _Lora:
     located = parse(reference, folder=folder).locate()
     names = lora_files(located.reference, located.files)
     place = located.fetch(names)
-    shapes: list[tuple[str, tuple[int, ...]]] = []
-    metadata: dict[str, str] = {}
-    for name in names:
-        if name.endswith(".safetensors"):
-            file = opened(place / name, located.reference)
-            refuse_keys(located.reference, file.keys)
-            shapes += [(key, file.shape(key)) for key in file.keys]
-            metadata |= file.metadata
-    return _Lora(located.reference, place, names, guess(shapes) or told_by(metadata))
+    return _Lora(located.reference, place, names, ToldFamily.of(located.reference, place, names))
 
 
-def _common(found: Sequence[tuple[str, str | None]]) -> str:
+def _common(told: Sequence[ToldFamily]) -> str:
     """The one family of those that tell theirs."""
     first: dict[str, str] = {}
-    for reference, family in found:
-        if family is not None:
-            first.setdefault(family, reference)
+    for each in told:
+        if each.family is not None or each.strangers:
+            first.setdefault(each.certain(), each.reference)
     if len(first) > 1:
         seen = " and ".join(f"{reference} is for {TITLES[family]}" for family, reference in first.items())
         raise MismatchError(f"{seen}: LoRAs of different models can't be merged", hint="choose LoRAs of one model")
-    if not first:
-        raise MismatchError(
-            f"{found[0][0]} does not tell which model it was trained on",
-            hint="say it with --base: a folder, hf://owner/name, or a family",
-        )
-    return next(iter(first))
+    return next(iter(first), None) or told[0].certain()

@@ -12,6 +12,7 @@ import truth
 from canonical import deltas_of
 from command_line import invoke, listing
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from loramerge import load_adapter, merge, read_recipe
 from loramerge.bases.published import architecture
@@ -230,6 +231,8 @@ REFUSED = {
     "no size": (("resize", "a.safetensors", "-o", "m.safetensors"), 64, "--rank N, or --energy SHARE"),
     "no share": (("resize", "a.safetensors", "--energy", "1.5", "-o", "m.safetensors"), 64, "1.5 is not in the range"),
     "two to resize": (("resize", "a.safetensors", "b.safetensors", "--rank", "4", "-o", "m.safetensors"), 64, "b.safe"),
+    "a LoRA for Flux": (("merge", "flux.safetensors", "-o", "m.safetensors"), 5, "looks like a LoRA for FLUX.1"),
+    "one for Flux beside ours": (("merge", "a.safetensors", "flux.safetensors", "-o", "m.safetensors"), 5, "FLUX.1"),
     "a family mistyped": (("merge", "a.safetensors", "--base", "sdx", "-o", "m.safetensors"), 64, "mean 'sdxl'?"),
     "standard output": (("merge", "a.safetensors", "-o", "-"), 64, "name a file"),
     "a device": (("merge", "a.safetensors", "-o", "/dev/null", "--force"), 1, "neither a file nor a folder"),
@@ -247,6 +250,8 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     kohya(folder, "a", "sd15", seed=0)
     kohya(folder, "xl", "sdxl", seed=0)
+    flux = {f"lora_unet_double_blocks_0_img_attn_proj.lora_{half}.weight": torch.ones(4, 4) for half in ("down", "up")}
+    save_file(flux, folder / "flux.safetensors")
     text = {"text_encoder": published.lora("sd15", seed=0)["text_encoder"]}
     foreign.write_diffusers(text, folder / "tiny.safetensors")
     return folder
