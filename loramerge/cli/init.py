@@ -98,14 +98,13 @@ def command(
 
 def _recipe(text: str, folder: Path) -> Recipe:
     """What is written is always a recipe; only a name can be none."""
-    from loramerge.documents.problems import RecipeProblemsError, dotted
+    from loramerge.documents.problems import RecipeProblemsError
     from loramerge.recipe import parse
 
     try:
         return parse(text, origin="", folder=folder)
     except RecipeProblemsError as error:
-        wrong = "\n".join(f"{dotted(problem.key)}: {problem.message}" for problem in error.problems)
-        raise UsageError(wrong, hint="choose another --name") from error
+        raise UsageError(error.by_key, hint="choose another --name") from error
 
 
 def _rank(adapter: Adapter) -> int | None:

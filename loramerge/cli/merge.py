@@ -48,4 +48,4 @@ def command(
     from loramerge.recipe.one_shot import Ingredient, settings_for
 
     merge = settings_for(combination_type, rank, None, {"density": density, "seed": seed})
-    one_shot.perform("merge", [Ingredient.parse(lora) for lora in loras], merge, one_shot.Settings(**given))
+    one_shot.perform([Ingredient.parse(lora) for lora in loras], merge, one_shot.Settings(**given))

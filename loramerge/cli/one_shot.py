@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import click
 from loramerge.cli import console, options, progress, summary
 from loramerge.errors import UsageError
 from loramerge.families import TITLES
-from loramerge.formats import FORMATS
 
 if TYPE_CHECKING:
     from loramerge import MergedLora, Recipe
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_READERS = {found.default_folder: found.readers for found in FORMATS}
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -32,7 +29,7 @@ class Settings:
 
     output: str | None
     base: str | None
-    dtype: str
+    dtype: str | None
     fp16: bool
     overrides: tuple[str, ...]
     device: str
@@ -43,8 +40,14 @@ class Settings:
 
     @property
     def number_format(self) -> str:
-        """Of the file's tensors."""
-        return "float16" if self.fp16 else self.dtype
+        """Of the file's tensors.
+
+        Raises:
+            UsageError: Two are asked for.
+        """
+        if self.fp16 and self.dtype not in (None, "float16"):
+            raise UsageError(f"--fp16 and --dtype {self.dtype} exclude each other", hint="leave one of them out")
+        return "float16" if self.fp16 else self.dtype or _DTYPES[0]
 
 
 def settings(command: Command) -> Command:
@@ -62,9 +65,7 @@ def settings(command: Command) -> Command:
             click.option(
                 "--dtype",
                 type=click.Choice(_DTYPES),
-                default="float32",
-                show_default=True,
-                help="Number format of the result.",
+                help=f"Number format of the result; {_DTYPES[0]} if absent.",
             ),
             click.option("--fp16", is_flag=True, help="The same as --dtype float16."),
             options.overrides,
@@ -79,11 +80,10 @@ def settings(command: Command) -> Command:
     return command
 
 
-def perform(command: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings) -> None:
+def perform(loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings) -> None:
     """Print the recipe, or merge it.
 
     Args:
-        command: The name of the command.
         loras: What goes in.
         merge: How.
         given: The options.
@@ -91,7 +91,7 @@ def perform(command: str, loras: Sequence[Ingredient], merge: Mapping[str, Any],
     from loramerge import merge as run_merge
 
     place = _place(given)
-    recipe = _composed(command, place, loras, merge, given)
+    recipe = _composed(place, loras, merge, given)
     if given.recipe:
         console.result(recipe.text.rstrip("\n"))
         return
@@ -118,9 +118,7 @@ def _place(given: Settings) -> str:
     )
 
 
-def _composed(
-    command: str, place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings
-) -> Recipe:
+def _composed(place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings) -> Recipe:
     from loramerge.recipe.one_shot import GivenBase, format_for, recipe_of
     from loramerge.stages.load import load_base
     from loramerge.stages.probe import probe
@@ -129,7 +127,6 @@ def _composed(
     known = load_base(base.source) if base.source else None
     found = probe([lora.source for lora in loras], known, family=base.family)
     return recipe_of(
-        f"loramerge {command}" if given.output is None else f"loramerge {command} -o {shlex.quote(place)}",
         Path(place).stem if Path(place).suffix == ".safetensors" else Path(place).name,
         {"source": base.source} if base.source else {"family": found.family},
         loras,
@@ -146,7 +143,7 @@ def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
     yield "rank", (f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}") + kept
     formats = ", ".join(dict.fromkeys(lora["format"] for lora in done.report["loras"]))
     name = output.default_folder
-    yield "format", f"{name}, {output.number_format}, for {_READERS[name]}; what went in is {formats}"
+    yield "format", f"{name}, {output.number_format}, for {output.readers}; what went in is {formats}"
     yield "family", TITLES[done.report["base"]["family"]]
     yield "size", console.size(_size(done.place))
     yield from summary.storage_rows(done.report)

@@ -111,8 +111,8 @@ def apart(found: Sequence[PlannedRecipe], places: Mapping[str, Path], *, verbose
     from loramerge.stages.together import conflicts
 
     there = [(each.given.path, each.given.recipe) for each in found if each.given.recipe]
-    refused = iter(conflicts(there, [places[path] for path, _ in there]).items())
-    failures = {there[position][0]: failure(error, verbose=verbose) for position, error in refused}
+    refused = conflicts(there, [places[path] for path, _ in there])
+    failures = {there[position][0]: failure(error, verbose=verbose) for position, error in refused.items()}
     return [replace(each, failure=each.failure or failures.get(each.given.path)) for each in found]
 
 

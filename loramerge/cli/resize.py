@@ -36,4 +36,4 @@ def command(lora: str, rank: int | None, energy: float | None, **given: Any) -> 
     if rank is None and energy is None:
         raise UsageError("say to what size: --rank N, or --energy SHARE", hint="--energy 0.98 loses little")
     merge = settings_for("svd", rank, energy, {})
-    one_shot.perform("resize", [Ingredient.parse(lora)], merge, one_shot.Settings(**given))
+    one_shot.perform([Ingredient.parse(lora)], merge, one_shot.Settings(**given))

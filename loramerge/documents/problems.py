@@ -81,6 +81,11 @@ class RecipeProblemsError(InvalidRecipeError):
         self.problems = tuple(sorted(dict.fromkeys(problems), key=_position))
         super().__init__("\n".join(map(str, self.problems)), hint=hint or hints_of(self.problems))
 
+    @property
+    def by_key(self) -> str:
+        """The same for a recipe that is no file: what is wrong with each key, a line each."""
+        return "\n".join(f"{dotted(problem.key)}: {problem.message}" for problem in self.problems)
+
 
 def hints_of(problems: Iterable[Problem]) -> str:
     """What to do about mistakes, each thing once."""

@@ -47,6 +47,7 @@ class Output(StrictModel):
         needs_weights: The base's weights have to be there when it is written.
         holds_merged_lora: It is the merged LoRA itself, in some format.
         is_one_file: It is a single safetensors file.
+        readers: The programs that load a merged LoRA, in words.
         copies_inputs: What it holds was not computed: it is the inputs in another format.
     """
 
@@ -54,6 +55,7 @@ class Output(StrictModel):
     needs_weights: ClassVar[bool] = False
     holds_merged_lora: ClassVar[bool] = False
     is_one_file: ClassVar[bool] = False
+    readers: ClassVar[str] = ""
     copies_inputs: ClassVar[bool] = False
 
     kind: str

@@ -65,7 +65,7 @@ def source_from(reference: str, folder: Path) -> str:
         return str(Path(reference).absolute())
 
 
-def recipe_text(  # each is a key of the recipe
+def recipe_text(
     name: str,
     base: Mapping[str, str],
     loras: Sequence[InitialLora],

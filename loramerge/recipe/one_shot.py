@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from loramerge.documents import yaml_document
-from loramerge.documents.problems import RecipeProblemsError, did_you_mean, dotted
-from loramerge.errors import UsageError
+from loramerge.documents.problems import RecipeProblemsError, did_you_mean
+from loramerge.errors import InvalidRecipeError, UsageError
 from loramerge.families import TITLES
 from loramerge.fields import name_like
 from loramerge.methods import METHODS
@@ -151,8 +151,7 @@ def settings_for(
     return {"combination_type": name, "engine": "factored", **method.suggested, **given, **svd_rank}
 
 
-def recipe_of(  # each is a key of the recipe
-    command: str,
+def recipe_of(
     name: str,
     base: Mapping[str, str],
     loras: Sequence[Ingredient],
@@ -163,7 +162,6 @@ def recipe_of(  # each is a key of the recipe
     """The recipe, whose paths start at the current folder.
 
     Args:
-        command: What made it, for its first line.
         name: Any text; the characters that a recipe's name can have are kept.
         base: `source` or `family`.
         loras: In the order in which they are merged.
@@ -175,9 +173,10 @@ def recipe_of(  # each is a key of the recipe
         UsageError: What was given makes no recipe; the message has every reason.
     """
     names = names_for([lora.source for lora in loras])
+    called = name_like(name) or "merged"
     data = {
         "version": 1,
-        "name": name_like(name) or "merged",
+        "name": called,
         "base": dict(base),
         "loras": [
             {"name": each, "source": lora.source, "weight": lora.weight}
@@ -186,12 +185,11 @@ def recipe_of(  # each is a key of the recipe
         "merge": dict(merge),
         "outputs": [{"kind": "adapter", **output}],
     }
-    head = f"# {command}\n" if command.isprintable() else ""
+    text = f"# loramerge run {called}.yaml\n{yaml_document.dump(data)}"
     try:
-        return parse(head + yaml_document.dump(data), origin="", folder=Path.cwd(), overrides=overrides)
+        return parse(text, origin="", folder=Path.cwd(), overrides=overrides)
     except RecipeProblemsError as error:
-        wrong = "\n".join(f"{dotted(problem.key)}: {problem.message}" for problem in error.problems)
-        raise UsageError(wrong, hint=error.hint) from error
+        raise UsageError(error.by_key, hint=error.hint) from error
 
 
 def _energy_rank(energy: float, rank: int | None) -> dict[str, float]:
@@ -201,8 +199,11 @@ def _energy_rank(energy: float, rank: int | None) -> dict[str, float]:
 def _weight(text: str, weight: str) -> float | dict[str, Any]:
     if not weight.startswith("{"):
         return float(weight)
-    document = yaml_document.load(weight, origin=text)
-    if document.problems:
-        raise RecipeProblemsError(document.problems)
+    try:
+        document = yaml_document.load(weight, origin=text)
+        if document.problems:
+            raise RecipeProblemsError(document.problems)
+    except InvalidRecipeError as error:
+        raise UsageError(error.message, hint="such as 'a.safetensors:{unet: {down: 0.2, up: 1.0}}'") from error
     found: dict[str, Any] = document.data
     return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -85,7 +84,8 @@ def merge(
         )
     check = partial(check_lora_place, place, force=force, inputs=local_sources(recipe))
     check()
-    with in_turn(place, progress), _filling(place, check) as folder:
+    filling = replacing_by_one if recipe.outputs[0].is_one_file else replacing
+    with in_turn(place, progress), filling(place, lambda old: check(old=old)) as folder:
         check()  # another merge may have been there meanwhile
         resolved = resolve(recipe, progress=progress)
         loaded = load(resolved, progress=progress)
@@ -102,11 +102,3 @@ def merge(
         lock = lock_sources(recipe, known(resolved, loaded))
         write_output(recipe.outputs[0], folder, recipe, loaded, combined, lock=lock)
     return MergedLora(place, combined.adapter, summary(combined.fidelity), tuple(report["notes"]), report)
-
-
-@contextmanager
-def _filling(place: Path, check: Any) -> Iterator[Path]:
-    """An empty folder: it, or the one file in it, takes its place when the block ends well."""
-    whole = replacing_by_one if place.suffix == ".safetensors" else replacing
-    with whole(place, lambda old: check(old=old)) as folder:
-        yield folder
