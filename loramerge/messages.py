@@ -20,8 +20,9 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(listed[:most]) + more
 
 
-def any_of(names: Sequence[str]) -> str:
-    """`a`, `a or b`, `a, b or c`."""
+def any_of(words: Iterable[str]) -> str:
+    """`a`, `a or b`, `a, b or c`; empty for none."""
+    names = list(words)
     return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 

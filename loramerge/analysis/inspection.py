@@ -103,7 +103,7 @@ def overlaps_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[PairOverlap
     adapters = dict(zip(names, (adapter for _, adapter in loras), strict=True))
     same = pairs_of(twins_of(loras))
     found = overlaps({name: (adapter, lambda *_: 1.0) for name, adapter in adapters.items()}, same=same)
-    return [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004
+    return [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004  not two
 
 
 def twins_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[Twins]:

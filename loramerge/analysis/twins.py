@@ -33,7 +33,7 @@ class Twins:
         return "the same file" if self.one_file else "the same LoRA in different files"
 
     def __str__(self) -> str:
-        few = len(self.names) == 2  # noqa: PLR2004
+        few = len(self.names) == 2  # noqa: PLR2004  a pair
         return f"{' and '.join(self.names) if few else some(self.names, _MOST_NAMES)} are {self.what}"
 
     def merged(self, weights: Mapping[str, float | None]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loramerge.documents.problems import KeyPath, either
+from loramerge.documents.problems import KeyPath
+from loramerge.messages import any_of
 
 Schema = Mapping[str, Any]
 
@@ -93,11 +94,11 @@ class Expected:
         if "patternErrorMessage" in schema:
             return str(schema["patternErrorMessage"])
         if options := choices(schema):
-            return either(map(repr, options))
+            return any_of(map(repr, options))
         if "discriminator" in schema:
             return f"a mapping with `{schema['discriminator']['propertyName']}`"
         if members := self.members(schema):
-            return either(map(self.words, members.values()))
+            return any_of(map(self.words, members.values()))
         wording = self._typed.get(schema.get("type", ""))
         return wording(schema) if wording else "something else"
 

@@ -9,9 +9,9 @@ from pydantic_core import ErrorDetails
 
 from loramerge.documents import yaml_document
 from loramerge.documents.expected import Expected, Place, Schema, choices
-from loramerge.documents.problems import KeyPath, Mistake, did_you_mean, either
+from loramerge.documents.problems import KeyPath, Mistake, did_you_mean
 from loramerge.documents.suggestions import instead_of
-from loramerge.messages import shortened
+from loramerge.messages import any_of, shortened
 from loramerge.sources.source import shown
 
 _LONGEST = 60
@@ -77,7 +77,7 @@ class _Explainer:
         given = isinstance(found, dict) and discriminator in found
         value = found[discriminator] if isinstance(found, dict) and given else None
         what = f"found {self._found(value, key)}" if given else "missing"
-        return Mistake(key, f"{what}; expected {either(map(repr, tags))}{did_you_mean(value, tags)}")
+        return Mistake(key, f"{what}; expected {any_of(map(repr, tags))}{did_you_mean(value, tags)}")
 
     def _unknown(self, location: tuple[int | str, ...]) -> str:
         key, parent = str(location[-1]), self.expected.place(location[:-1])
@@ -87,8 +87,8 @@ class _Explainer:
         keys = self.expected.keys(parent.schema)
         homes = [f"`{each}`" if each else "the recipe itself" for each in self.expected.homes(key)]
         if homes:
-            return f"unknown key here; it is a key of {either(homes)}: check the indentation"
-        return "unknown key" + (did_you_mean(key, keys) or f"; expected {either(f'`{each}`' for each in keys)}")
+            return f"unknown key here; it is a key of {any_of(homes)}: check the indentation"
+        return "unknown key" + (did_you_mean(key, keys) or f"; expected {any_of(f'`{each}`' for each in keys)}")
 
     def _unexpected(self, found: object, place: Place) -> str:
         message = f"found {self._found(found, place.key)}; expected {self.expected.words(place.schema)}"

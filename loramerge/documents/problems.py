@@ -106,9 +106,3 @@ def did_you_mean(word: object, words: Iterable[str]) -> str:
     known = {each.lower(): each for each in words}
     close = get_close_matches(word.lower(), known, n=1, cutoff=0.51) if isinstance(word, str) else []
     return f"; did you mean {known[close[0]]!r}?" if close else ""
-
-
-def either(words: Iterable[str]) -> str:
-    """`a, b or c`."""
-    *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last

@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from loramerge.documents.problems import either
 from loramerge.fields import NAME_PATTERN, name_like
 from loramerge.masking import masked
+from loramerge.messages import any_of
 
 if TYPE_CHECKING:
     from loramerge.documents.expected import Schema
@@ -51,5 +51,5 @@ def _name(text: str) -> str:
     strange = list(dict.fromkeys(repr(each) for each in text if not _NAME_LETTER.match(each)))
     like = name_like(text)
     listed = strange[:_FEW] if len(strange) <= _FEW else [*strange[: _FEW - 1], f"{len(strange) - _FEW + 1} others"]
-    said = f", so {either(listed).replace(' or ', ' and ')} can't be in it" if strange else ""
+    said = f", so {any_of(listed).replace(' or ', ' and ')} can't be in it" if strange else ""
     return said + (f"; did you mean {like!r}?" if like else "")

@@ -57,7 +57,7 @@ def open_file(path: Path, *, pipes: bool = False) -> BinaryIO:
         if waits:
             os.set_blocking(descriptor, True)
         return open(descriptor, "rb", buffering=0)  # noqa: PTH123  the caller closes it
-    except BaseException:
+    except BaseException:  # whatever it is, nobody else knows the descriptor
         os.close(descriptor)
         raise
 

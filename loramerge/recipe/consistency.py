@@ -10,8 +10,9 @@ from typing import Any, get_args
 
 from loramerge import sources
 from loramerge.artifact.contents import PAPERS, SIGNATURE
-from loramerge.documents.problems import KeyPath, did_you_mean, either
+from loramerge.documents.problems import KeyPath, did_you_mean
 from loramerge.errors import SourceError
+from loramerge.messages import any_of
 from loramerge.outputs import OUTPUTS
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
@@ -94,7 +95,7 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
         names = target.get("outputs")
         for place, name in enumerate(names if isinstance(names, (list, tuple)) else ()):
             if isinstance(name, str) and folders and name not in folders:
-                message = f"there is no output {name!r}; expected {either(map(repr, folders))}"
+                message = f"there is no output {name!r}; expected {any_of(map(repr, folders))}"
                 yield ("publish", index, "outputs", place), message + did_you_mean(name, folders)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from loramerge.documents import yaml_document
 from loramerge.documents.document import Document
-from loramerge.documents.problems import KeyPath, Origin, Problem, RecipeProblemsError, did_you_mean, dotted, either
+from loramerge.documents.problems import KeyPath, Origin, Problem, RecipeProblemsError, did_you_mean, dotted
 from loramerge.errors import UsageError
-from loramerge.messages import excerpt
+from loramerge.messages import any_of, excerpt
 from loramerge.sources.source import shown
 
 _LONGEST = 200
@@ -81,7 +81,7 @@ class Override:
         for used in range(len(rest), 0, -1):
             if (name := ".".join(rest[:used])) in names:
                 return names[name], used
-        expected = f"expected a number or {either(map(repr, names))}" if names else "expected a number"
+        expected = f"expected a number or {any_of(map(repr, names))}" if names else "expected a number"
         raise self._refusal(path, f"has no element named {rest[0]!r}; {expected}{did_you_mean(rest[0], names)}")
 
     def _refusal(self, path: KeyPath, message: str) -> RecipeProblemsError:

@@ -11,7 +11,6 @@ from loramerge.errors import PublishError
 from loramerge.messages import some
 
 if TYPE_CHECKING:
-    from loramerge.formats.output import Output
     from loramerge.recipe import Recipe
     from loramerge.targets import Target
 
@@ -24,18 +23,19 @@ class _Claim:
     recipe: Recipe
     target: Target
     place: str
-    names: frozenset[str]
+    tops: Mapping[str, Sequence[str]]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What is certain to lie at the place's top."""
+        return self.target.claims(self.tops)
 
     @property
     def loose(self) -> str | None:
         """The output that lies at the place's top by itself, in folders that are not known before it is written."""
         chosen = self.target.chosen(self.recipe.folders)
-        loose = [output for output in self.recipe.outputs if (output.folder,) == chosen and not self.tops(output)]
+        loose = [each for each in self.recipe.outputs if (each.folder,) == chosen and not self.tops[each.folder]]
         return loose[0].default_folder if loose else None
-
-    def tops(self, output: Output) -> tuple[str, ...]:
-        """What is certain to lie at the top of an output's folder."""
-        return output.top_names(self.recipe.name, [lora.name for lora in self.recipe.loras])
 
     def takes_from(self, other: _Claim) -> list[str]:
         """What of another claim to the same place this one would replace, in words."""
@@ -45,9 +45,9 @@ class _Claim:
     def way_out(self, other: _Claim) -> str:
         """The line to write, so that nothing of another claim to the place is touched."""
         own = self.target.own_place(self.recipe.name)
-        for output in () if self.target.needs_papers else self.recipe.outputs:
-            if (names := self.tops(output)) and not other.names & {*names}:
-                return f"say `outputs: [{output.folder}]` in the target, or give it a place of its own: `{own}`"
+        for folder, names in {} if self.target.needs_papers else self.tops.items():
+            if names and not other.names & {*names}:
+                return f"say `outputs: [{folder}]` in the target, or give it a place of its own: `{own}`"
         return f"give the target a place of its own: `{own}`"
 
 
@@ -92,7 +92,7 @@ def _each_conflict(
 
 
 def _claims(index: int, recipe: Recipe) -> Iterator[_Claim]:
-    names = claims_of(recipe)
+    tops = claims_of(recipe)
     for target in recipe.publish:
         if (place := target.address(recipe.folder)) is not None:
-            yield _Claim(index, recipe, target, place, target.claims(names))
+            yield _Claim(index, recipe, target, place, tops)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
 from loramerge.files.file_view import FileBytes
-from loramerge.files.tensor_header import read_header
+from loramerge.files.tensor_header import TensorEntry, read_header
 
 if TYPE_CHECKING:
     import torch
@@ -28,24 +28,14 @@ _ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(TensorEntry):
     """A tensor in a file.
 
     Attributes:
-        key: Its name there.
-        dtype: Number format as the header spells it (`F16`, `BF16`, …).
-        shape: Of the tensor.
         place: The file.
-        offset: Where its bytes begin in the file.
-        size: Their number.
     """
 
-    key: str
-    dtype: str
-    shape: tuple[int, ...]
     place: FileBytes
-    offset: int
-    size: int
 
     @property
     def path(self) -> Path:
@@ -75,7 +65,7 @@ def stored_at(place: FileBytes) -> tuple[Mapping[str, str], tuple[Stored, ...]]:
     """
     found = read_header(place)
     return found.metadata, tuple(
-        Stored(entry.key, entry.dtype, entry.shape, place, entry.offset, entry.size) for entry in found.entries
+        Stored(entry.key, entry.dtype, entry.shape, entry.offset, entry.size, place) for entry in found.entries
     )
 
 
