@@ -172,7 +172,7 @@ def test_any_readable_file_has_an_answer(tmp_path, tensors):
                 min_size=1, max_size=4), st.sampled_from([("lora_A", "lora_B"), ("lora_down", "lora_up")]))  # fmt: skip
 @example([("unet.conv1", 1.0, None)], ("lora_A", "lora_B"))
 @example([("lora_unet_x²", 1.0, 1.0)], ("lora_down", "lora_up"))
-def test_whole_pairs_under_any_names_are_shown(tmp_path, modules, endings):
+def test_whole_pairs_under_any_names_have_an_answer(tmp_path, modules, endings):
     path = tmp_path / f"{next(NAMES)}.safetensors"
     tensors = {}
     for stem, value, alpha in modules:
