@@ -137,7 +137,7 @@ def _position(module: str) -> str:
         return _MID
     side, _, rest = module.partition(".")
     position = rest.split(".")
-    return f"{side}.{position[0]}.attentions.{position[2]}" if len(position) > 2 else ""  # noqa: PLR2004
+    return f"{side}.{position[0]}.attentions.{position[2]}" if position[2:] else ""
 
 
 def _by_attention(

@@ -57,7 +57,7 @@ class Ingredient:
                 f"{text}: the mapping after {head} has no end", hint="close it with }, and quote the whole"
             )
         source, _, rest = text.rpartition(":")
-        if source and os.path.exists(source):  # noqa: PTH110
+        if source and os.path.exists(source):  # noqa: PTH110  Path raises on what is too long
             raise UsageError(f"{text}: {rest!r} is no weight", hint=f"give a number, such as {source}:0.7")
         return cls(text)
 

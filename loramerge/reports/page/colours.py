@@ -55,4 +55,6 @@ class ColourScale:
     def text(self, value: float) -> str:
         """The CSS colour that is legible on it."""
         strength = self.strength(value)
-        return "var(--ink)" if strength < 0.58 else "var(--on-middle)" if strength < 0.75 else "var(--on-strong)"  # noqa: PLR2004
+        if strength < 0.58:  # noqa: PLR2004  the neutral colour still outweighs
+            return "var(--ink)"
+        return "var(--on-middle)" if strength < 0.75 else "var(--on-strong)"  # noqa: PLR2004  where contrast turns

@@ -21,7 +21,9 @@ def small(value: float) -> str:
 
 def share(value: float) -> str:
     """`.12`, `1`."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".") if value >= 0.995 else f"{value:.2f}"  # noqa: PLR2004
+    text = f"{value:.2f}"
+    if value >= 0.995:  # noqa: PLR2004  what would be 1.00
+        text = text.rstrip("0").rstrip(".")
     return text.removeprefix("0") if text.startswith("0.") else text
 
 
