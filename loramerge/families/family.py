@@ -1,0 +1,127 @@
+"""What a model family is: all that the program knows of one is data of this form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from loramerge.families.layout import Layout, Rule, Shapes
+
+Config = Mapping[str, Any]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model of a family, as it was published.
+
+    Attributes:
+        repository: Where the Hub has it, in diffusers' layout.
+        configs: What the config.json of each component says, as far as it makes its sizes; `_class_name` is the class
+            of one of diffusers', `architectures` of one of transformers'.
+    """
+
+    repository: str
+    configs: Mapping[str, Config]
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """What files call a text encoder.
+
+    Attributes:
+        kohya: The prefixes of its flat names; the first is the one that is written.
+        comfyui: What ComfyUI calls it, between `text_encoders.` and `.transformer.`; empty where it has none.
+    """
+
+    kohya: tuple[str, ...]
+    comfyui: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the model card of a merge says of its kind.
+
+    Attributes:
+        pipeline_tag: The Hub's task.
+        tags: Of the family.
+        library: That loads it.
+    """
+
+    pipeline_tag: str = "text-to-image"
+    tags: tuple[str, ...] = ()
+    library: str = "diffusers"
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What kohya's trainers write into a file of the family (sd-scripts, library/sai_model_spec.py).
+
+    Attributes:
+        architecture: `modelspec.architecture`, without `/lora`.
+        base_version: `ss_base_model_version`.
+        resolution: `modelspec.resolution`; empty where there is none.
+        implementation: `modelspec.implementation`.
+    """
+
+    architecture: str
+    base_version: str
+    resolution: str = ""
+    implementation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A model family: what its checkpoints and LoRAs call things.
+
+    Attributes:
+        name: `flux`.
+        title: `FLUX.1`.
+        classes: Of the denoiser, in diffusers; of the model, in transformers.
+        denoisers: The components that are denoisers, those with high noise first.
+        is_this: Whether a denoiser of one of the classes is of this family, by its config: three share one class.
+        original: Rules from the original checkpoint's names, or what makes them of the denoiser's config; None where
+            its LoRAs are known in diffusers' names alone.
+        flat_is_canonical: kohya's flat names are of diffusers' names, although there are original ones.
+        text_encoders: By component; those whose LoRAs have names of their own.
+        components: Further components that LoRAs touch: name in the original checkpoint → component.
+        marks: What `ss_base_model_version`, `modelspec.architecture` and their like begin with.
+        published: By name; the first is the one that is meant where only the family is said.
+        kinds: Kind of layer → pattern of its names, before the common ones.
+        specification: What kohya's trainers write into files; None where they train no such model.
+        card: For the model card.
+        files: Denoiser → what people put at the end of a file's name for it, where there are two.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    denoisers: tuple[str, ...] = ("transformer",)
+    is_this: Callable[[Config], bool] = lambda _config: True
+    original: tuple[Rule, ...] | Callable[[Config], tuple[Rule, ...]] | None = None
+    flat_is_canonical: bool = False
+    text_encoders: Mapping[str, TextEncoder] = field(default=_NOTHING)
+    components: Mapping[str, str] = field(default=_NOTHING)
+    marks: tuple[str, ...] = ()
+    published: Mapping[str, Published] = field(default=_NOTHING)
+    kinds: Mapping[str, str] = field(default=_NOTHING)
+    specification: Specification | None = None
+    card: Card = Card()
+    files: Mapping[str, str] = field(default=_NOTHING)
+
+    @property
+    def has_original_names(self) -> bool:
+        """Whether its original names are known; ComfyUI and kohya's trainers use no others."""
+        return self.original is not None
+
+    def layout(self, config: Config, shapes: Shapes) -> Layout:
+        """The denoiser's tensors in the original names; in their own where these are not known.
+
+        Args:
+            config: The denoiser's config.json.
+            shapes: Of its tensors, or of its layers' weights, by canonical name.
+        """
+        given = self.original(config) if callable(self.original) else self.original
+        return Layout(given or (), shapes)

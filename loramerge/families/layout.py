@@ -1,0 +1,151 @@
+"""The names of an original checkpoint against diffusers' names: which rows of which tensor are which.
+
+One table of rules serves LoRA files in the original names, in and out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+Shapes = Mapping[str, tuple[int, ...]]
+Span = tuple[int, int]
+"""First row and the one behind the last."""
+QKV = ("to_q", "to_k", "to_v")
+ADDED_QKV = ("add_q_proj", "add_k_proj", "add_v_proj")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A name in the original layout, and the canonical names whose rows it holds, one after the other.
+
+    `*` is a block's number. Names are beginnings that end at a dot; the longest that fits counts, and of two as long
+    the one with fewer `*`. What no rule names keeps its name.
+
+    Attributes:
+        original: `double_blocks.*.img_attn.qkv`.
+        canonical: diffusers' names.
+        swapped: The halves of the rows have changed places: (shift, scale) there, (scale, shift) in diffusers.
+    """
+
+    original: str
+    canonical: tuple[str, ...]
+    swapped: bool = False
+
+
+def rules(names: Mapping[str, str | Sequence[str]], swapped: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """Rules as a table.
+
+    Args:
+        names: Original name → canonical name, or several where one tensor holds the rows of all of them.
+        swapped: Original names of those whose halves have changed places.
+    """
+    halves = {*swapped}
+    return tuple(
+        Rule(original, (canonical,) if isinstance(canonical, str) else tuple(canonical), original in halves)
+        for original, canonical in names.items()
+    )
+
+
+def each(prefix: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Several names behind one beginning."""
+    return tuple(f"{prefix}{name}" for name in names)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A canonical tensor within one of the original layout.
+
+    Attributes:
+        canonical: Its name.
+        spans: The rows that are its own, in the order in which it has them.
+    """
+
+    canonical: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Original:
+    """A tensor of the original layout.
+
+    Attributes:
+        name: Its name there.
+        shape: Of the whole.
+        parts: What it holds; together they are all of its rows.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is one canonical tensor, row by row."""
+        return len(self.parts) == 1 and len(self.parts[0].spans) == 1
+
+
+class Layout:
+    """Rules, applied to the tensors that a model has.
+
+    Args:
+        given: The rules.
+        shapes: Shape of each of the model's tensors, or of the weight of each of its layers, by canonical name.
+    """
+
+    def __init__(self, given: Iterable[Rule], shapes: Shapes) -> None:
+        self._shapes = shapes
+        found = [(canonical, rule) for rule in given for canonical in rule.canonical]
+        found.sort(key=lambda entry: (-entry[0].count("."), -len(entry[0]), entry[0].count("*")))
+        self._rules = [(_pattern(canonical), canonical, rule) for canonical, rule in found]
+
+    @cached_property
+    def originals(self) -> Mapping[str, Original]:
+        """Every tensor of the original layout by its name, in the order of the canonical ones."""
+        held: dict[str, list[Part]] = {}
+        for name, shape in self._shapes.items():
+            rule, prefix, rest, numbers = self._rule(name)
+            if rule is None:
+                held.setdefault(name, []).append(Part(name, ((0, shape[0] if shape else 1),)))
+                continue
+            start = sum(
+                self._height(_numbered(other, numbers) + rest)
+                for other in rule.canonical[: rule.canonical.index(prefix)]
+            )
+            stop = start + shape[0]
+            middle = start + shape[0] // 2
+            spans = ((middle, stop), (start, middle)) if rule.swapped else ((start, stop),)
+            held.setdefault(_numbered(rule.original, numbers) + rest, []).append(Part(name, spans))
+        return {name: self._original(name, parts) for name, parts in held.items()}
+
+    @cached_property
+    def by_canonical(self) -> Mapping[str, Original]:
+        """The tensor of the original layout that holds a canonical one."""
+        return {part.canonical: original for original in self.originals.values() for part in original.parts}
+
+    def _rule(self, name: str) -> tuple[Rule | None, str, str, tuple[str, ...]]:
+        for pattern, canonical, rule in self._rules:
+            if found := pattern.match(name):
+                return rule, canonical, name[found.end() :], found.groups()
+        return None, "", "", ()
+
+    def _height(self, name: str) -> int:
+        shape = self._shapes.get(name)  # a block may lack a part: the last of SD3 has no text to put out
+        return shape[0] if shape else 0
+
+    def _original(self, name: str, parts: Sequence[Part]) -> Original:
+        ordered = tuple(sorted(parts, key=lambda part: min(part.spans)))
+        shape = self._shapes[ordered[0].canonical]
+        height = max(stop for part in ordered for _, stop in part.spans)
+        return Original(name, (height, *shape[1:]) if shape else (), ordered)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name).replace(r"\*", r"(\d+)") + r"(?=\.|$)")
+
+
+def _numbered(name: str, numbers: Iterable[str]) -> str:
+    left = iter(numbers)
+    return re.sub(r"\*", lambda _: next(left), name)
