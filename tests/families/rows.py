@@ -1,4 +1,4 @@
-"""One row for each model family: a tiny model of it, and where diffusers turns its original checkpoints into its own."""
+"""A row for each family: a tiny model of it, and what turns its original checkpoints into diffusers' own."""
 
 from __future__ import annotations
 
