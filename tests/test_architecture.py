@@ -24,7 +24,7 @@ HOUSE = {
     "families": "",
     "bases": "families files",
     "numerics": "",
-    "tensor_files": "files bases numerics",
+    "tensor_files": "files numerics",
     "formats": "files families bases numerics tensor_files",
     "methods": "numerics",
     "merging": "bases numerics",
@@ -71,8 +71,8 @@ PLUGINS = {
 SHARED = {
     "formats": {
         "adapter_output", "assemble", "kohya_labels", "labels", "loading", "lora_file", "lora_files",
-        "module_names", "module_pattern", "output", "peft_config", "reading", "refused", "spelling",
-        "told_family", "trigger_words",
+        "module_names", "module_pattern", "original_names", "output", "peft_config", "reading", "refused",
+        "single_file", "spelling", "told_family", "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse"},

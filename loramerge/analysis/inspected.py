@@ -84,8 +84,8 @@ class Inspection:
         reference: As it was given.
         revision: The commit, where the source has commits.
         format: `peft`, `diffusers` or `kohya`.
-        family: `sd15`, `sd2` or `sdxl`; None when it is told by nothing, or another.
-        candidates: Families that can't be merged yet whose modules have such names, as titles.
+        family: As recipes call it: `sdxl`, `flux/schnell`; None where it is told by nothing, or could be several.
+        candidates: Titles of those that it could be, where it is not told.
         trained_on: The model that a PEFT adapter says it was trained on; empty where nothing says so.
         files: What was read.
         modules: All of them, sorted by component and name.

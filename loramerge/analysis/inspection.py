@@ -13,17 +13,19 @@ from loramerge.analysis.twins import Twins, pairs_of, twins
 from loramerge.bases.fit import fit
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
-from loramerge.families import TITLES, guess, told_by
-from loramerge.families.strangers import candidates
+from loramerge.families import title_of
 from loramerge.files.digest import sha256_of
 from loramerge.files.reading import read_json
 from loramerge.formats.lora_files import lora_files
-from loramerge.formats.module_names import UNKNOWN
 from loramerge.formats.peft import CONFIG
 from loramerge.formats.reading import read_lora
+from loramerge.formats.told_family import ToldFamily
 from loramerge.numerics.norms import norm_of
 from loramerge.sources import parse
 from loramerge.tensor_files.safetensors import opened
+
+_ANY = "sdxl"
+"""Whose names a LoRA is read by that is for nothing known; most of its modules then have no component."""
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -56,27 +58,23 @@ def inspect_adapter(
     located = parse(reference, folder=folder or Path.cwd(), revision=revision).locate()
     names = lora_files(located.reference, located.files)
     place = located.fetch(names)
-    shapes = []
     files = []
-    metadata: dict[str, str] = {}
     for name in names:
         dtypes: Counter[str] = Counter()
         if name.endswith(".safetensors"):
             file = opened(place / name, reference)
             dtypes.update(map(file.dtype, file.keys))
-            shapes += [(key, file.shape(key)) for key in file.keys]
-            metadata |= file.metadata
         path = place / name
         files.append(InspectedFile(name, path.stat().st_size, sha256_of(path), dict(sorted(dtypes.items()))))
-    family = base.family if base else guess(shapes)
-    known = base or (architecture(family) if family else None)
-    found, adapter = _read_adapter(reference, place, names, known)
+    told = ToldFamily.of(reference, place, names) if base is None else ToldFamily(reference, (base.family.name,), ())
+    known = base or architecture(told.families[0] if told.families else _ANY)
+    found, adapter = read_lora(reference, place, names, known)
     inspection = Inspection(
         reference=reference,
         revision=located.revision,
         format=found,
-        family=family or (None if set(adapter.components) <= {UNKNOWN} else told_by(metadata)),
-        candidates=candidates(adapter.components.get(UNKNOWN, ())),
+        family=told.family,
+        candidates=told.strangers if told.family else (*map(title_of, told.families), *told.strangers),
         trained_on=_trained_on(reference, place, names),
         files=tuple(files),
         modules=tuple(
@@ -84,7 +82,7 @@ def inspect_adapter(
             for component, name, pair in adapter
         ),
         metadata=dict(sorted(adapter.metadata.items())),
-        misfit=_misfit(reference, adapter, known, strict=base is not None),
+        misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family and told.fits else "",
     )
     return inspection, adapter
 
@@ -127,35 +125,13 @@ def labels(references: Sequence[str]) -> list[str]:
     ]
 
 
-def _read_adapter(reference: str, folder: Path, names: tuple[str, ...], known: Base | None) -> tuple[str, Adapter]:
-    """Read with a known base, or with that of the families' bases which knows most of the modules by name."""
-    if known is not None:
-        return read_lora(reference, folder, names, known)
-    readings = []
-    for base in map(architecture, TITLES):
-        readings.append((base, *read_lora(reference, folder, names, base)))
-        if set(readings[-1][2].components) == {UNKNOWN}:  # nor will the others know any of it
-            break
-    _, found, adapter = max(readings, key=lambda reading: _known(reading[2], reading[0]))
-    return found, adapter
-
-
 def _trained_on(reference: str, folder: Path, names: tuple[str, ...]) -> str:
     configs = (read_json(folder / name, reference) for name in names if PurePosixPath(name).name == CONFIG)
     said = (config.get("base_model_name_or_path") for config in configs)
     return next((name for name in said if isinstance(name, str)), "")
 
 
-def _known(adapter: Adapter, base: Base) -> int:
-    return sum(
-        component in base.components and module in base.components[component].modules
-        for component, module, _ in adapter
-    )
-
-
-def _misfit(reference: str, adapter: Adapter, base: Base | None, *, strict: bool) -> str:
-    if base is None:
-        return ""
+def _misfit(reference: str, adapter: Adapter, base: Base, *, strict: bool) -> str:
     try:
         fit(reference, adapter, base, skip=False)
     except MismatchError as error:

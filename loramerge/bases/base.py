@@ -1,4 +1,4 @@
-"""The base without its weights: which modules its components have, their shapes, and the architecture to build."""
+"""The base without its weights: which modules its components have, their shapes, and the family that it is of."""
 
 from __future__ import annotations
 
@@ -9,44 +9,22 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from loramerge.bases import model_index
+from loramerge.bases.architecture import Architecture
 from loramerge.bases.blocks import COMPONENTS
+from loramerge.bases.component import Component, Components
 from loramerge.bases.model_index import ModelIndex
-from loramerge.bases.quiet import quiet
-from loramerge.bases.shape_cache import Shapes, shapes_of
-from loramerge.bases.skeleton import skeleton
 from loramerge.errors import SourceError
+from loramerge.families import TRANSFORMERS_COMPONENT, recognise
+from loramerge.families.unet import UNET
 from loramerge.files.reading import read_json
 from loramerge.messages import some
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from loramerge.families import Family
     from loramerge.sources import Located
 
-
-@dataclass(frozen=True)
-class Component:
-    """One part of the base that LoRAs can touch.
-
-    Attributes:
-        name: `unet`, `text_encoder` or `text_encoder_2`.
-        config: Its config.json.
-        modules: Shape of the weight (out×in, or out×in×kh×kw) of every linear and convolution layer, by canonical
-            name, in the order in which the architecture defines them.
-        live: The name that each of them has in the built model. transformers 5 builds CLIPTextModel without the
-            `text_model.` that checkpoints and LoRAs have in their keys.
-        parameters: Shape of everything that a checkpoint has to hold, by canonical name.
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    modules: Mapping[str, tuple[int, ...]]
-    live: Mapping[str, str]
-    parameters: Mapping[str, tuple[int, ...]]
-
-    def skeleton(self) -> nn.Module:
-        """Its layers on the meta device: names and shapes, no memory."""
-        return skeleton({live: self.modules[module] for module, live in self.live.items()})
+__all__ = ["Base", "Component", "config_files", "from_architectures", "from_configs", "read_base"]
+MODEL_CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -55,119 +33,114 @@ class Base:
 
     Attributes:
         reference: As the recipe gives it.
-        family: `sd15`, `sd2` or `sdxl`.
-        components: By name.
+        family: Of its denoiser.
+        components: By name, in the order in which they are shown; made when they are asked for.
+        size: Of those that the family was published in; None where the base was read.
     """
 
     reference: str
-    family: str
+    family: Family
     components: Mapping[str, Component]
+    size: str | None = None
 
+    @property
+    def denoisers(self) -> tuple[str, ...]:
+        """Names of the components that make the picture out of noise; those with high noise first.
 
-def canonical(component: str, module: str) -> str:
-    """Name of a module in the base's own checkpoint, from its name in memory or in a file."""
-    if component == "unet" or module.startswith(("text_model.", "text_projection")):
-        return module
-    return f"text_model.{module}"
+        The one component, where the base has no other.
+        """
+        found = tuple(name for name in self.family.denoisers if name in self.components)
+        return found or tuple(self.components)[:1]
+
+    @property
+    def main(self) -> str:
+        """The denoiser, the first where there are two."""
+        return self.denoisers[0]
 
 
 def config_files(located: Located) -> tuple[str, ...]:
     """The files that say what a base is: all that adapter outputs need of it.
 
     Raises:
-        SourceError: It is no diffusers pipeline.
+        SourceError: It is neither a diffusers pipeline nor a model of transformers or diffusers.
     """
-    if model_index.FILE not in located.files:
-        seen = some(located.files) or "nothing"
-        raise SourceError(
-            f"{located.reference} is not a diffusers pipeline: it has no model_index.json (found {seen})",
-            hint="give the folder or repository that DiffusionPipeline.from_pretrained takes",
-        )
-    wanted = (f"{component}/config.json" for component in COMPONENTS)
-    return (model_index.FILE, *(name for name in wanted if name in located.files))
+    if model_index.FILE in located.files:
+        wanted = (f"{component}/{MODEL_CONFIG}" for component in COMPONENTS)
+        return (model_index.FILE, *(name for name in wanted if name in located.files))
+    if MODEL_CONFIG in located.files:
+        return (MODEL_CONFIG,)
+    seen = some(located.files) or "nothing"
+    raise SourceError(
+        f"{located.reference} is no base: it has neither the model_index.json of a diffusers pipeline nor the "
+        f"config.json of a model (found {seen})",
+        hint="give the folder or repository that from_pretrained takes",
+    )
 
 
 def read_base(reference: str, folder: Path) -> Base:
-    """Read a diffusers pipeline's configs; no weight is opened.
+    """Read a base's configs; no weight is opened.
 
     Args:
         reference: As the recipe gives it, for messages.
         folder: Where `config_files` lie.
 
     Raises:
-        SourceError: A config is missing or damaged.
-        MismatchError: A pipeline of another family.
+        SourceError: A config is missing or damaged, or describes no model that LoRAs are made for.
+        MismatchError: A pipeline without any component that LoRAs touch.
     """
+    if not (folder / model_index.FILE).exists():
+        return _model(reference, read_json(folder / MODEL_CONFIG, f"{reference}/{MODEL_CONFIG}"))
     index = ModelIndex.parse(read_json(folder / model_index.FILE, f"{reference}/{model_index.FILE}"), reference)
-    configs = {
-        name: read_json(folder / name / "config.json", f"{reference}/{name}/config.json") for name in index.trainable
-    }
-    if "unet" not in configs:
-        raise SourceError(f"{reference} has no UNet; {model_index.SUPPORTED}")
-    return from_configs(reference, configs)
+    found = {}
+    for name in index.trainable:
+        config = read_json(folder / name / MODEL_CONFIG, f"{reference}/{name}/{MODEL_CONFIG}")
+        found[name] = Architecture.of(config, *index.classes[name])
+    return from_architectures(reference, found)
+
+
+def _model(reference: str, config: Mapping[str, Any]) -> Base:
+    """A lone model: one of transformers, or a denoiser of diffusers without its pipeline."""
+    architecture = Architecture.of(config)
+    if architecture.library == "diffusers":
+        name = recognise(architecture.class_name, config).denoisers[0]
+    elif config.get("architectures"):
+        name = TRANSFORMERS_COMPONENT
+    else:
+        raise SourceError(
+            f"{reference}/{MODEL_CONFIG} does not say of which class the model is",
+            hint="its `architectures` should name one; fetch the base again",
+        )
+    return from_architectures(reference, {name: architecture})
 
 
 def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Base:
     """The base that these component configs describe.
 
     Raises:
-        SourceError: No model can be built from one of them.
+        SourceError: No model can be built from one of them; when that one is asked for.
     """
-    components = {}
-    for name, config in configs.items():
-        try:
-            shapes = shapes_of(_architecture(name, config), config, partial(_measure, name, config))
-        except Exception as error:  # noqa: BLE001  whatever upstream raises on a config that nobody meant
-            path = PurePosixPath(reference.removeprefix("hf://")) / name / "config.json"
-            raise SourceError(f"{path} describes no model that can be built: {error}") from None
-        components[name] = Component(
-            name,
-            config,
-            modules={canonical(name, live): shape for live, shape in shapes.layers.items()},
-            live={canonical(name, live): live for live in shapes.layers},
-            parameters={canonical(name, live): shape for live, shape in shapes.parameters.items()},
-        )
-    return Base(reference, _family_of_unet(configs["unet"]), components)
-
-
-def _family_of_unet(unet: Mapping[str, Any]) -> str:
-    if unet.get("addition_embed_type") == "text_time":
-        return "sdxl"
-    return "sd2" if unet.get("use_linear_projection") else "sd15"
-
-
-def _architecture(name: str, config: Mapping[str, Any]) -> str:
-    if name == "unet":
-        return "UNet2DConditionModel"
-    projected = "CLIPTextModelWithProjection" in (config.get("architectures") or ())
-    return "CLIPTextModelWithProjection" if projected else "CLIPTextModel"
-
-
-def _measure(name: str, config: Mapping[str, Any]) -> Shapes:
-    from torch import nn
-
-    model = _build(name, config)
-    return Shapes(
-        layers={
-            live: tuple(layer.weight.shape)
-            for live, layer in model.named_modules()
-            if isinstance(layer, nn.Linear | nn.Conv2d)
+    return from_architectures(
+        reference,
+        {
+            name: Architecture.of({"_class_name": UNET, **config} if name == "unet" else config)
+            for name, config in configs.items()
         },
-        parameters={live: tuple(each.shape) for live, each in model.named_parameters()},
     )
 
 
-def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
-    import torch
+def from_architectures(reference: str, architectures: Mapping[str, Architecture]) -> Base:
+    """The base whose components are of these architectures.
 
-    with quiet(), torch.device("meta"):
-        if name == "unet":
-            from diffusers import UNet2DConditionModel
+    Raises:
+        SourceError: No model can be built from one of them; when that one is asked for.
+    """
+    first = next((name for name in COMPONENTS if name in architectures), "")
+    family = recognise(architectures[first].class_name, architectures[first].config)
 
-            model: nn.Module = UNet2DConditionModel.from_config(dict(config))
-        else:
-            import transformers
+    def made(name: str, architecture: Architecture) -> Component:
+        where = PurePosixPath(reference.removeprefix("hf://")) / ("" if name == TRANSFORMERS_COMPONENT else name)
+        rules = family.rules(architecture.config) if name in family.denoisers else ()
+        return architecture.component(name, str(where / MODEL_CONFIG), rules)
 
-            text_model = getattr(transformers, _architecture(name, config))
-            model = text_model(transformers.CLIPTextConfig.from_dict(dict(config)))
-    return model.eval()
+    makers = {name: partial(made, name, architectures[name]) for name in COMPONENTS if name in architectures}
+    return Base(reference, family, Components(makers))

@@ -11,7 +11,19 @@ _BLOCK = re.compile(r"(?:down_blocks|up_blocks|input_blocks|output_blocks)[._]\d
 _NUMBERED = re.compile(r"(.*?[^._\d])[._](\d+)(?=[._]|$)", re.DOTALL)
 _NUMBER_AT_END = re.compile(r"(.*)\.([0-9]{1,9})", re.DOTALL)
 _LAYER = re.compile(r"encoder[._](layers)[._](\d+)")
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+COMPONENTS = (
+    "unet",
+    "transformer",
+    "transformer_2",
+    "prior",
+    "decoder",
+    "connectors",
+    "text_conditioner",
+    "text_encoder",
+    "text_encoder_2",
+    "text_encoder_3",
+    "model",
+)
 """What of a base LoRAs can touch, in the order in which it is shown."""
 _KINDS = {
     "self-attention": re.compile(r"(^|[._])(attn1|self_attn)([._]|$)"),

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loramerge.bases.blocks import COMPONENTS
+from loramerge.bases.candidates import NamedShape, candidates
 from loramerge.errors import MismatchError
-from loramerge.families import TITLES, guess
-from loramerge.families.strangers import candidates
+from loramerge.families import title_of
+from loramerge.families.strangers import strangers
 from loramerge.messages import any_of, by, some
 
 if TYPE_CHECKING:
@@ -52,14 +53,16 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
     fitting: dict[str, dict[str, LowRank]] = {}
     misfits = []
     for component, module, pair in adapter:
-        expected = base.components[component].modules.get(module) if component in base.components else None
-        shaped = _shaped(pair, expected) if expected else None
+        part = base.components.get(component, None)
+        expected = part.shape_of(module) if part else None
+        shaped = _shaped(pair, expected) if part and expected and module in part.modules else None
         if shaped is None:
             misfits.append(Misfit(component, module, pair, expected))
         else:
             fitting.setdefault(component, {})[module] = shaped
-    if misfits and not (skip and fitting and not _is_of_another_family(adapter, base)):
-        raise _mismatch(name, adapter, misfits, base, can_skip=bool(fitting) and not skip)
+    others = _others(adapter, base) if misfits else ()
+    if misfits and (others or not (skip and fitting)):
+        raise _mismatch(name, adapter, misfits, base, others, can_skip=bool(fitting) and not skip)
     return replace(adapter, components=fitting), tuple(misfits)
 
 
@@ -73,29 +76,29 @@ def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == _KERNEL_1X1 else shape
 
 
-def _guessed_family(adapter: Adapter) -> str | None:
-    return guess((module, (pair.rank, *pair.shape[1:])) for _, module, pair in adapter)
+def _others(adapter: Adapter, base: Base) -> tuple[str, ...]:
+    """The models that a LoRA is for if it is not for this base, as titles: their names and shapes are its own."""
+    denoised = [
+        NamedShape.written(module, pair.shape)
+        for component, module, pair in adapter
+        if not component.startswith("text_encoder")
+    ]
+    found = candidates(denoised)
+    if found and all(name.partition("/")[0] != base.family.name for name in found):
+        return tuple(map(title_of, found))
+    if found:
+        return ()
+    return strangers(module for component, module, _ in adapter if component not in COMPONENTS)
 
 
-def _strangers(adapter: Adapter) -> tuple[str, ...]:
-    """The families that can't be merged yet which have modules of these names."""
-    return candidates(module for component, module, _ in adapter if component not in COMPONENTS)
-
-
-def _is_of_another_family(adapter: Adapter, base: Base) -> bool:
-    """Whether cross-attention reads text of another width, or modules are another family's: the rest fits by chance."""
-    return _guessed_family(adapter) not in (None, base.family) or bool(_strangers(adapter))
-
-
-def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base, *, can_skip: bool) -> MismatchError:
+def _mismatch(
+    name: str, adapter: Adapter, misfits: list[Misfit], base: Base, others: tuple[str, ...], *, can_skip: bool
+) -> MismatchError:
     # What differs in shape says more than what is absent: it is shown first.
     shown = some(map(str, sorted(misfits, key=lambda misfit: misfit.expected is None)))
-    family, suspicion, hint = _guessed_family(adapter), "", "choose the base that the LoRA was trained on"
-    if strangers := _strangers(adapter):
-        suspicion = f" It looks like a LoRA for {any_of(strangers)}, the base is {TITLES[base.family]}."
-        hint = f"LoRAs for {', '.join(TITLES.values())} can be merged"
-    elif family not in (None, base.family):
-        suspicion = f" It looks like a LoRA for {TITLES[family]}, the base is {TITLES[base.family]}."
+    suspicion, hint = "", "choose the base that the LoRA was trained on"
+    if others:
+        suspicion = f" It looks like a LoRA for {any_of(others)}, the base is {base.family.title}."
     elif can_skip:
         hint += ", or leave these modules out: a recipe does with `unmatched: skip` at the LoRA"
     return MismatchError(

@@ -11,8 +11,7 @@ from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import MismatchError, SourceError
 
 FILE = "model_index.json"
-SUPPORTED = "bases of Stable Diffusion 1.5, 2.x and XL are supported"
-_PIPELINE = re.compile(
+_STABLE_DIFFUSION = re.compile(
     r"(?:StableDiffusion(?P<xl>XL)?|LatentConsistencyModel)(?P<guide>ControlNet(?:Union|XS)?|Adapter)?(?:PAG)?"
     r"(?P<picture>Img2Img|Inpaint|InstructPix2Pix|Depth2Img)?Pipeline"
 )
@@ -20,15 +19,15 @@ _PIPELINE = re.compile(
 
 @dataclass(frozen=True)
 class ModelIndex:
-    """A pipeline of one of the families that are supported.
+    """A pipeline.
 
     Attributes:
         pipeline: Its class.
-        components: Name → class of everything that it consists of; what it does without is left out.
+        classes: Name → (library, class) of everything that it consists of; what it does without is left out.
     """
 
     pipeline: str
-    components: Mapping[str, str]
+    classes: Mapping[str, tuple[str, str]]
 
     @classmethod
     def parse(cls, index: Mapping[str, Any], reference: str) -> ModelIndex:
@@ -40,27 +39,28 @@ class ModelIndex:
 
         Raises:
             SourceError: A component's entry is damaged.
-            MismatchError: A pipeline of another family.
+            MismatchError: A pipeline without any component that LoRAs touch.
         """
-        pipeline = str(index.get("_class_name"))
-        if not _PIPELINE.fullmatch(pipeline):
-            raise MismatchError(
-                f"{reference} is a {pipeline}; {SUPPORTED}", hint="choose a base of one of these families"
-            )
         for name in COMPONENTS:
             _check(index.get(name), f"{reference}/{FILE}: {name}")
         # [null, null] or null is what a pipeline does without; a number or a truth value is a setting.
         named = {
             name: entry for name, entry in index.items() if isinstance(entry, list) and entry[:1] not in ([], [None])
         }
-        return cls(pipeline, {name: str(entry[-1]) for name, entry in named.items()})
+        found = cls(
+            str(index.get("_class_name")), {name: (str(entry[0]), str(entry[-1])) for name, entry in named.items()}
+        )
+        if not found.trainable:
+            raise MismatchError(
+                f"{reference} is a {found.pipeline} without any part that LoRAs are made for",
+                hint=f"choose a base with one of {', '.join(COMPONENTS[:-1])}",
+            )
+        return found
 
     @property
     def trainable(self) -> tuple[str, ...]:
         """The components that LoRAs can touch."""
-        found = _PIPELINE.fullmatch(self.pipeline)
-        possible = COMPONENTS if found and found["xl"] else COMPONENTS[:2]
-        return tuple(name for name in possible if name in self.components)
+        return tuple(name for name in COMPONENTS if name in self.classes)
 
     @property
     def draws_from_text(self) -> bool:
@@ -68,7 +68,7 @@ class ModelIndex:
 
         What is filled, followed or told apart by depth comes in through further inputs of the UNet, or parts beside it.
         """
-        found = _PIPELINE.fullmatch(self.pipeline)
+        found = _STABLE_DIFFUSION.fullmatch(self.pipeline)
         return bool(found and not found["guide"] and found["picture"] in (None, "Img2Img"))
 
     def owner(self, folder: str) -> str | None:
@@ -76,10 +76,10 @@ class ModelIndex:
 
         Several ControlNets are one component with a folder for each: `controlnet`, `controlnet_1`, ….
         """
-        if folder in self.components:
+        if folder in self.classes:
             return folder
         first = re.sub(r"_\d+$", "", folder)
-        return first if self.components.get(first, "").startswith("Multi") else None
+        return first if self.classes.get(first, ("", ""))[1].startswith("Multi") else None
 
 
 def _check(entry: object, shown: str) -> None:

@@ -1,20 +1,49 @@
-"""The bases that families were published with, for reading a LoRA when no base is at hand."""
+"""The bases that families were published with, for LoRAs that are read or written when no base is at hand."""
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from loramerge.bases.base import from_configs
-from loramerge.families import TITLES, published_configs
+from loramerge.bases.architecture import Architecture
+from loramerge.bases.base import Base
+from loramerge.bases.blocks import COMPONENTS
+from loramerge.bases.component import Component, Components
+from loramerge.families import published, title_of
+from loramerge.families.sizes import layers_of
 
 if TYPE_CHECKING:
-    from loramerge.bases.base import Base
+    from loramerge.families import Family
+    from loramerge.families.family import Config
+    from loramerge.families.layout import Shapes
 
 
-def architecture(family: str) -> Base:
-    """A family's base by its published sizes.
+@cache
+def architecture(name: str) -> Base:
+    """A family's base by its published sizes. What a denoiser consists of is kept; text encoders are built.
 
     Args:
-        family: `sd15`, `sd2` or `sdxl`.
+        name: A family, or a family and one of its sizes: `sdxl`, `flux/schnell`.
     """
-    return from_configs(TITLES[family], published_configs(family))
+    family, size, model = published(name)
+    layers = layers_of(family.name, size)
+    makers = {
+        component: partial(_component, component, family, model.configs[component], layers.get(component))
+        for component in COMPONENTS
+        if component in model.configs
+    }
+    return Base(title_of(name), family, Components(makers), size=size)
+
+
+def _component(name: str, family: Family, config: Config, layers: Shapes | None) -> Component:
+    rules = family.rules(config) if name in family.denoisers else ()
+    if layers is None:
+        return Architecture.of(config).component(name, f"{family.title}: {name}", rules)
+    return Component(
+        name,
+        config,
+        modules=layers,
+        live={module: module for module in layers},
+        parameters={f"{module}.weight": shape for module, shape in layers.items()},
+        rules=rules,
+    )

@@ -136,10 +136,10 @@ def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]
 
 
 def _family(inspection: Inspection) -> str:
-    from loramerge.families import TITLES
+    from loramerge.families import title_of
 
     if inspection.family:
-        return TITLES[inspection.family]
+        return title_of(inspection.family)
     if inspection.candidates:
         return f"unknown; modules have such names in {any_of(inspection.candidates)}"
     return "unknown; give --base" if inspection.is_of_known_parts else "unknown"

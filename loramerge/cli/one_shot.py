@@ -12,7 +12,7 @@ import click
 
 from loramerge.cli import console, options, progress, summary
 from loramerge.errors import UsageError
-from loramerge.families import TITLES
+from loramerge.families import title_of
 
 if TYPE_CHECKING:
     from loramerge import MergedLora, Recipe
@@ -144,7 +144,7 @@ def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
     formats = ", ".join(dict.fromkeys(lora["format"] for lora in done.report["loras"]))
     name = output.default_folder
     yield "format", f"{name}, {output.number_format}, for {output.readers}; what went in is {formats}"
-    yield "family", TITLES[done.report["base"]["family"]]
+    yield "family", title_of(done.report["base"]["family"])
     yield "size", console.size(_size(done.place))
     yield from summary.storage_rows(done.report)
 

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from loramerge.families import TITLES
 from loramerge.files.neighbours import beside
 from loramerge.merging.device import DEVICES
 
@@ -36,7 +35,7 @@ def base(command: Command) -> Command:
         "--base",
         metavar="REF",
         type=click.Path(),
-        help=f"A folder, hf://owner/name or {', '.join(TITLES)}; told by the LoRAs if absent.",
+        help="A folder, hf://owner/name or a family such as sdxl or flux/dev; told by the LoRAs if absent.",
     )(command)
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loramerge.documents.problems import KeyPath
-from loramerge.messages import any_of
+from loramerge.messages import any_of, some
 
 Schema = Mapping[str, Any]
+_MOST = 20  # values that are listed in an error
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Expected:
         if "patternErrorMessage" in schema:
             return str(schema["patternErrorMessage"])
         if options := choices(schema):
-            return any_of(map(repr, options))
+            return any_of(map(repr, options)) if len(options) <= _MOST else f"one of {some(map(repr, options))}"
         if "discriminator" in schema:
             return f"a mapping with `{schema['discriminator']['propertyName']}`"
         if members := self.members(schema):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from loramerge.families.layout import Layout, Rule, Shapes
+if TYPE_CHECKING:
+    from loramerge.families.layout import Rule
 
 Config = Mapping[str, Any]
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedModel:
     """A model of a family, as it was published.
 
     Attributes:
@@ -102,26 +101,24 @@ class Family:
     is_this: Callable[[Config], bool] = lambda _config: True
     original: tuple[Rule, ...] | Callable[[Config], tuple[Rule, ...]] | None = None
     flat_is_canonical: bool = False
-    text_encoders: Mapping[str, TextEncoder] = field(default=_NOTHING)
-    components: Mapping[str, str] = field(default=_NOTHING)
+    text_encoders: Mapping[str, TextEncoder] = field(default_factory=dict)
+    components: Mapping[str, str] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
-    published: Mapping[str, Published] = field(default=_NOTHING)
-    kinds: Mapping[str, str] = field(default=_NOTHING)
+    published: Mapping[str, PublishedModel] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
     specification: Specification | None = None
     card: Card = Card()
-    files: Mapping[str, str] = field(default=_NOTHING)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_original_names(self) -> bool:
         """Whether its original names are known; ComfyUI and kohya's trainers use no others."""
         return self.original is not None
 
-    def layout(self, config: Config, shapes: Shapes) -> Layout:
-        """The denoiser's tensors in the original names; in their own where these are not known.
+    def rules(self, config: Config) -> tuple[Rule, ...]:
+        """From a denoiser's original names to diffusers'; none where the original ones are not known.
 
         Args:
             config: The denoiser's config.json.
-            shapes: Of its tensors, or of its layers' weights, by canonical name.
         """
-        given = self.original(config) if callable(self.original) else self.original
-        return Layout(given or (), shapes)
+        return (self.original(config) if callable(self.original) else self.original) or ()

@@ -55,7 +55,7 @@ def each(prefix: str, names: Iterable[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Part:
+class Piece:
     """A canonical tensor within one of the original layout.
 
     Attributes:
@@ -79,7 +79,7 @@ class Original:
 
     name: str
     shape: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Piece, ...]
 
     @property
     def is_whole(self) -> bool:
@@ -104,11 +104,11 @@ class Layout:
     @cached_property
     def originals(self) -> Mapping[str, Original]:
         """Every tensor of the original layout by its name, in the order of the canonical ones."""
-        held: dict[str, list[Part]] = {}
+        held: dict[str, list[Piece]] = {}
         for name, shape in self._shapes.items():
             rule, prefix, rest, numbers = self._rule(name)
             if rule is None:
-                held.setdefault(name, []).append(Part(name, ((0, shape[0] if shape else 1),)))
+                held.setdefault(name, []).append(Piece(name, ((0, shape[0] if shape else 1),)))
                 continue
             start = sum(
                 self._height(_numbered(other, numbers) + rest)
@@ -117,7 +117,7 @@ class Layout:
             stop = start + shape[0]
             middle = start + shape[0] // 2
             spans = ((middle, stop), (start, middle)) if rule.swapped else ((start, stop),)
-            held.setdefault(_numbered(rule.original, numbers) + rest, []).append(Part(name, spans))
+            held.setdefault(_numbered(rule.original, numbers) + rest, []).append(Piece(name, spans))
         return {name: self._original(name, parts) for name, parts in held.items()}
 
     @cached_property
@@ -135,7 +135,7 @@ class Layout:
         shape = self._shapes.get(name)  # a block may lack a part: the last of SD3 has no text to put out
         return shape[0] if shape else 0
 
-    def _original(self, name: str, parts: Sequence[Part]) -> Original:
+    def _original(self, name: str, parts: Sequence[Piece]) -> Original:
         ordered = tuple(sorted(parts, key=lambda part: min(part.spans)))
         shape = self._shapes[ordered[0].canonical]
         height = max(stop for part in ordered for _, stop in part.spans)

@@ -45,7 +45,7 @@ _SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def candidates(names: Iterable[str]) -> tuple[str, ...]:
+def strangers(names: Iterable[str]) -> tuple[str, ...]:
     """The families that modules of these names may be of, as titles; empty where the names tell nothing.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,12 @@ from loramerge.tensor_files.lazy import INTEGERS, READABLE, StoredLowRank, Store
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
+    from loramerge.families.layout import Span
     from loramerge.formats.spelling import Role
     from loramerge.tensor_files.safetensors import TensorFile
 
+Slot = dict["Role", tuple[str, tuple["Span", ...]]]
+"""The tensors of a module by their roles: key, and the rows that count."""
 ScaleRule = Callable[[str, str, int, "float | None"], float]
 """(component, module, rank, alpha from the file or None) → scale."""
 _DIMENSIONS = {2, 3, 4, 5}
@@ -26,11 +29,19 @@ _TOO_LARGE = f"float32, in which LoRAs are read, ends at {LARGEST:g}"
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where a tensor of a file belongs: its component, its module by canonical name, and its role there."""
+    """Where a tensor of a file belongs.
+
+    Attributes:
+        component: Of the base.
+        module: Its canonical name.
+        role: Of the tensor in the module's pair.
+        spans: The rows of it that are the module's own, where it holds those of others as well.
+    """
 
     component: str
     module: str
     role: Role
+    spans: tuple[Span, ...] = ()
 
 
 def alpha_over_rank(component: str, module: str, rank: int, alpha: float | None) -> float:
@@ -43,29 +54,30 @@ def alpha_over_rank(component: str, module: str, rank: int, alpha: float | None)
 
 
 def assemble(
-    reference: str, file: TensorFile, places: Iterable[tuple[str, TensorPlace | None]], scale_of: ScaleRule
+    reference: str, file: TensorFile, places: Iterable[tuple[str, Sequence[TensorPlace]]], scale_of: ScaleRule
 ) -> dict[str, dict[str, LowRank]]:
     """Pairs by component and module; their numbers stay in the file.
 
     Args:
         reference: For messages.
         file: The open file.
-        places: For every key its place; None where the format does not know the key.
+        places: For every key where it belongs, to several modules where it holds the rows of all of them; nowhere
+            where the format does not know the key.
         scale_of: How the scale follows from rank and alpha.
 
     Raises:
         SourceError: Unknown keys, unpaired or doubled tensors, ranks that differ within a pair, NaN or infinity.
     """
-    slots: dict[tuple[str, str], dict[Role, str]] = {}
+    slots: dict[tuple[str, str], Slot] = {}
     unknown = []
-    for key, place in places:
-        if place is None:
+    for key, held in places:
+        if not held:
             unknown.append(key)
-            continue
-        slot = slots.setdefault((place.component, place.module), {})
-        if place.role in slot:
-            raise SourceError(f"{reference}: {key} and {slot[place.role]} are the same tensor under two names")
-        slot[place.role] = key
+        for place in held:
+            slot = slots.setdefault((place.component, place.module), {})
+            if place.role in slot:
+                raise SourceError(f"{reference}: {key} and {slot[place.role][0]} are the same tensor under two names")
+            slot[place.role] = key, place.spans
     if unknown:
         raise SourceError(
             f"{reference} has {counted(len(unknown), 'key')} that no part of a LoRA explains: {some(unknown)}",
@@ -84,29 +96,32 @@ def _pair(
     reference: str,
     file: TensorFile,
     where: tuple[str, str],
-    slot: Mapping[Role, str],
+    slot: Slot,
     scale_of: ScaleRule,
 ) -> LowRank:
     missing = [role for role in ("down", "up") if role not in slot]
     if missing:
-        key = next(iter(slot.values()))
+        key, _ = next(iter(slot.values()))
         raise SourceError(
             f"{reference}: {key} has no {missing[0]} half: the pair is incomplete", hint="fetch the file again"
         )
-    down, up = (_numbers(reference, file, slot[role]) for role in ("down", "up"))
+    keys = {role: key for role, (key, _) in slot.items()}
+    down, whole = (_numbers(reference, file, keys[role]) for role in ("down", "up"))
+    spans = slot["up"][1]
+    up = whole.rows(spans) if spans else whole
     if not {len(down.shape), len(up.shape)} <= _DIMENSIONS or up.shape[1] != down.shape[0] or not down.shape[0]:
         raise SourceError(
-            f"{reference}: {slot['down']} {list(down.shape)} and {slot['up']} {list(up.shape)} are no pair: "
+            f"{reference}: {keys['down']} {list(down.shape)} and {keys['up']} {list(whole.shape)} are no pair: "
             "down should be rank×in, up out×rank"
         )
     if math.prod(up.shape[2:]) != 1:
-        raise SourceError(f"{reference}: {slot['up']} {list(up.shape)} should have a kernel of one element")
+        raise SourceError(f"{reference}: {keys['up']} {list(up.shape)} should have a kernel of one element")
     alpha = None
     if "alpha" in slot:
-        tensor = _numbers(reference, file, slot["alpha"], (*READABLE, *INTEGERS))
+        tensor = _numbers(reference, file, keys["alpha"], (*READABLE, *INTEGERS))
         if math.prod(tensor.shape) != 1 or not (value := float(tensor.read().double())):
             raise SourceError(
-                f"{reference}: {slot['alpha']} should be one number other than 0: tools disagree about what 0 means",
+                f"{reference}: {keys['alpha']} should be one number other than 0: tools disagree about what 0 means",
                 hint="merge a LoRA whose alpha says how strong it is",
             )
         alpha = value

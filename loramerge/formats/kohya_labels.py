@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
+from loramerge.families.family import Specification
 from loramerge.tensor_files.header import header
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from loramerge.formats.labels import Labels
     from loramerge.tensor_files.planned import Planned
 
-_BASE_VERSION = {"sd15": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
-_ARCHITECTURE = {"sd15": "stable-diffusion-v1", "sd2": "stable-diffusion-v2-512", "sdxl": "stable-diffusion-xl-v1-base"}
-_RESOLUTION = {"sd15": "512x512", "sd2": "512x512", "sdxl": "1024x1024"}
+_LARGE = Specification(
+    "stable-diffusion-v2-768-v", "sd_v2_v", "768x768", "https://github.com/Stability-AI/generative-models"
+)
 _LARGE_SD2 = 96
 """`sample_size` of the UNets of Stable Diffusion 2 at 768 pixels, which predict v."""
 _LEGACY_START, _LEGACY_SIZE = 0x100000, 0x10000
@@ -37,27 +38,32 @@ def metadata(labels: Labels, base: Base, *, alpha: float, rank: str) -> dict[str
         rank: Of every module, or `Dynamic`.
     """
     prediction = prediction_type(base, labels.prediction_types)
-    is_large = base.family == "sd2" and prediction == "v"
+    is_large = base.family.name == "sd2" and prediction == "v"
+    specification = _LARGE if is_large else base.family.specification
     found = {
         "format": "pt",
-        "modelspec.architecture": f"{'stable-diffusion-v2-768-v' if is_large else _ARCHITECTURE[base.family]}/lora",
-        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
-        "modelspec.resolution": "768x768" if is_large else _RESOLUTION[base.family],
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": labels.name,
         "modelspec.merged_from": ", ".join(labels.inputs),
-        "ss_base_model_version": "sd_v2_v" if is_large else _BASE_VERSION[base.family],
         "ss_network_alpha": str(alpha),
         "ss_network_dim": rank,
         "ss_network_module": "networks.lora",
         "ss_output_name": labels.name,
         **labels.origin(),
     }
+    if specification is not None:
+        said = {
+            "modelspec.architecture": f"{specification.architecture}/lora",
+            "modelspec.implementation": specification.implementation,
+            "modelspec.resolution": specification.resolution,
+            "ss_base_model_version": specification.base_version,
+        }
+        found |= {key: value for key, value in said.items() if value}
     if prediction is not None:
         found["modelspec.prediction_type"] = prediction
     if prediction == "v":
         found["ss_v_parameterization"] = "True"
-    if base.family == "sd2":
+    if base.family.name == "sd2":
         found["ss_v2"] = "True"
     if labels.description:
         found["modelspec.description"] = labels.description
@@ -79,13 +85,15 @@ def prediction_said(found: Mapping[str, str]) -> str | None:
 
 
 def prediction_type(base: Base, said: Sequence[str]) -> str | None:
-    """What the base predicts; None where its LoRAs contradict each other.
+    """What the base predicts; None where its LoRAs contradict each other, and for what is no UNet.
 
     Args:
         base: Stable Diffusion 2 tells it by its size.
         said: What the LoRAs say.
     """
-    if base.family == "sd2" and base.components["unet"].config.get("sample_size") == _LARGE_SD2:
+    if base.main != "unet":
+        return None
+    if base.family.name == "sd2" and base.components["unet"].config.get("sample_size") == _LARGE_SD2:
         return "v"
     if len(set(said)) > 1:
         return None

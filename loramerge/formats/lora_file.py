@@ -19,9 +19,11 @@ class LoraFile:
         tensors: The open file.
         config: The adapter_config.json in the same folder, if there is one.
         component: The component that the folder is named after, if it is.
+        denoiser: Which of the base's denoisers it is for, where that is said.
     """
 
     reference: str
     tensors: TensorFile
     config: Mapping[str, Any] | None = None
     component: str | None = None
+    denoiser: str | None = None

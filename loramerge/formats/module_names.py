@@ -2,54 +2,72 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loramerge.bases.base import canonical
-from loramerge.errors import SourceError
-from loramerge.families.sgm import sgm_name
+from loramerge.bases.blocks import COMPONENTS
+from loramerge.bases.component import flat, form
+from loramerge.errors import MismatchError, SourceError
 from loramerge.formats.assemble import TensorPlace
-from loramerge.formats.spelling import Spelling, spelled
+from loramerge.formats.spelling import DENOISER, Spelling, spelled
 from loramerge.messages import some
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from loramerge.bases.base import Base
+    from loramerge.families.layout import Original
     from loramerge.formats.lora_file import LoraFile
 
 UNKNOWN = "unknown"
 """The component of modules that are of none that is known."""
-_UNET_BLOCK = re.compile(r"(?:(?:down|up|input|output)_blocks[._]\d|mid_block[._]|middle_block[._])")
-_TEXT_MODEL = re.compile(r"text_model[._]")
-_TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+_TEXT_ENCODER = "text_encoder"
+# What kohya and ComfyUI call the text encoders of a family that gives them no names of its own.
+_TEXT_ENCODERS = {
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+    "clip_l": "text_encoder",
+    "clip_h": "text_encoder",
+    "clip_g": "text_encoder_2",
+}
+Places = list[tuple[str, tuple[TensorPlace, ...]]]
 
 
-def places(file: LoraFile, base: Base) -> Iterator[tuple[str, TensorPlace | None]]:
-    """For every key of a file where its tensor belongs; None where the key does not end as one of a LoRA.
+def places(file: LoraFile, base: Base) -> Places:
+    """For every key of a file where its tensor belongs; nowhere where the key does not end as one of a LoRA.
 
     What a prefix says of the component is believed if most of the names behind it are such names: `lora_unet_` and PEFT
     stand before modules of any model. What belongs to nothing known keeps its name, in the component `UNKNOWN`.
 
     Raises:
-        SourceError: Several adapters, or names that fit two components alike.
+        SourceError: Several adapters, or names that fit two text encoders alike.
+        MismatchError: Nothing says which of two denoisers is meant, or a part of a fused layer has an alpha and another
+            has none.
     """
     keys = {key: spelled(key) for key in file.tensors.keys}
     _one_adapter(file.reference, [each for each in keys.values() if each])
-    modules = _Modules(file, base)
+    names = _Names(file, base)
+    found: Places = [(key, ()) for key, spelling in keys.items() if spelling is None]
     groups: dict[str | None, dict[str, Spelling]] = {}
     for key, spelling in keys.items():
-        if spelling is None:
-            yield key, None
-        else:
-            groups.setdefault(spelling.component or file.component, {})[key] = spelling
+        if spelling is not None:
+            groups.setdefault(names.component(spelling.said) or file.component, {})[key] = spelling
     for component, group in groups.items():
-        yield from modules.placed(component, group)
+        found += names.placed(component, group)
+    _check_alphas(file.reference, base, found)
+    return found
 
 
-class _Modules:
+@dataclass(frozen=True)
+class _Home:
+    """The component that a name is one of, and the tensor of it; None for one that a larger model would have."""
+
+    component: str
+    original: Original | None
+
+
+class _Names:
     """A base's modules by every name that files have for them.
 
     Args:
@@ -60,44 +78,112 @@ class _Modules:
     def __init__(self, file: LoraFile, base: Base) -> None:
         self._file = file
         self._base = base
-        self._by_name: dict[tuple[str, str], str] = {}
-        for component in base.components.values():
-            for module in component.modules:
-                names = [module, component.live[module], module.removeprefix("text_model.")]
-                if component.name == "unet" and (sgm := sgm_name(module, component.config)) is not None:
-                    names.append(sgm)
-                self._by_name |= {(component.name, _flat(name)): module for name in names}
+        self._others = [name for name in base.components if name not in base.denoisers]
 
-    def placed(self, said: str | None, group: Mapping[str, Spelling]) -> Iterator[tuple[str, TensorPlace]]:
+    def component(self, said: str | None) -> str | None:
+        """What a prefix says, as the base calls it."""
+        components = self._base.components
+        if said in {None, DENOISER} or said in components:
+            return said
+        encoders = self._base.family.text_encoders.items()
+        own = next((name for name, each in encoders if said in {*each.kohya, each.comfyui}), None)
+        if own is not None or said in _TEXT_ENCODERS:
+            return own or _TEXT_ENCODERS[str(said)]
+        # `transformer.` may be the wrapper around CLIP as well.
+        return said if said in COMPONENTS and said != "transformer" else None
+
+    def placed(self, said: str | None, group: Mapping[str, Spelling]) -> Iterator[tuple[str, tuple[TensorPlace, ...]]]:
         """The places of keys whose prefixes say the same component, or none."""
-        text_encoder = said if said in _TEXT_ENCODERS else self._text_encoder(group)
-        homes = {key: self._home(said, spelling.module, text_encoder) for key, spelling in group.items()}
-        votes = Counter(filter(None, homes.values()))
+        homes = self._homes(said, group)
+        votes = Counter(home.component for home in homes.values() if home)
         believed = 2 * votes.total() > len(group)
+        self._check_denoiser(said, votes)
+        heights = self._heights(group)
         for key, spelling in group.items():
-            if believed:
-                component = homes[key] or votes.most_common(1)[0][0]
-                place = TensorPlace(component, self._module(component, spelling.module), spelling.role)
+            if said in COMPONENTS and said not in self._base.components:
+                yield key, (TensorPlace(str(said), spelling.module, spelling.role),)
+            elif not believed:
+                yield key, (TensorPlace(UNKNOWN, spelling.written, spelling.role),)
             else:
-                place = TensorPlace(UNKNOWN, spelling.written, spelling.role)
-            yield key, place
+                home = homes[key] or _Home(votes.most_common(1)[0][0], None)
+                yield key, tuple(self._places(home, spelling, heights.get(spelling.written)))
 
-    def _module(self, component: str, name: str) -> str:
-        """The module of that name; a flat name that no module has can't be told apart into its parts."""
-        known = self._by_name.get((component, _flat(name)))
-        return known or (canonical(component, name) if "." in name else name)
+    def _places(self, home: _Home, spelling: Spelling, height: int | None) -> Iterator[TensorPlace]:
+        original, role = home.original, spelling.role
+        if original is None:
+            # A flat name that no module has can't be told apart into its parts.
+            component, name = self._base.components[home.component], spelling.module
+            yield TensorPlace(home.component, component.canonical(name) if "." in name else name, role)
+        elif original.is_whole:
+            yield TensorPlace(home.component, original.parts[0].canonical, role)
+        elif height != original.shape[0]:
+            yield TensorPlace(home.component, original.name, role)  # whoever fits it to the base shows both shapes
+        else:
+            for part in original.parts:
+                yield TensorPlace(home.component, part.canonical, role, part.spans if role == "up" else ())
 
-    def _home(self, said: str | None, module: str, text_encoder: str) -> str | None:
-        """The component that a name is one of: of the one that is said, of any where none is."""
-        if (said or "unet") == "unet" and (("unet", _flat(module)) in self._by_name or _UNET_BLOCK.match(module)):
-            return "unet"
-        if said != "unet" and ((text_encoder, _flat(module)) in self._by_name or _TEXT_MODEL.match(module)):
-            return text_encoder
+    def _heights(self, group: Mapping[str, Spelling]) -> dict[str, int]:
+        """Rows of the `up` half of each module, by what is written of it."""
+        shapes = {spelling.written: self._file.tensors.shape(key) for key, spelling in group.items()
+                  if spelling.role == "up"}  # fmt: skip
+        return {written: shape[0] for written, shape in shapes.items() if shape}
+
+    def _homes(self, said: str | None, group: Mapping[str, Spelling]) -> dict[str, _Home | None]:
+        """For every key the component that its name is one of: of the one that is said, of any where none is."""
+        denoisers = self._base.denoisers[:1] if self._file.denoiser is None else (self._file.denoiser,)
+        if said == DENOISER:
+            return {key: self._home(spelling, denoisers) for key, spelling in group.items()}
+        if said is not None:
+            known = (said,) if said in self._base.components else ()
+            return {key: self._home(spelling, known) for key, spelling in group.items()}
+        homes = {key: self._home(spelling, denoisers) for key, spelling in group.items()}
+        left = {key: spelling for key, spelling in group.items() if homes[key] is None}
+        # Text encoders are large, and are looked at only where the denoiser does not explain the names.
+        others = [*self._text_encoder(left), *(name for name in self._others if not name.startswith(_TEXT_ENCODER))]
+        return homes | {key: self._home(spelling, others) for key, spelling in left.items() if others}
+
+    def _home(self, spelling: Spelling, components: Sequence[str]) -> _Home | None:
+        names = [flat(name) for name in spelling.modules]
+        for name in components:
+            component = self._base.components[name]
+            known = next((component.spelled[each] for each in names if each in component.spelled), None)
+            if known is not None:
+                return _Home(name, known)
+            if name in self._base.denoisers and (elsewhere := self._elsewhere(names)):
+                return elsewhere
+            if any(form(each) in component.forms for each in names):
+                return _Home(name, None)
         return None
 
-    def _text_encoder(self, group: Mapping[str, Spelling]) -> str:
+    def _elsewhere(self, names: Sequence[str]) -> _Home | None:
+        """A module that the original checkpoint has beside the denoiser's, and diffusers in a component of its own."""
+        for original, place in self._base.family.components.items():
+            name, _, within = place.partition(".")
+            for each in names:
+                if each == flat(original) or each.startswith(f"{flat(original)}_"):
+                    rest = "_".join(filter(None, (flat(within), each[len(flat(original)) + 1 :])))
+                    component = self._base.components.get(name)
+                    found = component.spelled.get(rest) if component else None
+                    return _Home(name, found) if component else None
+        return None
+
+    def _check_denoiser(self, said: str | None, votes: Mapping[str, int]) -> None:
+        """Raise where a LoRA may be for one denoiser of the base or for the other."""
+        several = self._base.denoisers
+        meant = said in {None, DENOISER} and any(name in several for name in votes)
+        if len(several) > 1 and meant and self._file.denoiser is None:
+            files = self._base.family.files
+            shown = " or ".join(f"`component: {name}`" + (f" ({files[name]})" if name in files else "")
+                                for name in several)  # fmt: skip
+            raise MismatchError(
+                f"{self._file.reference} does not say which of the base's denoisers it is for: {', '.join(several)}",
+                hint=f"say it at the LoRA: {shown}",
+            )
+
+    def _text_encoder(self, group: Mapping[str, Spelling]) -> Sequence[str]:
         """The text encoder that names fit best, by name and by width: SDXL's two differ in width alone."""
-        fits = {name: self._fit(name, group) for name in _TEXT_ENCODERS if name in self._base.components}
+        encoders = [name for name in self._others if name.startswith(_TEXT_ENCODER)]
+        fits = {name: self._fit(name, group) for name in encoders if group}
         best = max(fits.values(), default=(0, 0))
         found = [name for name, fit in fits.items() if fit == best]
         if len(found) > 1 and best[0]:
@@ -105,18 +191,18 @@ class _Modules:
                 f"{self._file.reference} has modules that fit {' and '.join(found)} alike: {some(group)}",
                 hint="put it into a folder that is named after the component",
             )
-        return found[0] if found else _TEXT_ENCODERS[0]
+        return found[:1]
 
     def _fit(self, component: str, group: Mapping[str, Spelling]) -> tuple[int, int]:
         """How many halves have the width of their module, and how many have a module."""
-        modules, tensors = self._base.components[component].modules, self._file.tensors
+        known, tensors = self._base.components[component].spelled, self._file.tensors
         widths = hits = 0
         for key, spelling in group.items():
-            module = self._by_name.get((component, _flat(spelling.module)))
-            if module is not None and spelling.role != "alpha":
+            found = next((known[flat(name)] for name in spelling.modules if flat(name) in known), None)
+            if found is not None and spelling.role != "alpha":
                 side = 1 if spelling.role == "down" else 0
                 hits += 1
-                widths += tensors.shape(key)[side : side + 1] == modules[module][side : side + 1]
+                widths += tensors.shape(key)[side : side + 1] == found.shape[side : side + 1]
         return widths, hits
 
 
@@ -129,5 +215,21 @@ def _one_adapter(reference: str, spellings: Sequence[Spelling]) -> None:
         )
 
 
-def _flat(name: str) -> str:
-    return name.replace(".", "_")
+def _check_alphas(reference: str, base: Base, found: Places) -> None:
+    """Raise where one part of a fused layer has an alpha and another has none: one of them is not what it was."""
+    roles: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for _, held in found:
+        for place in held:
+            roles[place.component, place.module].add(place.role)
+    for (component, module), own in roles.items():
+        if component not in base.components:
+            continue
+        original = base.components[component].layout.by_canonical.get(module)
+        for part in original.parts if original and "alpha" in own else ():
+            others = roles.get((component, part.canonical))
+            if others and "alpha" not in others:
+                raise MismatchError(
+                    f"{reference}: {component}.{module} has an alpha and {component}.{part.canonical} has none; both "
+                    f"are parts of {original.name if original else ''}",
+                    hint="use the file as its trainer wrote it",
+                )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -85,6 +85,17 @@ class Output(StrictModel):
         """
         del recipe, loras
         return ()
+
+    def check(self, base: Base, components: Collection[str]) -> None:
+        """Go on only if the output can hold a merge for a base.
+
+        Args:
+            base: What it fits.
+            components: Those that LoRAs touch.
+
+        Raises:
+            MismatchError: It has no names for them.
+        """
 
     @abstractmethod
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -101,15 +101,16 @@ def write_folder(
     return tensors.write(folder / WEIGHTS, planned, {"format": "pt", **(metadata or {})})
 
 
-def _scale_rule(file: LoraFile, places: Mapping[str, TensorPlace | None]) -> ScaleRule:
+def _scale_rule(file: LoraFile, places: Mapping[str, Sequence[TensorPlace]]) -> ScaleRule:
     reference = file.reference
     if file.config is None:
         return _own_alpha(reference)
     scaling = Scaling(f"{reference} ({CONFIG})", file.config)
     written = {
         (place.component, place.module): name.written
-        for key, place in places.items()
-        if place is not None and (name := spelled(key)) is not None
+        for key, held in places.items()
+        if (name := spelled(key)) is not None
+        for place in held
     }
 
     def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:

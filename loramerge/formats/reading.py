@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from loramerge.formats.adapter_output import AdapterOutput
 
 
-def read_lora(reference: str, folder: Path, names: Sequence[str], base: Base) -> tuple[str, Adapter]:
+def read_lora(
+    reference: str, folder: Path, names: Sequence[str], base: Base, denoiser: str | None = None
+) -> tuple[str, Adapter]:
     """Read a LoRA whatever its format; exactly one format must explain every tensor.
 
     Args:
@@ -30,12 +32,14 @@ def read_lora(reference: str, folder: Path, names: Sequence[str], base: Base) ->
         folder: Where the files lie.
         names: What `lora_files` chose.
         base: Knows the modules that flat names stand for.
+        denoiser: Which of the base's denoisers it is for, where that is said.
 
     Returns:
         The format's name and the adapter, whose numbers stay in the files until they are asked for.
 
     Raises:
         SourceError: No or two formats match, or the one that matches can't read it.
+        MismatchError: Nothing says which of the base's denoisers it is for, or it has half of a fused layer.
     """
     components: dict[str, dict[str, Any]] = {}
     metadata: dict[str, str] = {}
@@ -47,6 +51,7 @@ def read_lora(reference: str, folder: Path, names: Sequence[str], base: Base) ->
                 tensors=opened(folder / name, _shown(reference, name)),
                 config=_config(reference, folder, name, names),
                 component=_component_folder(name),
+                denoiser=denoiser,
             )
             found = _format_of(file)
             formats.add(found)

@@ -13,34 +13,51 @@ from typing import Literal
 
 Role = Literal["down", "up", "alpha"]
 
-# What stands before a module's name: the format that writes it first, and the component that it says, if it does.
+DENOISER = "denoiser"
+"""Said by prefixes that stand before the denoiser of any model, whatever the base calls it."""
+
+# What stands before a module's name: the format that writes it first, and what it says of the component: its name, what
+# kohya or ComfyUI call a text encoder, or nothing.
 # A name may have several of them, one behind the other: `unet.base_model.model.`, `text_encoders.clip_l.transformer.`.
 _PREFIXES: dict[str, tuple[str, str | None]] = {
     "base_model.model.": ("peft", None),  # PeftModel, around a component or around what holds it
     "unet.": ("diffusers", "unet"),
     "text_encoder.": ("diffusers", "text_encoder"),
     "text_encoder_2.": ("diffusers", "text_encoder_2"),
-    "transformer.": ("diffusers", None),  # a CLIP text model within the original model's wrapper, or a DiT
-    "lora_unet_": ("kohya", "unet"),
-    "lora_te_": ("kohya", "text_encoder"),
-    "lora_te1_": ("kohya", "text_encoder"),
-    "lora_te2_": ("kohya", "text_encoder_2"),
+    "text_encoder_3.": ("diffusers", "text_encoder_3"),
+    "transformer.": ("diffusers", "transformer"),  # a DiT, or a CLIP text model within the original model's wrapper
+    "transformer_2.": ("diffusers", "transformer_2"),
+    "connectors.": ("diffusers", "connectors"),
+    "text_conditioner.": ("diffusers", "text_conditioner"),
+    "lora_unet__": ("kohya", DENOISER),
+    "lora_unet_": ("kohya", DENOISER),
+    "lora_transformer_": ("kohya", DENOISER),
+    "lora_te_": ("kohya", "lora_te_"),
+    "lora_te1_": ("kohya", "lora_te1_"),
+    "lora_te2_": ("kohya", "lora_te2_"),
+    "lora_te3_": ("kohya", "lora_te3_"),
     "lora_": ("kohya", None),
     "lycoris_": ("kohya", None),  # LyCORIS, around any component
-    "diffusion_model.": ("kohya", "unet"),  # ComfyUI, and the original models
-    "model.diffusion_model.": ("kohya", "unet"),
-    "text_encoders.": ("kohya", None),
-    "clip_l.": ("kohya", "text_encoder"),
-    "clip_h.": ("kohya", "text_encoder"),
-    "clip_g.": ("kohya", "text_encoder_2"),
-    "cond_stage_model.": ("kohya", "text_encoder"),
-    "conditioner.embedders.0.": ("kohya", "text_encoder"),
+    "diffusion_model.": ("comfyui", DENOISER),
+    "model.diffusion_model.": ("comfyui", DENOISER),
+    "transformer_1.": ("comfyui", "transformer"),  # behind `diffusion_model.`, where there are two denoisers
+    "net.": ("comfyui", DENOISER),
+    "text_encoders.": ("comfyui", None),
+    "clip_l.": ("comfyui", "clip_l"),
+    "clip_h.": ("comfyui", "clip_h"),
+    "clip_g.": ("comfyui", "clip_g"),
+    "t5xxl.": ("comfyui", "t5xxl"),
+    "llama.": ("comfyui", "llama"),
+    "qwen3_06b.": ("comfyui", "qwen3_06b"),
+    "cond_stage_model.": ("comfyui", "clip_l"),
+    "conditioner.embedders.0.": ("comfyui", "clip_l"),
 }
 _WRAPPER = "base_model.model."
 _PREFIX = re.compile("|".join(map(re.escape, sorted(_PREFIXES, key=len, reverse=True))))
 _ENDING = re.compile(
     r"(?P<stem>.+?)(?:"
     r"(?:\.lora_|\.lora\.|\.lora_linear_layer\.|(?<=_lora)\.)(?P<half>A|B|down|up)(?:\.(?P<adapter>[^.]+))?\.weight"
+    r"|\.lora_(?P<bare>A|B)"
     r"|\.alpha)",
     re.DOTALL,
 )
@@ -55,19 +72,25 @@ class Spelling:
 
     Attributes:
         format: The `default_folder` of the one in `FORMATS` whose files have such keys.
-        component: What the prefix says; None where it says none.
+        said: What the prefixes say of the component; None where they say nothing.
         written: All of the key but its ending and PEFT's wrapper in front.
-        module: The same without prefixes; dotted or flat, under any project's names.
+        modules: What the module may be called, dotted or flat, under any project's names: the name with all that
+            stands before it, which may be a part of it, and then with one prefix less each.
         role: Of the tensor in its pair.
         adapter: PEFT's name for the adapter, where the key has one: `default` of `lora_A.default.weight`.
     """
 
     format: str
-    component: str | None
+    said: str | None
     written: str
-    module: str
+    modules: tuple[str, ...]
     role: Role
     adapter: str | None
+
+    @property
+    def module(self) -> str:
+        """The name without any prefix."""
+        return self.modules[-1]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -77,14 +100,15 @@ def spelled(key: str) -> Spelling | None:
     if found is None:
         return None
     stem = found["stem"].removesuffix(".lora")
-    known, component, rest = "", None, stem
-    while prefix := _PREFIX.match(rest):
-        writer, said = _PREFIXES[prefix[0]]
-        known, component, rest = known or writer, component or said, rest[prefix.end() :]
-    if not rest:
+    known, said, names = "", None, [stem]
+    while prefix := _PREFIX.match(names[-1]):
+        writer, says = _PREFIXES[prefix[0]]
+        known, said = known or writer, says if said in (None, DENOISER) and says else said
+        names.append(names[-1][prefix.end() :])
+    if not names[-1]:
         return None
-    written, role = stem.removeprefix(_WRAPPER), _ROLES[found["half"]]
-    return Spelling(known or "diffusers", component, written, _layer(rest), role, found["adapter"])
+    written, role = stem.removeprefix(_WRAPPER), _ROLES[found["half"] or found["bare"]]
+    return Spelling(known or "diffusers", said, written, tuple(map(_layer, names)), role, found["adapter"])
 
 
 def _layer(module: str) -> str:

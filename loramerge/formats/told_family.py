@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from loramerge.bases.candidates import NamedShape, candidates
 from loramerge.errors import MismatchError
-from loramerge.families import TITLES, guess, told_by
-from loramerge.families.strangers import candidates
+from loramerge.families import title_of, told_by
+from loramerge.families.strangers import strangers
 from loramerge.formats.refused import refuse_keys
-from loramerge.formats.spelling import spelled
+from loramerge.formats.spelling import DENOISER, spelled
 from loramerge.messages import any_of
 from loramerge.tensor_files.safetensors import opened
+
+if TYPE_CHECKING:
+    from loramerge.formats.spelling import Spelling
+    from loramerge.tensor_files.safetensors import TensorFile
+
+_DENOISERS = {None, DENOISER, "unet", "transformer", "transformer_2"}
+_MOST_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -21,17 +30,21 @@ class ToldFamily:
 
     Attributes:
         reference: The LoRA.
-        family: `sd15`, `sd2` or `sdxl`; None where they do not tell it.
-        strangers: Families that can't be merged yet whose modules have such names.
+        families: Those that it can be of, by what recipes call them: `flux`, `wan/1.3b`.
+        strangers: Families that no size is known of whose modules have such names.
+        fits: Whether names and shapes are those of the families, or the file alone says so.
     """
 
     reference: str
-    family: str | None
+    families: tuple[str, ...]
     strangers: tuple[str, ...]
+    fits: bool = True
 
     @classmethod
     def of(cls, reference: str, folder: Path, names: Sequence[str]) -> ToldFamily:
         """Read the headers.
+
+        What the file says of its family counts where the names and shapes are that family's as well.
 
         Args:
             reference: For messages.
@@ -44,27 +57,51 @@ class ToldFamily:
         files = [opened(folder / name, reference) for name in names if name.endswith(".safetensors")]
         for file in files:
             refuse_keys(reference, file.keys)
-        keys = [(file, key) for file in files for key in file.keys]
+        modules = [module for file in files for module in _modules(file)]
         metadata = {name: value for file in files for name, value in file.metadata.items()}
-        modules = [found.written for _, key in keys if (found := spelled(key)) is not None]
-        width = guess((key, file.shape(key)) for file, key in keys)
-        strangers = () if width else candidates(modules)
-        return cls(reference, width or (None if strangers else told_by(metadata)), strangers)
+        said, fitting = told_by(metadata), candidates(modules)
+        agreed = tuple(name for name in fitting if name.partition("/")[0] in said)
+        others = () if fitting else strangers(name for module in modules for name in module.names[-1:])
+        return cls(reference, agreed or fitting or (() if others else said), others, bool(fitting))
+
+    @property
+    def family(self) -> str | None:
+        """The one family that it can be of; None where there is none or several."""
+        return self.families[0] if len(self.families) == 1 else None
 
     def certain(self) -> str:
         """The family.
 
         Raises:
-            MismatchError: The files do not tell it, or tell one that can't be merged.
+            MismatchError: The files do not tell it, could be for several, or tell one of which no size is known.
         """
         if self.family is not None:
             return self.family
+        if self.families:
+            shown = ", ".join(f"{name} ({title_of(name)})" for name in self.families[:_MOST_SHOWN])
+            raise MismatchError(
+                f"{self.reference} could be for several models, by its names and shapes: {shown}",
+                hint=f"say which with --base, such as --base {self.families[0]}, or `base: {{family: …}}` in a recipe",
+            )
         if self.strangers:
             raise MismatchError(
-                f"{self.reference} looks like a LoRA for {any_of(self.strangers)}; only LoRAs for "
-                f"{any_of(tuple(TITLES.values()))} can be merged"
+                f"{self.reference} looks like a LoRA for {any_of(self.strangers)}, whose sizes are not known",
+                hint="give its base: a folder or hf://owner/name",
             )
         raise MismatchError(
             f"{self.reference} does not tell which model it was trained on",
             hint="say it with --base: a folder, hf://owner/name, or a family",
         )
+
+
+def _modules(file: TensorFile) -> Iterator[NamedShape]:
+    """The modules of a denoiser, or of what nothing says that it is none."""
+    found: dict[str, dict[str, tuple[Spelling, tuple[int, ...]]]] = {}
+    for key in file.keys:
+        if (spelling := spelled(key)) is not None and spelling.said in _DENOISERS:
+            found.setdefault(spelling.written, {})[spelling.role] = spelling, file.shape(key)
+    for roles in found.values():
+        if "down" in roles:
+            spelling, down = roles["down"]
+            up = roles["up"][1] if "up" in roles else ()
+            yield NamedShape(spelling.modules, (up[0] if up else 0, *down[1:]))

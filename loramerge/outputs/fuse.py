@@ -70,7 +70,7 @@ def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> 
     """The folders of what the pipeline consists of."""
     parsed = ModelIndex.parse(index, reference)
     folders = {name.partition("/")[0] for name in files.names if "/" in name}
-    named = sorted({*parsed.components, *filter(parsed.owner, folders)})
+    named = sorted({*parsed.classes, *filter(parsed.owner, folders)})
     for name in named:
         present = {file.partition("/")[2] for file in files.names if file.startswith(f"{name}/")}
         if not present or (_CONFIG in present and not files.weights(name)):

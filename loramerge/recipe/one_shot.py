@@ -12,7 +12,7 @@ from typing import Any
 from loramerge.documents import yaml_document
 from loramerge.documents.problems import RecipeProblemsError, did_you_mean
 from loramerge.errors import InvalidRecipeError, UsageError
-from loramerge.families import TITLES
+from loramerge.families import SIZES
 from loramerge.fields import name_like
 from loramerge.methods import METHODS
 from loramerge.recipe.init import names_for
@@ -21,6 +21,7 @@ from loramerge.recipe.model import Recipe, parse
 _METHODS = {method.name(): method for method in METHODS}
 _WEIGHED = re.compile(r"(?P<source>.+):(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\{.*\})")
 _COMMA = re.compile(r".+:(?P<whole>[-+]?\d*),(?P<part>\d+)")
+_ONE_FILE = {"diffusers", "kohya", "comfyui"}
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 
 
@@ -68,7 +69,7 @@ class GivenBase:
 
     Attributes:
         source: As a recipe has it.
-        family: `sd15`, `sd2` or `sdxl`.
+        family: One of `SIZES`.
     """
 
     source: str | None = None
@@ -81,14 +82,16 @@ class GivenBase:
         Raises:
             UsageError: It is neither.
         """
-        if text is None or os.path.exists(text) or "/" in text or ":" in text:  # noqa: PTH110  the same
+        if text is None or os.path.exists(text):  # noqa: PTH110  the same
             return cls(source=text)
-        if text not in TITLES:
-            raise UsageError(
-                f"--base {text}: neither a folder nor a family{did_you_mean(text, TITLES)}",
-                hint=f"give a folder, hf://owner/name, or {', '.join(TITLES)}",
-            )
-        return cls(family=text)
+        if text in SIZES:
+            return cls(family=text)
+        if "/" in text or ":" in text:
+            return cls(source=text)
+        raise UsageError(
+            f"--base {text}: neither a folder nor a family{did_you_mean(text, SIZES)}",
+            hint=f"give a folder, hf://owner/name, or {', '.join(SIZES)}",
+        )
 
 
 def format_of_all(formats: Sequence[str]) -> str:
@@ -109,7 +112,7 @@ def format_for(place: str, formats: Sequence[str]) -> str:
         formats: Of the inputs.
 
     Returns:
-        `kohya` or `diffusers`, which are one file, or `peft`, which is a folder.
+        `kohya`, `comfyui` or `diffusers`, which are one file, or `peft`, which is a folder.
 
     Raises:
         UsageError: The name is that of something else.
@@ -117,7 +120,8 @@ def format_for(place: str, formats: Sequence[str]) -> str:
     if place == "-":
         raise UsageError("a LoRA is no text that could be printed", hint="name a file: -o NAME.safetensors")
     if Path(place).suffix == ".safetensors":
-        return "diffusers" if format_of_all(formats) == "diffusers" else "kohya"
+        found = format_of_all(formats)
+        return found if found in _ONE_FILE else "kohya"
     if (ending := _ENDING.search(place)) and not Path(place).is_dir():
         raise UsageError(
             f"{place}: nothing is written that ends in {ending[0]}",

@@ -1,10 +1,10 @@
 """What a recipe names: the base, the LoRAs, and the pictures that are drawn."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from loramerge.families import TITLES
+from loramerge.families import SIZES, title_of
 from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, in_words
 from loramerge.recipe.weights import Weight
 from loramerge.sources.source import shown
@@ -13,13 +13,21 @@ Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Prompt = Annotated[str, Field(min_length=1, pattern=r"\S", json_schema_extra=in_words("text that is more than blanks"))]
 
 
+if TYPE_CHECKING:
+    FamilyName = str
+else:
+    FamilyName = Literal[SIZES]
+
+
 class BaseSource(StrictModel):
     """The model that the LoRAs were trained on: its source, or its family alone, whose published sizes are known."""
 
     source: Text | None = Field(
-        None, description="A diffusers pipeline: hf://owner/name, or a path that starts at the recipe."
+        None,
+        description="A diffusers pipeline, or a model of transformers: hf://owner/name, or a path that starts at the "
+        "recipe.",
     )
-    family: Literal["sd15", "sd2", "sdxl"] | None = Field(
+    family: FamilyName | None = Field(
         None,
         description="In place of a source: the family's published names and sizes, which outputs without the base's "
         "weights need nothing beyond.",
@@ -29,7 +37,7 @@ class BaseSource(StrictModel):
 
     def __str__(self) -> str:
         """What messages and papers call it; of an address, what may hold a token is left out."""
-        return TITLES[self.family] if self.family else shown(self.source or "")
+        return title_of(self.family) if self.family else shown(self.source or "")
 
 
 class Lora(StrictModel):
@@ -41,6 +49,9 @@ class Lora(StrictModel):
     )
     revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
     sha256: Sha256 | None = Field(None, description="SHA-256 of the file; required for https://.")
+    component: Literal["transformer", "transformer_2"] | None = Field(
+        None, description="Which of the base's two denoisers it is for, where the file does not say it."
+    )
     rank: Rank | None = Field(None, description="The rank that the file must have.")
     weight: Weight = Field(1.0, description="A number, or numbers by component and block, as set_adapters takes them.")
     unmatched: Literal["error", "skip"] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loramerge.families import REPOSITORIES
+from loramerge.families import published
 from loramerge.formats.loading import Address, Facts, Snippet, arguments
 from loramerge.reports.markdown import code, fenced
 from loramerge.sources.path import is_relative
@@ -82,7 +82,7 @@ def _base(recipe: Recipe, report: Mapping[str, Any]) -> str:
     """The base at the commit that was used."""
     options = {"revision": report["base"]["revision"], "variant": recipe.base.variant}
     given = {key: value for key, value in options.items() if value}
-    place = base_id(recipe) or recipe.base.source or REPOSITORIES[recipe.base.family or ""]
+    place = base_id(recipe) or recipe.base.source or published(recipe.base.family or "")[2].repository
     return f"pipeline = DiffusionPipeline.from_pretrained({arguments(place, **given)})"
 
 

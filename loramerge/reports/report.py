@@ -43,7 +43,7 @@ def report(
         "base": {
             "source": str(recipe.base),
             "revision": loaded.revision,
-            "family": loaded.base.family,
+            "family": loaded.base.family.name,
         },
         "loras": [_lora_data(lora) for lora in loaded.loras],
         "fidelity": {

@@ -126,6 +126,17 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
     )
 
 
+def check_outputs(recipe: Recipe, loaded: Loaded) -> None:
+    """Raise before anything is merged where an output can't hold the merge.
+
+    Raises:
+        MismatchError: It has no names for the base's family, or for a component that LoRAs touch.
+    """
+    touched = dict.fromkeys(component for lora in loaded.loras for component in lora.adapter.components)
+    for output in recipe.outputs:
+        output.check(loaded.base, [*touched])
+
+
 def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
     """Name → adapter and its weights, for every LoRA.
 
@@ -138,7 +149,7 @@ def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
 def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base) -> tuple[LoadedLora, list[str]]:
     """A LoRA from its folder, and what is to be said of it."""
     lora, located = entry.lora, entry.located
-    found, adapter = read_lora(located.reference, folder, entry.names, base)
+    found, adapter = read_lora(located.reference, folder, entry.names, base, lora.component)
     check_rank(lora.name, adapter, lora.rank)
     fitted, left_out = fit(lora.name, adapter, base, skip=lora.unmatched == "skip")
     notes = [entry.note] if entry.note else []

@@ -18,7 +18,7 @@ from loramerge.provenance.licence import UNKNOWN
 from loramerge.reports.report import summary
 from loramerge.stages.assess import assess
 from loramerge.stages.combine import combine, weighted
-from loramerge.stages.load import known, load
+from loramerge.stages.load import check_outputs, known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write_output
@@ -89,6 +89,7 @@ def merge(
         check()  # another merge may have been there meanwhile
         resolved = resolve(recipe, progress=progress)
         loaded = load(resolved, progress=progress)
+        check_outputs(recipe, loaded)
         combined = combine(
             weighted(loaded),
             loaded.base,

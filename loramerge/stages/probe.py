@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
-from loramerge.families import TITLES
+from loramerge.families import title_of
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
 from loramerge.formats.told_family import ToldFamily
+from loramerge.messages import any_of
 from loramerge.sources import parse
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Probed:
     """What LoRAs turned out to be.
 
     Attributes:
-        family: `sd15`, `sd2` or `sdxl`.
+        family: As recipes call it: `sdxl`, `flux/schnell`; empty where a base was given.
         formats: One for each LoRA.
     """
 
@@ -56,9 +57,10 @@ def probe(
         MismatchError: They are of several families, or none tells which.
     """
     loras = [_read(reference, folder or Path.cwd()) for reference in references]
-    known = base or architecture(family or _common([lora.told for lora in loras]))
+    name = "" if base else family or _common([lora.told for lora in loras])
+    known = base or architecture(name)
     found = tuple(read_lora(lora.reference, lora.folder, lora.names, known)[0] for lora in loras)
-    return Probed(known.family, found)
+    return Probed(name, found)
 
 
 def _read(reference: str, folder: Path) -> _Lora:
@@ -69,12 +71,15 @@ def _read(reference: str, folder: Path) -> _Lora:
 
 
 def _common(told: Sequence[ToldFamily]) -> str:
-    """The one family of those that tell theirs."""
-    first: dict[str, str] = {}
-    for each in told:
-        if each.family is not None or each.strangers:
-            first.setdefault(each.certain(), each.reference)
-    if len(first) > 1:
-        seen = " and ".join(f"{reference} is for {TITLES[family]}" for family, reference in first.items())
-        raise MismatchError(f"{seen}: LoRAs of different models can't be merged", hint="choose LoRAs of one model")
-    return next(iter(first), None) or told[0].certain()
+    """The one family that all can be of which tell anything."""
+    telling = [each for each in told if each.families or each.strangers]
+    if not telling:
+        return told[0].certain()
+    for each in telling:
+        if each.strangers:
+            each.certain()
+    possible = [name for name in telling[0].families if all(name in each.families for each in telling)]
+    if possible:
+        return ToldFamily(telling[0].reference, tuple(possible), ()).certain()
+    seen = " and ".join(f"{each.reference} is for {any_of([*map(title_of, each.families)])}" for each in telling)
+    raise MismatchError(f"{seen}: LoRAs of different models can't be merged", hint="choose LoRAs of one model")

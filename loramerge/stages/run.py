@@ -19,7 +19,7 @@ from loramerge.sources import shown
 from loramerge.stages.artifact_previews import check_preview
 from loramerge.stages.assess import assess
 from loramerge.stages.combine import combine, weighted
-from loramerge.stages.load import known, load
+from loramerge.stages.load import check_outputs, known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
@@ -94,6 +94,7 @@ def run(  # noqa: PLR0913  each is an option of the command
         with replacing(place, lambda old: check(old=old)) as folder:
             resolved = resolve(recipe, lock, progress=progress)
             loaded = load(resolved, progress=progress)
+            check_outputs(recipe, loaded)
             check_preview(recipe, loaded)
             licences = licences_of(lock) if lock else resolved.licences
             licence = licence_for(recipe, licences, publishing=targets is None or bool(targets))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.bases.base import canonical
 from loramerge.errors import SourceError
 from loramerge.messages import by, some
 from loramerge.tensor_files.header import ITEM_SIZES, Stored
@@ -131,7 +130,7 @@ def with_lora(
 
 def _canonical_name(component: Component, key: str) -> str:
     """The canonical name of a tensor that a file calls `key`."""
-    name = canonical(component.name, key)
+    name = component.canonical(key)
     if name in component.parameters:
         return name
     renamed = _OLD_ATTENTION.sub(lambda match: _NEW_ATTENTION[match[1]], name)

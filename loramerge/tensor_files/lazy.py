@@ -9,6 +9,7 @@ import math
 import tempfile
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +18,7 @@ from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError
 from loramerge.files.file_view import filled
 from loramerge.files.writing import writing
-from loramerge.tensor_files.header import torch_dtype
+from loramerge.tensor_files.header import ITEM_SIZES, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,6 +131,50 @@ class StoredTensor:
         assert math.prod(shape) == math.prod(self.shape)  # noqa: S101  # as `Tensor.reshape` does
         return StoredTensor(self.place, self.offset, self.dtype, shape)
 
+    def rows(self, spans: Sequence[tuple[int, int]]) -> StoredTensor | StoredRows:
+        """Some of its rows, in the order given; nothing is read or copied.
+
+        Args:
+            spans: First row and the one behind the last, of each run of rows.
+        """
+        size = math.prod(self.shape[1:]) * ITEM_SIZES[self.dtype]
+        parts = tuple(
+            StoredTensor(self.place, self.offset + start * size, self.dtype, (stop - start, *self.shape[1:]))
+            for start, stop in spans
+        )
+        return parts[0] if len(parts) == 1 else StoredRows(parts)
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Runs of rows of a tensor in a file, one after the other.
+
+    Attributes:
+        parts: The runs; all are of one number format and differ in their number of rows alone.
+    """
+
+    parts: tuple[StoredTensor, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Number format as a safetensors header spells it."""
+        return self.parts[0].dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows together."""
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
+
+    def load(self) -> Tensor:
+        """The rows in float32, on the CPU."""
+        import torch
+
+        return torch.cat([part.load() for part in self.parts])
+
+    def reshaped(self, shape: tuple[int, ...]) -> StoredRows:
+        """The same rows, each in another shape."""
+        return StoredRows(tuple(part.reshaped((part.shape[0], *shape[1:])) for part in self.parts))
+
 
 class StoredLowRank(LowRank):
     """A pair that is read when its factors are asked for, and not kept.
@@ -140,13 +185,13 @@ class StoredLowRank(LowRank):
         scale: As in `LowRank`.
     """
 
-    def __init__(self, down: StoredTensor, up: StoredTensor, scale: float) -> None:
+    def __init__(self, down: StoredTensor, up: StoredTensor | StoredRows, scale: float) -> None:
         object.__setattr__(self, "_down", down)
         object.__setattr__(self, "_up", up)
         object.__setattr__(self, "scale", scale)
 
     _down: StoredTensor
-    _up: StoredTensor
+    _up: StoredTensor | StoredRows
 
     @property
     def down(self) -> Tensor:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from loramerge.bases import base
+from loramerge.bases.architecture import Architecture
 from loramerge.bases.base import read_base
 from loramerge.bases.shape_cache import Shapes, shapes_of
 
@@ -140,8 +140,9 @@ def test_what_can_not_be_built_is_not_kept(kept):
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
 def test_what_is_kept_is_what_was_built(kept, family, monkeypatch):
     built = read_base(family, tiny.folder(family))
+    assert all(built.components.values())
     assert kept.folder.is_dir()
-    monkeypatch.setattr(base, "_build", None)
+    monkeypatch.setattr(Architecture, "_built", None)
     again = read_base(family, tiny.folder(family))
     assert again == built
     for name, component in built.components.items():

@@ -118,13 +118,13 @@ def test_the_family_by_its_real_widths(here):
 
 
 def test_a_misfit_without_a_base_is_a_warning(here):
-    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
-    save_file(
-        {f"{module}.lora_A.weight": torch.ones(4, 2048), f"{module}.lora_B.weight": torch.ones(640, 4)}, "x.safetensors"
-    )
+    stems = {f"unet.down_blocks.2.attentions.0.transformer_blocks.{number}.attn2.to_k": 2048 for number in range(10)}
+    stems["unet.down_blocks.2.attentions.0.transformer_blocks.0.attn2.to_v"] = 2049
+    halves = {f"{stem}.lora_A.weight": torch.ones(4, width) for stem, width in stems.items()}
+    save_file(halves | {f"{stem}.lora_B.weight": torch.ones(1280, 4) for stem in stems}, "x.safetensors")
     result = invoke("inspect", "x.safetensors")
     assert result.exit_code == ExitCode.DONE
-    assert "warning: LoRA x.safetensors: 1 of 1 modules do not fit Stable Diffusion XL" in result.stderr
+    assert "warning: LoRA x.safetensors: 1 of 11 modules do not fit Stable Diffusion XL" in result.stderr
 
 
 def test_what_can_not_be_merged_is_refused_here_too(here):

@@ -6,9 +6,7 @@ import pytest
 import shared_data
 
 from loramerge.bases.published import architecture
-from loramerge.families import TITLES, guess
-from loramerge.families.sgm import sgm_name
-from loramerge.families.strangers import candidates
+from loramerge.families.strangers import strangers
 
 LANGUAGE_MODEL = "a language model such as Llama, Qwen, Mistral or Gemma"
 
@@ -35,21 +33,18 @@ LANGUAGE_MODEL = "a language model such as Llama, Qwen, Mistral or Gemma"
     ],
 )
 def test_a_stranger_is_called_by_its_name(name, title):
-    assert title in candidates(["something.else", name])
+    assert title in strangers(["something.else", name])
 
 
 def test_names_that_tell_nothing():
-    assert candidates([]) == ()
-    assert candidates(["a.b.c"]) == ()
+    assert strangers([]) == ()
+    assert strangers(["a.b.c"]) == ()
 
 
-@pytest.mark.parametrize("family", TITLES)
-def test_nothing_of_a_supported_family_is_taken_for_a_stranger(family):
-    base = architecture(family)
-    for component in base.components.values():
-        for module in component.modules:
-            sgm = sgm_name(module, component.config) if component.name == "unet" else None
-            assert candidates([module, module.removeprefix("text_model."), sgm or ""]) == (), module
+@pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
+def test_nothing_of_stable_diffusion_is_taken_for_a_stranger(family):
+    for component in architecture(family).components.values():
+        assert strangers([*component.modules, *component.spelled]) == ()
 
 
 TABLES = {
@@ -102,6 +97,5 @@ TABLES = {
 def test_the_modules_of_real_models(table):
     modules = json.loads(shared_data.family(table).read_text())
     for model, title in TABLES[table].items():
-        assert title in candidates(modules[model]), model
-        assert title in candidates(name.replace(".", "_") for name in modules[model]), model
-        assert guess((name, (4, 2048)) for name in modules[model]) is None, model
+        assert title in strangers(modules[model]), model
+        assert title in strangers(name.replace(".", "_") for name in modules[model]), model

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as torch_save
 
+from loramerge.bases.published import architecture
 from loramerge.errors import SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
@@ -347,13 +348,14 @@ def test_skipping_does_not_accept_a_lora_of_another_family():
     from loramerge.bases.fit import fit
     from loramerge.errors import MismatchError
 
-    base = base_of("sd15")
-    pairs = random_pairs("sd15", components=("unet",))
-    name = next(name for name in pairs["unet"] if name.endswith("attn2.to_k"))
-    down, up, alpha = pairs["unet"][name]
-    pairs["unet"][name] = (torch.zeros(down.shape[0], 1024), up, alpha)
-    with pytest.raises(MismatchError, match=r"Stable Diffusion 2.x"):
-        fit("x", adapter_of(pairs), base, skip=True)
+    shapes = architecture("sd2").components["unet"].modules
+    pairs = {
+        name: (torch.zeros(2, shape[1]), torch.zeros(shape[0], 2), 2.0)
+        for name, shape in shapes.items()
+        if name.startswith("down_blocks.0.attentions.0.transformer_blocks")
+    }
+    with pytest.raises(MismatchError, match=r"looks like a LoRA for Stable Diffusion 2.x, the base is Stable Diffu"):
+        fit("x", adapter_of({"unet": pairs}), architecture("sd15"), skip=True)
 
 
 @pytest.mark.parametrize("flat", ["down", "up"])

@@ -1,6 +1,7 @@
 """Whatever the spelling of its keys, a LoRA is read to the same numbers under the same names."""
 
 import json
+from dataclasses import replace
 
 import foreign
 import pytest
@@ -97,13 +98,13 @@ def test_two_alphas_that_contradict_each_other_are_refused(tmp_path):
 def test_what_fits_two_text_encoders_alike_is_refused(tmp_path):
     base = base_of("sdxl")
     twins = {**base.components, "text_encoder_2": base.components["text_encoder"]}
-    twins["text_encoder_2"] = type(base.components["unet"])(**{**vars(twins["text_encoder"]), "name": "text_encoder_2"})
+    twins["text_encoder_2"] = replace(twins["text_encoder"], name="text_encoder_2")
     pairs = random_pairs("sdxl", components=("text_encoder",))
     path = foreign.write_spelling(
         pairs, tmp_path / "x.safetensors", foreign.NAMELESS["lycoris_…"], tiny.shared("sdxl").unet.config
     )
     with pytest.raises(SourceError, match="fit text_encoder and text_encoder_2 alike"):
-        read_lora("x", tmp_path, [path.name], type(base)(base.reference, base.family, twins))
+        read_lora("x", tmp_path, [path.name], replace(base, components=twins))
 
 
 @pytest.mark.parametrize(

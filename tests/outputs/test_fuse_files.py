@@ -12,7 +12,8 @@ from canonical import adapter_of, base_of, files_of
 from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.bases.base import canonical, from_configs, read_base
+from loramerge.bases.base import from_configs, read_base
+from loramerge.bases.component import CLIP_PREFIX, canonical
 from loramerge.bases.pipeline_files import PipelineFiles, pipeline_files
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
@@ -41,7 +42,8 @@ def fused(source, adapter, folder, variant=None, **settings):
 def weights(folder, component):
     found = {}
     for file in sorted((folder / component).glob("*.safetensors")):
-        found |= {canonical(component, key): tensor for key, tensor in load_file(file).items()}
+        prefix = "" if component == "unet" else CLIP_PREFIX
+        found |= {canonical(key, prefix): tensor for key, tensor in load_file(file).items()}
     return found
 
 

@@ -85,7 +85,7 @@ def lora(**changes) -> list[dict[str, object]]:
         ({"description": ["x"]}, "description: found a list; expected text"),
         ({"base": {}}, "base: it names no model; expected `source:`, or `family:` where no output needs"),
         ({"base": []}, "base: found an empty list; expected a mapping of `source`, `family`, `revision`, `variant`"),
-        ({"base": {"family": "sd3"}}, "base.family: found the text 'sd3'; expected 'sd15', 'sd2' or 'sdxl'"),
+        ({"base": {"family": "sd4"}}, "base.family: found the text 'sd4'; expected "),
         ({"base": {"family": "sdxl", "source": "x"}}, "base.family: the source says which family it is"),
         ({"base": {"family": "sdxl", "revision": "x"}}, "base.revision: a family has no revision"),
         (
@@ -124,14 +124,17 @@ def lora(**changes) -> list[dict[str, object]]:
         ({"outputs": [{}]}, "outputs.0.kind: missing; expected 'adapter', 'inputs' or 'pipeline'"),
         ({"outputs": [{"kind": "pipelin"}]}, "outputs.0.kind: found the text 'pipelin'; expected 'adapter', 'inputs'"),
         ({"outputs": [{"kind": None}]}, "outputs.0.kind: found nothing; expected 'adapter', 'inputs' or 'pipeline'"),
-        ({"outputs": [{"kind": "adapter"}]}, "outputs.0.format: missing; expected 'diffusers', 'kohya' or 'peft'"),
+        (
+            {"outputs": [{"kind": "adapter"}]},
+            "outputs.0.format: missing; expected 'comfyui', 'diffusers', 'kohya' or 'peft'",
+        ),
         (
             {"outputs": [{"kind": "adapter", "format": "kohia"}]},
-            "outputs.0.format: found the text 'kohia'; expected 'diffusers', 'kohya' or 'peft'; did you mean 'kohya'?",
+            "outputs.0.format: found the text 'kohia'; expected 'comfyui', 'diffusers', 'kohya' or 'peft'; did you mean 'kohya'?",
         ),
         (
             {"outputs": [{"kind": "pipeline", "format": "peft"}]},
-            "outputs.0.format: `format` is not a parameter of `pipeline`; it is one of `diffusers`, `kohya`, `peft`",
+            "outputs.0.format: `format` is not a parameter of `pipeline`; it is one of `comfyui`, `diffusers`, `kohya`, `peft`",
         ),
         (
             {"outputs": [{"kind": "adapter", "format": "peft", "lora_scale": 1}]},

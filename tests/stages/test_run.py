@@ -123,7 +123,7 @@ def test_adapter_outputs_need_no_weights_of_the_base(tmp_path):
         if name.endswith("config.json") or name == "model_index.json":
             (bare / name).parent.mkdir(parents=True, exist_ok=True)
             (bare / name).write_bytes((tiny.folder("sd15") / name).read_bytes())
-    assert load_base(str(bare)).family == "sd15"
+    assert load_base(str(bare)).family.name == "sd15"
     source = foreign.write_diffusers(pairs_of("sd15", 0), tmp_path / "a.safetensors")
     path = write_recipe(tmp_path, "sd15", [source], "{combination_type: cat}")
     result = run(read_recipe(path, overrides=[f"base.source={bare}"]), out=tmp_path / "out")

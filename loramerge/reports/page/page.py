@@ -17,7 +17,7 @@ from loramerge.analysis.fidelity import in_words
 from loramerge.analysis.rounding import rounded_outputs
 from loramerge.artifact.contents import PAGE, PREVIEW, SHEET
 from loramerge.bases.blocks import in_order
-from loramerge.families import TITLES
+from loramerge.families import title_of
 from loramerge.files.reading import content_of
 from loramerge.messages import visible
 from loramerge.reports.page import charts
@@ -99,7 +99,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
     text = template.render(
         recipe=recipe,
         report=report,
-        title=TITLES.get(report["base"]["family"], report["base"]["family"]),
+        title=title_of(report["base"]["family"]),
         names=names,
         components=sorted(report["fidelity"], key=in_order),
         method=_method_parameters(report["merge"]),

@@ -9,8 +9,9 @@ from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.bases.base import canonical
-from loramerge.families.sgm import sgm_name
+from loramerge.bases.component import CLIP_PREFIX, canonical
+from loramerge.families.layout import Layout
+from loramerge.families.sgm import unet_rules
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
 from train.scenes import PHRASES, SHAPES, anything, describe
@@ -71,7 +72,7 @@ def _pairs(pipeline: Any, lora: Lora) -> Iterator[tuple[str, str, Tensor, Tensor
         for name, module in pipeline.components[component].named_modules():
             if hasattr(module, "lora_A"):
                 down, up = (getattr(module, half)[lora.name].weight.detach().cpu() for half in ("lora_A", "lora_B"))
-                yield component, canonical(component, name), down, up
+                yield component, canonical(name, CLIP_PREFIX if component.startswith("text_encoder") else ""), down, up
 
 
 def _write_kohya(pipeline: Any, lora: Lora, path: Path) -> None:
@@ -79,8 +80,10 @@ def _write_kohya(pipeline: Any, lora: Lora, path: Path) -> None:
     import torch
 
     file: dict[str, Tensor] = {}
+    shapes = {name: tuple(each.weight.shape) for name, each in pipeline.unet.named_modules() if hasattr(each, "weight")}
+    originals = Layout(unet_rules(pipeline.unet.config), shapes).by_canonical
     for component, module, down, up in _pairs(pipeline, lora):
-        name = sgm_name(module, pipeline.unet.config) if component == "unet" else module
+        name = originals[module].name if component == "unet" else module
         key = f"{_PREFIXES[component]}{name}".replace(".", "_")
         file |= {f"{key}.lora_down.weight": down.half(), f"{key}.lora_up.weight": up.half()}
         file[f"{key}.alpha"] = torch.tensor(lora.alpha).half()

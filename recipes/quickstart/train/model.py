@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.bases.base import canonical
+from loramerge.bases.component import CLIP_PREFIX, canonical
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
 from train.scenes import SIZE, WORDS
@@ -96,9 +96,9 @@ def save(pipeline: Any, folder: Path) -> None:
             component.config.architectures = [type(component).__name__]
             component.config.save_pretrained(folder / name)
         if name.startswith(("unet", "vae", "text_encoder")):
-            published = name if name.startswith("text_encoder") else "unet"
+            prefix = CLIP_PREFIX if name.startswith("text_encoder") else ""
             weights = [
-                Planned.of(canonical(published, key), value.half()) for key, value in component.state_dict().items()
+                Planned.of(canonical(key, prefix), value.half()) for key, value in component.state_dict().items()
             ]
             file = "model" if name.startswith("text_encoder") else "diffusion_pytorch_model"
             tensors.write(folder / name / f"{file}.safetensors", weights, {"format": "pt"})

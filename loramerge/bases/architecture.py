@@ -1,0 +1,122 @@
+"""A model's layers and parameters from its config, by the library that has its class; no weight is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from loramerge.bases.component import CLIP_PREFIX, Component, canonical
+from loramerge.bases.quiet import quiet
+from loramerge.bases.shape_cache import Shapes, shapes_of
+from loramerge.errors import SourceError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from loramerge.families.layout import Rule
+
+_CLIP = "CLIPTextModel"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The class of a model and what it is built from.
+
+    Attributes:
+        library: `diffusers`, `transformers`, or the pipeline of diffusers that brings the class with it.
+        class_name: In that library.
+        config: The model's config.json.
+    """
+
+    library: str
+    class_name: str
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], library: str = "", class_name: str = "") -> Architecture:
+        """What a config says it is for, unless the pipeline says it.
+
+        Args:
+            config: A config.json.
+            library: As in model_index.json; empty where there is none.
+            class_name: The same.
+        """
+        if class_name:
+            return cls(library, class_name, config)
+        if "_class_name" in config:
+            return cls("diffusers", str(config["_class_name"]), config)
+        said = config.get("architectures")
+        return cls("transformers", str(said[0]) if isinstance(said, list | tuple) and said else _CLIP, config)
+
+    def component(self, name: str, where: str, rules: tuple[Rule, ...] = ()) -> Component:
+        """The component that such a model is.
+
+        Args:
+            name: Of the component.
+            where: Its config.json, for messages.
+            rules: From the names of the original checkpoint to the model's.
+
+        Raises:
+            SourceError: No model can be built from the config.
+        """
+        try:
+            shapes = shapes_of(self.class_name, self.config, self._measured)
+        except Exception as error:  # noqa: BLE001  whatever upstream raises on a config that nobody meant
+            raise SourceError(f"{where} describes no model that can be built: {error}") from None
+        prefix = CLIP_PREFIX if self.class_name.startswith(_CLIP) else ""
+        named = partial(canonical, prefix=prefix)
+        return Component(
+            name,
+            self.config,
+            modules={named(live): shape for live, shape in shapes.layers.items()},
+            live={named(live): live for live in shapes.layers},
+            parameters={named(live): shape for live, shape in shapes.parameters.items()},
+            rules=rules,
+            prefix=prefix,
+        )
+
+    def _measured(self) -> Shapes:
+        from torch import nn
+
+        model = self._built()
+        layers = {}
+        for name, layer in model.named_modules():
+            if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+                layers[name] = tuple(layer.weight.shape)
+            elif type(layer).__name__ == "Conv1D":  # transformers' linear layer of GPT-2, whose weight is in×out
+                layers[name] = tuple(layer.weight.shape)[::-1]
+        return Shapes(layers, {name: tuple(each.shape) for name, each in model.named_parameters()})
+
+    def _built(self) -> nn.Module:
+        import torch
+
+        with quiet(), torch.device("meta"):
+            model: nn.Module
+            if self.library == "transformers":
+                found = self._class_of("transformers", self.class_name)
+                config = found.config_class.from_dict(dict(self.config))
+                config._attn_implementation = "eager"  # noqa: SLF001  transformers' own switch; others need packages
+                model = found(config)
+            else:
+                model = self._diffusers_class().from_config(dict(self.config))
+        return model.eval()
+
+    def _diffusers_class(self) -> Any:
+        if self.library == "diffusers":
+            return self._class_of("diffusers", self.class_name)
+        return self._class_of(f"diffusers.pipelines.{self.library}", self.class_name)
+
+    @staticmethod
+    def _class_of(module: str, name: str) -> Any:
+        from importlib import import_module
+        from importlib.metadata import version
+
+        library = module.partition(".")[0]
+        try:
+            return getattr(import_module(module), name)
+        except (ImportError, AttributeError):
+            raise LookupError(
+                f"{library} {version(library)} has no class {name}; its code is never taken from the model"
+            ) from None

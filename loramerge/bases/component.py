@@ -1,0 +1,127 @@
+"""One part of a base that LoRAs can touch, without its weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from loramerge.bases.skeleton import skeleton
+from loramerge.families.layout import Layout, Original, Piece, Rule
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CLIP_PREFIX = "text_model."
+_WITHOUT_PREFIX = "text_projection"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of the base that LoRAs can touch.
+
+    Attributes:
+        name: `unet`, `transformer`, `text_encoder` and the like.
+        config: Its config.json.
+        modules: Shape of the weight (out×in, or out×in and the kernel's sizes) of every linear and convolution layer,
+            by canonical name, in the order in which the architecture defines them.
+        live: The name that each of them has in the built model. transformers 5 builds CLIPTextModel without the
+            `text_model.` that checkpoints and LoRAs have in their keys.
+        parameters: Shape of everything that a checkpoint has to hold, by canonical name.
+        rules: From the names of the original checkpoint to these.
+        prefix: What canonical names begin with and names in memory may lack.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    modules: Mapping[str, tuple[int, ...]]
+    live: Mapping[str, str]
+    parameters: Mapping[str, tuple[int, ...]]
+    rules: tuple[Rule, ...] = ()
+    prefix: str = ""
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Its layers in the names of the original checkpoint."""
+        return Layout(self.rules, self.modules)
+
+    @cached_property
+    def spelled(self) -> Mapping[str, Original]:
+        """What holds which layers, by every name that files have for it, with `_` for `.`.
+
+        Flat names can't be told apart into their parts, so they are looked up: no two layers of a model share one.
+        """
+        found = {flat(original.name): original for original in self.layout.originals.values()}
+        for module, shape in self.modules.items():
+            whole = Original(module, shape, (Piece(module, ((0, shape[0]),)),))
+            names = {module, self.live[module], module.removeprefix(self.prefix)}
+            found |= dict.fromkeys(map(flat, names), whole)
+        return found
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every name of a layer, with its dots: canonical, in memory, and in the original checkpoint."""
+        return frozenset((*self.modules, *self.live.values(), *self.layout.originals))
+
+    @cached_property
+    def forms(self) -> frozenset[str]:
+        """The names of `spelled` with `#` for every number: those that a larger model of the kind has as well."""
+        return frozenset(map(form, self.spelled))
+
+    def shape_of(self, name: str) -> tuple[int, ...] | None:
+        """Shape of a layer's weight by its canonical or its original name; None where there is no such layer."""
+        if name in self.modules:
+            return self.modules[name]
+        original = self.layout.originals.get(name)
+        return original.shape if original else None
+
+    def canonical(self, name: str) -> str:
+        """Name in the base's own checkpoint of what has this name in memory or in a file."""
+        return canonical(name, self.prefix)
+
+    def skeleton(self) -> nn.Module:
+        """Its layers on the meta device: names and shapes, no memory."""
+        return skeleton({live: self.modules[module] for module, live in self.live.items()})
+
+
+def flat(name: str) -> str:
+    """A name as kohya's trainers write it."""
+    return name.replace(".", "_")
+
+
+def form(name: str) -> str:
+    """A flat name without its numbers."""
+    return re.sub(r"\d+", "#", name)
+
+
+def canonical(name: str, prefix: str) -> str:
+    """A name that begins as those of checkpoints do."""
+    return name if name.startswith((prefix, _WITHOUT_PREFIX)) else f"{prefix}{name}"
+
+
+class Components(Mapping[str, Component]):
+    """Components by name, each made when it is asked for: text encoders are large, and few LoRAs touch them.
+
+    Args:
+        makers: Name → what makes the component, in the order in which they are shown.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Component]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Component] = {}
+
+    def __getitem__(self, name: str) -> Component:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)

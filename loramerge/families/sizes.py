@@ -1,0 +1,85 @@
+"""The layers of published models, kept as data: names and shapes, so that no library has to build a model for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loramerge.families.layout import Shapes
+
+FOLDER = Path(str(files("loramerge") / "families" / "sizes"))
+
+
+@cache
+def layers_of(family: str, size: str) -> Mapping[str, Shapes]:
+    """Component → shape of the weight of each of its layers, in the order in which the architecture defines them.
+
+    Args:
+        family: Its name.
+        size: Of those that were published.
+
+    Returns:
+        The components that are kept; empty where none is.
+    """
+    name = f"{family}.json"
+    if not (FOLDER / name).is_file():
+        return {}
+    kept = json.loads(files("loramerge").joinpath("families", "sizes", name).read_text(encoding="utf-8")).get(size, {})
+    return {component: dict(_unfolded("", entries)) for component, entries in kept.items()}
+
+
+def folded(shapes: Shapes) -> list[Any]:
+    """Shapes as nested lists: neighbours that differ in a number alone are written once.
+
+    `[name, shape]` is a layer, `[name, first, last, entries]` are numbered blocks of the same layers.
+    """
+    return _folded([(name.split("."), list(shape)) for name, shape in shapes.items()])
+
+
+Entry = tuple[list[str], list[int]]
+
+
+def _folded(entries: Sequence[Entry]) -> list[Any]:
+    found: list[Any] = []
+    at = 0
+    while at < len(entries):
+        path, shape = entries[at]
+        place = next((place for place, part in enumerate(path[:-1]) if place and part.isdigit()), None)
+        if place is None:
+            found.append([".".join(path), shape])
+            at += 1
+            continue
+        stem, first = path[:place], int(path[place])
+        block = _block(entries, at, stem, first)
+        last, size = first, len(block)
+        while _block(entries, at + size * (last - first + 1), stem, last + 1) == block:
+            last += 1
+        found.append([".".join(stem), first, last, _folded(block)])
+        at += size * (last - first + 1)
+    return found
+
+
+def _block(entries: Sequence[Entry], at: int, stem: list[str], number: int) -> list[Entry]:
+    """The layers of a numbered block that stand one after the other, without its name."""
+    start = [*stem, str(number)]
+    found = []
+    for path, shape in entries[at:]:
+        if path[: len(start)] != start or len(path) == len(start):
+            break
+        found.append((path[len(start) :], shape))
+    return found
+
+
+def _unfolded(prefix: str, entries: Sequence[Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name, *rest in entries:
+        if len(rest) == 1:
+            yield f"{prefix}{name}", tuple(rest[0])
+            continue
+        first, last, inner = rest
+        for number in range(first, last + 1):
+            yield from _unfolded(f"{prefix}{name}.{number}.", inner)

@@ -1,0 +1,90 @@
+"""ComfyUI's format: one file with the names of the original checkpoint, dotted, behind `diffusion_model.`.
+
+Names after ComfyUI (comfy/lora.py): `diffusion_model.<name>` for the denoiser of any model, and
+`text_encoders.<encoder>.transformer.<name>` for text encoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from loramerge.adapter import balanced
+from loramerge.formats import single_file
+from loramerge.formats.adapter_output import AdapterOutput, Components
+from loramerge.formats.assemble import alpha_over_rank, assemble
+from loramerge.formats.module_names import places
+from loramerge.formats.original_names import in_original_names
+from loramerge.formats.single_file import COMFYUI
+from loramerge.tensor_files import safetensors as tensors
+from loramerge.tensor_files.planned import Planned, factors
+
+if TYPE_CHECKING:
+    from loramerge.adapter import Adapter
+    from loramerge.bases.base import Base
+    from loramerge.formats.labels import Labels
+    from loramerge.formats.loading import Address, Facts, Snippet
+    from loramerge.formats.lora_file import LoraFile
+
+
+class ComfyuiOutput(AdapterOutput):
+    """The names that ComfyUI reads for any model, in one file called after the recipe."""
+
+    default_folder: ClassVar[str] = "comfyui"
+    readers: ClassVar[str] = "ComfyUI"
+
+    format: Literal["comfyui"]
+
+    @staticmethod
+    def read(file: LoraFile, base: Base) -> Components:
+        """The scale is alpha / rank, and 1 where a module has no alpha."""
+        return assemble(file.reference, file.tensors, places(file, base), alpha_over_rank)
+
+    def check(self, base: Base, components: Collection[str]) -> None:
+        """ComfyUI knows the original names alone, and text encoders by its own."""
+        single_file.check_names("comfyui", base)
+        encoders = base.family.text_encoders
+        known = {*base.denoisers, *(name for name, each in encoders.items() if each.comfyui), *_beside(base)}
+        single_file.check_components("comfyui", base, components, known)
+
+    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+        """The file is called after the recipe."""
+        del loras
+        return (f"{recipe}.safetensors",)
+
+    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+        """Write `<recipe>.safetensors`. The scale is folded into the factors."""
+        digests = {}
+        for name, components in single_file.files(labels.name, adapter, base).items():
+            planned: list[Planned] = []
+            for component in components:
+                for module, pair in in_original_names(base.components[component], adapter.components[component]):
+                    key = _key(component, module, base)
+                    keys = f"{key}.lora_A.weight", f"{key}.lora_B.weight"
+                    planned += factors(pair, keys, self.dtype, module, balanced(pair.scale))
+            digests[name] = tensors.write(folder / name, planned, {"format": "pt", **single_file.said(labels, base)})
+        return digests
+
+    def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
+        """ComfyUI reads what lies in its own folder."""
+        yield from single_file.copied(self.folder, place, facts, {"ComfyUI": COMFYUI})
+
+
+def _beside(base: Base) -> dict[str, tuple[str, str]]:
+    """Component that the original checkpoint has beside its denoiser → its name there, and the part that it is of."""
+    found = {}
+    for original, place in base.family.components.items():
+        component, _, within = place.partition(".")
+        found[component] = original, within
+    return found
+
+
+def _key(component: str, module: str, base: Base) -> str:
+    if component in base.denoisers:
+        return f"diffusion_model.{module}"
+    if component in (beside := _beside(base)):
+        original, within = beside[component]
+        rest = module[len(within) :].removeprefix(".")
+        return "diffusion_model." + ".".join(filter(None, (original, rest)))
+    return f"text_encoders.{base.family.text_encoders[component].comfyui}.transformer.{module}"

@@ -1,0 +1,149 @@
+"""A LoRA in the names of the original checkpoint: parts of a fused layer become one pair, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from loramerge.adapter import LowRank, balanced
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramerge.adapter import Modules
+    from loramerge.bases.component import Component
+    from loramerge.families.layout import Original
+
+
+def in_original_names(component: Component, modules: Modules) -> Iterator[tuple[str, LowRank]]:
+    """Every pair under its original name, in the order of the layers.
+
+    Where all parts of a fused layer read with the same `down` and have the same scale, the rank stays what it is.
+    Elsewhere it is the sum of theirs. Rows of a part that nothing touches are zeros.
+
+    Args:
+        component: Has the layers.
+        modules: Pairs by canonical name.
+    """
+    seen: set[str] = set()
+    for module in modules:
+        original = component.layout.by_canonical[module]
+        if original.name in seen:
+            continue
+        seen.add(original.name)
+        if original.is_whole:
+            yield original.name, modules[module]
+        else:
+            found = {part.canonical: modules[part.canonical] for part in original.parts if part.canonical in modules}
+            yield original.name, (_Shared if _share_down([*found.values()]) else _Stacked)(original, found)
+
+
+def _share_down(pairs: Sequence[LowRank]) -> bool:
+    first, *others = pairs
+    if not all((first.scale, first.rank) == (other.scale, other.rank) for other in others):
+        return False
+    if not others:
+        return True
+    down = first.down
+    return all(other.down.equal(down) for other in others)
+
+
+class _Fused(LowRank):
+    """A pair for a whole layer, made of those of its parts when it is asked for.
+
+    Args:
+        original: The layer.
+        parts: Pairs by canonical name, at least one.
+    """
+
+    def __init__(self, original: Original, parts: Mapping[str, LowRank]) -> None:
+        object.__setattr__(self, "_original", original)
+        object.__setattr__(self, "_parts", parts)
+        object.__setattr__(self, "scale", self._scale())
+
+    _original: Original
+    _parts: Mapping[str, LowRank]
+
+    def _scale(self) -> float:
+        raise NotImplementedError
+
+    def _columns(self) -> Iterator[tuple[str, Tensor, int]]:
+        """Of each part its canonical name, its `up`, and the column of the whole at which that begins."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole layer's weight."""
+        return self._original.shape
+
+    @property
+    def up(self) -> Tensor:
+        """Rows of the parts where they lie in the layer; those of others are zeros."""
+        import torch
+
+        whole = torch.zeros(self.factor_shapes(self.shape)[1])
+        spans = {part.canonical: part.spans for part in self._original.parts}
+        for name, up, column in self._columns():
+            row = 0
+            for start, stop in spans[name]:
+                whole[start:stop, column : column + up.shape[1]] = up[row : row + stop - start]
+                row += stop - start
+        return whole
+
+    @property
+    def number_formats(self) -> frozenset[str]:
+        """Those of all parts."""
+        return frozenset().union(*(pair.number_formats for pair in self._parts.values()))
+
+    def loaded(self) -> LowRank:
+        """The same in memory."""
+        return LowRank(self.down, self.up, self.scale)
+
+
+class _Shared(_Fused):
+    """Parts that read with the same `down`, as those of a LoRA do that was trained on the whole layer."""
+
+    def _scale(self) -> float:
+        return next(iter(self._parts.values())).scale
+
+    def _columns(self) -> Iterator[tuple[str, Tensor, int]]:
+        yield from ((name, pair.up, 0) for name, pair in self._parts.items())
+
+    @property
+    def rank(self) -> int:
+        """That of each part."""
+        return next(iter(self._parts.values())).rank
+
+    @property
+    def down(self) -> Tensor:
+        """That of each part."""
+        return next(iter(self._parts.values())).down
+
+
+class _Stacked(_Fused):
+    """Parts that have a `down` each: they stand one below the other, and the `up` halves side by side."""
+
+    def _scale(self) -> float:
+        scales = {pair.scale for pair in self._parts.values()}
+        return scales.pop() if len(scales) == 1 else 1.0
+
+    def _folded(self, pair: LowRank) -> tuple[float, float]:
+        return balanced(pair.scale / self.scale)
+
+    def _columns(self) -> Iterator[tuple[str, Tensor, int]]:
+        column = 0
+        for name, pair in self._parts.items():
+            yield name, pair.up * self._folded(pair)[1], column
+            column += pair.rank
+
+    @property
+    def rank(self) -> int:
+        """The sum of the parts'."""
+        return sum(pair.rank for pair in self._parts.values())
+
+    @property
+    def down(self) -> Tensor:
+        """Those of the parts, one below the other."""
+        import torch
+
+        return torch.cat([pair.down * self._folded(pair)[0] for pair in self._parts.values()])
