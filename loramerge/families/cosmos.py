@@ -18,10 +18,21 @@ _LEARNABLE = "learnable"
 PREDICT2: Mapping[str, Any] = MappingProxyType({"num_attention_heads": 16, "extra_pos_embed_type": None})
 """What makes the small size of Predict2."""
 _14B = {"num_attention_heads": 40, "num_layers": 36}
-_WITH_TEXT_PROJECTION = {"use_crossattn_projection": True, "crossattn_proj_in_channels": 100352}
+_PREDICT2_5 = {**PREDICT2, "use_crossattn_projection": True, "crossattn_proj_in_channels": 100352}
 _CHANNELS = 16
 _FRAMES = {"in_channels": _CHANNELS + 1}
 """A mask says which frames are given."""
+_PUBLISHED: Mapping[str, tuple[str, Config]] = {
+    "predict2.5-2b": ("Cosmos-Predict2.5-2B", {**_PREDICT2_5, **_FRAMES}),
+    "predict2.5-14b": ("Cosmos-Predict2.5-14B", {**_PREDICT2_5, **_14B, **_FRAMES}),
+    "predict2-2b-video2world": ("Cosmos-Predict2-2B-Video2World", {**PREDICT2, **_FRAMES}),
+    "predict2-14b-video2world": ("Cosmos-Predict2-14B-Video2World", {**PREDICT2, **_14B, **_FRAMES}),
+    "predict2-14b-text2image": ("Cosmos-Predict2-14B-Text2Image", {**PREDICT2, **_14B}),
+    "7b-text2world": ("Cosmos-1.0-Diffusion-7B-Text2World", {}),
+    "7b-video2world": ("Cosmos-1.0-Diffusion-7B-Video2World", _FRAMES),
+    "14b-text2world": ("Cosmos-1.0-Diffusion-14B-Text2World", _14B),
+    "14b-video2world": ("Cosmos-1.0-Diffusion-14B-Video2World", {**_14B, **_FRAMES}),
+}
 
 PREDICT2_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -109,39 +120,8 @@ COSMOS = Family(
     is_this=lambda config: not is_anima(config),
     original=_original,
     published={
-        "predict2.5-2b": Published(
-            "nvidia/Cosmos-Predict2.5-2B",
-            {"transformer": {"_class_name": COSMOS_MODEL, **PREDICT2, **_FRAMES, **_WITH_TEXT_PROJECTION}},
-        ),
-        "predict2.5-14b": Published(
-            "nvidia/Cosmos-Predict2.5-14B",
-            {"transformer": {"_class_name": COSMOS_MODEL, **PREDICT2, **_14B, **_FRAMES, **_WITH_TEXT_PROJECTION}},
-        ),
-        "predict2-2b-video2world": Published(
-            "nvidia/Cosmos-Predict2-2B-Video2World",
-            {"transformer": {"_class_name": COSMOS_MODEL, **PREDICT2, **_FRAMES}},
-        ),
-        "predict2-14b-video2world": Published(
-            "nvidia/Cosmos-Predict2-14B-Video2World",
-            {"transformer": {"_class_name": COSMOS_MODEL, **PREDICT2, **_14B, **_FRAMES}},
-        ),
-        "predict2-14b-text2image": Published(
-            "nvidia/Cosmos-Predict2-14B-Text2Image",
-            {"transformer": {"_class_name": COSMOS_MODEL, **PREDICT2, **_14B}},
-        ),
-        "7b-text2world": Published(
-            "nvidia/Cosmos-1.0-Diffusion-7B-Text2World", {"transformer": {"_class_name": COSMOS_MODEL}}
-        ),
-        "7b-video2world": Published(
-            "nvidia/Cosmos-1.0-Diffusion-7B-Video2World", {"transformer": {"_class_name": COSMOS_MODEL, **_FRAMES}}
-        ),
-        "14b-text2world": Published(
-            "nvidia/Cosmos-1.0-Diffusion-14B-Text2World", {"transformer": {"_class_name": COSMOS_MODEL, **_14B}}
-        ),
-        "14b-video2world": Published(
-            "nvidia/Cosmos-1.0-Diffusion-14B-Video2World",
-            {"transformer": {"_class_name": COSMOS_MODEL, **_14B, **_FRAMES}},
-        ),
+        name: Published(f"nvidia/{repository}", {"transformer": {"_class_name": COSMOS_MODEL, **sizes}})
+        for name, (repository, sizes) in _PUBLISHED.items()
     },
     card=Card("text-to-video", ("cosmos",)),
 )

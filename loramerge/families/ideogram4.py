@@ -1,4 +1,4 @@
-"""Ideogram 4: Ideogram's names (musubi-tuner, ideogram4/ideogram4_model.py), which diffusers keeps but for attention."""
+"""Ideogram 4: diffusers' names but for attention (musubi-tuner, ideogram4/ideogram4_model.py)."""
 
 from loramerge.families.family import Card, Family, Published, Specification
 from loramerge.families.layout import QKV, each, rules
