@@ -1,0 +1,27 @@
+"""Anima: Cosmos' transformer and names, and Qwen3 behind an adapter (sd-scripts, library/anima_models.py)."""
+
+from loramerge.families.cosmos import COSMOS_MODEL, PREDICT2, PREDICT2_NAMES, is_anima
+from loramerge.families.family import Card, Family, Published, Specification, TextEncoder
+from loramerge.families.layout import rules
+
+ANIMA = Family(
+    name="anima",
+    title="Anima",
+    classes=(COSMOS_MODEL,),
+    is_this=is_anima,
+    original=rules(PREDICT2_NAMES),
+    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen3_06b")},
+    components={"llm_adapter": "text_conditioner"},
+    marks=("anima",),
+    published={
+        "base": Published(
+            "circlestone-labs/Anima-Base-v1.0-Diffusers",
+            {
+                "transformer": {"_class_name": COSMOS_MODEL, **PREDICT2},
+                "text_conditioner": {"_class_name": "AnimaTextConditioner"},
+            },
+        )
+    },
+    specification=Specification("anima-preview", "anima", "1024x1024", "https://huggingface.co/circlestone-labs/Anima"),
+    card=Card("text-to-image", ("anima",)),
+)

@@ -1,0 +1,26 @@
+"""CogVideoX, and ConsisID, which is made of it: LoRAs have diffusers' names (models/transformers/cogvideox_*.py)."""
+
+from loramerge.families.family import Card, Family, Published
+
+_MODEL = "CogVideoXTransformer3DModel"
+_5B = {"_class_name": _MODEL, "num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True}
+_1_5 = {**_5B, "patch_size_t": 2, "patch_bias": False, "sample_height": 300, "sample_width": 300, "sample_frames": 81}
+
+COGVIDEOX = Family(
+    name="cogvideox",
+    title="CogVideoX",
+    classes=(_MODEL, "ConsisIDTransformer3DModel"),
+    published={
+        "5b": Published("THUDM/CogVideoX-5b", {"transformer": _5B}),
+        "2b": Published("THUDM/CogVideoX-2b", {"transformer": {"_class_name": _MODEL}}),
+        "5b-i2v": Published(
+            "THUDM/CogVideoX-5b-I2V",
+            {"transformer": {**_5B, "in_channels": 32, "use_learned_positional_embeddings": True}},
+        ),
+        "1.5-5b": Published("THUDM/CogVideoX1.5-5B", {"transformer": _1_5}),
+        "1.5-5b-i2v": Published(
+            "THUDM/CogVideoX1.5-5B-I2V", {"transformer": {**_1_5, "in_channels": 32, "ofs_embed_dim": 512}}
+        ),
+    },
+    card=Card("text-to-video", ("cogvideox",)),
+)

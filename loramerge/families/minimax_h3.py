@@ -1,0 +1,54 @@
+"""MiniMax-H3: the names of MiniMax's single files, in which queries, keys and values lie one after the other.
+
+MiniMax's own shards, and DiffSynth's LoRAs, have them by turns for each head; those are not read.
+"""
+
+from loramerge.families.family import Card, Family, Published
+from loramerge.families.layout import QKV, each, rules
+
+_MODEL = "MiniMaxH3Transformer3DModel"
+_BLOCKS = {"blocks.*.": "transformer_blocks.*.", "token_refiner.blocks.*.": "token_refiner.refiner_blocks.*."}
+
+MINIMAX_H3 = Family(
+    name="minimax_h3",
+    title="MiniMax-H3",
+    classes=(_MODEL,),
+    denoisers=("transformer", "transformer_ref"),
+    original=rules(
+        {
+            "video_patch_proj": "proj_in",
+            "audio_patch_proj": "audio_proj_in",
+            "condition_proj": "context_embedder",
+            "time_embedder.proj_in": "time_embedder.linear_1",
+            "time_embedder.proj_out": "time_embedder.linear_2",
+            "final_layer.norm": "norm_out.norm",
+            "final_layer.adaln_proj.linear": "norm_out.linear",
+            "final_layer.video_out": "proj_out",
+            "final_layer.audio_out": "audio_proj_out",
+            **{
+                original: canonical
+                for there, here in _BLOCKS.items()
+                for original, canonical in {
+                    there.removesuffix("."): here.removesuffix("."),
+                    f"{there}attn.qkv_proj": each(f"{here}attn.", QKV),
+                    f"{there}attn.out_proj": f"{here}attn.to_out.0",
+                    f"{there}attn.q_norm": f"{here}attn.norm_q",
+                    f"{there}attn.k_norm": f"{here}attn.norm_k",
+                    f"{there}mlp.fc1": f"{here}ff.net.0.proj",
+                    f"{there}mlp.fc2": f"{here}ff.net.2",
+                }.items()
+            },
+        },
+        swapped=[f"{there}mlp.fc1" for there in _BLOCKS],  # (gate, value) there, (value, gate) in diffusers
+    ),
+    marks=("minimax_h3",),
+    published={
+        "h3": Published(
+            "MiniMaxAI/MiniMax-H3",
+            {"transformer": {"_class_name": _MODEL}, "transformer_ref": {"_class_name": _MODEL}},
+        )
+    },
+    kinds={"self-attention": r"\.attn\."},
+    card=Card("text-to-video", ("minimax-h3",)),
+    files={"transformer": "fl2va", "transformer_ref": "ref2va"},
+)
