@@ -10,11 +10,14 @@ import re
 _BLOCK = re.compile(r"(?:down_blocks|up_blocks|input_blocks|output_blocks)[._]\d+|mid_block|middle_block")
 _NUMBERED = re.compile(r"(.*?[^._\d])[._](\d+)(?=[._]|$)", re.DOTALL)
 _NUMBER_AT_END = re.compile(r"(.*)\.([0-9]{1,9})", re.DOTALL)
+_NO_BLOCK = re.compile(r"(^|[._])(net|mlp|proj|to_out|ff)$")
+"""What numbers are behind that count the layers of one block."""
 _LAYER = re.compile(r"encoder[._](layers)[._](\d+)")
 COMPONENTS = (
     "unet",
     "transformer",
     "transformer_2",
+    "transformer_ref",
     "prior",
     "decoder",
     "connectors",
@@ -22,6 +25,7 @@ COMPONENTS = (
     "text_encoder",
     "text_encoder_2",
     "text_encoder_3",
+    "text_encoder_4",
     "model",
 )
 """What of a base LoRAs can touch, in the order in which it is shown."""
@@ -39,19 +43,23 @@ KINDS = (*_KINDS, OTHER)
 
 
 def block_of(component: str, module: str) -> str:
-    """`unet.down_blocks.1`, `text_encoder.layers.0`; in a component that is not known, up to the first number.
+    """`unet.down_blocks.1`, `text_encoder.layers.0`, `transformer.single_transformer_blocks.7`, `model.model.layers.3`.
+
+    Outside of UNets and CLIP it ends with the first number that counts blocks.
 
     Args:
-        component: `unet`, `text_encoder`, `text_encoder_2` or one that is not known.
+        component: One of `COMPONENTS`, or one that is not known.
         module: Its name in the base.
     """
-    if component not in COMPONENTS:
-        numbered = _NUMBERED.match(module)
-        return f"{component}.{'.'.join(numbered.groups()) if numbered else module}"
-    found = _BLOCK.search(module) if component == "unet" else _LAYER.search(module)
-    if found is None:
-        return f"{component}.{module.partition('.')[0]}"
-    return f"{component}.{'.'.join(found.groups()) or re.sub('_(?=[0-9])', '.', found[0])}"
+    if component == "unet":
+        found = _BLOCK.search(module)
+        return f"{component}.{re.sub('_(?=[0-9])', '.', found[0]) if found else module.partition('.')[0]}"
+    if component.startswith("text_encoder") and (layer := _LAYER.search(module)):
+        return f"{component}.{'.'.join(layer.groups())}"
+    numbered = _NUMBERED.match(module)
+    if numbered and not _NO_BLOCK.search(numbered[1]):
+        return f"{component}.{'.'.join(numbered.groups())}"
+    return f"{component}.{module if component not in COMPONENTS else module.partition('.')[0]}"
 
 
 def part_of(component: str, module: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.candidates import NamedShape, candidates
 from loramerge.errors import MismatchError
-from loramerge.families import title_of
+from loramerge.families import title_of, with_size
 from loramerge.families.strangers import strangers
 from loramerge.messages import any_of, by, some
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
 
 _KERNEL_1X1 = (1, 1)
+_FEW = 0.1
+"""Share of modules that may not fit in a LoRA for a base of the very size: parts that differ by the task."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
             misfits.append(Misfit(component, module, pair, expected))
         else:
             fitting.setdefault(component, {})[module] = shaped
-    others = _others(adapter, base) if misfits else ()
+    others = _others(adapter, base, len(misfits)) if misfits else ()
     if misfits and (others or not (skip and fitting)):
         raise _mismatch(name, adapter, misfits, base, others, can_skip=bool(fitting) and not skip)
     return replace(adapter, components=fitting), tuple(misfits)
@@ -76,7 +78,7 @@ def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == _KERNEL_1X1 else shape
 
 
-def _others(adapter: Adapter, base: Base) -> tuple[str, ...]:
+def _others(adapter: Adapter, base: Base, misfits: int) -> tuple[str, ...]:
     """The models that a LoRA is for if it is not for this base, as titles: their names and shapes are its own."""
     denoised = [
         NamedShape.written(module, pair.shape)
@@ -84,10 +86,11 @@ def _others(adapter: Adapter, base: Base) -> tuple[str, ...]:
         if not component.startswith("text_encoder")
     ]
     found = candidates(denoised)
-    if found and all(name.partition("/")[0] != base.family.name for name in found):
-        return tuple(map(title_of, found))
+    if any(name.partition("/")[0] == base.family.name for name in found):
+        few = misfits <= _FEW * len(adapter)
+        return () if few else tuple(title_of(with_size(name)) for name in found)
     if found:
-        return ()
+        return tuple(map(title_of, found))
     return strangers(module for component, module, _ in adapter if component not in COMPONENTS)
 
 

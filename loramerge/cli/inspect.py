@@ -47,7 +47,10 @@ _HIGHLIGHTS = (
 )
 @click.argument("loras", metavar="LORA...", nargs=-1, required=True, type=click.Path())
 @click.option(
-    "--base", metavar="REF", type=click.Path(), help="A folder or hf://owner/name; every module is compared with it."
+    "--base",
+    metavar="REF",
+    type=click.Path(),
+    help="A folder, hf://owner/name or a family; every module is compared with it.",
 )
 @click.option("--revision", metavar="NAME", help="Branch, tag or commit of LORA, where it is on the Hub.")
 @options.as_json
@@ -140,6 +143,8 @@ def _family(inspection: Inspection) -> str:
 
     if inspection.family:
         return title_of(inspection.family)
+    if inspection.candidates and inspection.is_of_known_parts:
+        return f"not certain; {any_of(inspection.candidates)} has such modules, --base says which"
     if inspection.candidates:
         return f"unknown; modules have such names in {any_of(inspection.candidates)}"
     return "unknown; give --base" if inspection.is_of_known_parts else "unknown"

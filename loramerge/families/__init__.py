@@ -4,14 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from loramerge.families.ace_step import ACE_STEP
+from loramerge.families.amused import AMUSED
+from loramerge.families.anima import ANIMA
+from loramerge.families.animatediff import ANIMATEDIFF
+from loramerge.families.anyflow import ANYFLOW
+from loramerge.families.chronoedit import CHRONOEDIT
+from loramerge.families.cogvideox import COGVIDEOX
+from loramerge.families.cogview4 import COGVIEW4
+from loramerge.families.cosmos import COSMOS
+from loramerge.families.ernie_image import ERNIE_IMAGE
 from loramerge.families.family import Config, Family, PublishedModel
+from loramerge.families.helios import HELIOS
+from loramerge.families.hidream import HIDREAM
+from loramerge.families.ideogram4 import IDEOGRAM4
+from loramerge.families.kandinsky3 import KANDINSKY3
+from loramerge.families.kandinsky5 import KANDINSKY5
+from loramerge.families.krea2 import KREA2
+from loramerge.families.ltx import LTX
+from loramerge.families.ltx2 import LTX2
+from loramerge.families.minimax_h3 import MINIMAX_H3
+from loramerge.families.mochi import MOCHI
+from loramerge.families.pixart import PIXART
+from loramerge.families.rfd4_proteina import RFD4_PROTEINA
+from loramerge.families.sana import SANA
+from loramerge.families.sana_video import SANA_VIDEO
 from loramerge.families.sd2 import SD2
 from loramerge.families.sd15 import SD15
 from loramerge.families.sdxl import SDXL
+from loramerge.families.skyreels_v2 import SKYREELS_V2
+from loramerge.families.text_to_video import TEXT_TO_VIDEO
+from loramerge.families.wan import WAN
+from loramerge.families.wan_animate import WAN_ANIMATE
+from loramerge.families.wan_animate_2 import WAN_ANIMATE_2
+from loramerge.families.wan_vace import WAN_VACE
+from loramerge.families.wuerstchen import WUERSTCHEN
 
-__all__ = ["FAMILIES", "SIZES", "Family", "published", "recognise", "title_of", "told_by"]
+__all__ = ["FAMILIES", "SIZES", "Family", "published", "recognise", "title_of", "told_by", "with_size"]
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (SD15, SD2, SDXL)}
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        SD15,
+        SD2,
+        SDXL,
+        WAN,
+        WAN_VACE,
+        WAN_ANIMATE,
+        WAN_ANIMATE_2,
+        SKYREELS_V2,
+        CHRONOEDIT,
+        HELIOS,
+        ANYFLOW,
+        LTX,
+        LTX2,
+        KREA2,
+        ANIMA,
+        COSMOS,
+        IDEOGRAM4,
+        MINIMAX_H3,
+        HIDREAM,
+        KANDINSKY5,
+        COGVIDEOX,
+        COGVIEW4,
+        MOCHI,
+        SANA,
+        SANA_VIDEO,
+        PIXART,
+        ERNIE_IMAGE,
+        ACE_STEP,
+        RFD4_PROTEINA,
+        KANDINSKY3,
+        TEXT_TO_VIDEO,
+        ANIMATEDIFF,
+        AMUSED,
+        WUERSTCHEN,
+    )
+}
 SIZES: tuple[str, ...] = tuple(
     name
     for family in FAMILIES.values()
@@ -50,6 +119,11 @@ def published(name: str) -> tuple[Family, str, PublishedModel]:
     family = FAMILIES[family_name]
     chosen = size or next(iter(family.published))
     return family, chosen, family.published[chosen]
+
+
+def with_size(name: str) -> str:
+    """The size's full name: a family's first where none is said."""
+    return name if "/" in name or name not in SIZES else f"{name}/{published(name)[1]}"
 
 
 def title_of(name: str) -> str:

@@ -3,7 +3,7 @@
 Checkpoints and ComfyUI have them behind `decoder.`; that ACE-Step's own LoRAs leave it out is not read.
 """
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import rules
 
 _MODEL = "AceStepTransformer1DModel"
@@ -35,7 +35,7 @@ ACE_STEP = Family(
         }
     ),
     marks=("ace_step",),
-    published={"base": Published("ACE-Step/acestep-v15-base", {"transformer": {"_class_name": _MODEL}})},
+    published={"base": PublishedModel("ACE-Step/acestep-v15-base", {"transformer": {"_class_name": _MODEL}})},
     kinds={"cross-attention": r"\.cross_attn\."},
     card=Card("text-to-audio", ("ace-step",)),
 )

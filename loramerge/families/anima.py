@@ -1,7 +1,7 @@
 """Anima: Cosmos' transformer and names, and Qwen3 behind an adapter (sd-scripts, library/anima_models.py)."""
 
 from loramerge.families.cosmos import COSMOS_MODEL, PREDICT2, PREDICT2_NAMES, is_anima
-from loramerge.families.family import Card, Family, Published, Specification, TextEncoder
+from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
 from loramerge.families.layout import rules
 
 ANIMA = Family(
@@ -14,7 +14,7 @@ ANIMA = Family(
     components={"llm_adapter": "text_conditioner"},
     marks=("anima",),
     published={
-        "base": Published(
+        "base": PublishedModel(
             "circlestone-labs/Anima-Base-v1.0-Diffusers",
             {
                 "transformer": {"_class_name": COSMOS_MODEL, **PREDICT2},

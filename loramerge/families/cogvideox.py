@@ -1,6 +1,6 @@
 """CogVideoX, and ConsisID, which is made of it: LoRAs have diffusers' names (models/transformers/cogvideox_*.py)."""
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 
 _MODEL = "CogVideoXTransformer3DModel"
 _5B = {"_class_name": _MODEL, "num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True}
@@ -11,14 +11,14 @@ COGVIDEOX = Family(
     title="CogVideoX",
     classes=(_MODEL, "ConsisIDTransformer3DModel"),
     published={
-        "5b": Published("THUDM/CogVideoX-5b", {"transformer": _5B}),
-        "2b": Published("THUDM/CogVideoX-2b", {"transformer": {"_class_name": _MODEL}}),
-        "5b-i2v": Published(
+        "5b": PublishedModel("THUDM/CogVideoX-5b", {"transformer": _5B}),
+        "2b": PublishedModel("THUDM/CogVideoX-2b", {"transformer": {"_class_name": _MODEL}}),
+        "5b-i2v": PublishedModel(
             "THUDM/CogVideoX-5b-I2V",
             {"transformer": {**_5B, "in_channels": 32, "use_learned_positional_embeddings": True}},
         ),
-        "1.5-5b": Published("THUDM/CogVideoX1.5-5B", {"transformer": _1_5}),
-        "1.5-5b-i2v": Published(
+        "1.5-5b": PublishedModel("THUDM/CogVideoX1.5-5B", {"transformer": _1_5}),
+        "1.5-5b-i2v": PublishedModel(
             "THUDM/CogVideoX1.5-5B-I2V", {"transformer": {**_1_5, "in_channels": 32, "ofs_embed_dim": 512}}
         ),
     },

@@ -1,6 +1,6 @@
 """CogView 4: LoRAs have diffusers' names (models/transformers/transformer_cogview4.py)."""
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 
 _MODEL = "CogView4Transformer2DModel"
 
@@ -9,7 +9,7 @@ COGVIEW4 = Family(
     title="CogView 4",
     classes=(_MODEL,),
     published={
-        "6b": Published(
+        "6b": PublishedModel(
             "THUDM/CogView4-6B",
             {
                 "transformer": {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from loramerge.families.family import Card, Config, Family, Published
+from loramerge.families.family import Card, Config, Family, PublishedModel
 from loramerge.families.layout import Rule, rules
 
 COSMOS_MODEL = "CosmosTransformer3DModel"
@@ -120,7 +120,7 @@ COSMOS = Family(
     is_this=lambda config: not is_anima(config),
     original=_original,
     published={
-        name: Published(f"nvidia/{repository}", {"transformer": {"_class_name": COSMOS_MODEL, **sizes}})
+        name: PublishedModel(f"nvidia/{repository}", {"transformer": {"_class_name": COSMOS_MODEL, **sizes}})
         for name, (repository, sizes) in _PUBLISHED.items()
     },
     card=Card("text-to-video", ("cosmos",)),

@@ -1,6 +1,6 @@
 """HiDream-I1: HiDream's names (hi_diffusers/models/transformers/transformer_hidream_image.py) are diffusers'."""
 
-from loramerge.families.family import Card, Family, Published, TextEncoder
+from loramerge.families.family import Card, Family, PublishedModel, TextEncoder
 
 _MODEL = "HiDreamImageTransformer2DModel"
 _LLAMA_LAYERS = 32
@@ -28,9 +28,9 @@ HIDREAM = Family(
     },
     marks=("hidream_i1",),
     published={
-        "full": Published("HiDream-ai/HiDream-I1-Full", {"transformer": _SIZES}),
-        "dev": Published("HiDream-ai/HiDream-I1-Dev", {"transformer": _SIZES}),
-        "fast": Published("HiDream-ai/HiDream-I1-Fast", {"transformer": _SIZES}),
+        "full": PublishedModel("HiDream-ai/HiDream-I1-Full", {"transformer": _SIZES}),
+        "dev": PublishedModel("HiDream-ai/HiDream-I1-Dev", {"transformer": _SIZES}),
+        "fast": PublishedModel("HiDream-ai/HiDream-I1-Fast", {"transformer": _SIZES}),
     },
     kinds={"feed-forward": r"\.ff_[it]\."},
     card=Card("text-to-image", ("hidream",)),

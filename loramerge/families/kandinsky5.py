@@ -1,6 +1,6 @@
 """Kandinsky 5: Kandinsky Lab's names (kandinsky/models/dit.py) are diffusers'."""
 
-from loramerge.families.family import Card, Family, Published, Specification
+from loramerge.families.family import Card, Family, PublishedModel, Specification
 
 _MODEL = "Kandinsky5Transformer3DModel"
 _LATENT = {"_class_name": _MODEL, "in_visual_dim": 16, "out_visual_dim": 16}
@@ -14,8 +14,8 @@ KANDINSKY5 = Family(
     original=(),
     marks=("kandinsky5", "kandinsky-5"),
     published={
-        "t2v-lite": Published("kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers", {"transformer": _VIDEO}),
-        "t2i-lite": Published("kandinskylab/Kandinsky-5.0-T2I-Lite-sft-Diffusers", {"transformer": _IMAGE}),
+        "t2v-lite": PublishedModel("kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers", {"transformer": _VIDEO}),
+        "t2i-lite": PublishedModel("kandinskylab/Kandinsky-5.0-T2I-Lite-sft-Diffusers", {"transformer": _IMAGE}),
     },
     kinds={
         "self-attention": r"\.self_attention\.",

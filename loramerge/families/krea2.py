@@ -3,7 +3,7 @@
 A checkpoint has the six modulation vectors of a block in one long vector, diffusers in six rows; that is not kept.
 """
 
-from loramerge.families.family import Card, Family, Published, Specification
+from loramerge.families.family import Card, Family, PublishedModel, Specification
 from loramerge.families.layout import rules
 
 _MODEL = "Krea2Transformer2DModel"
@@ -52,8 +52,8 @@ KREA2 = Family(
     ),
     marks=("krea2", "krea-2"),
     published={
-        "raw": Published("krea/Krea-2-Raw", {"transformer": {"_class_name": _MODEL}}),
-        "turbo": Published("krea/Krea-2-Turbo", {"transformer": {"_class_name": _MODEL}}),
+        "raw": PublishedModel("krea/Krea-2-Raw", {"transformer": {"_class_name": _MODEL}}),
+        "turbo": PublishedModel("krea/Krea-2-Turbo", {"transformer": {"_class_name": _MODEL}}),
     },
     kinds={"self-attention": r"\.attn\."},
     specification=Specification("Krea-2", "krea2", "1024x1024", "https://github.com/krea-ai/krea-2"),

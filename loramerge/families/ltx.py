@@ -1,6 +1,6 @@
 """LTX-Video: Lightricks' names (ltx_video/models/transformers/transformer3d.py)."""
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import rules
 
 _MODEL = "LTXVideoTransformer3DModel"
@@ -21,8 +21,8 @@ LTX = Family(
         }
     ),
     published={
-        "2b": Published("Lightricks/LTX-Video", {"transformer": {"_class_name": _MODEL}}),
-        "13b": Published(
+        "2b": PublishedModel("Lightricks/LTX-Video", {"transformer": {"_class_name": _MODEL}}),
+        "13b": PublishedModel(
             "Lightricks/LTX-Video-0.9.7-dev",
             {
                 "transformer": {

@@ -1,6 +1,6 @@
 """LTX-2: Lightricks' names (ltx_core/model/transformer/model.py), and those of the connectors of its text encoder."""
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import rules
 
 _MODEL = "LTX2VideoTransformer3DModel"
@@ -50,9 +50,9 @@ LTX2 = Family(
     },
     marks=("ltx2",),
     published={
-        "2.0": Published("Lightricks/LTX-2", {"transformer": {"_class_name": _MODEL}}),
-        "2.3": Published("diffusers/LTX-2.3-Diffusers", {"transformer": _GATED}),
-        "2.5": Published(
+        "2.0": PublishedModel("Lightricks/LTX-2", {"transformer": {"_class_name": _MODEL}}),
+        "2.3": PublishedModel("diffusers/LTX-2.3-Diffusers", {"transformer": _GATED}),
+        "2.5": PublishedModel(
             "Lightricks/LTX-2.5-Diffusers",
             {"transformer": {**_GATED, "ff_bias": False, "use_keyframes_abs_pos_embedding": True}},
         ),

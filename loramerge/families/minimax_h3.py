@@ -3,7 +3,7 @@
 MiniMax's own shards, and DiffSynth's LoRAs, have them by turns for each head; those are not read.
 """
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import QKV, each, rules
 
 _MODEL = "MiniMaxH3Transformer3DModel"
@@ -43,7 +43,7 @@ MINIMAX_H3 = Family(
     ),
     marks=("minimax_h3",),
     published={
-        "h3": Published(
+        "h3": PublishedModel(
             "MiniMaxAI/MiniMax-H3",
             {"transformer": {"_class_name": _MODEL}, "transformer_ref": {"_class_name": _MODEL}},
         )

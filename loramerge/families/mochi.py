@@ -1,6 +1,6 @@
 """Mochi 1: Genmo's names (genmo/mochi_preview/dit/joint_model/asymm_models_joint.py)."""
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import ADDED_QKV, QKV, each, rules
 
 _MODEL = "MochiTransformer3DModel"
@@ -38,7 +38,7 @@ MOCHI = Family(
         },
         swapped=["final_layer.mod", "blocks.*.mlp_x.w1", "blocks.*.mlp_y.w1"],
     ),
-    published={"preview": Published("genmo/mochi-1-preview", {"transformer": {"_class_name": _MODEL}})},
+    published={"preview": PublishedModel("genmo/mochi-1-preview", {"transformer": {"_class_name": _MODEL}})},
     kinds={"feed-forward": r"\.ff(_context)?\."},
     card=Card("text-to-video", ("mochi",)),
 )

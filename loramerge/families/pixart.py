@@ -1,6 +1,6 @@
 """PixArt-α and PixArt-Σ: PixArt's names (diffusion/model/nets/PixArtMS.py)."""
 
-from loramerge.families.family import Card, Family, Published, TextEncoder
+from loramerge.families.family import Card, Family, PublishedModel, TextEncoder
 from loramerge.families.layout import QKV, each, rules
 
 _MODEL = "PixArtTransformer2DModel"
@@ -41,10 +41,10 @@ PIXART = Family(
     ),
     text_encoders={"text_encoder": TextEncoder(("lora_te1_", "lora_te_"), "t5xxl")},
     published={
-        "sigma": Published(
+        "sigma": PublishedModel(
             "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", {"transformer": {**_SIZES, "use_additional_conditions": False}}
         ),
-        "alpha": Published("PixArt-alpha/PixArt-XL-2-1024-MS", {"transformer": _SIZES}),
+        "alpha": PublishedModel("PixArt-alpha/PixArt-XL-2-1024-MS", {"transformer": _SIZES}),
     },
     card=Card("text-to-image", ("pixart",)),
 )

@@ -1,6 +1,6 @@
 """Sana and Sana Sprint: NVIDIA's names (diffusion/model/nets/sana_multi_scale.py)."""
 
-from loramerge.families.family import Card, Family, Published, TextEncoder
+from loramerge.families.family import Card, Family, PublishedModel, TextEncoder
 from loramerge.families.layout import QKV, each, rules
 
 _MODEL = "SanaTransformer2DModel"
@@ -60,21 +60,21 @@ SANA = Family(
     flat_is_canonical=True,
     text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"))},
     published={
-        "1.6b": Published(
+        "1.6b": PublishedModel(
             "Efficient-Large-Model/Sana_1600M_1024px_diffusers", {"transformer": {"_class_name": _MODEL}}
         ),
-        "0.6b": Published(
+        "0.6b": PublishedModel(
             "Efficient-Large-Model/Sana_600M_1024px_diffusers", {"transformer": {"_class_name": _MODEL, **_0_6B}}
         ),
-        "1.5-1.6b": Published("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers", {"transformer": _NORMED}),
-        "1.5-4.8b": Published(
+        "1.5-1.6b": PublishedModel("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers", {"transformer": _NORMED}),
+        "1.5-4.8b": PublishedModel(
             "Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers", {"transformer": {**_NORMED, "num_layers": 60}}
         ),
-        "sprint-1.6b": Published(
+        "sprint-1.6b": PublishedModel(
             "Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers",
             {"transformer": {**_NORMED, "guidance_embeds": True}},
         ),
-        "sprint-0.6b": Published(
+        "sprint-0.6b": PublishedModel(
             "Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers",
             {"transformer": {**_NORMED, **_0_6B, "guidance_embeds": True}},
         ),

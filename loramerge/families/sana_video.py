@@ -1,6 +1,6 @@
 """Sana-Video: NVIDIA's names (diffusion/model/nets/sana_multi_scale_video.py)."""
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import rules
 from loramerge.families.sana import SANA_NAMES, TIME_NAMES
 
@@ -19,7 +19,7 @@ SANA_VIDEO = Family(
         }
     ),
     published={
-        "2b-480p": Published(
+        "2b-480p": PublishedModel(
             "Efficient-Large-Model/SANA-Video_2B_480p_diffusers",
             {"transformer": {"_class_name": _MODEL, "mlp_ratio": 3.0}},
         )

@@ -1,6 +1,6 @@
 """SkyReels V2: Skywork's names (skyreels_v2_infer/modules/transformer.py), which are Wan's."""
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import rules
 from loramerge.families.wan import WAN_1_3B, WAN_IMAGE, WAN_KINDS, WAN_NAMES
 
@@ -20,15 +20,15 @@ SKYREELS_V2 = Family(
         }
     ),
     published={
-        "14b": Published("Skywork/SkyReels-V2-T2V-14B-540P-Diffusers", {"transformer": _14B}),
-        "df-1.3b": Published(
+        "14b": PublishedModel("Skywork/SkyReels-V2-T2V-14B-540P-Diffusers", {"transformer": _14B}),
+        "df-1.3b": PublishedModel(
             "Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers", {"transformer": {**_1_3B, "inject_sample_info": True}}
         ),
-        "i2v-14b": Published(
+        "i2v-14b": PublishedModel(
             "Skywork/SkyReels-V2-I2V-14B-540P-Diffusers",
             {"transformer": {**_14B, **WAN_IMAGE, "added_kv_proj_dim": 5120}},
         ),
-        "i2v-1.3b": Published(
+        "i2v-1.3b": PublishedModel(
             "Skywork/SkyReels-V2-I2V-1.3B-540P-Diffusers",
             {"transformer": {**_1_3B, **WAN_IMAGE, "added_kv_proj_dim": 1536}},
         ),

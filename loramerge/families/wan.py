@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from loramerge.families.family import Card, Family, Published, Specification
+from loramerge.families.family import Card, Family, PublishedModel, Specification
 from loramerge.families.layout import rules
 
 _MODEL = "WanTransformer3DModel"
@@ -66,20 +66,22 @@ WAN = Family(
     original=rules({**WAN_NAMES, "img_emb.emb_pos": f"{_IMAGE}pos_embed"}),  # of first and last frames
     marks=("wan",),
     published={
-        "14b": Published("Wan-AI/Wan2.1-T2V-14B-Diffusers", {"transformer": {"_class_name": _MODEL}}),
-        "1.3b": Published("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", {"transformer": {"_class_name": _MODEL, **WAN_1_3B}}),
-        "i2v-14b": Published(
+        "14b": PublishedModel("Wan-AI/Wan2.1-T2V-14B-Diffusers", {"transformer": {"_class_name": _MODEL}}),
+        "1.3b": PublishedModel(
+            "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", {"transformer": {"_class_name": _MODEL, **WAN_1_3B}}
+        ),
+        "i2v-14b": PublishedModel(
             "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
             {"transformer": {"_class_name": _MODEL, **WAN_IMAGE, "added_kv_proj_dim": 5120}},
         ),
-        "t2v-a14b": Published(
+        "t2v-a14b": PublishedModel(
             "Wan-AI/Wan2.2-T2V-A14B-Diffusers",
             {"transformer": {"_class_name": _MODEL}, "transformer_2": {"_class_name": _MODEL}},
         ),
-        "i2v-a14b": Published(
+        "i2v-a14b": PublishedModel(
             "Wan-AI/Wan2.2-I2V-A14B-Diffusers", {"transformer": _I2V_A14B, "transformer_2": _I2V_A14B}
         ),
-        "ti2v-5b": Published(
+        "ti2v-5b": PublishedModel(
             "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
             {
                 "transformer": {

@@ -4,7 +4,7 @@ What a checkpoint calls the biases of its motion encoder's convolutions is known
 kept: no LoRA reaches them.
 """
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import rules
 from loramerge.families.wan import WAN_KINDS, WAN_NAMES
 
@@ -50,7 +50,7 @@ WAN_ANIMATE = Family(
         }
     ),
     published={
-        "14b": Published(
+        "14b": PublishedModel(
             "Wan-AI/Wan2.2-Animate-14B-Diffusers",
             {"transformer": {"_class_name": _MODEL, "added_kv_proj_dim": 5120}},
         )

@@ -1,6 +1,6 @@
 """Wan VACE: Alibaba's names (wan/modules/vace_model.py)."""
 
-from loramerge.families.family import Card, Family, Published
+from loramerge.families.family import Card, Family, PublishedModel
 from loramerge.families.layout import rules
 from loramerge.families.wan import WAN_1_3B, WAN_KINDS, WAN_NAMES, block_names
 
@@ -20,8 +20,8 @@ WAN_VACE = Family(
         }
     ),
     published={
-        "14b": Published("Wan-AI/Wan2.1-VACE-14B-diffusers", {"transformer": {"_class_name": _MODEL}}),
-        "1.3b": Published(
+        "14b": PublishedModel("Wan-AI/Wan2.1-VACE-14B-diffusers", {"transformer": {"_class_name": _MODEL}}),
+        "1.3b": PublishedModel(
             "Wan-AI/Wan2.1-VACE-1.3B-diffusers",
             {"transformer": {"_class_name": _MODEL, **WAN_1_3B, "vace_layers": tuple(range(0, 30, 2))}},
         ),

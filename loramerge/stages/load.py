@@ -13,6 +13,7 @@ from loramerge.bases.fit import fit
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
 from loramerge.errors import SourceError
+from loramerge.families import SIZES
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
 from loramerge.formats.told_family import ToldFamily
@@ -188,7 +189,8 @@ def load_base(reference: str | Path, *, revision: str | None = None, folder: Pat
     """Read a base's configs, without its weights.
 
     Args:
-        reference: `hf://owner/name`, or the folder of a diffusers pipeline.
+        reference: `hf://owner/name`, the folder of a diffusers pipeline or of a model of transformers, or a family
+            whose published sizes are known: `sdxl`, `wan/1.3b`. A folder of that name counts before a family.
         revision: Of a Hub repository.
         folder: Where a relative path starts; the current one by default.
 
@@ -196,6 +198,8 @@ def load_base(reference: str | Path, *, revision: str | None = None, folder: Pat
         SourceError: It can't be had, or is no pipeline.
         MismatchError: It is of another family.
     """
+    if reference in SIZES and not (folder or Path.cwd()).joinpath(reference).exists():
+        return architecture(str(reference))
     located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
     return read_base(located.reference, located.fetch(config_files(located)))
 

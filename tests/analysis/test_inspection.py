@@ -22,7 +22,6 @@ STRANGERS = {
     "layers": ("diffusion_model.layers.2.attention.qkv", "unknown.diffusion_model.layers.2", "Z-Image"),
     "joint": ("lora_unet_joint_blocks_7_x_block_attn_qkv", "unknown.lora_unet_joint_blocks.7", "Stable Diffusion 3"),
     "diffusers": ("transformer.transformer_blocks.0.attn.to_q", "unknown.transformer.transformer_blocks.0", "FLUX.1"),
-    "ltx": ("transformer.transformer_blocks.0.attn2.to_k", "unknown.transformer.transformer_blocks.0", "LTX-Video"),
     "nobody": ("lora_unet_nobody_knows_me", "unknown.lora_unet_nobody_knows_me", None),
 }
 ADAPTERS = {

@@ -39,5 +39,5 @@ def text_of(family: Family) -> str:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name in sys.argv[1:] or FAMILIES:
+    for name in sys.argv[1:] or (name for name, family in FAMILIES.items() if family.published):
         (FOLDER / f"{name}.json").write_text(text_of(FAMILIES[name]), encoding="utf-8")

@@ -130,11 +130,11 @@ def lora(**changes) -> list[dict[str, object]]:
         ),
         (
             {"outputs": [{"kind": "adapter", "format": "kohia"}]},
-            "outputs.0.format: found the text 'kohia'; expected 'comfyui', 'diffusers', 'kohya' or 'peft'; did you mean 'kohya'?",
+            "found the text 'kohia'; expected 'comfyui', 'diffusers', 'kohya' or 'peft'; did you mean 'kohya'?",
         ),
         (
             {"outputs": [{"kind": "pipeline", "format": "peft"}]},
-            "outputs.0.format: `format` is not a parameter of `pipeline`; it is one of `comfyui`, `diffusers`, `kohya`, `peft`",
+            "`format` is not a parameter of `pipeline`; it is one of `comfyui`, `diffusers`, `kohya`, `peft`",
         ),
         (
             {"outputs": [{"kind": "adapter", "format": "peft", "lora_scale": 1}]},
