@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """A family, small.
 
@@ -96,7 +96,193 @@ _UNET: Mapping[str, Any] = {
     "cross_attention_dim": 8,
 }
 
+_FLUX: Mapping[str, Any] = {
+    "in_channels": 4,
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "axes_dims_rope": (4, 4, 8),
+}
+_FLUX_WIDTH: Mapping[str, str] = {"inner_dim = 3072": "inner_dim = 32"}
+_SD3: Mapping[str, Any] = {
+    "sample_size": 8,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_layers": 3,
+    "attention_head_dim": 8,
+    "num_attention_heads": 4,
+    "caption_projection_dim": 32,
+    "joint_attention_dim": 24,
+    "pooled_projection_dim": 16,
+    "pos_embed_max_size": 8,
+}
+_SD3_CONVERTER = "convert_sd3_transformer_checkpoint_to_diffusers"
+_HUNYUAN: Mapping[str, Any] = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_attention_heads": 2,
+    "attention_head_dim": 16,
+    "num_layers": 2,
+    "num_refiner_layers": 2,
+    "patch_size": 1,
+    "text_embed_dim": 16,
+    "rope_axes_dim": (4, 4, 8),
+}
+_HUNYUAN_VIDEO: Mapping[str, Any] = {
+    **_HUNYUAN,
+    "num_single_layers": 2,
+    "patch_size_t": 1,
+    "pooled_projection_dim": 24,
+}
+_HUNYUAN_CONVERTER = "convert_hunyuan_video_transformer_to_diffusers"
+_HUNYUAN_WIDTH: Mapping[str, str] = {"hidden_size = 3072": "hidden_size = 32"}
+_QWEN: Mapping[str, Any] = {
+    "in_channels": 4,
+    "out_channels": 1,
+    "num_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "axes_dims_rope": (4, 4, 8),
+}
+
 ROWS: tuple[Row, ...] = (
+    Row(
+        "flux",
+        {**_FLUX, "pooled_projection_dim": 24, "guidance_embeds": True},
+        converter="convert_flux_transformer_checkpoint_to_diffusers",
+        sizes=_FLUX_WIDTH,
+    ),
+    Row(
+        "chroma",
+        {**_FLUX, "approximator_num_channels": 8, "approximator_hidden_dim": 16, "approximator_layers": 2},
+        converter="convert_chroma_transformer_checkpoint_to_diffusers",
+        sizes=_FLUX_WIDTH,
+    ),
+    Row(
+        "flux2",
+        {**_FLUX, "timestep_guidance_channels": 8, "axes_dims_rope": (4, 4, 4, 4)},
+        converter="convert_flux2_transformer_checkpoint_to_diffusers",
+    ),
+    Row(
+        "flux3",
+        {**_FLUX, "cond_in_channels": 6, "timestep_channels": 8, "axes_dims_rope": (4, 4, 4, 4), "flow_map": True},
+        converter="convert_flux3_transformer_checkpoint_to_diffusers",
+    ),
+    Row("sd3", _SD3, converter=_SD3_CONVERTER),
+    Row("sd3", {**_SD3, "qk_norm": "rms_norm", "dual_attention_layers": (0,)}, converter=_SD3_CONVERTER),
+    Row("hunyuan_video", _HUNYUAN_VIDEO, converter=_HUNYUAN_CONVERTER, sizes=_HUNYUAN_WIDTH),
+    Row(
+        "hunyuan_video",
+        {**_HUNYUAN_VIDEO, "image_condition_type": "token_replace"},
+        converter=_HUNYUAN_CONVERTER,
+        sizes=_HUNYUAN_WIDTH,
+    ),
+    Row(
+        "framepack",
+        {**_HUNYUAN_VIDEO, "has_image_proj": True, "image_proj_dim": 8, "has_clean_x_embedder": True},
+        converter=_HUNYUAN_CONVERTER,
+        sizes=_HUNYUAN_WIDTH,
+    ),
+    Row(
+        "hunyuan_image",
+        {
+            **_HUNYUAN,
+            "num_single_layers": 2,
+            "patch_size": (1, 1),
+            "text_embed_2_dim": 8,
+            "guidance_embeds": True,
+            "use_meanflow": True,
+            "rope_axes_dim": (8, 8),
+        },
+    ),
+    Row("hunyuan_video15", {**_HUNYUAN, "text_embed_2_dim": 8, "image_embed_dim": 8, "use_meanflow": True}),
+    Row("qwen_image", _QWEN),
+    Row("qwen_image", {**_QWEN, "use_additional_t_cond": True, "use_layer3d_rope": True}),
+    Row(
+        "qwen_image21",
+        {
+            "in_channels": 4,
+            "out_channels": 4,
+            "num_layers": 2,
+            "attention_head_dim": 16,
+            "num_attention_heads": 2,
+            "context_in_dim": 24,
+            "axes_dims_rope": (4, 4, 8),
+        },
+        converter="convert_qwen_image21_transformer_checkpoint_to_diffusers",
+    ),
+    Row(
+        "z_image",
+        {
+            "in_channels": 4,
+            "dim": 32,
+            "n_layers": 2,
+            "n_refiner_layers": 1,
+            "n_heads": 2,
+            "n_kv_heads": 2,
+            "cap_feat_dim": 16,
+            "axes_dims": (4, 4, 8),
+            "axes_lens": (16, 16, 16),
+        },
+        converter="convert_z_image_transformer_checkpoint_to_diffusers",
+    ),
+    Row(
+        "lumina2",
+        {
+            "sample_size": 8,
+            "in_channels": 4,
+            "hidden_size": 24,
+            "num_layers": 2,
+            "num_refiner_layers": 2,
+            "num_attention_heads": 3,
+            "num_kv_heads": 1,
+            "multiple_of": 8,
+            "cap_feat_dim": 16,
+            "axes_dim_rope": (4, 2, 2),
+            "axes_lens": (16, 16, 16),
+        },
+        converter="convert_lumina2_to_diffusers",
+        sizes={"q_dim = 2304": "q_dim = 24", "v_dim = 768": "v_dim = 8"},
+    ),
+    Row(
+        "auraflow",
+        {
+            "sample_size": 8,
+            "in_channels": 4,
+            "out_channels": 4,
+            "num_mmdit_layers": 2,
+            "num_single_dit_layers": 2,
+            "attention_head_dim": 16,
+            "num_attention_heads": 2,
+            "joint_attention_dim": 16,
+            "caption_projection_dim": 32,
+            "pos_embed_max_size": 16,
+        },
+        converter="convert_auraflow_transformer_checkpoint_to_diffusers",
+    ),
+    Row("longcat", {**_FLUX, "pooled_projection_dim": 24}),
+    Row("bria_fibo", {**_FLUX, "text_encoder_dim": 12}),
+    Row(
+        "bria_fibo2",
+        {
+            "in_channels": 4,
+            "dim": 32,
+            "n_layers": 2,
+            "n_refiner_layers": 1,
+            "n_heads": 2,
+            "cap_feat_dim": 16,
+            "injection_layer_ids": (1,),
+            "perceiver_num_layers": 1,
+            "min_num_gist_tokens": 2,
+            "max_num_gist_tokens": 4,
+            "gist_step": 2,
+            "axes_dims": (4, 4, 8),
+            "axes_lens": (16, 16, 16),
+        },
+    ),
     Row("wan", _WAN, converter=_WAN_CONVERTER),
     Row("wan", {**_WAN, **_WAN_IMAGE}, converter=_WAN_CONVERTER),
     Row("wan", {**_WAN, **_WAN_IMAGE, "pos_embed_seq_len": 4}),

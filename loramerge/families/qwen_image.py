@@ -1,0 +1,28 @@
+"""Qwen-Image, to edit and in layers as well: diffusers' names are Alibaba's own (QwenLM/Qwen-Image)."""
+
+from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
+
+_MODEL = "QwenImageTransformer2DModel"
+
+QWEN_IMAGE = Family(
+    name="qwen_image",
+    title="Qwen-Image",
+    classes=(_MODEL,),
+    original=(),
+    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen25_7b")},
+    marks=("qwen_image", "qwen-image"),
+    published={
+        "qwen-image": PublishedModel("Qwen/Qwen-Image", {"transformer": {"_class_name": _MODEL}}),
+        "edit": PublishedModel("Qwen/Qwen-Image-Edit-2509", {"transformer": {"_class_name": _MODEL}}),
+        "layered": PublishedModel(
+            "Qwen/Qwen-Image-Layered", {"transformer": {"_class_name": _MODEL, "use_additional_t_cond": True}}
+        ),
+    },
+    kinds={
+        "self-attention": r"\.attn\.",
+        "feed-forward": r"\.(img|txt)_mlp\.",
+        "modulation": r"\.(img|txt)_mod\.|^norm_out\.linear$",
+    },
+    specification=Specification("Qwen-Image", "qwen_image", "1328x1328", "https://github.com/QwenLM/Qwen-Image"),
+    card=Card("text-to-image", ("qwen-image",)),
+)
