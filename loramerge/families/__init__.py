@@ -9,27 +9,43 @@ from loramerge.families.amused import AMUSED
 from loramerge.families.anima import ANIMA
 from loramerge.families.animatediff import ANIMATEDIFF
 from loramerge.families.anyflow import ANYFLOW
+from loramerge.families.auraflow import AURAFLOW
+from loramerge.families.bria_fibo import BRIA_FIBO
+from loramerge.families.bria_fibo2 import BRIA_FIBO2
+from loramerge.families.chroma import CHROMA
 from loramerge.families.chronoedit import CHRONOEDIT
 from loramerge.families.cogvideox import COGVIDEOX
 from loramerge.families.cogview4 import COGVIEW4
 from loramerge.families.cosmos import COSMOS
 from loramerge.families.ernie_image import ERNIE_IMAGE
 from loramerge.families.family import Config, Family, PublishedModel
+from loramerge.families.flux import FLUX
+from loramerge.families.flux2 import FLUX2
+from loramerge.families.flux3 import FLUX3
+from loramerge.families.framepack import FRAMEPACK
 from loramerge.families.helios import HELIOS
 from loramerge.families.hidream import HIDREAM
+from loramerge.families.hunyuan_image import HUNYUAN_IMAGE
+from loramerge.families.hunyuan_video import HUNYUAN_VIDEO
+from loramerge.families.hunyuan_video15 import HUNYUAN_VIDEO15
 from loramerge.families.ideogram4 import IDEOGRAM4
 from loramerge.families.kandinsky3 import KANDINSKY3
 from loramerge.families.kandinsky5 import KANDINSKY5
 from loramerge.families.krea2 import KREA2
+from loramerge.families.longcat import LONGCAT
 from loramerge.families.ltx import LTX
 from loramerge.families.ltx2 import LTX2
+from loramerge.families.lumina2 import LUMINA2
 from loramerge.families.minimax_h3 import MINIMAX_H3
 from loramerge.families.mochi import MOCHI
 from loramerge.families.pixart import PIXART
+from loramerge.families.qwen_image import QWEN_IMAGE
+from loramerge.families.qwen_image21 import QWEN_IMAGE21
 from loramerge.families.rfd4_proteina import RFD4_PROTEINA
 from loramerge.families.sana import SANA
 from loramerge.families.sana_video import SANA_VIDEO
 from loramerge.families.sd2 import SD2
+from loramerge.families.sd3 import SD3
 from loramerge.families.sd15 import SD15
 from loramerge.families.sdxl import SDXL
 from loramerge.families.skyreels_v2 import SKYREELS_V2
@@ -39,6 +55,7 @@ from loramerge.families.wan_animate import WAN_ANIMATE
 from loramerge.families.wan_animate_2 import WAN_ANIMATE_2
 from loramerge.families.wan_vace import WAN_VACE
 from loramerge.families.wuerstchen import WUERSTCHEN
+from loramerge.families.z_image import Z_IMAGE
 
 __all__ = ["FAMILIES", "SIZES", "Family", "published", "recognise", "title_of", "told_by", "with_size"]
 
@@ -48,6 +65,23 @@ FAMILIES: Mapping[str, Family] = {
         SD15,
         SD2,
         SDXL,
+        FLUX,
+        FLUX2,
+        FLUX3,
+        CHROMA,
+        SD3,
+        QWEN_IMAGE,
+        QWEN_IMAGE21,
+        Z_IMAGE,
+        HUNYUAN_VIDEO,
+        FRAMEPACK,
+        HUNYUAN_IMAGE,
+        HUNYUAN_VIDEO15,
+        LUMINA2,
+        AURAFLOW,
+        LONGCAT,
+        BRIA_FIBO,
+        BRIA_FIBO2,
         WAN,
         WAN_VACE,
         WAN_ANIMATE,

@@ -163,9 +163,8 @@ def test_one_mistake(changes, message):
 
 
 def test_a_missing_key_is_reported_where_it_would_be():
-    assert report(TEXT.replace("    source: loras/ikea.safetensors\n", "")) == [
-        "r.yaml:6:5: loras.0.source: missing; expected text that is not empty"
-    ]
+    (said,) = report(TEXT.replace("    source: loras/ikea.safetensors\n", ""))
+    assert said.startswith("r.yaml:6:5: loras.0.source: missing; expected text that is not empty or a mapping of `tra")
 
 
 def test_an_unknown_key_is_reported_at_the_key():
