@@ -83,7 +83,10 @@ class Architecture:
         model = self._built()
         layers = {}
         for name, layer in model.named_modules():
-            if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            # A convolution in groups is no low-rank matrix: each group reads channels of its own.
+            if isinstance(layer, nn.Linear) or (
+                isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == 1
+            ):
                 layers[name] = tuple(layer.weight.shape)
             elif type(layer).__name__ == "Conv1D":  # transformers' linear layer of GPT-2, whose weight is in×out
                 layers[name] = tuple(layer.weight.shape)[::-1]

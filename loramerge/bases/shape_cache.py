@@ -16,7 +16,7 @@ from loramerge.files.atomic import replacing_file
 from loramerge.files.cache import cache_folder
 from loramerge.files.reading import content_of
 
-_LAYOUT = 2  # of an entry; to be counted up whenever what is kept changes its meaning
+_LAYOUT = 3  # of an entry; to be counted up whenever what is kept changes its meaning
 _FOLDER = "shapes"
 _BUILDERS = ("diffusers", "transformers")
 

@@ -75,7 +75,7 @@ class Spelling:
         said: What the prefixes say of the component; None where they say nothing.
         written: All of the key but its ending and PEFT's wrapper in front.
         modules: What the module may be called, dotted or flat, under any project's names: the name with all that
-            stands before it, which may be a part of it, and then with one prefix less each.
+            stands before it, which may be a part of it, and then with one prefix less each; last as it is most often.
         role: Of the tensor in its pair.
         adapter: PEFT's name for the adapter, where the key has one: `default` of `lora_A.default.weight`.
     """
@@ -108,7 +108,8 @@ def spelled(key: str) -> Spelling | None:
     if not names[-1]:
         return None
     written, role = stem.removeprefix(_WRAPPER), _ROLES[found["half"] or found["bare"]]
-    return Spelling(known or "diffusers", said, written, tuple(map(_layer, names)), role, found["adapter"])
+    modules = tuple(dict.fromkeys(each for name in names for each in (name, _layer(name))))
+    return Spelling(known or "diffusers", said, written, modules, role, found["adapter"])
 
 
 def _layer(module: str) -> str:
