@@ -19,7 +19,9 @@ class StrictModel(BaseModel):
     A model is built when it is first used: `loramerge --help` uses none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True, serialize_by_alias=True
+    )
 
 
 def in_words(expected: str) -> dict[str, Any]:

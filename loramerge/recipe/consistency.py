@@ -12,6 +12,7 @@ from loramerge import sources
 from loramerge.artifact.contents import PAPERS, SIGNATURE
 from loramerge.documents.problems import KeyPath, did_you_mean
 from loramerge.errors import SourceError
+from loramerge.fields import NAME_LENGTH
 from loramerge.messages import any_of
 from loramerge.outputs import OUTPUTS
 
@@ -33,8 +34,9 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         yield from _without_weights(data, base)
     loras = dict(_mappings(data, "loras"))
     for index, lora in loras.items():
-        yield from ((("loras", index, *key), message) for key, message in _source(lora))
+        yield from ((("loras", index, *key), message) for key, message in _lora_source(lora))
     yield from _twice("loras", {index: lora.get("name") for index, lora in loras.items()}, what="LoRA", key="name")
+    yield from _pairs(loras)
     folders = {index: _folder(output) for index, output in _mappings(data, "outputs")}
     yield from _twice("outputs", folders, what="output", key="name")
     for index, name in folders.items():
@@ -44,6 +46,19 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 f"{name!r} is a part of every artifact; choose another name",
             )
     yield from _published(data, list(dict.fromkeys(name for name in folders.values() if isinstance(name, str))))
+
+
+def _pairs(loras: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[KeyPath, str]]:
+    """Names of LoRAs that have a file for each denoiser: each file is called after the LoRA and the denoiser."""
+    names = {str(lora.get("name")).casefold() for lora in loras.values()}
+    for index, lora in loras.items():
+        if isinstance(source := lora.get("source"), Mapping) and isinstance(name := lora.get("name"), str):
+            for component in source:
+                called = f"{name}-{component}"
+                if called.casefold() in names:
+                    yield ("loras", index, "name"), f"its file for {component} is called {called!r}, as another LoRA is"
+                elif len(called) > NAME_LENGTH:
+                    yield ("loras", index, "name"), f"with {component!r} behind it, it is longer than {NAME_LENGTH}"
 
 
 def _folder(output: Mapping[str, Any]) -> object:
@@ -128,6 +143,20 @@ def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any]) -> Iterat
             yield ("outputs", index, "kind"), f"it needs the base's weights, and {advice}"
     if data.get("preview") is not None:
         yield ("preview",), f"pictures need the base's weights, and {advice}"
+
+
+def _lora_source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Check the source of a LoRA, which may have a file for each denoiser."""
+    if not isinstance(several := entry.get("source"), Mapping):
+        yield from _source(entry)
+        return
+    for component, each in several.items():
+        for key, message in _source({**entry, "source": each, "sha256": None}):
+            yield ((*key, component) if key == ("source",) else key), message
+    if entry.get("component") is not None:
+        yield ("component",), "its source says that already, for each of its files; leave it out"
+    if entry.get("sha256") is not None:
+        yield ("sha256",), "it is that of one file, and there are two; leave it out, a lock holds both"
 
 
 def _source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -23,7 +23,12 @@ def missing_sources(recipe: Recipe) -> list[Problem]:
 
 def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     given: list[tuple[KeyPath, str | None]] = [(("base", "source"), recipe.base.source)]
-    given += [(("loras", index, "source"), lora.source) for index, lora in enumerate(recipe.loras)]
+    for index, entry in enumerate(recipe.entries):
+        several = len(entry.each()) > 1
+        given += [
+            (("loras", index, "source", *([lora.component] if several and lora.component else [])), lora.source)
+            for lora in entry.each()
+        ]
     for key, reference in given:
         if reference is None or "://" in reference:
             continue

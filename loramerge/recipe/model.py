@@ -23,7 +23,7 @@ from loramerge.outputs import AnyOutput
 from loramerge.recipe.consistency import inconsistencies
 from loramerge.recipe.overrides import Override
 from loramerge.recipe.own_paths import from_here, text_from_here
-from loramerge.recipe.parts import BaseSource, Lora, Preview
+from loramerge.recipe.parts import BaseSource, GivenLora, Lora, Preview
 from loramerge.sources.source import shown
 from loramerge.targets import AnyTarget
 
@@ -55,7 +55,8 @@ class Recipe(StrictModel):
         description="The model that the LoRAs were trained on.",
         examples=[{"source": "hf://stabilityai/stable-diffusion-xl-base-1.0"}],
     )
-    loras: Listed[Lora] = Field(
+    entries: Listed[GivenLora] = Field(
+        alias="loras",
         min_length=1,
         description="The LoRAs to merge.",
         examples=[[{"name": "ink", "source": "loras/ink.safetensors", "weight": 0.7}]],
@@ -108,6 +109,11 @@ class Recipe(StrictModel):
     def data(self) -> dict[str, Any]:
         """The recipe as plain data, defaults included; of addresses, what may hold a token is left out."""
         return _without_secrets(self.model_dump(mode="json", exclude_none=True))
+
+    @property
+    def loras(self) -> tuple[Lora, ...]:
+        """The LoRAs to merge: of one that has a file for each denoiser both."""
+        return tuple(lora for entry in self.entries for lora in entry.each())
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -195,8 +201,10 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
 
 def _without_secrets(data: dict[str, Any]) -> dict[str, Any]:
     for entry in (data["base"], *data["loras"]):
-        if entry.get("source"):
-            entry["source"] = shown(entry["source"])
+        if isinstance(source := entry.get("source"), str):
+            entry["source"] = shown(source)
+        elif source:
+            entry["source"] = {component: shown(each) for component, each in source.items()}
     return data
 
 

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from loramerge.families import SIZES, title_of
-from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, in_words
+from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, in_words, json_type
 from loramerge.recipe.weights import Weight
 from loramerge.sources.source import shown
 
@@ -40,8 +40,15 @@ class BaseSource(StrictModel):
         return title_of(self.family) if self.family else shown(self.source or "")
 
 
+class DenoiserSources(StrictModel):
+    """A LoRA in two files: one for each denoiser of a base that has two, such as Wan 2.2."""
+
+    transformer: Text = Field(description="The file for the first denoiser, that of high noise.")
+    transformer_2: Text = Field(description="The file for the second denoiser, that of low noise.")
+
+
 class Lora(StrictModel):
-    """One LoRA to merge."""
+    """One LoRA to merge, from one source."""
 
     name: Name = Field(description="What reports, and the folder in the output `inputs`, call it.")
     source: Text = Field(
@@ -57,6 +64,29 @@ class Lora(StrictModel):
     unmatched: Literal["error", "skip"] = Field(
         "error", description="What to do with modules that the base does not have."
     )
+
+
+LoraSource = Annotated[
+    Annotated[Text, Tag("string")] | Annotated[DenoiserSources, Tag("object")], Discriminator(json_type)
+]
+
+
+class GivenLora(Lora):
+    """One LoRA to merge."""
+
+    source: LoraSource = Field(  # type: ignore[assignment]  # what a recipe says, of which `Lora` is a part
+        description="hf://owner/name, hf://owner/name/file, a path that starts at the recipe, or https://… with "
+        "sha256; or a mapping of `transformer` and `transformer_2`, where there is a file for each of two denoisers."
+    )
+
+    def each(self) -> tuple[Lora, ...]:
+        """The LoRA itself, or its part for each denoiser, called after both."""
+        if isinstance(self.source, str):
+            return (Lora(**dict(self)),)
+        return tuple(
+            Lora(**{**dict(self), "name": f"{self.name}-{component}", "source": source, "component": component})
+            for component, source in self.source
+        )
 
 
 class Preview(StrictModel):
