@@ -51,8 +51,8 @@ FLUX_KINDS: Mapping[str, str] = MappingProxyType(
 """Kinds of layers in blocks for picture and text side by side, and in blocks for both as one."""
 
 
-def _published(repository: str, *, guided: bool = True, **config: int) -> PublishedModel:
-    """A size that has the text encoders of all of them; what tells the sizes apart is what the pictures bring in."""
+def _flux_edition(repository: str, *, guided: bool = True, **config: int) -> PublishedModel:
+    """An edition that has the text encoders of all of them; what tells them apart is what the pictures bring in."""
     transformer = {"_class_name": _MODEL, "guidance_embeds": guided, **config}
     return PublishedModel(
         f"black-forest-labs/FLUX.1-{repository}",
@@ -87,12 +87,12 @@ FLUX = Family(
     },
     marks=("flux1", "flux-1", "flux.1", "flux_1", "flux_kontext"),
     published={
-        "dev": _published("dev"),
-        "schnell": _published("schnell", guided=False),
-        "fill": _published("Fill-dev", in_channels=384, out_channels=64),
-        "control": _published("Canny-dev", in_channels=128, out_channels=64),
-        "kontext": _published("Kontext-dev"),
-        "krea": _published("Krea-dev"),
+        "dev": _flux_edition("dev"),
+        "schnell": _flux_edition("schnell", guided=False),
+        "fill": _flux_edition("Fill-dev", in_channels=384, out_channels=64),
+        "control": _flux_edition("Canny-dev", in_channels=128, out_channels=64),
+        "kontext": _flux_edition("Kontext-dev"),
+        "krea": _flux_edition("Krea-dev"),
     },
     kinds=FLUX_KINDS,
     specification=Specification("flux-1-dev", "flux1", "1024x1024", "https://github.com/black-forest-labs/flux"),

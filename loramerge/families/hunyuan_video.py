@@ -86,7 +86,7 @@ HUNYUAN_TEXT_ENCODERS: Mapping[str, TextEncoder] = MappingProxyType(
 )
 
 
-def _published(name: str, **config: object) -> PublishedModel:
+def _hunyuan_edition(name: str, **config: object) -> PublishedModel:
     return PublishedModel(
         f"hunyuanvideo-community/{name}",
         {"transformer": {"_class_name": _MODEL, **config}, "text_encoder_2": CLIP_L},
@@ -101,9 +101,9 @@ HUNYUAN_VIDEO = Family(
     text_encoders=HUNYUAN_TEXT_ENCODERS,
     marks=("hunyuan_video", "hunyuan-video", "hunyuanvideo"),
     published={
-        "t2v": _published("HunyuanVideo"),
-        "i2v": _published("HunyuanVideo-I2V", image_condition_type="token_replace"),
-        "i2v-33ch": _published(
+        "t2v": _hunyuan_edition("HunyuanVideo"),
+        "i2v": _hunyuan_edition("HunyuanVideo-I2V", image_condition_type="token_replace"),
+        "i2v-33ch": _hunyuan_edition(
             "HunyuanVideo-I2V-33ch", in_channels=33, guidance_embeds=False, image_condition_type="latent_concat"
         ),
     },

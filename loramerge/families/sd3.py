@@ -53,8 +53,8 @@ def _original(config: Config) -> tuple[Rule, ...]:
     )
 
 
-def _published(repository: str, layers: int, **config: object) -> PublishedModel:
-    """A size: as many heads as layers, and 64 numbers in each head."""
+def _sd3_edition(repository: str, layers: int, **config: object) -> PublishedModel:
+    """An edition: as many heads as layers, and 64 numbers in each head."""
     width = {"num_layers": layers, "num_attention_heads": layers, "caption_projection_dim": layers * 64}
     return PublishedModel(
         f"stabilityai/stable-diffusion-{repository}",
@@ -79,11 +79,11 @@ SD3 = Family(
     },
     marks=("stable-diffusion-3", "stable-diffusion-v3", "sd3", "sd_3"),
     published={
-        "medium": _published("3-medium-diffusers", 24, pos_embed_max_size=192),
-        "3.5-medium": _published(
+        "medium": _sd3_edition("3-medium-diffusers", 24, pos_embed_max_size=192),
+        "3.5-medium": _sd3_edition(
             "3.5-medium", 24, pos_embed_max_size=384, qk_norm="rms_norm", dual_attention_layers=tuple(range(13))
         ),
-        "3.5-large": _published("3.5-large", 38, pos_embed_max_size=192, qk_norm="rms_norm"),
+        "3.5-large": _sd3_edition("3.5-large", 38, pos_embed_max_size=192, qk_norm="rms_norm"),
     },
     kinds={
         "self-attention": r"\.attn2?\.",
