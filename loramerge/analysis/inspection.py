@@ -71,11 +71,12 @@ def inspect_adapter(
     family = base.family if base else guess(shapes)
     known = base or (architecture(family) if family else None)
     found, adapter = _read_adapter(reference, place, names, known)
+    claimed = family or (None if set(adapter.components) <= {UNKNOWN} else told_by(metadata))
     inspection = Inspection(
         reference=reference,
         revision=located.revision,
         format=found,
-        family=family or (None if set(adapter.components) <= {UNKNOWN} else told_by(metadata)),
+        family=claimed,
         candidates=candidates(adapter.components.get(UNKNOWN, ())),
         trained_on=_trained_on(reference, place, names),
         files=tuple(files),
@@ -84,7 +85,9 @@ def inspect_adapter(
             for component, name, pair in adapter
         ),
         metadata=dict(sorted(adapter.metadata.items())),
-        misfit=_misfit(reference, adapter, known, strict=base is not None),
+        misfit=_misfit(
+            reference, adapter, known or (architecture(claimed) if claimed else None), strict=base is not None
+        ),
     )
     return inspection, adapter
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
 
 _KERNEL_1X1 = (1, 1)
+_CHOOSE = "choose the base that the LoRA was trained on, with --base or as `base: source:` of a recipe"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _is_of_another_family(adapter: Adapter, base: Base) -> bool:
 def _mismatch(name: str, adapter: Adapter, misfits: list[Misfit], base: Base, *, can_skip: bool) -> MismatchError:
     # What differs in shape says more than what is absent: it is shown first.
     shown = some(map(str, sorted(misfits, key=lambda misfit: misfit.expected is None)))
-    family, suspicion, hint = _guessed_family(adapter), "", "choose the base that the LoRA was trained on"
+    family, suspicion, hint = _guessed_family(adapter), "", _CHOOSE
     if strangers := _strangers(adapter):
         suspicion = f" It looks like a LoRA for {any_of(strangers)}, the base is {TITLES[base.family]}."
         hint = f"LoRAs for {', '.join(TITLES.values())} can be merged"

@@ -11,6 +11,7 @@ import click
 from loramerge.cli import console, options, overlap
 from loramerge.cli.each import each_of
 from loramerge.errors import ExitCode, common
+from loramerge.families import TITLES
 from loramerge.messages import any_of, counted, excerpt
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ _HIGHLIGHTS = (
 )
 @click.argument("loras", metavar="LORA...", nargs=-1, required=True, type=click.Path())
 @click.option(
-    "--base", metavar="REF", type=click.Path(), help="A folder or hf://owner/name; every module is compared with it."
+    "--base",
+    metavar="REF",
+    type=click.Path(),
+    help=f"A folder, hf://owner/name or {', '.join(TITLES)}; every module is compared with it.",
 )
 @click.option("--revision", metavar="NAME", help="Branch, tag or commit of LORA, where it is on the Hub.")
 @options.as_json
@@ -61,18 +65,21 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     every LoRA has that under `overlap`, once for each of the others.
     """
     from loramerge.analysis.inspection import overlaps_of, twins_of
+    from loramerge.bases.published import architecture
+    from loramerge.recipe.one_shot import GivenBase, unweighted
     from loramerge.stages.load import load_base
 
-    known = load_base(base) if base else None
+    given = GivenBase.parse(base)
+    known = load_base(given.source) if given.source else architecture(given.family) if given.family else None
     found: list[tuple[Inspection, Adapter]] = []
 
     def inspected(lora: str) -> dict[str, Any]:
-        here = list(_inspected(lora, known, revision))
+        here = list(_inspected(unweighted(lora), known, revision))
         found.extend(here)
         for inspection, _ in [] if as_json else here:
             console.result("\n".join(_inspection_lines(inspection, verbose=verbose)))
             if inspection.misfit:
-                console.warning(inspection.misfit)
+                console.warning(f"{inspection.misfit} --base names the model that it was trained on")
         return {"held": len(here)}
 
     told, failures = each_of(
@@ -136,8 +143,6 @@ def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]
 
 
 def _family(inspection: Inspection) -> str:
-    from loramerge.families import TITLES
-
     if inspection.family:
         return TITLES[inspection.family]
     if inspection.candidates:

@@ -19,7 +19,10 @@ from loramerge.recipe.init import names_for
 from loramerge.recipe.model import Recipe, parse
 
 _METHODS = {method.name(): method for method in METHODS}
-_WEIGHED = re.compile(r"(?P<source>.+):(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\{.*\})")
+_DIGITS = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(_DIGITS)
+_WEIGHED = re.compile(rf"(?P<source>.+):(?P<weight>{_DIGITS}|\{{.*\}})")
+_ASSIGNED = re.compile(rf".+\.safetensors={_DIGITS}")
 _COMMA = re.compile(r".+:(?P<whole>[-+]?\d*),(?P<part>\d+)")
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 
@@ -46,7 +49,10 @@ class Ingredient:
         if os.path.exists(text):  # noqa: PTH110  which takes any text
             return cls(text)
         if found := _WEIGHED.fullmatch(text):
+            _refuse_another_weight(text, found["source"])
             return cls(found["source"], _weight(text, found["weight"]))
+        if _NUMBER.fullmatch(text) or _ASSIGNED.fullmatch(text):
+            raise UsageError(f"{text}: a weight follows its LoRA, after a colon", hint="such as ink.safetensors:0.7")
         if found := _COMMA.fullmatch(text):
             raise UsageError(
                 f"{text}: a weight has a decimal point, not a comma",
@@ -60,6 +66,21 @@ class Ingredient:
         if source and os.path.exists(source):  # noqa: PTH110  Path raises on what is too long
             raise UsageError(f"{text}: {rest!r} is no weight", hint=f"give a number, such as {source}:0.7")
         return cls(text)
+
+
+def unweighted(text: str) -> str:
+    """A LoRA for a command that takes no weights.
+
+    Raises:
+        UsageError: It has one.
+    """
+    found = Ingredient.parse(text)
+    if found.source != text:
+        raise UsageError(
+            f"{text}: no weights are taken here; name {found.source}",
+            hint="`loramerge merge` takes them; with --recipe it prints the recipe instead of merging",
+        )
+    return text
 
 
 @dataclass(frozen=True)
@@ -85,7 +106,7 @@ class GivenBase:
             return cls(source=text)
         if text not in TITLES:
             raise UsageError(
-                f"--base {text}: neither a folder nor a family{did_you_mean(text, TITLES)}",
+                f"--base {text or repr(text)}: neither a folder nor a family{did_you_mean(text, TITLES)}",
                 hint=f"give a folder, hf://owner/name, or {', '.join(TITLES)}",
             )
         return cls(family=text)
@@ -190,6 +211,12 @@ def recipe_of(
         return parse(text, origin="", folder=Path.cwd(), overrides=overrides)
     except RecipeProblemsError as error:
         raise UsageError(error.by_key, hint=error.hint) from error
+
+
+def _refuse_another_weight(text: str, source: str) -> None:
+    first = source.rstrip(":")
+    if first != source or _WEIGHED.fullmatch(source):
+        raise UsageError(f"{text}: one weight follows a LoRA, after one colon", hint="such as ink.safetensors:0.7")
 
 
 def _energy_rank(energy: float, rank: int | None) -> dict[str, float]:
