@@ -62,7 +62,7 @@ def test_several_are_listed_with_what_to_write():
     ]
     with pytest.raises(SeveralLorasError) as caught:
         lora_files("./out/", (*below("ink", *PEFT), *below("glow/unet", *PEFT), *below("glow/text_encoder", *PEFT)))
-    assert caught.value.hint.splitlines()[1:] == ["    ./out/glow", "    source: ./out/ink"]
+    assert caught.value.hint.splitlines()[1:] == ["    ./out/glow", "    ./out/ink"]
 
 
 def test_an_adapter_among_files_has_no_name_and_that_is_said():
