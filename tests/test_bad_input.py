@@ -138,6 +138,41 @@ def test_a_recipe_that_is_not_there(folder, command):
     assert "smal.yaml: can't read the recipe: there is no such file\nhint: did you mean small.yaml?" in said.stderr
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("x.json", '{"_type": "https://in-toto.io/Statement/v1", "predicate": {}}', "the provenance of an artifact"),
+        ("report.json", '{"base": {}, "fidelity": {}, "environment": {}}', "the report of an artifact"),
+        ("adapter_config.json", '{"peft_type": "LORA", "r": 4}', "the config of a LoRA"),
+        ("model_index.json", '{"_class_name": "X", "_diffusers_version": "0.42"}', "the config of a model"),
+        ("lock.yaml", "version: 1\nrecipe: x\nsources: {}\n", "a lock"),
+    ],
+)
+def test_a_file_of_another_kind_in_place_of_a_recipe(folder, command, name, text, what):
+    (folder / name).write_text(text)
+    said = invoke(command, name, *options(command))
+    assert said.exit_code == ExitCode.INVALID_RECIPE
+    assert [line for line in said.stderr.splitlines() if not line.startswith("hint: ")] == [
+        f"error: {name}:1:1: it is {what}, and no recipe"
+    ]
+
+
+@pytest.mark.parametrize("command", ["preview", "grid"])
+def test_a_lock_is_not_offered_as_a_recipe(folder, command):
+    for name in ("ink.yaml", "ink.lock.yaml"):
+        (folder / name).write_text("version: 1\n")
+    said = invoke(command, ".", *options(command)).stderr
+    assert "hint: name one file in it: ink.yaml\n" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_address_in_place_of_a_recipe(folder, command):
+    said = invoke(command, "https://host/ink.yaml", *options(command))
+    assert said.exit_code == ExitCode.INVALID_RECIPE
+    assert "hint: it is an address: fetch the file, and name it here" in said.stderr
+
+
 @pytest.mark.parametrize("path", ["x" * 5000, "x/" * 2500], ids=["name", "path"])
 @pytest.mark.parametrize(
     ("command", "code"),
@@ -284,7 +319,7 @@ def test_an_output_that_can_not_be_written(folder):
     path = with_lora(folder, "ink.safetensors")
     said = refused(folder, path, ExitCode.FAILED, "--out", "/proc/nowhere/small")
     assert "error: /proc/nowhere/small can't be written: " in said
-    assert "hint: choose another folder with --out" in said
+    assert "hint: choose another place" in said
 
 
 def test_a_file_where_the_output_should_go(folder):

@@ -82,7 +82,7 @@ def inspect_adapter(
             for component, name, pair in adapter
         ),
         metadata=dict(sorted(adapter.metadata.items())),
-        misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family and told.fits else "",
+        misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family else "",
     )
     return inspection, adapter
 

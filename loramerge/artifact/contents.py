@@ -51,8 +51,9 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
     """
     for kept in (Path.cwd(), Path.home(), *inputs):
         if kept.resolve().is_relative_to(place):
+            said = f"{place} holds {kept}" if kept.resolve() != place else f"{place} is no folder of its own"
             raise LoramergeError(
-                f"{place} holds {kept}, and an artifact replaces its folder", hint="give a folder of its own with --out"
+                f"{said}, and an artifact replaces its folder", hint="give a folder of its own with --out"
             )
     old = old or place
     if found := special_at(old):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from loramerge.cli import console, options
+from loramerge.documents.mistaken import RECIPES
 from loramerge.errors import UsageError
+from loramerge.files.neighbours import beside
 from loramerge.files.writing import writing
 from loramerge.recipe.init import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
 
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(allow_dash=True),
+    type=options.PlaceType("a file", allow_dash=True),
     help="Where the recipe goes; NAME.yaml if absent, - prints it.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
@@ -60,14 +63,17 @@ def command(
     """
     from loramerge import WeightedAdapter, load_adapter, load_base
     from loramerge.bases.published import architecture
-    from loramerge.recipe.one_shot import GivenBase, format_of_all
+    from loramerge.recipe.one_shot import GivenBase, format_of_all, unweighted
     from loramerge.stages.combine import check_combination
     from loramerge.stages.probe import probe
 
     del verbose
-    names = names_for(loras)
+    names = names_for([unweighted(lora) for lora in loras])
     title = name or "-".join(names)[:96].rstrip("._-")
     file = None if output == "-" else Path(output or f"{title}.yaml")
+    if file is not None and not file.name.endswith(RECIPES):
+        named = file / f"{title}.yaml" if file.is_dir() else file.with_suffix(".yaml")
+        raise UsageError(f"{file}: a recipe is called NAME.yaml", hint=f"-o {shlex.quote(str(named))}")
     if file is not None and file.exists() and not force:
         raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
     folder = file.parent if file else Path()
@@ -85,15 +91,16 @@ def command(
         ],
         combination_type,
         format_of_all(found.formats),
-        run_line=f"loramerge run {file.as_posix() if file else '-'}",
+        run_line=f"loramerge run {shlex.quote(file.as_posix() if file else f'{title}.yaml')}",
     )
     check_combination(read, known, _recipe(text, folder).merge)
     if file is None:
         click.echo(text, nl=False)
         return
-    with writing(file), file.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
+    hint = "" if file.parent.is_dir() else beside(file)
+    with writing(file, hint), file.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
         stream.write(text)
-    console.note(f"wrote {file}; next: loramerge run {file}")
+    console.note(f"wrote {file}; next: loramerge run {shlex.quote(str(file))}")
 
 
 def _recipe(text: str, folder: Path) -> Recipe:

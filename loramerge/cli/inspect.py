@@ -64,18 +64,21 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     every LoRA has that under `overlap`, once for each of the others.
     """
     from loramerge.analysis.inspection import overlaps_of, twins_of
+    from loramerge.bases.published import architecture
+    from loramerge.recipe.one_shot import GivenBase, unweighted
     from loramerge.stages.load import load_base
 
-    known = load_base(base) if base else None
+    given = GivenBase.parse(base)
+    known = load_base(given.source) if given.source else architecture(given.family) if given.family else None
     found: list[tuple[Inspection, Adapter]] = []
 
     def inspected(lora: str) -> dict[str, Any]:
-        here = list(_inspected(lora, known, revision))
+        here = list(_inspected(unweighted(lora), known, revision))
         found.extend(here)
         for inspection, _ in [] if as_json else here:
             console.result("\n".join(_inspection_lines(inspection, verbose=verbose)))
             if inspection.misfit:
-                console.warning(inspection.misfit)
+                console.warning(f"{inspection.misfit} --base names the model that it was trained on")
         return {"held": len(here)}
 
     told, failures = each_of(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.cli import console
-from loramerge.documents.mistaken import RECIPES, loras_in, said_of_folder
+from loramerge.documents.mistaken import LOCKS, RECIPES, loras_in, said_of_folder
 from loramerge.errors import InvalidRecipeError, UsageError
 from loramerge.files.reading import text_of
 from loramerge.messages import counted
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
 
-_LOCK = (".lock.yaml", ".lock.yml")
 _KEYS = ("version", "base", "loras", "merge")
 
 
@@ -170,7 +170,8 @@ def lock_beside(path: str) -> Lock | None:
     other = file.with_suffix(".yml")
     if other.exists():
         raise InvalidRecipeError(
-            f"{other}: a lock is called {file.name}", hint=f"rename it, or remove it: `mv {other} {file}`"
+            f"{other}: a lock is called {file.name}",
+            hint=f"rename it, or remove it: `{shlex.join(['mv', str(other), str(file)])}`",
         )
     return read(file) if os.path.lexists(file) else None  # a link that leads nowhere is an error, not no lock
 
@@ -181,7 +182,7 @@ def recipes_of_locks(paths: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: The recipe of a lock is not there.
     """
-    return tuple(_recipe_of(path) if path.endswith(_LOCK) else path for path in paths)
+    return tuple(_recipe_of(path) if path.endswith(LOCKS) else path for path in paths)
 
 
 def _recipe_of(lock: str) -> str:
@@ -193,7 +194,7 @@ def _recipe_of(lock: str) -> str:
 
 
 def _is_yaml(file: Path) -> bool:
-    return file.is_file() and file.name.endswith(RECIPES) and not file.name.endswith(_LOCK) and file.name[0] != "."
+    return file.is_file() and file.name.endswith(RECIPES) and not file.name.endswith(LOCKS) and file.name[0] != "."
 
 
 def _looks_like_a_recipe(file: str) -> bool:

@@ -152,7 +152,7 @@ class _Expansion:
         try:
             return _SCALARS[tag](node.value)
         except (ValueError, KeyError):
-            self._unreadable(node, path, f"{node.value[:40]!r} can't be read as !!{tag}")
+            self._unreadable(node, path, f"{node.value[:40]!r} can't be read as {_IN_WORDS.get(tag, f'!!{tag}')}")
             return None
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
@@ -224,6 +224,7 @@ def _float(text: str) -> float:
     return float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
 
 
+_IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing"}
 _SCALARS: dict[str, Callable[[str], str | float | bool | None]] = {
     "str": str,
     "merge": str,

@@ -169,6 +169,12 @@ def test_nothing_is_overwritten(here, models):
         (["{ink}", "--base", "sdx"], ExitCode.USAGE, "did you mean 'sdxl'?"),
         (["{ink}", "--name", "not a name"], ExitCode.USAGE, "name: "),
         (["{ink}", "-o", "nowhere/x.yaml"], ExitCode.FAILED, "nowhere/x.yaml can't be written: "),
+        (["{ink}", "-o", "nowhere/x.yaml"], ExitCode.FAILED, "hint: there is no folder nowhere"),
+        (["{ink}", "-o", "x.safetensors"], ExitCode.USAGE, "a recipe is called NAME.yaml\nhint: -o x.yaml"),
+        (["{ink}", "-o", "my x.txt"], ExitCode.USAGE, "hint: -o 'my x.yaml'"),
+        (["{ink}", "-o", "."], ExitCode.USAGE, "a recipe is called NAME.yaml\nhint: -o ink.yaml"),
+        (["{ink}:0.7"], ExitCode.USAGE, "no weights are taken here; name "),
+        (["{ink}", "--base", ""], ExitCode.USAGE, "--base '': neither a folder nor a family"),
         (["{ink}", "--type", "cut"], ExitCode.USAGE, "Invalid value for '--type'"),
         ([], ExitCode.USAGE, "Missing argument 'LORA...'"),
     ],
@@ -180,3 +186,17 @@ def test_what_can_not_be_made(here, models, arguments, code, message):
     assert result.exit_code == code, result.output
     assert message in result.stderr
     assert list(here.iterdir()) == []
+
+
+def test_an_input_is_never_overwritten(here, models):
+    shutil.copy(models.ink, here / "ink.safetensors")
+    before = (here / "ink.safetensors").read_bytes()
+    result = invoke("init", "ink.safetensors", "--base", models.base, "-o", "ink.safetensors", "--force")
+    assert result.exit_code == ExitCode.USAGE
+    assert (here / "ink.safetensors").read_bytes() == before
+
+
+def test_the_next_command_can_be_copied(here, models):
+    result = invoke("init", models.ink, "--base", models.base, "-o", "my recipe.yaml")
+    assert result.stderr.endswith("next: loramerge run 'my recipe.yaml'\n")
+    assert (here / "my recipe.yaml").read_text().startswith("# loramerge run 'my recipe.yaml'\n")

@@ -135,9 +135,9 @@ def test_tags_other_than_the_plain_types_are_refused():
 
 def test_tagged_text_that_is_none_of_its_type():
     assert problems("[!!int x, !!bool yes, !!float y]") == [
-        "r.yaml:1:2: 0: 'x' can't be read as !!int",
-        "r.yaml:1:11: 1: 'yes' can't be read as !!bool",
-        "r.yaml:1:23: 2: 'y' can't be read as !!float",
+        "r.yaml:1:2: 0: 'x' can't be read as a whole number",
+        "r.yaml:1:11: 1: 'yes' can't be read as true or false",
+        "r.yaml:1:23: 2: 'y' can't be read as a number",
     ]
 
 

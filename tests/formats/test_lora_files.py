@@ -50,26 +50,26 @@ def test_of_checkpoints_alone_the_only_one_is_taken():
         lora_files("x", ("checkpoint-500/a.safetensors", "checkpoint-1000/a.safetensors"))
 
 
-def test_several_are_listed_with_the_line_to_write():
+def test_several_are_listed_with_what_to_write():
     names = ("a.safetensors", "b.safetensors", *below("lora", "c.safetensors"))
     with pytest.raises(SeveralLorasError) as caught:
         lora_files("hf://me/lora", names)
     assert str(caught.value).splitlines() == [
         "hf://me/lora holds 2 LoRAs: a.safetensors, b.safetensors",
         "  hint: name the one to use:",
-        "    source: hf://me/lora/a.safetensors",
-        "    source: hf://me/lora/b.safetensors",
+        "    hf://me/lora/a.safetensors",
+        "    hf://me/lora/b.safetensors",
     ]
     with pytest.raises(SeveralLorasError) as caught:
         lora_files("./out/", (*below("ink", *PEFT), *below("glow/unet", *PEFT), *below("glow/text_encoder", *PEFT)))
-    assert caught.value.hint.splitlines()[1:] == ["    source: ./out/glow", "    source: ./out/ink"]
+    assert caught.value.hint.splitlines()[1:] == ["    ./out/glow", "    ./out/ink"]
 
 
-def test_an_adapter_among_files_has_no_line_and_that_is_said():
+def test_an_adapter_among_files_has_no_name_and_that_is_said():
     with pytest.raises(SeveralLorasError) as caught:
         lora_files("x", (*PEFT, "ink.safetensors"))
     assert caught.value.hint == (
-        "name the one to use; the adapter at its top needs a folder of its own:\n    source: x/ink.safetensors"
+        "name the one to use; the adapter at its top needs a folder of its own:\n    x/ink.safetensors"
     )
 
 
@@ -141,4 +141,4 @@ def test_where_two_fit_both_are_listed(folder):
     (folder / "loras/again.safetensors").write_bytes((folder / "loras/sd15.safetensors").read_bytes())
     result = invoke("plan", write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "loras"}))
     assert result.exit_code == ExitCode.BAD_SOURCE
-    assert "source: loras/again.safetensors" in result.stderr
+    assert "loras/again.safetensors" in result.stderr
