@@ -47,7 +47,7 @@ def patiently(call: Callable[[], Result]) -> Result:
     while True:
         try:
             result = call()
-        except (httpx.HTTPError, OSError, RuntimeError) as error:
+        except (httpx.HTTPError, OSError, RuntimeError) as error:  # noqa: PERF203  five times at most
             lost = _is_lost(root(error))
             wait = _wait(root(error), _FIRST_WAIT * 2**attempt)
             if wait is None or (lost and _PATIENCE.spent):
