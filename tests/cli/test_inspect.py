@@ -249,7 +249,7 @@ def test_a_family_in_place_of_a_base(here):
         invoke("inspect", "x.safetensors", "--base", "sd15").stdout.split()
     )
     assert invoke("inspect", "x.safetensors", "--base", "sd2").exit_code == ExitCode.MISMATCH
-    wrong = invoke("inspect", "x.safetensors", "--base", "sd3")
+    wrong = invoke("inspect", "x.safetensors", "--base", "sd4")
     assert wrong.exit_code == ExitCode.USAGE
     assert "neither a folder nor a family" in wrong.stderr
 
