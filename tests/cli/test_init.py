@@ -7,6 +7,7 @@ from pathlib import Path
 import foreign
 import published
 import pytest
+import yaml
 from command_line import invoke
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,13 @@ def test_whatever_a_source_is_called_comes_back(base, source):
     if not re.search(r"[\ud800-\udfff]", base + source):
         data = yaml_document.load(text, origin="x").data
         assert (data["base"]["source"], data["loras"][0]["source"]) == (base, source)
+
+
+@pytest.mark.parametrize("name", ["08", "1e3", "on", "null", "0x1f", "1_000", "12:30"])
+def test_a_name_is_text_to_readers_of_yaml_1_1_and_1_2(name):
+    text = recipe_text(name, {"source": "on"}, [InitialLora(name, name, None)], "cat", "kohya", run_line="")
+    for data in (yaml_document.load(text, origin="x").data, yaml.safe_load(text)):
+        assert (data["name"], data["loras"][0]["name"], data["loras"][0]["source"]) == (name, name, name)
 
 
 @pytest.mark.parametrize(
