@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(allow_dash=True),
+    type=options.PlaceType(allow_dash=True),
     help="Where the recipe goes; NAME.yaml if absent, - prints it.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
@@ -68,7 +69,7 @@ def command(
     names = names_for(loras)
     title = name or "-".join(names)[:96].rstrip("._-")
     file = None if output == "-" else Path(output or f"{title}.yaml")
-    if file is not None and file.exists() and not force:
+    if file is not None and os.path.lexists(file) and not force:
         raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
     folder = file.parent if file else Path()
     given = GivenBase.parse(base)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from loramerge.families import TITLES
+from loramerge.files.lengths import too_long
 from loramerge.files.neighbours import beside
 from loramerge.merging.device import DEVICES
 
@@ -52,16 +53,18 @@ def overrides(command: Command) -> Command:
 
 
 class PlaceType(click.Path):
-    """A path that names something: click takes an empty one, which would then mean the default without a word."""
+    """A path that something can lie at: click takes an empty one, which would then mean the default without a word."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path.
 
         Raises:
-            click.BadParameter: It is empty.
+            click.BadParameter: It is empty, or too long.
         """
         if value == "":
             self.fail("it is empty; name a folder, or leave the option out", param, ctx)
+        if reason := too_long(os.fspath(value)):
+            self.fail(f"{reason}; choose a shorter one", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 )
 @click.argument("paths", metavar="RECIPE...", nargs=-1, required=True, type=click.Path())
 @click.option(
-    "--artifact", metavar="DIR", type=click.Path(), help="Where the artifact is; dist/<name> if absent. For one recipe."
+    "--artifact",
+    metavar="DIR",
+    type=options.PlaceType(),
+    help="Where the artifact is; dist/<name> if absent. For one recipe.",
 )
 @click.option("--force", is_flag=True, help="Replace whatever is in the way where it is published.")
 @options.as_json

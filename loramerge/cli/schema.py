@@ -24,7 +24,7 @@ _KINDS = ("recipe", "output")
     )
 )
 @click.argument("kind", metavar="[recipe|output]", type=click.Choice(_KINDS), default="recipe")
-@click.option("--write", "folder", metavar="DIR", type=click.Path(), help="Write both schemas into a folder.")
+@click.option("--write", "folder", metavar="DIR", type=options.PlaceType(), help="Write both schemas into a folder.")
 @click.option("--check", is_flag=True, help=f"Write nothing; fail if a file in DIR ({_FOLDER}) differs.")
 @options.verbose
 def command(kind: str, folder: str | None, check: bool, verbose: bool) -> None:
