@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loramerge.cli import console, options
+from loramerge.cli import console, options, progress
 from loramerge.errors import UsageError
 from loramerge.files.writing import writing
 from loramerge.recipe.init import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
@@ -73,10 +73,16 @@ def command(
         raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
     folder = file.parent if file else Path()
     given = GivenBase.parse(base)
-    whole = load_base(given.source) if given.source else None
-    found = probe(loras, whole, family=given.family)
-    known = whole or architecture(found.family)
-    read = [WeightedAdapter(each, load_adapter(lora, known)) for each, lora in zip(names, loras, strict=True)]
+    with progress.shown(title, as_json=False) as watcher:
+        watcher.start("resolve", 1 if given.source else 0)
+        whole = load_base(given.source) if given.source else None
+        found = probe(loras, whole, family=given.family, progress=watcher)
+        known = whole or architecture(found.family)
+        watcher.start("read", len(loras))
+        read = []
+        for each, lora in zip(names, loras, strict=True):
+            read.append(WeightedAdapter(each, load_adapter(lora, known)))
+            watcher.advance()
     text = recipe_text(
         title,
         {"source": source_from(given.source, folder)} if given.source else {"family": found.family},

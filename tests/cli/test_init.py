@@ -91,7 +91,9 @@ def test_sources_start_at_a_folder_that_a_link_leads_to(here):
 def test_a_recipe_for_two_loras(here, models):
     result = invoke("init", models.ink, models.glow, "--base", models.base)
     assert (result.exit_code, result.stdout) == (ExitCode.DONE, "")
-    assert result.stderr == "wrote ink-glow.yaml; next: loramerge run ink-glow.yaml\n"
+    *progress, last = result.stderr.splitlines()
+    assert progress == ["ink-glow: resolve …", "ink-glow: load …", "ink-glow: read …"]
+    assert last == "wrote ink-glow.yaml; next: loramerge run ink-glow.yaml"
     read = recipe.read("ink-glow.yaml")
     assert read.name == "ink-glow"
     assert [(lora.name, lora.rank, lora.weight) for lora in read.loras] == [("ink", 4, 1.0), ("glow", 8, 1.0)]
