@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from loramerge.sources import Located
+
+SCHEDULER = "scheduler/scheduler_config.json"
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,13 @@ class Base:
         reference: As the recipe gives it.
         family: `sd15`, `sd2` or `sdxl`.
         components: By name.
+        prediction: `v` or `epsilon`, what its UNet predicts as its scheduler's config says; None where it does not.
     """
 
     reference: str
     family: str
     components: Mapping[str, Component]
+    prediction: str | None = None
 
 
 def canonical(component: str, module: str) -> str:
@@ -83,16 +88,18 @@ def config_files(located: Located) -> tuple[str, ...]:
             f"{located.reference} is not a diffusers pipeline: it has no model_index.json (found {seen})",
             hint="give the folder or repository that DiffusionPipeline.from_pretrained takes",
         )
-    wanted = (f"{component}/config.json" for component in COMPONENTS)
+    wanted = (*(f"{component}/config.json" for component in COMPONENTS), SCHEDULER)
     return (model_index.FILE, *(name for name in wanted if name in located.files))
 
 
-def read_base(reference: str, folder: Path) -> Base:
+def read_base(reference: str, folder: Path, names: Collection[str] = ()) -> Base:
     """Read a diffusers pipeline's configs; no weight is opened.
 
     Args:
         reference: As the recipe gives it, for messages.
-        folder: Where `config_files` lie.
+        folder: Where the files lie.
+        names: Those files, and others perhaps. A scheduler's config is read only where it is among them: a lock of
+            an earlier version has none.
 
     Raises:
         SourceError: A config is missing or damaged.
@@ -104,7 +111,9 @@ def read_base(reference: str, folder: Path) -> Base:
     }
     if "unet" not in configs:
         raise SourceError(f"{reference} has no UNet; {model_index.SUPPORTED}")
-    return from_configs(reference, configs)
+    scheduler = read_json(folder / SCHEDULER, f"{reference}/{SCHEDULER}") if SCHEDULER in names else {}
+    prediction = _PREDICTIONS.get(str(scheduler.get("prediction_type")))
+    return replace(from_configs(reference, configs), prediction=prediction)
 
 
 def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Base:

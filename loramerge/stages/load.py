@@ -13,6 +13,7 @@ from loramerge.bases.fit import fit
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
 from loramerge.errors import SourceError
+from loramerge.formats.kohya_labels import base_prediction, prediction_said
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
 from loramerge.formats.told_family import ToldFamily
@@ -87,7 +88,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     progress.start("load", 1 + len(resolved.loras))
     names = resolved.base_names
     folder = resolved.base.fetch(names)
-    base = architecture(resolved.family) if resolved.family else read_base(resolved.base.reference, folder)
+    base = architecture(resolved.family) if resolved.family else read_base(resolved.base.reference, folder, names)
     progress.advance()
     loras, notes = [], []
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -144,6 +145,12 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
     notes = [entry.note] if entry.note else []
     if left_out:
         notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}")
+    said, known = prediction_said(adapter.metadata), base_prediction(base)
+    if said and known and said != known:
+        notes.append(
+            f"LoRA {lora.name}: its model predicts {said}, by its metadata, and the base {known}; what is written says "
+            f"{known}, and such a LoRA may do little good there"
+        )
     try:
         tag_frequency(located.reference, adapter.metadata)
     except SourceError as error:
@@ -186,7 +193,8 @@ def load_base(reference: str | Path, *, revision: str | None = None, folder: Pat
         MismatchError: It is of another family.
     """
     located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
-    return read_base(located.reference, located.fetch(config_files(located)))
+    names = config_files(located)
+    return read_base(located.reference, located.fetch(names), names)
 
 
 def load_adapter(

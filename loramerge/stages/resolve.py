@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
-from loramerge.bases.base import config_files, read_base
+from loramerge.bases.base import SCHEDULER, config_files, read_base
 from loramerge.bases.pipeline_files import pipeline_files
 from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
 from loramerge.lock.pin import Pin, pins
@@ -18,7 +18,7 @@ from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
 
 if TYPE_CHECKING:
-    from loramerge.lock.model import Lock
+    from loramerge.lock.model import Lock, LockedSource
     from loramerge.recipe import Lora, Recipe
     from loramerge.sources import Source
 
@@ -71,13 +71,17 @@ class Resolved:
         return {BASE: self.base.licence, **{entry.lora.name: entry.located.licence for entry in self.loras}}
 
 
-def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | None = None) -> Resolved:
+def resolve(
+    recipe: Recipe, lock: Lock | None = None, *, like: Lock | None = None, progress: Progress | None = None
+) -> Resolved:
     """Ask every source what it holds. Nothing is fetched but listings, and of a base its configs where they decide.
 
     Args:
         recipe: Names the sources.
         lock: What they have to be: sources with commits are asked at the locked one. What a listing does not prove
             is compared when it is fetched.
+        like: What is to be compared with the answer. One of an earlier version lists fewer configs of the base, and
+            nothing moved where only they are new.
         progress: Told of every source.
 
     Raises:
@@ -86,7 +90,7 @@ def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | No
     pin, lora_pins = pins(recipe, lock) if lock else (None, {})
     progress = progress or Silent()
     progress.start("resolve", 1 + len(recipe.loras))
-    base, configs, files = _located(recipe, pin)
+    base, configs, files = _located(recipe, pin, pin.locked if pin else like.sources.base if like else None)
     progress.advance()
     loras = []
     for lora in recipe.loras:
@@ -106,7 +110,8 @@ def _files(lora: Lora, located: Located, base: Located, *, here: bool) -> tuple[
     except SeveralLorasError as error:
         if not here:
             raise
-        known = read_base(base.reference, base.fetch(config_files(base)))
+        configs = config_files(base)
+        known = read_base(base.reference, base.fetch(configs), configs)
         folder = located.fetch(name for names in error.candidates for name in names)
         chosen = only_fitting(located.reference, folder, error.candidates, known)
         if chosen is None:
@@ -137,7 +142,7 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
     pin, lora_pins = pins(recipe, lock)
     source = _source(recipe)
     if pin is not None and source is not None and source.local is not None:
-        base, configs, files = _located(recipe, pin)
+        base, configs, files = _located(recipe, pin, pin.locked)
         base.fetch(configs)
         pin.check_sizes(source.local, files)
     for lora in recipe.loras:
@@ -148,16 +153,27 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
             pinned.hold(source.locate(), names).fetch(names)
 
 
-def _located(recipe: Recipe, pin: Pin | None) -> tuple[Located, tuple[str, ...], tuple[str, ...]]:
+def _located(
+    recipe: Recipe, pin: Pin | None, earlier: LockedSource | None
+) -> tuple[Located, tuple[str, ...], tuple[str, ...]]:
     """Where the base is, its configs, and all files that are needed of it if its weights are."""
     source = _source(recipe)
     if source is None:
         return Located(str(recipe.base), None, (), _nothing), (), ()
     base = _locate(source, pin)
-    configs = config_files(base)
+    configs = _configs(base, earlier)
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
-    return (pin.hold(base, files or configs, exact=bool(files)) if pin else base), configs, files
+    if pin is not None:
+        listed = [name for name in (SCHEDULER,) if name in pin.locked.files]  # none is read without what its lock has
+        base = pin.hold(base, files or (*configs, *listed), exact=bool(files))
+    return base, configs, files
+
+
+def _configs(base: Located, earlier: LockedSource | None) -> tuple[str, ...]:
+    """The base's configs, without the scheduler's where a lock is one of an earlier version, which lists none."""
+    names = config_files(base)
+    return tuple(name for name in names if earlier is None or name != SCHEDULER or name in earlier.files)
 
 
 def _source(recipe: Recipe) -> Source | None:
