@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
 from loramerge.bases.base import SCHEDULER, config_files, read_base
 from loramerge.bases.pipeline_files import pipeline_files
+from loramerge.bases.published import architecture
 from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
 from loramerge.lock.pin import Pin, pins
 from loramerge.messages import some
@@ -18,9 +20,13 @@ from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
 
 if TYPE_CHECKING:
+    from loramerge.bases.base import Base
     from loramerge.lock.model import Lock, LockedSource
     from loramerge.recipe import Lora, Recipe
     from loramerge.sources import Source
+
+_MOST_ASKED = 24
+"""LoRAs of a repository whose headers are asked for: each is a request or two."""
 
 
 @dataclass(frozen=True)
@@ -92,35 +98,38 @@ def resolve(
     progress.start("resolve", 1 + len(recipe.loras))
     base, configs, files = _located(recipe, pin, pin.locked if pin else like.sources.base if like else None)
     progress.advance()
+
+    @cache
+    def known() -> Base:
+        if recipe.base.family:
+            return architecture(recipe.base.family)
+        return read_base(base.reference, base.fetch(configs), configs)
+
     loras = []
     for lora in recipe.loras:
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         lora_pin = lora_pins.get(lora.name)
         located = _locate(source, lora_pin)
-        names, note = _files(lora, located, base, here=source.local is not None)
+        names, note = _files(lora, located, known)
         loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names, note))
         progress.advance()
     return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family)
 
 
-def _files(lora: Lora, located: Located, base: Located, *, here: bool) -> tuple[tuple[str, ...], str]:
-    """A LoRA's files, and what is to be said of the choice. Where there are several LoRAs here, headers decide."""
+def _files(lora: Lora, located: Located, base: Callable[[], Base]) -> tuple[tuple[str, ...], str]:
+    """A LoRA's files, and what is to be said of the choice. Where there are several LoRAs, headers decide."""
     try:
         return lora_files(located.reference, located.files), ""
     except SeveralLorasError as error:
-        if not here:
+        number = len(error.candidates)
+        if located.outline is not None and number > _MOST_ASKED:
             raise
-        configs = config_files(base)
-        known = read_base(base.reference, base.fetch(configs), configs)
-        folder = located.fetch(name for names in error.candidates for name in names)
-        chosen = only_fitting(located.reference, folder, error.candidates, known)
+        with located.outlines(name for names in error.candidates for name in names) as folder:
+            chosen = only_fitting(located.reference, folder, error.candidates, base())
         if chosen is None:
             raise
-        files, number = some(chosen), len(error.candidates)
-        return (
-            chosen,
-            f"LoRA {lora.name}: of {number} LoRAs in {located.reference} only {files} fits the base; it is used",
-        )
+        said = f"of {number} LoRAs in {located.reference} only {some(chosen)} fits the base; it is used"
+        return chosen, f"LoRA {lora.name}: {said}"
 
 
 def local_sources(recipe: Recipe) -> list[Path]:
