@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from loramerge.cli import console, options
+from loramerge.cli import console, options, progress
 from loramerge.documents.mistaken import RECIPES
 from loramerge.errors import UsageError
 from loramerge.files.neighbours import beside
@@ -74,14 +75,20 @@ def command(
     if file is not None and not file.name.endswith(RECIPES):
         named = file / f"{title}.yaml" if file.is_dir() else file.with_suffix(".yaml")
         raise UsageError(f"{file}: a recipe is called NAME.yaml", hint=f"-o {shlex.quote(str(named))}")
-    if file is not None and file.exists() and not force:
+    if file is not None and os.path.lexists(file) and not force:
         raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
     folder = file.parent if file else Path()
     given = GivenBase.parse(base)
-    whole = load_base(given.source) if given.source else None
-    found = probe(loras, whole, family=given.family)
-    known = whole or architecture(found.family)
-    read = [WeightedAdapter(each, load_adapter(lora, known)) for each, lora in zip(names, loras, strict=True)]
+    with progress.shown(title, as_json=False) as watcher:
+        watcher.start("resolve", 1 if given.source else 0)
+        whole = load_base(given.source) if given.source else None
+        found = probe(loras, whole, family=given.family, progress=watcher)
+        known = whole or architecture(found.family)
+        watcher.start("read", len(loras))
+        read = []
+        for each, lora in zip(names, loras, strict=True):
+            read.append(WeightedAdapter(each, load_adapter(lora, known)))
+            watcher.advance()
     text = recipe_text(
         title,
         {"source": source_from(given.source, folder)} if given.source else {"family": found.family},

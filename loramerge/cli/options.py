@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from loramerge.files.lengths import too_long
 from loramerge.files.neighbours import beside
 from loramerge.merging.device import DEVICES
 from loramerge.messages import is_address
@@ -75,6 +76,8 @@ class PlaceType(click.Path):
         wanted = f"name {self._what}, or leave the option out"
         if value == "":
             self.fail(f"it is empty; {wanted}", param, ctx)
+        if reason := too_long(os.fspath(value)):
+            self.fail(f"{reason}; choose a shorter one", param, ctx)
         if is_address(value):
             said = f"{value} is an address, and this is a place on this machine"
             self.fail(f"{said}; a recipe's `publish:` brings files to the Hub", param, ctx)

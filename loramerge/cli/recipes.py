@@ -94,7 +94,7 @@ def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) ->
     Raises:
         UsageError: Two recipes have the same name, so that one artifact would replace the other.
     """
-    given = tuple(_read_recipe(path, overrides, locks=locks) for path in paths)
+    given = tuple(read_named(path, overrides, locks=locks) for path in paths)
     names: dict[str, str] = {}
     for each in given:
         earlier = names.setdefault(each.recipe.name, each.path) if each.recipe else each.path
@@ -145,7 +145,14 @@ def refuse_mistakes(given: Sequence[NamedRecipe]) -> None:
         raise InvalidRecipeError("\n".join(error.message for error in errors), hint=errors[0].hint)
 
 
-def _read_recipe(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
+def read_named(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
+    """Read one recipe, right or wrong.
+
+    Args:
+        path: One of `recipe_files`.
+        overrides: As `--set` takes them.
+        locks: Read the lock beside it as well.
+    """
     from loramerge import read_recipe
 
     recipe = None

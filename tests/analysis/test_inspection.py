@@ -51,7 +51,7 @@ def test_a_lora_of_another_family_is_shown_and_not_called_ours(case, tmp_path):
     assert title in found.candidates if title else not found.candidates
     said = invoke("inspect", path)
     assert said.exit_code == ExitCode.DONE
-    assert said.stderr == ""
+    assert said.stderr == "x: read …\nx: measure …\n"
     assert (
         f"family   unknown{f'; modules have such names in {found.candidates[0]}' if title else chr(10)}" in said.stdout
     )
