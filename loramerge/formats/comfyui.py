@@ -48,6 +48,10 @@ class ComfyuiOutput(AdapterOutput):
         known = {*base.denoisers, *(name for name, each in encoders.items() if each.comfyui), *_beside(base)}
         single_file.check_components("comfyui", base, components, known)
 
+    def count(self, base: Base, components: Collection[str]) -> int:
+        """One for each denoiser that is touched, where the base has two."""
+        return len(single_file.files("", components, base))
+
     def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
         """The file is called after the recipe."""
         del loras
@@ -56,7 +60,7 @@ class ComfyuiOutput(AdapterOutput):
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<recipe>.safetensors`. The scale is folded into the factors."""
         digests = {}
-        for name, components in single_file.files(labels.name, adapter, base).items():
+        for name, components in single_file.files(labels.name, adapter.components, base).items():
             planned: list[Planned] = []
             for component in components:
                 layout = base.components[component].comfyui_layout

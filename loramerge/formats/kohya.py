@@ -52,6 +52,10 @@ class KohyaOutput(AdapterOutput):
         known = {*base.denoisers, *base.family.text_encoders}
         single_file.check_components("kohya", base, components, known)
 
+    def count(self, base: Base, components: Collection[str]) -> int:
+        """One for each denoiser that is touched, where the base has two."""
+        return len(single_file.files("", components, base))
+
     def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
         """The file is called after the recipe."""
         del loras
@@ -65,7 +69,7 @@ class KohyaOutput(AdapterOutput):
         """
         return {
             name: self._write_file(folder / name, list(_pairs(adapter, base, components)), base, labels)
-            for name, components in single_file.files(labels.name, adapter, base).items()
+            for name, components in single_file.files(labels.name, adapter.components, base).items()
         }
 
     def _write_file(self, path: Path, pairs: Sequence[tuple[str, LowRank]], base: Base, labels: Labels) -> str:

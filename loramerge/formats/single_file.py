@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError
@@ -10,7 +10,6 @@ from loramerge.formats.loading import Snippet
 from loramerge.messages import any_of
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
@@ -44,17 +43,17 @@ def check_components(name: str, base: Base, components: Collection[str], known: 
         )
 
 
-def files(recipe: str, adapter: Adapter, base: Base) -> dict[str, list[str]]:
+def files(recipe: str, components: Iterable[str], base: Base) -> dict[str, list[str]]:
     """Name of each file → the components that it holds: one file, or one for each of several denoisers.
 
     Args:
         recipe: The recipe's name.
-        adapter: What is written.
+        components: What is written.
         base: Has the denoisers.
     """
     several = base.denoisers if len(base.denoisers) > 1 else ()
     found: dict[str, list[str]] = {}
-    for component in adapter.components:
+    for component in components:
         # What is no denoiser goes with the first.
         denoiser = component if component in several else next((each for each in several), "")
         ending = f"_{base.family.files.get(denoiser, denoiser)}" if denoiser else ""
