@@ -36,7 +36,7 @@ HOUSE = {
     "previews": "files artifact bases formats merging recipe",
     "analysis": "files sources families bases numerics tensor_files formats merging",
     "provenance": "files artifact sources tensor_files recipe lock analysis",
-    "reports": "files artifact sources families bases formats recipe analysis provenance",
+    "reports": "files artifact sources documents families bases formats recipe analysis provenance",
     "stages": "files artifact sources families bases numerics tensor_files formats merging engines targets recipe lock "
     "previews analysis provenance reports",
     "cli": "files artifact documents families bases formats merging recipe lock analysis provenance stages",
@@ -49,7 +49,7 @@ LIBRARIES = {
     "transformers": "bases previews",
     "peft": "engines formats",
     "accelerate": "",
-    "huggingface_hub": "hub sources targets reports",
+    "huggingface_hub": "hub sources targets",
     "PIL": "previews reports provenance",
     "jinja2": "reports",
     "matplotlib": "reports",

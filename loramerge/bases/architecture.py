@@ -50,13 +50,16 @@ class Architecture:
         said = config.get("architectures")
         return cls("transformers", str(said[0]) if isinstance(said, list | tuple) and said else _CLIP, config)
 
-    def component(self, name: str, where: str, rules: tuple[Rule, ...] = ()) -> Component:
+    def component(
+        self, name: str, where: str, rules: tuple[Rule, ...] = (), comfyui: tuple[Rule, ...] | None = None
+    ) -> Component:
         """The component that such a model is.
 
         Args:
             name: Of the component.
             where: Its config.json, for messages.
             rules: From the names of the original checkpoint to the model's.
+            comfyui: From ComfyUI's, where those are others.
 
         Raises:
             SourceError: No model can be built from the config.
@@ -74,6 +77,7 @@ class Architecture:
             live={named(live): live for live in shapes.layers},
             parameters={named(live): shape for live, shape in shapes.parameters.items()},
             rules=rules,
+            comfyui=comfyui,
             prefix=prefix,
         )
 

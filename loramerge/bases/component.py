@@ -31,6 +31,7 @@ class Component:
             `text_model.` that checkpoints and LoRAs have in their keys.
         parameters: Shape of everything that a checkpoint has to hold, by canonical name.
         rules: From the names of the original checkpoint to these.
+        comfyui: From ComfyUI's names to these, where those are others.
         prefix: What canonical names begin with and names in memory may lack.
     """
 
@@ -40,6 +41,7 @@ class Component:
     live: Mapping[str, str]
     parameters: Mapping[str, tuple[int, ...]]
     rules: tuple[Rule, ...] = ()
+    comfyui: tuple[Rule, ...] | None = None
     prefix: str = ""
 
     @cached_property
@@ -48,12 +50,18 @@ class Component:
         return Layout(self.rules, self.modules)
 
     @cached_property
+    def comfyui_layout(self) -> Layout:
+        """Its layers in ComfyUI's names."""
+        return self.layout if self.comfyui is None else Layout(self.comfyui, self.modules)
+
+    @cached_property
     def spelled(self) -> Mapping[str, Original]:
         """What holds which layers, by every name that files have for it, with `_` for `.`.
 
         Flat names can't be told apart into their parts, so they are looked up: no two layers of a model share one.
         """
-        found = {flat(original.name): original for original in self.layout.originals.values()}
+        layouts = (self.comfyui_layout, self.layout)
+        found = {flat(original.name): original for layout in layouts for original in layout.originals.values()}
         for module, shape in self.modules.items():
             whole = Original(module, shape, (Piece(module, ((0, shape[0]),)),))
             names = {module, self.live[module], module.removeprefix(self.prefix)}
@@ -63,7 +71,8 @@ class Component:
     @cached_property
     def names(self) -> frozenset[str]:
         """Every name of a layer, with its dots: canonical, in memory, and in the original checkpoint."""
-        return frozenset((*self.modules, *self.live.values(), *self.layout.originals))
+        originals = (*self.layout.originals, *self.comfyui_layout.originals)
+        return frozenset((*self.modules, *self.live.values(), *originals))
 
     @cached_property
     def forms(self) -> frozenset[str]:
@@ -74,7 +83,7 @@ class Component:
         """Shape of a layer's weight by its canonical or its original name; None where there is no such layer."""
         if name in self.modules:
             return self.modules[name]
-        original = self.layout.originals.get(name)
+        original = self.layout.originals.get(name) or self.comfyui_layout.originals.get(name)
         return original.shape if original else None
 
     def canonical(self, name: str) -> str:

@@ -36,9 +36,10 @@ def architecture(name: str) -> Base:
 
 
 def _component(name: str, family: Family, config: Config, layers: Shapes | None) -> Component:
-    rules = family.rules(config) if name in family.denoisers else ()
+    denoises = name in family.denoisers
+    rules, comfyui = (family.rules(config), family.comfyui) if denoises else ((), None)
     if layers is None:
-        return Architecture.of(config).component(name, f"{family.title}: {name}", rules)
+        return Architecture.of(config).component(name, f"{family.title}: {name}", rules, comfyui)
     return Component(
         name,
         config,
@@ -46,4 +47,5 @@ def _component(name: str, family: Family, config: Config, layers: Shapes | None)
         live={module: module for module in layers},
         parameters={f"{module}.weight": shape for module, shape in layers.items()},
         rules=rules,
+        comfyui=comfyui,
     )

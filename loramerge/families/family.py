@@ -83,6 +83,7 @@ class Family:
         is_this: Whether a denoiser of one of the classes is of this family, by its config: three share one class.
         original: Rules from the original checkpoint's names, or what makes them of the denoiser's config; None where
             its LoRAs are known in diffusers' names alone.
+        comfyui: The same for ComfyUI, where that calls things otherwise than the original checkpoint does.
         flat_is_canonical: kohya's flat names are of diffusers' names, although there are original ones.
         text_encoders: By component; those whose LoRAs have names of their own.
         components: Further components that LoRAs touch: name in the original checkpoint → component.
@@ -100,6 +101,7 @@ class Family:
     denoisers: tuple[str, ...] = ("transformer",)
     is_this: Callable[[Config], bool] = lambda _config: True
     original: tuple[Rule, ...] | Callable[[Config], tuple[Rule, ...]] | None = None
+    comfyui: tuple[Rule, ...] | None = None
     flat_is_canonical: bool = False
     text_encoders: Mapping[str, TextEncoder] = field(default_factory=dict)
     components: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,12 @@ LoRAs for HunyuanVideo are loaded into it by the programs that run it, so their 
 
 from loramerge.families.clip import CLIP_L
 from loramerge.families.family import Card, Family, PublishedModel, Specification
-from loramerge.families.hunyuan_video import HUNYUAN_KINDS, HUNYUAN_TEXT_ENCODERS, HUNYUAN_VIDEO_RULES
+from loramerge.families.hunyuan_video import (
+    HUNYUAN_KINDS,
+    HUNYUAN_TEXT_ENCODERS,
+    HUNYUAN_VIDEO_COMFYUI,
+    HUNYUAN_VIDEO_RULES,
+)
 
 _MODEL = "HunyuanVideoFramepackTransformer3DModel"
 _CONFIG = {"_class_name": _MODEL, "has_image_proj": True, "has_clean_x_embedder": True}
@@ -15,6 +20,7 @@ FRAMEPACK = Family(
     title="FramePack",
     classes=(_MODEL,),
     original=HUNYUAN_VIDEO_RULES,
+    comfyui=HUNYUAN_VIDEO_COMFYUI,
     flat_is_canonical=True,
     text_encoders=HUNYUAN_TEXT_ENCODERS,
     marks=("framepack",),

@@ -1,7 +1,16 @@
 """HunyuanImage 2.1: Tencent's names (Tencent-Hunyuan/HunyuanImage-2.1, hyimage/models/hunyuan)."""
 
+from collections.abc import Mapping
+
 from loramerge.families.family import Card, Family, PublishedModel, Specification
-from loramerge.families.hunyuan_video import HUNYUAN_FINAL, HUNYUAN_FUSED, HUNYUAN_KINDS, HUNYUAN_NAMES, embedder
+from loramerge.families.hunyuan_video import (
+    HUNYUAN_FINAL,
+    HUNYUAN_FUSED,
+    HUNYUAN_KINDS,
+    HUNYUAN_NAMES,
+    comfyui_rules,
+    embedder,
+)
 from loramerge.families.layout import rules
 
 _MODEL = "HunyuanImageTransformer2DModel"
@@ -12,21 +21,21 @@ HUNYUAN_GLYPHS = {
 }
 """What reads the text letter by letter."""
 
+_NAMES: Mapping[str, str | tuple[str, ...]] = {
+    **HUNYUAN_NAMES,
+    **HUNYUAN_FUSED,
+    **HUNYUAN_GLYPHS,
+    **embedder("time_in", f"{_TIME}timestep_embedder"),
+    **embedder("time_r_in", f"{_TIME}timestep_embedder_r"),
+    **embedder("guidance_in", f"{_TIME}guidance_embedder"),
+}
+
 HUNYUAN_IMAGE = Family(
     name="hunyuan_image",
     title="HunyuanImage",
     classes=(_MODEL,),
-    original=rules(
-        {
-            **HUNYUAN_NAMES,
-            **HUNYUAN_FUSED,
-            **HUNYUAN_GLYPHS,
-            **embedder("time_in", f"{_TIME}timestep_embedder"),
-            **embedder("time_r_in", f"{_TIME}timestep_embedder_r"),
-            **embedder("guidance_in", f"{_TIME}guidance_embedder"),
-        },
-        swapped=[HUNYUAN_FINAL],
-    ),
+    original=rules(_NAMES, swapped=[HUNYUAN_FINAL]),
+    comfyui=comfyui_rules(_NAMES),
     marks=("hunyuan-image", "hunyuan_image", "hunyuanimage"),
     published={
         "2.1": PublishedModel(

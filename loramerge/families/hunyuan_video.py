@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from loramerge.families.clip import CLIP_L
 from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
-from loramerge.families.layout import ADDED_QKV, QKV, each, rules
+from loramerge.families.layout import ADDED_QKV, QKV, Rule, each, rules
 
 _MODEL = "HunyuanVideoTransformer3DModel"
 _DOUBLE, _SINGLE = "transformer_blocks.*", "single_transformer_blocks.*"
@@ -19,7 +19,8 @@ HUNYUAN_NAMES: Mapping[str, str | tuple[str, ...]] = MappingProxyType(
         "txt_in.input_embedder": "context_embedder.proj_in",
         "txt_in.t_embedder.mlp.0": "context_embedder.time_text_embed.timestep_embedder.linear_1",
         "txt_in.t_embedder.mlp.2": "context_embedder.time_text_embed.timestep_embedder.linear_2",
-        "txt_in.c_embedder": "context_embedder.time_text_embed.text_embedder",
+        "txt_in.c_embedder.linear_1": "context_embedder.time_text_embed.text_embedder.linear_1",
+        "txt_in.c_embedder.linear_2": "context_embedder.time_text_embed.text_embedder.linear_2",
         f"{_ORIGINAL_REFINER}.norm1": f"{_REFINER}.norm1",
         f"{_ORIGINAL_REFINER}.norm2": f"{_REFINER}.norm2",
         f"{_ORIGINAL_REFINER}.self_attn_qkv": each(f"{_REFINER}.attn.", QKV),
@@ -58,22 +59,54 @@ HUNYUAN_FUSED: Mapping[str, str | tuple[str, ...]] = MappingProxyType(
 """Blocks with one layer for queries, keys and values, of those that have such."""
 
 
+_IN_COMFYUI = (
+    ("self_attn_qkv", "self_attn.qkv"),
+    ("self_attn_proj", "self_attn.proj"),
+    ("_attn_qkv", "_attn.qkv"),
+    ("_attn_proj", "_attn.proj"),
+    ("mlp.fc1", "mlp.0"),
+    ("mlp.fc2", "mlp.2"),
+    ("_mod.linear", "_mod.lin"),
+    ("modulation.linear", "modulation.lin"),
+    ("_in.mlp.0", "_in.in_layer"),
+    ("_in.mlp.2", "_in.out_layer"),
+    ("t_embedder.mlp.0", "t_embedder.in_layer"),
+    ("t_embedder.mlp.2", "t_embedder.out_layer"),
+    ("c_embedder.linear_1", "c_embedder.in_layer"),
+    ("c_embedder.linear_2", "c_embedder.out_layer"),
+)
+
+
+def comfyui_rules(names: Mapping[str, str | tuple[str, ...]]) -> tuple[Rule, ...]:
+    """Rules for what ComfyUI's own model of the kind calls things (comfy/ldm/hunyuan_video/model.py).
+
+    Args:
+        names: Original name → canonical names.
+    """
+    spelt = {}
+    for original, canonical in names.items():
+        called = original
+        for before, after in _IN_COMFYUI:
+            called = called.replace(before, after)
+        spelt[called] = canonical
+    return rules(spelt, swapped=[HUNYUAN_FINAL])
+
+
 def embedder(original: str, canonical: str) -> Mapping[str, str]:
     """Original name → canonical name of the two layers that embed a number."""
     return {f"{original}.mlp.0": f"{canonical}.linear_1", f"{original}.mlp.2": f"{canonical}.linear_2"}
 
 
-HUNYUAN_VIDEO_RULES = rules(
-    {
-        **HUNYUAN_NAMES,
-        **HUNYUAN_FUSED,
-        **embedder("time_in", "time_text_embed.timestep_embedder"),
-        **embedder("guidance_in", "time_text_embed.guidance_embedder"),
-        "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
-        "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
-    },
-    swapped=[HUNYUAN_FINAL],
-)
+_VIDEO_NAMES: Mapping[str, str | tuple[str, ...]] = {
+    **HUNYUAN_NAMES,
+    **HUNYUAN_FUSED,
+    **embedder("time_in", "time_text_embed.timestep_embedder"),
+    **embedder("guidance_in", "time_text_embed.guidance_embedder"),
+    "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
+    "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
+}
+HUNYUAN_VIDEO_RULES = rules(_VIDEO_NAMES, swapped=[HUNYUAN_FINAL])
+HUNYUAN_VIDEO_COMFYUI = comfyui_rules(_VIDEO_NAMES)
 HUNYUAN_KINDS: Mapping[str, str] = MappingProxyType(
     {
         "self-attention": r"\.attn\.",
@@ -98,6 +131,7 @@ HUNYUAN_VIDEO = Family(
     title="HunyuanVideo",
     classes=(_MODEL,),
     original=HUNYUAN_VIDEO_RULES,
+    comfyui=HUNYUAN_VIDEO_COMFYUI,
     text_encoders=HUNYUAN_TEXT_ENCODERS,
     marks=("hunyuan_video", "hunyuan-video", "hunyuanvideo"),
     published={

@@ -59,7 +59,8 @@ class ComfyuiOutput(AdapterOutput):
         for name, components in single_file.files(labels.name, adapter, base).items():
             planned: list[Planned] = []
             for component in components:
-                for module, pair in in_original_names(base.components[component], adapter.components[component]):
+                layout = base.components[component].comfyui_layout
+                for module, pair in in_original_names(layout, adapter.components[component]):
                     key = _key(component, module, base)
                     keys = f"{key}.lora_A.weight", f"{key}.lora_B.weight"
                     planned += factors(pair, keys, self.dtype, module, balanced(pair.scale))

@@ -95,7 +95,7 @@ def _pairs(adapter: Adapter, base: Base, components: Sequence[str]) -> Iterator[
         elif base.family.flat_is_canonical:
             yield from ((f"lora_unet_{flat(module)}", pair) for module, pair in modules.items())
         else:
-            named = in_original_names(base.components[component], modules)
+            named = in_original_names(base.components[component].layout, modules)
             yield from ((f"lora_unet_{flat(module)}", pair) for module, pair in named)
 
 

@@ -6,28 +6,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank, balanced
+from loramerge.numerics.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from loramerge.adapter import Modules
-    from loramerge.bases.component import Component
-    from loramerge.families.layout import Original
+    from loramerge.families.layout import Layout, Original
 
 
-def in_original_names(component: Component, modules: Modules) -> Iterator[tuple[str, LowRank]]:
+def in_original_names(layout: Layout, modules: Modules) -> Iterator[tuple[str, LowRank]]:
     """Every pair under its original name, in the order of the layers.
 
     Where all parts of a fused layer read with the same `down` and have the same scale, the rank stays what it is.
     Elsewhere it is the sum of theirs. Rows of a part that nothing touches are zeros.
 
     Args:
-        component: Has the layers.
+        layout: The layers in the names that are written.
         modules: Pairs by canonical name.
     """
     seen: set[str] = set()
     for module in modules:
-        original = component.layout.by_canonical[module]
+        original = layout.by_canonical[module]
         if original.name in seen:
             continue
         seen.add(original.name)
@@ -44,8 +44,9 @@ def _share_down(pairs: Sequence[LowRank]) -> bool:
         return False
     if not others:
         return True
-    down = first.down
-    return all(other.down.equal(down) for other in others)
+    with one_thread():  # handing them to threads takes longer than comparing them
+        down = first.down
+        return all(other.down.equal(down) for other in others)
 
 
 class _Fused(LowRank):

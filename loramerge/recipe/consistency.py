@@ -13,7 +13,7 @@ from loramerge.artifact.contents import PAPERS, SIGNATURE
 from loramerge.documents.problems import KeyPath, did_you_mean
 from loramerge.errors import SourceError
 from loramerge.fields import NAME_LENGTH
-from loramerge.messages import any_of
+from loramerge.messages import any_of, is_address
 from loramerge.outputs import OUTPUTS
 from loramerge.recipe import weights
 
@@ -106,15 +106,24 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
             if target.get("create_pr") is True and target.get("tag") is not None:
                 message = "a pull request gets no tag: it names a commit that may never be merged"
                 yield ("publish", index, "tag"), f"{message}; leave out `tag` or `create_pr`"
-        path = target.get("path")
-        if isinstance(path, str) and (earlier := paths.setdefault(posixpath.normpath(path), index)) != index:
-            message = f"target {earlier} publishes to this folder already, and each would remove the other's files"
-            yield ("publish", index, "path"), f"{message}; name both outputs in one target"
+        yield from ((("publish", index, "path"), message) for message in _path(target.get("path"), index, paths))
         names = target.get("outputs")
         for place, name in enumerate(names if isinstance(names, (list, tuple)) else ()):
             if isinstance(name, str) and folders and name not in folders:
                 message = f"there is no output {name!r}; expected {any_of(map(repr, folders))}"
                 yield ("publish", index, "outputs", place), message + did_you_mean(name, folders)
+
+
+def _path(path: object, index: int, known: dict[str, int]) -> Iterator[str]:
+    """What is wrong with the path of a target; `known` has those of the targets before it."""
+    if not isinstance(path, str):
+        return
+    if is_address(path):
+        message = f"{path!r} is an address, and `kind: folder` is a place on this machine"
+        yield f"{message}; the Hub is `kind: hub` with `repo: owner/name`"
+    if (earlier := known.setdefault(posixpath.normpath(path), index)) != index:
+        message = f"target {earlier} publishes to this folder already, and each would remove the other's files"
+        yield f"{message}; name both outputs in one target"
 
 
 def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.rounding import before_rounding
 from loramerge.artifact.contents import CARD_SHEET, PAGE, PREVIEW
 from loramerge.artifact.model_card import written
+from loramerge.documents import yaml_document
 from loramerge.messages import counted, visible
 from loramerge.recipe.weights import single
 from loramerge.reports.card_snippets import again, base_id, snippets, strength, verification
@@ -44,16 +45,15 @@ def model_card(
         trigger_phrases: What the inputs say to put into a prompt.
         cards: What the model cards of the LoRAs say.
     """
-    from huggingface_hub import ModelCardData
-
-    data = ModelCardData(
-        license=licence,
-        library_name="diffusers",
-        pipeline_tag="text-to-image",
-        tags=_tags(recipe, report, cards),
-        **_metadata(recipe, trigger_phrases, cards),
-    )
-    return written(data.to_yaml(), "\n\n".join(_body(recipe, report, trigger_phrases)))
+    more = _metadata(recipe, trigger_phrases, cards)
+    model = {"base_model": more.pop("base_model")} if "base_model" in more else {}
+    data = model | {
+        "library_name": "diffusers",
+        "license": licence,
+        "pipeline_tag": "text-to-image",
+        "tags": _tags(recipe, report, cards),
+    }
+    return written(yaml_document.dump(data | more), "\n\n".join(_body(recipe, report, trigger_phrases)))
 
 
 def _metadata(recipe: Recipe, trigger_phrases: Sequence[str], cards: Sequence[LockedCard]) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import title_of
 from loramerge.formats.lora_files import lora_files
-from loramerge.formats.reading import read_lora
+from loramerge.formats.reading import format_of
 from loramerge.formats.told_family import ToldFamily
 from loramerge.messages import any_of
+from loramerge.progress import Progress, Silent
 from loramerge.sources import parse
 
 if TYPE_CHECKING:
@@ -42,7 +42,12 @@ class _Lora:
 
 
 def probe(
-    references: Sequence[str], base: Base | None = None, *, family: str | None = None, folder: Path | None = None
+    references: Sequence[str],
+    base: Base | None = None,
+    *,
+    family: str | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> Probed:
     """Read the headers of LoRAs.
 
@@ -51,15 +56,20 @@ def probe(
         base: What they were trained on.
         family: The same by its family alone; what they tell themselves by default.
         folder: Where relative paths start; the current one by default.
+        progress: Told of every LoRA.
 
     Raises:
         SourceError: One can't be had or read.
         MismatchError: They are of several families, or none tells which.
     """
-    loras = [_read(reference, folder or Path.cwd()) for reference in references]
+    progress = progress or Silent()
+    progress.start("load", len(references))
+    loras = []
+    for reference in references:
+        loras.append(_read(reference, folder or Path.cwd()))
+        progress.advance()
     name = "" if base else family or _common([lora.told for lora in loras])
-    known = base or architecture(name)
-    found = tuple(read_lora(lora.reference, lora.folder, lora.names, known)[0] for lora in loras)
+    found = tuple(format_of(lora.reference, lora.folder, lora.names) for lora in loras)
     return Probed(name, found)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +57,30 @@ def claims_of(recipe: Recipe) -> Mapping[str, Sequence[str]]:
     """Folder of every output → what is certain to lie at its top."""
     loras = [lora.name for lora in recipe.loras]
     return {output.folder: output.top_names(recipe.name, loras) for output in recipe.outputs}
+
+
+def makes(recipe: Recipe, artifact: Path, path: Path) -> bool:
+    """Whether a run of a recipe makes what is to lie at a path, as far as the recipe tells.
+
+    Args:
+        recipe: What would be run.
+        artifact: The folder of its artifact, without links in it.
+        path: A source of another recipe.
+    """
+    try:
+        path = path.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return False
+    return path.is_relative_to(artifact) or (
+        not os.path.lexists(path) and any(path.is_relative_to(folder) for folder in _target_folders(recipe))
+    )
+
+
+def _target_folders(recipe: Recipe) -> Iterator[Path]:
+    for target in recipe.publish:
+        with suppress(PublishError):  # of a folder that can't be, planning says why
+            if (folder := target.folder(recipe.folder)) is not None:
+                yield folder
 
 
 def conflicts(recipes: Sequence[tuple[str, Recipe]], artifacts: Sequence[Path]) -> dict[int, PublishError]:

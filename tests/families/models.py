@@ -57,7 +57,11 @@ def layers_of(config: Mapping[str, Any]) -> Shapes:
     """Shape of the weight of every layer that a LoRA can change, by its module's name."""
     with torch.device("meta"):
         modules = dict(built(config).named_modules())
-    return {name: tuple(module.weight.shape) for name, module in modules.items() if isinstance(module, LAYERS)}
+    return {
+        name: tuple(module.weight.shape)
+        for name, module in modules.items()
+        if isinstance(module, LAYERS) and getattr(module, "groups", 1) == 1
+    }
 
 
 def in_original_names(layout: Layout, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

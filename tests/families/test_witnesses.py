@@ -85,6 +85,8 @@ def _originals(family, size):
 @pytest.mark.parametrize("model", SIZES)
 def test_a_published_model_has_these_layers(model):
     shapes = {name: tuple(shape) for name, shape in _table("names.json")[model].items()}
+    # Sana's convolutions of each channel by itself are no low-rank matrices, and no base has them.
+    shapes = {name: shape for name, shape in shapes.items() if not name.endswith("ff.conv_depth")}
     assert layers_of(_config(*SIZES[model])) == shapes
 
 

@@ -321,6 +321,14 @@ def test_a_pull_request_has_no_tag():
     assert problem.startswith("publish.0.tag: a pull request gets no tag")
 
 
+def test_a_folder_is_no_address():
+    (problem,) = problems(publish=[{"kind": "folder", "path": "hf://me/merged"}])
+    assert problem == (
+        "publish.0.path: 'hf://me/merged' is an address, and `kind: folder` is a place on this machine; "
+        "the Hub is `kind: hub` with `repo: owner/name`"
+    )
+
+
 def test_only_outputs_are_published():
     outputs = [{"kind": "adapter", "format": "kohya"}, {"kind": "pipeline", "name": "fused"}]
     publish = [{"kind": "folder", "path": "x", "outputs": ["kohya", "kohia", "fused", "pipeline"]}]
@@ -352,6 +360,8 @@ def test_a_mistake_behind_an_alias_is_reported_where_it_stands():
         ({"loras": lora(weight=",5")}, ": write 0.5, with a point and without quotes"),
         ({"loras": lora(weight="0.7")}, ": write 0.7, without quotes"),
         ({"loras": lora(rank="16")}, ": write 16, without quotes"),
+        ({"loras": lora(weight="inf")}, "or a mapping of `unet`, `text_encoder`, `text_encoder_2`"),
+        ({"loras": lora(weight="1_0")}, "or a mapping of `unet`, `text_encoder`, `text_encoder_2`"),
         ({"version": "1"}, "expected 1: write 1, without quotes"),
         ({"name": "café noir"}, ", so 'é' and ' ' can't be in it; did you mean 'cafe-noir'?"),
         ({"name": "ink-"}, "begins and ends with a letter or digit; did you mean 'ink'?"),
