@@ -55,6 +55,6 @@ WAN_ANIMATE = Family(
             {"transformer": {"_class_name": _MODEL, "added_kv_proj_dim": 5120}},
         )
     },
-    kinds=WAN_KINDS,
+    kinds={**WAN_KINDS, "cross-attention": r"(^face_adapter\.|\.attn2\.)"},
     card=Card("image-to-video", ("wan",)),
 )
