@@ -44,6 +44,8 @@ def report(
             "source": str(recipe.base),
             "revision": loaded.revision,
             "family": loaded.base.family.name,
+            "pipeline": loaded.base.pipeline,
+            "denoisers": list(loaded.base.denoisers),
         },
         "loras": [_lora_data(lora) for lora in loaded.loras],
         "fidelity": {
