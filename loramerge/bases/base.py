@@ -40,6 +40,7 @@ class Base:
         components: By name, in the order in which they are shown; made when they are asked for.
         size: Of those that the family was published in; None where the base was read.
         prediction: `v` or `epsilon`, what its UNet predicts as its scheduler's config says; None where it does not.
+        pipeline: The class of its pipeline; empty where it has none, or nothing but its family is known.
     """
 
     reference: str
@@ -47,6 +48,7 @@ class Base:
     components: Mapping[str, Component]
     size: str | None = None
     prediction: str | None = None
+    pipeline: str = ""
 
     @property
     def denoisers(self) -> tuple[str, ...]:
@@ -113,7 +115,7 @@ def read_base(reference: str, folder: Path, names: Collection[str] = ()) -> Base
         found[name] = Architecture.of(config, *index.classes[name])
     scheduler = read_json(folder / SCHEDULER, f"{reference}/{SCHEDULER}") if SCHEDULER in names else {}
     prediction = _PREDICTIONS.get(str(scheduler.get("prediction_type")))
-    return replace(from_architectures(reference, found), prediction=prediction)
+    return replace(from_architectures(reference, found), prediction=prediction, pipeline=index.pipeline)
 
 
 def _model(reference: str, config: Mapping[str, Any]) -> Base:

@@ -57,7 +57,7 @@ from loramerge.families.wan_vace import WAN_VACE
 from loramerge.families.wuerstchen import WUERSTCHEN
 from loramerge.families.z_image import Z_IMAGE
 
-__all__ = ["FAMILIES", "SIZES", "Family", "published", "recognise", "title_of", "told_by", "with_size"]
+__all__ = ["FAMILIES", "SIZES", "Family", "named", "published", "recognise", "title_of", "told_by", "with_size"]
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
@@ -137,7 +137,16 @@ def recognise(class_name: str, config: Config) -> Family:
     for family in FAMILIES.values():
         if class_name in family.classes and family.is_this(config):
             return family
-    return Family(name=class_name, title=class_name, classes=(class_name,), denoisers=_OTHER_DENOISERS)
+    return named(class_name)
+
+
+def named(name: str) -> Family:
+    """A family by its name, or what `recognise` makes of a class that is of none: the class is its name.
+
+    Args:
+        name: As reports have it.
+    """
+    return FAMILIES.get(name) or Family(name=name, title=name, classes=(name,), denoisers=_OTHER_DENOISERS)
 
 
 def published(name: str) -> tuple[Family, str, PublishedModel]:

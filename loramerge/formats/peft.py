@@ -12,7 +12,7 @@ from loramerge.errors import SourceError
 from loramerge.files.writing import writing
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
-from loramerge.formats.loading import IMPORT_DIFFUSERS, Snippet
+from loramerge.formats.loading import Snippet
 from loramerge.formats.module_names import places
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.formats.spelling import spelled
@@ -73,7 +73,10 @@ def loading(title: str, place: Address, facts: Facts, folders: Mapping[str, str]
         f"pipeline.{component} = PeftModel.from_pretrained(pipeline.{component}, {place.arguments(folder)})"
         for component, folder in folders.items()
     ]
-    return Snippet.python(title, IMPORT_DIFFUSERS, "from peft import PeftModel", "", facts.base, *lines)
+    pipeline = facts.pipeline
+    return Snippet.python(
+        title, *pipeline.imports, "from peft import PeftModel", "", *pipeline.loaded(facts.base), *lines
+    )
 
 
 def write_folder(

@@ -60,7 +60,7 @@ def _pairs(loras: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[KeyPath, st
                 called = f"{name}-{component}"
                 if called.casefold() in names:
                     yield ("loras", index, "name"), f"its file for {component} is called {called!r}, as another LoRA is"
-                elif len(called) > NAME_LENGTH:
+                elif len(called) > NAME_LENGTH and component == max(source, key=len):
                     yield ("loras", index, "name"), f"with {component!r} behind it, it is longer than {NAME_LENGTH}"
 
 

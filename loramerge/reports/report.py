@@ -45,6 +45,8 @@ def report(
             "revision": loaded.revision,
             "family": loaded.base.family.name,
             "blocks": list(loaded.base.anatomy(combined.adapter.components).blocks),
+            "pipeline": loaded.base.pipeline,
+            "denoisers": list(loaded.base.denoisers),
         },
         "loras": [_lora_data(lora) for lora in loaded.loras],
         "fidelity": {
