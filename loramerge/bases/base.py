@@ -14,7 +14,7 @@ from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.component import Component, Components
 from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import SourceError
-from loramerge.families import TRANSFORMERS_COMPONENT, recognise
+from loramerge.families import TRANSFORMERS_COMPONENT, model_family, recognise
 from loramerge.families.unet import UNET
 from loramerge.files.reading import read_json
 from loramerge.messages import some
@@ -56,6 +56,11 @@ class Base:
     def main(self) -> str:
         """The denoiser, the first where there are two."""
         return self.denoisers[0]
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a lone model of transformers, no pipeline that draws."""
+        return TRANSFORMERS_COMPONENT in self.components
 
 
 def config_files(located: Located) -> tuple[str, ...]:
@@ -135,7 +140,9 @@ def from_architectures(reference: str, architectures: Mapping[str, Architecture]
         SourceError: No model can be built from one of them; when that one is asked for.
     """
     first = next((name for name in COMPONENTS if name in architectures), "")
-    family = recognise(architectures[first].class_name, architectures[first].config)
+    known = architectures[first]
+    is_model = first == TRANSFORMERS_COMPONENT
+    family = model_family(known.class_name) if is_model else recognise(known.class_name, known.config)
 
     def made(name: str, architecture: Architecture) -> Component:
         where = PurePosixPath(reference.removeprefix("hf://")) / ("" if name == TRANSFORMERS_COMPONENT else name)

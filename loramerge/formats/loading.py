@@ -64,6 +64,8 @@ class Facts:
     Attributes:
         recipe: The recipe's name.
         base: The line of Python that loads the base, at the commit that was used.
+        base_import: The line that imports what it needs.
+        variable: What it calls the base.
         components: Of the base, those that the merged LoRA touches.
         loras: Name → components that it touches, for every LoRA that went in.
         drawing: The arguments of the call that draws a picture.
@@ -71,6 +73,8 @@ class Facts:
 
     recipe: str
     base: str
+    base_import: str
+    variable: str
     components: Sequence[str]
     loras: Mapping[str, Sequence[str]]
     drawing: str

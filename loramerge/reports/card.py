@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.rounding import before_rounding
 from loramerge.artifact.contents import CARD_SHEET, PAGE, PREVIEW
 from loramerge.artifact.model_card import written
+from loramerge.families import model_family
+from loramerge.families.family import Card
 from loramerge.messages import counted, visible
 from loramerge.recipe.weights import single
-from loramerge.reports.card_snippets import again, base_id, snippets, strength, verification
+from loramerge.reports.card_snippets import again, base_id, is_model, snippets, strength, verification
 from loramerge.reports.markdown import code, fenced, plain, sentence, table
 from loramerge.sources.path import is_relative
 from loramerge.sources.source import shown
@@ -46,10 +48,11 @@ def model_card(
     """
     from huggingface_hub import ModelCardData
 
+    card = model_family(report["base"]["family"]).card if is_model(report) else Card()
     data = ModelCardData(
         license=licence,
-        library_name="diffusers",
-        pipeline_tag="text-to-image",
+        library_name=card.library,
+        pipeline_tag=card.pipeline_tag or None,
         tags=_tags(recipe, report, cards),
         **_metadata(recipe, trigger_phrases, cards),
     )
@@ -77,6 +80,10 @@ def _tags(recipe: Recipe, report: Mapping[str, Any], cards: Sequence[LockedCard]
 
     What the LoRAs are about, the merge is about. Tags of the Hub itself, and those of a file's kind, are not that.
     """
+    if is_model(report):
+        theirs = (visible(tag) for card in cards for tag in card.tags or ())
+        about = (tag for tag in theirs if ":" not in tag and tag.lower() not in _OF_A_KIND)
+        return list(dict.fromkeys(("peft", "lora", "loramerge", *about)))
     family = _TAGS.get(report["base"]["family"], "stable-diffusion")
     common = ["diffusers", "text-to-image", family, "loramerge"]
     ours = [*common, "lora", "template:sd-lora"] if _has_adapter(recipe) else common
@@ -120,7 +127,7 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
         yield f"[{PAGE}]({PAGE}) shows all of this by block, in one file: download it and open it."
     yield from (f"> {sentence(note)}" for note in report["notes"])
     yield "## How to load it"
-    yield from strength(recipe)
+    yield from strength(recipe, report)
     if recipe.base.source and is_relative(recipe.base.source):
         yield f"The base is not on a Hub: put the path of yours for {code(recipe.base.source)}."
     for snippet in snippets(recipe, report, trigger_phrases):

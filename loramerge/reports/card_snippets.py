@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loramerge.families import published
+from loramerge.families import TRANSFORMERS_COMPONENT, loading_class, published
 from loramerge.formats.loading import Address, Facts, Snippet, arguments
 from loramerge.reports.markdown import code, fenced
 from loramerge.sources.path import is_relative
@@ -25,9 +25,12 @@ def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequenc
         report: As in report.json.
         trigger_phrases: What the inputs say to put into a prompt.
     """
+    model = is_model(report)
     facts = Facts(
         recipe=recipe.name,
         base=_base(recipe, report),
+        base_import=f"from {'transformers' if model else 'diffusers'} import {_loader(report)}",
+        variable=_variable(report),
         components=list(report["fidelity"]),
         loras={lora["name"]: list(lora["modules"]) for lora in report["loras"]},
         drawing=_drawing(recipe, trigger_phrases),
@@ -36,14 +39,23 @@ def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequenc
         yield from output.snippets(_place(recipe, output.folder), facts)
 
 
+def is_model(report: Mapping[str, Any]) -> bool:
+    """Whether the base is a lone model of transformers."""
+    return TRANSFORMERS_COMPONENT in report["fidelity"]
+
+
 def verification(recipe: Recipe) -> str:
     """The command that checks an artifact: where it is published first, or in the folder of the card."""
     return f"loramerge verify {next((target.reference for target in recipe.publish if target.reference), '.')}"
 
 
-def strength(recipe: Recipe) -> Iterator[str]:
+def strength(recipe: Recipe, report: Mapping[str, Any]) -> Iterator[str]:
     """How strongly to apply the merged LoRA, in words."""
-    if any(output.holds_merged_lora for output in recipe.outputs):
+    if not any(output.holds_merged_lora for output in recipe.outputs):
+        return
+    if is_model(report):
+        yield "The weights of its LoRAs are in it already: PEFT applies it at strength 1 by itself."
+    else:
         yield (
             "Use it at strength 1: the weights of its LoRAs are in it already. That is what diffusers and PEFT do by "
             f"themselves; in A1111 and Forge it is {code(f'<lora:{recipe.name}:1>')} in the prompt, in ComfyUI 1.0 for "
@@ -83,7 +95,15 @@ def _base(recipe: Recipe, report: Mapping[str, Any]) -> str:
     options = {"revision": report["base"]["revision"], "variant": recipe.base.variant}
     given = {key: value for key, value in options.items() if value}
     place = base_id(recipe) or recipe.base.source or published(recipe.base.family or "")[2].repository
-    return f"pipeline = DiffusionPipeline.from_pretrained({arguments(place, **given)})"
+    return f"{_variable(report)} = {_loader(report)}.from_pretrained({arguments(place, **given)})"
+
+
+def _variable(report: Mapping[str, Any]) -> str:
+    return "model" if is_model(report) else "pipeline"
+
+
+def _loader(report: Mapping[str, Any]) -> str:
+    return loading_class(report["base"]["family"]) if is_model(report) else "DiffusionPipeline"
 
 
 def _drawing(recipe: Recipe, trigger_phrases: Sequence[str]) -> str:
