@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loramerge.families import Family
     from loramerge.sources import Located
 
-__all__ = ["Base", "Component", "config_files", "from_architectures", "from_configs", "read_base"]
+__all__ = ["Base", "Component", "config_files", "from_architectures", "from_configs", "read_base", "unknown_model"]
 MODEL_CONFIG = "config.json"
 
 
@@ -116,6 +116,15 @@ def _model(reference: str, config: Mapping[str, Any]) -> Base:
             hint="its `architectures` should name one; fetch the base again",
         )
     return from_architectures(reference, {name: architecture})
+
+
+def unknown_model() -> Base:
+    """A lone model of which nothing is known: no name is one of its layers."""
+    return Base("", model_family(""), Components({TRANSFORMERS_COMPONENT: _nothing}))
+
+
+def _nothing() -> Component:
+    return Component(TRANSFORMERS_COMPONENT, {}, {}, {}, {})
 
 
 def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Base:

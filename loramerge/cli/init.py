@@ -58,8 +58,7 @@ def command(
     LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base and the type, so that
     what is written can be run. The output is in the format of the LoRAs; for ComfyUI and A1111, if they have several.
     """
-    from loramerge import WeightedAdapter, load_adapter, load_base
-    from loramerge.bases.published import architecture
+    from loramerge import WeightedAdapter, load_adapter
     from loramerge.recipe.one_shot import GivenBase, format_of_all
     from loramerge.stages.combine import check_combination
     from loramerge.stages.probe import probe
@@ -72,13 +71,12 @@ def command(
         raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
     folder = file.parent if file else Path()
     given = GivenBase.parse(base)
-    whole = load_base(given.source) if given.source else None
-    found = probe(loras, whole, family=given.family)
-    known = whole or architecture(found.family)
+    found = probe(loras, given.source, family=given.family)
+    known = found.base
     read = [WeightedAdapter(each, load_adapter(lora, known)) for each, lora in zip(names, loras, strict=True)]
     text = recipe_text(
         title,
-        {"source": source_from(given.source, folder)} if given.source else {"family": found.family},
+        found.base_in(folder),
         [
             InitialLora(each.name, source_from(lora, folder), _rank(each.adapter))
             for each, lora in zip(read, loras, strict=True)
@@ -86,6 +84,7 @@ def command(
         combination_type,
         format_of_all(found.formats),
         run_line=f"loramerge run {file.as_posix() if file else '-'}",
+        fusible=not known.is_model,
     )
     check_combination(read, known, _recipe(text, folder).merge)
     if file is None:

@@ -120,15 +120,13 @@ def _place(given: Settings) -> str:
 
 def _composed(place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings) -> Recipe:
     from loramerge.recipe.one_shot import GivenBase, format_for, recipe_of
-    from loramerge.stages.load import load_base
     from loramerge.stages.probe import probe
 
     base = GivenBase.parse(given.base)
-    known = load_base(base.source) if base.source else None
-    found = probe([lora.source for lora in loras], known, family=base.family)
+    found = probe([lora.source for lora in loras], base.source, family=base.family)
     return recipe_of(
         Path(place).stem if Path(place).suffix == ".safetensors" else Path(place).name,
-        {"source": base.source} if base.source else {"family": found.family},
+        {"source": found.source} if found.source else {"family": found.family},
         loras,
         merge,
         {"format": format_for(place, found.formats), "dtype": given.number_format},
