@@ -104,7 +104,7 @@ class Architecture:
     def _built(self) -> nn.Module:
         import torch
 
-        with quiet(), torch.device("meta"):
+        with quiet(drawing=self.library != "transformers"), torch.device("meta"):
             model: nn.Module
             if self.library == "transformers":
                 found = self._class_of("transformers", self.class_name)

@@ -120,10 +120,10 @@ def _model(reference: str, config: Mapping[str, Any]) -> Base:
 
 def unknown_model() -> Base:
     """A lone model of which nothing is known: no name is one of its layers."""
-    return Base("", model_family(""), Components({TRANSFORMERS_COMPONENT: _nothing}))
+    return Base("", model_family(""), Components({TRANSFORMERS_COMPONENT: _without_layers}))
 
 
-def _nothing() -> Component:
+def _without_layers() -> Component:
     return Component(TRANSFORMERS_COMPONENT, {}, {}, {}, {})
 
 

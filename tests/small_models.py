@@ -63,7 +63,16 @@ def save(class_name: str, folder: Path, *, weights: bool = False) -> Path:
     return folder
 
 
-def lora(class_name: str, folder: Path, *, seed: int, rank: int = 4, change: Any = None, **settings: Any) -> Path:
+def lora(
+    class_name: str,
+    folder: Path,
+    *,
+    seed: int,
+    rank: int = 4,
+    trained_on: str = "",
+    change: Any = None,
+    **settings: Any,
+) -> Path:
     """A LoRA with random numbers that PEFT saves.
 
     Args:
@@ -71,6 +80,7 @@ def lora(class_name: str, folder: Path, *, seed: int, rank: int = 4, change: Any
         folder: Where to.
         seed: Of the numbers.
         rank: Of all modules that no `rank_pattern` names.
+        trained_on: What its settings say of the base.
         change: Gets the PeftModel before it is saved.
         settings: Of LoraConfig.
     """
@@ -86,6 +96,7 @@ def lora(class_name: str, folder: Path, *, seed: int, rank: int = 4, change: Any
         for name, parameter in model.named_parameters():
             if ".lora_" in name or ".modules_to_save." in name:
                 parameter.data = torch.randn(parameter.shape, generator=generator) * 0.05
+        model.peft_config["default"].base_model_name_or_path = trained_on
         if change is not None:
             change(model)
         model.save_pretrained(folder)
