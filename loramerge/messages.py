@@ -1,10 +1,11 @@
-"""How messages put lists, shapes, numbers of things and long texts."""
+"""How messages put lists, shapes, numbers of things and long texts, and what they tell apart."""
 
 import re
 from collections.abc import Iterable, Sequence
 from unicodedata import category
 
 _SPECIAL = re.compile(r"[^\n\t -~]")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _JOINERS = "\u200c\u200d"
 """Without which words of some scripts, and some emoji, fall apart."""
 _LONGEST_WORD = 300
@@ -40,6 +41,11 @@ def bounded(text: str) -> str:
     """A message that quotes what it was given: words and lines that would fill the screen are cut in their middle."""
     words = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: _cut(word[0], _LONGEST_WORD), text)
     return "\n".join(_cut(line, _LONGEST_LINE) for line in words.split("\n"))
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address, such as `hf://…`, where a place on this machine may be wanted."""
+    return bool(_ADDRESS.match(text))
 
 
 def excerpt(text: str, most: int = 100) -> str:

@@ -14,7 +14,8 @@ from command_line import invoke, listing, write_recipe
 from hub.faults import Status
 from safetensors.torch import load_file, save_file
 
-from loramerge.errors import ExitCode
+from loramerge import merge, plan, read_recipe, run
+from loramerge.errors import ExitCode, UsageError
 
 HUB_LORA = "hf://ostris/ikea-lora/ikea.safetensors"
 
@@ -138,6 +139,41 @@ def test_a_recipe_that_is_not_there(folder, command):
     assert "smal.yaml: can't read the recipe: there is no such file\nhint: did you mean small.yaml?" in said.stderr
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("x.json", '{"_type": "https://in-toto.io/Statement/v1", "predicate": {}}', "the provenance of an artifact"),
+        ("report.json", '{"base": {}, "fidelity": {}, "environment": {}}', "the report of an artifact"),
+        ("adapter_config.json", '{"peft_type": "LORA", "r": 4}', "the config of a LoRA"),
+        ("model_index.json", '{"_class_name": "X", "_diffusers_version": "0.42"}', "the config of a model"),
+        ("lock.yaml", "version: 1\nrecipe: x\nsources: {}\n", "a lock"),
+    ],
+)
+def test_a_file_of_another_kind_in_place_of_a_recipe(folder, command, name, text, what):
+    (folder / name).write_text(text)
+    said = invoke(command, name, *options(command))
+    assert said.exit_code == ExitCode.INVALID_RECIPE
+    assert [line for line in said.stderr.splitlines() if not line.startswith("hint: ")] == [
+        f"error: {name}:1:1: it is {what}, and no recipe"
+    ]
+
+
+@pytest.mark.parametrize("command", ["preview", "grid"])
+def test_a_lock_is_not_offered_as_a_recipe(folder, command):
+    for name in ("ink.yaml", "ink.lock.yaml"):
+        (folder / name).write_text("version: 1\n")
+    said = invoke(command, ".", *options(command)).stderr
+    assert "hint: name one file in it: ink.yaml\n" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_address_in_place_of_a_recipe(folder, command):
+    said = invoke(command, "https://host/ink.yaml", *options(command))
+    assert said.exit_code == ExitCode.INVALID_RECIPE
+    assert "hint: it is an address: fetch the file, and name it here" in said.stderr
+
+
 @pytest.mark.parametrize("path", ["x" * 5000, "x/" * 2500], ids=["name", "path"])
 @pytest.mark.parametrize(
     ("command", "code"),
@@ -148,10 +184,6 @@ def test_a_recipe_that_is_not_there(folder, command):
         ("init {} --base sdxl", ExitCode.BAD_SOURCE),
         ("merge {} -o x.safetensors", ExitCode.BAD_SOURCE),
         ("resize {} --rank 4 -o x.safetensors", ExitCode.BAD_SOURCE),
-        ("run small.yaml --out {}", ExitCode.FAILED),
-        ("plan small.yaml --out {}", ExitCode.FAILED),
-        ("publish small.yaml --artifact {}", ExitCode.FAILED),
-        ("schema --write {}", ExitCode.FAILED),
     ],
 )
 def test_a_path_that_is_too_long(folder, command, code, path):
@@ -160,6 +192,52 @@ def test_a_path_that_is_too_long(folder, command, code, path):
     assert result.exit_code == code, result.output
     assert len(result.output) < 2000
     assert "defect" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("x" * 5000, "a path of 5000 bytes is too long, 3840 are the most; choose a shorter one"),
+        ("x/" * 2500, "a path of 5000 bytes is too long, 3840 are the most; choose a shorter one"),
+        ("a/" + "é" * 150 + ".safetensors", "a name of 312 bytes is too long, 237 are the most; choose a shorter one"),
+    ],
+    ids=["name", "path", "folder"],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"{each} small.yaml --out {{}}" for each in ("run", "plan", "preview", "grid")),
+        "publish small.yaml --artifact {}",
+        *(f"{each} -o {{}}" for each in ("merge ink.safetensors", "resize ink.safetensors --rank 2")),
+        "init ink.safetensors --base sd15 -o {}",
+        "schema --write {}",
+    ],
+)
+def test_a_place_that_is_too_long(folder, command, path, said):
+    with_lora(folder, "ink.safetensors")
+    before = listing(folder)
+    result = invoke(*command.format(path).split(), *options(command.partition(" ")[0]))
+    assert result.exit_code == ExitCode.USAGE, result.output
+    assert said in result.stderr
+    assert listing(folder) == before
+
+
+def test_a_place_that_is_too_long_from_python(folder):
+    recipe = read_recipe(with_lora(folder, "ink.safetensors"))
+    for call in (lambda: run(recipe, out="x" * 300), lambda: plan(recipe, out="x" * 300)):
+        with pytest.raises(UsageError, match="a name of 300 bytes is too long"):
+            call()
+    with pytest.raises(UsageError, match="a name of 312 bytes is too long"):
+        merge(recipe, "x" * 300 + ".safetensors")
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a/" * 2500])
+def test_a_target_whose_path_is_too_long(folder, path):
+    publish = [{"kind": "folder", "path": path}]
+    recipe = write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "ink.safetensors"}, publish=publish)
+    said = refused(folder, recipe, ExitCode.INVALID_RECIPE)
+    assert f"publish.0.path: a {'path' if '/' in path else 'name'} of {len(path)} bytes is too long" in said
+    assert "choose a shorter one" in said
 
 
 # files
@@ -284,7 +362,7 @@ def test_an_output_that_can_not_be_written(folder):
     path = with_lora(folder, "ink.safetensors")
     said = refused(folder, path, ExitCode.FAILED, "--out", "/proc/nowhere/small")
     assert "error: /proc/nowhere/small can't be written: " in said
-    assert "hint: choose another folder with --out" in said
+    assert "hint: choose another place" in said
 
 
 def test_a_file_where_the_output_should_go(folder):

@@ -21,6 +21,7 @@ from loramerge.formats.peft import CONFIG
 from loramerge.formats.reading import read_lora
 from loramerge.formats.told_family import ToldFamily, trained_on
 from loramerge.numerics.norms import norm_of
+from loramerge.progress import Progress, Silent
 from loramerge.sources import parse
 from loramerge.tensor_files.safetensors import opened
 
@@ -52,12 +53,22 @@ def inspect(
 
 
 def inspect_adapter(
-    reference: str, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
+    reference: str,
+    base: Base | None = None,
+    *,
+    revision: str | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Inspection, Adapter]:
-    """The same, and the LoRA itself."""
-    located = parse(reference, folder=folder or Path.cwd(), revision=revision).locate()
+    """The same, and the LoRA itself; `progress` is told of files and modules."""
+    progress = progress or Silent()
+    source = parse(reference, folder=folder or Path.cwd(), revision=revision)
+    if source.local is None:
+        progress.start("load", 1)
+    located = source.locate()
     names = lora_files(located.reference, located.files)
     place = located.fetch(names)
+    progress.start("read", len(names))
     files = []
     for name in names:
         dtypes: Counter[str] = Counter()
@@ -66,9 +77,15 @@ def inspect_adapter(
             dtypes.update(map(file.dtype, file.keys))
         path = place / name
         files.append(InspectedFile(name, path.stat().st_size, sha256_of(path), dict(sorted(dtypes.items()))))
+        progress.advance()
     told = ToldFamily.of(reference, place, names) if base is None else ToldFamily(reference, (base.family.name,), ())
     known = base or _read_by(told, names)
     found, adapter = read_lora(reference, place, names, known)
+    modules = []
+    progress.start("measure", len(adapter))
+    for component, name, pair in adapter:
+        modules.append(InspectedModule(component, name, pair.shape, pair.rank, pair.scale, norm_of(pair)))
+        progress.advance()
     inspection = Inspection(
         reference=reference,
         revision=located.revision,
@@ -77,22 +94,20 @@ def inspect_adapter(
         candidates=told.strangers if told.family else (*map(title_of, told.families), *told.strangers),
         trained_on=trained_on(reference, place, names),
         files=tuple(files),
-        modules=tuple(
-            InspectedModule(component, name, pair.shape, pair.rank, pair.scale, norm_of(pair))
-            for component, name, pair in adapter
-        ),
+        modules=tuple(modules),
         saved={name: tensor.size for _, name, tensor in adapter.each_saved()},
         metadata=dict(sorted(adapter.metadata.items())),
-        misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family and told.fits else "",
+        misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family else "",
     )
     return inspection, adapter
 
 
-def overlaps_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[PairOverlap]:
+def overlaps_of(loras: Sequence[tuple[Inspection, Adapter]], *, progress: Progress | None = None) -> list[PairOverlap]:
     """How much LoRAs have to do with each other, at weight 1; those of different families have nothing to compare.
 
     Args:
         loras: As `inspect_adapter` returns them.
+        progress: Told of every module.
 
     Returns:
         Every pair, by what `labels` calls them.
@@ -101,7 +116,9 @@ def overlaps_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[PairOverlap
     families = {name: inspection.family for name, (inspection, _) in zip(names, loras, strict=True)}
     adapters = dict(zip(names, (adapter for _, adapter in loras), strict=True))
     same = pairs_of(twins_of(loras))
-    found = overlaps({name: (adapter, lambda *_: 1.0) for name, adapter in adapters.items()}, same=same)
+    found = overlaps(
+        {name: (adapter, lambda *_: 1.0) for name, adapter in adapters.items()}, same=same, progress=progress
+    )
     return [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004  not two
 
 

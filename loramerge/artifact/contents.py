@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loramerge.artifact.in_toto import STATEMENT, Statement
-from loramerge.errors import LoramergeError
+from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.digest import files_of
 from loramerge.files.file_view import FileBytes
 from loramerge.files.kinds import special_at
+from loramerge.files.lengths import too_long
 from loramerge.files.reading import text_of
 from loramerge.files.writing import closed
 from loramerge.messages import some
@@ -45,14 +46,17 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
         old: Where what was at `place` is now; by default there.
 
     Raises:
+        UsageError: Its path is too long.
         LoramergeError: A file, a folder that is no artifact, one of another recipe, or one with foreign files in it or
             with files that were changed since; even with force a device, a named pipe or a socket, or a folder that
             has one.
     """
+    _check_length(place, "--out")
     for kept in (Path.cwd(), Path.home(), *inputs):
         if kept.resolve().is_relative_to(place):
+            said = f"{place} holds {kept}" if kept.resolve() != place else f"{place} is no folder of its own"
             raise LoramergeError(
-                f"{place} holds {kept}, and an artifact replaces its folder", hint="give a folder of its own with --out"
+                f"{said}, and an artifact replaces its folder", hint="give a folder of its own with --out"
             )
     old = old or place
     if found := special_at(old):
@@ -104,8 +108,10 @@ def check_lora_place(place: Path, *, force: bool, inputs: Iterable[Path] = (), o
         old: Where what was at `place` is now; by default there.
 
     Raises:
+        UsageError: Its path is too long.
         LoramergeError: Something else is there, or the same and it is not to be replaced.
     """
+    _check_length(place, "-o")
     old = old or place
     for each in inputs:
         if each.resolve().is_relative_to(place.resolve()):
@@ -131,6 +137,11 @@ def recipe_of(statement: str) -> str:
     """
     predicate = Statement.parse(statement).predicate
     return str(predicate["buildDefinition"]["externalParameters"]["recipe"]["name"])
+
+
+def _check_length(place: Path, option: str) -> None:
+    if reason := too_long(str(place)):
+        raise UsageError(f"{place} can't be made: {reason}", hint=f"choose a shorter one with {option}")
 
 
 def _papers(place: Path) -> tuple[str, dict[str, str]]:

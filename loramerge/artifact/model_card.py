@@ -146,9 +146,24 @@ def _front(ours: _Card, theirs: _Card) -> str:
         mine, there, was = ours.data.get(key), theirs.data.get(key), earlier.get(key)
         known = [*mine, *(was if isinstance(was, list) else ())] if isinstance(mine, list) else []
         more = [each for each in there if each not in known] if known and isinstance(there, list) else []
-        lines.append(block + (yaml.safe_dump(more, allow_unicode=True, sort_keys=False) if more else ""))
+        lines.append(block + (_entries(more) if more else ""))
     lines += [block for key, block in theirs.front.items() if key and key not in ours.front and key not in earlier]
     return "".join(lines)
+
+
+class _EntryDumper(yaml.SafeDumper):
+    """Quotes the text that the Hub, which reads YAML 1.2, could take for something else."""
+
+    def text(self, data: str) -> yaml.ScalarNode:
+        style = None if data[:1].isalpha() else "'"
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_EntryDumper.add_representer(str, _EntryDumper.text)
+
+
+def _entries(more: list[Any]) -> str:
+    return yaml.dump(more, Dumper=_EntryDumper, allow_unicode=True, sort_keys=False)
 
 
 def _holds(there: Any, ours: Any) -> bool:

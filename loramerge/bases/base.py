@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Base", "Component", "config_files", "from_architectures", "from_configs", "read_base", "unknown_model"]
 MODEL_CONFIG = "config.json"
+SCHEDULER = "scheduler/scheduler_config.json"
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,16 @@ class Base:
         family: Of its denoiser.
         components: By name, in the order in which they are shown; made when they are asked for.
         size: Of those that the family was published in; None where the base was read.
+        prediction: `v` or `epsilon`, what its UNet predicts as its scheduler's config says; None where it does not.
+        pipeline: The class of its pipeline; empty where it has none, or nothing but its family is known.
     """
 
     reference: str
     family: Family
     components: Mapping[str, Component]
     size: str | None = None
+    prediction: str | None = None
+    pipeline: str = ""
 
     @property
     def denoisers(self) -> tuple[str, ...]:
@@ -70,7 +76,7 @@ def config_files(located: Located) -> tuple[str, ...]:
         SourceError: It is neither a diffusers pipeline nor a model of transformers or diffusers.
     """
     if model_index.FILE in located.files:
-        wanted = (f"{component}/{MODEL_CONFIG}" for component in COMPONENTS)
+        wanted = (*(f"{component}/{MODEL_CONFIG}" for component in COMPONENTS), SCHEDULER)
         return (model_index.FILE, *(name for name in wanted if name in located.files))
     if MODEL_CONFIG in located.files:
         return (MODEL_CONFIG,)
@@ -82,12 +88,14 @@ def config_files(located: Located) -> tuple[str, ...]:
     )
 
 
-def read_base(reference: str, folder: Path) -> Base:
+def read_base(reference: str, folder: Path, names: Collection[str] = ()) -> Base:
     """Read a base's configs; no weight is opened.
 
     Args:
         reference: As the recipe gives it, for messages.
-        folder: Where `config_files` lie.
+        folder: Where the files lie.
+        names: Those files, and others perhaps. A scheduler's config is read only where it is among them: a lock of
+            an earlier version has none.
 
     Raises:
         SourceError: A config is missing or damaged, or describes no model that LoRAs are made for.
@@ -100,7 +108,9 @@ def read_base(reference: str, folder: Path) -> Base:
     for name in index.trainable:
         config = read_json(folder / name / MODEL_CONFIG, f"{reference}/{name}/{MODEL_CONFIG}")
         found[name] = Architecture.of(config, *index.classes[name])
-    return from_architectures(reference, found)
+    scheduler = read_json(folder / SCHEDULER, f"{reference}/{SCHEDULER}") if SCHEDULER in names else {}
+    prediction = _PREDICTIONS.get(str(scheduler.get("prediction_type")))
+    return replace(from_architectures(reference, found), prediction=prediction, pipeline=index.pipeline)
 
 
 def _model(reference: str, config: Mapping[str, Any]) -> Base:

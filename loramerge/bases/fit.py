@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _KERNEL_1X1 = (1, 1)
 _FEW = 0.1
 """Share of modules that may not fit in a LoRA for a base of the very size: parts that differ by the task."""
+_CHOOSE = "choose the base that the LoRA was trained on, with --base or as `base: source:` of a recipe"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _mismatch(
 ) -> MismatchError:
     # What differs in shape says more than what is absent: it is shown first.
     shown = some(map(str, sorted(misfits, key=lambda misfit: misfit.expected is None)))
-    suspicion, hint = "", "choose the base that the LoRA was trained on"
+    suspicion, hint = "", _CHOOSE
     if others:
         suspicion = f" It looks like a LoRA for {any_of(others)}, the base is {base.family.title}."
     elif can_skip:

@@ -32,7 +32,7 @@ def architecture(name: str) -> Base:
         for component in COMPONENTS
         if component in model.configs
     }
-    return Base(title_of(name), family, Components(makers), size=size)
+    return Base(title_of(name), family, Components(makers), size=size, pipeline=model.pipeline)
 
 
 def _component(name: str, family: Family, config: Config, layers: Shapes | None) -> Component:

@@ -76,6 +76,8 @@ def _expected(error: BaseException) -> Failure | None:
             likely = [each for each in error.possibilities or () if each not in _DESTRUCTIVE]
             said = click.NoSuchOption(error.option_name, possibilities=likely).format_message()
             found = Failure(said, _usage(error), ExitCode.USAGE)
+        case click.MissingParameter():  # lists choices on lines of their own
+            found = Failure(" ".join(error.format_message().split()), _usage(error), ExitCode.USAGE)
         case click.ClickException():
             found = Failure(error.format_message(), _usage(error), ExitCode.USAGE)
         case LoramergeError():

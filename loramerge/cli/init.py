@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from loramerge.cli import console, options
+from loramerge.cli import console, options, progress
+from loramerge.documents.mistaken import RECIPES
 from loramerge.errors import UsageError
+from loramerge.files.neighbours import beside
 from loramerge.files.writing import writing
 from loramerge.recipe.init import COMBINATION_TYPES, InitialLora, names_for, recipe_text, source_from
 
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(allow_dash=True),
+    type=options.PlaceType("a file", allow_dash=True),
     help="Where the recipe goes; NAME.yaml if absent, - prints it.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
@@ -58,41 +62,54 @@ def command(
     LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base and the type, so that
     what is written can be run. The output is in the format of the LoRAs; for ComfyUI and A1111, if they have several.
     """
-    from loramerge import WeightedAdapter, load_adapter
-    from loramerge.recipe.one_shot import GivenBase, format_of_all
+    from loramerge import WeightedAdapter, load_adapter, load_base
+    from loramerge.bases.published import architecture
+    from loramerge.recipe.one_shot import GivenBase, format_of_all, unweighted
     from loramerge.stages.combine import check_combination
     from loramerge.stages.probe import probe
 
     del verbose
-    names = names_for(loras)
+    names = names_for([unweighted(lora) for lora in loras])
     title = name or "-".join(names)[:96].rstrip("._-")
     file = None if output == "-" else Path(output or f"{title}.yaml")
-    if file is not None and file.exists() and not force:
+    if file is not None and not file.name.endswith(RECIPES):
+        named = file / f"{title}.yaml" if file.is_dir() else file.with_suffix(".yaml")
+        raise UsageError(f"{file}: a recipe is called NAME.yaml", hint=f"-o {shlex.quote(str(named))}")
+    if file is not None and os.path.lexists(file) and not force:
         raise UsageError(f"{file} exists", hint="choose another with -o, or overwrite it with --force")
     folder = file.parent if file else Path()
     given = GivenBase.parse(base)
-    found = probe(loras, given.source, family=given.family)
-    known = found.base
-    read = [WeightedAdapter(each, load_adapter(lora, known)) for each, lora in zip(names, loras, strict=True)]
+    with progress.shown(title, as_json=False) as watcher:
+        watcher.start("resolve", 1 if given.source else 0)
+        whole = load_base(given.source) if given.source else None
+        found = probe(loras, whole, family=given.family, progress=watcher)
+        source = given.source or found.source
+        known = whole or (load_base(source) if source else architecture(found.family))
+        watcher.start("read", len(loras))
+        read = []
+        for each, lora in zip(names, loras, strict=True):
+            read.append(WeightedAdapter(each, load_adapter(lora, known)))
+            watcher.advance()
     text = recipe_text(
         title,
-        found.base_in(folder),
+        {"source": source_from(source, folder)} if source else {"family": found.family},
         [
             InitialLora(each.name, source_from(lora, folder), _rank(each.adapter))
             for each, lora in zip(read, loras, strict=True)
         ],
         combination_type,
         format_of_all(found.formats),
-        run_line=f"loramerge run {file.as_posix() if file else '-'}",
+        run_line=f"loramerge run {shlex.quote(file.as_posix() if file else f'{title}.yaml')}",
         fusible=not known.is_model,
     )
     check_combination(read, known, _recipe(text, folder).merge)
     if file is None:
         click.echo(text, nl=False)
         return
-    with writing(file), file.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
+    hint = "" if file.parent.is_dir() else beside(file)
+    with writing(file, hint), file.open("w" if force else "x", encoding="utf-8", newline="\n") as stream:
         stream.write(text)
-    console.note(f"wrote {file}; next: loramerge run {file}")
+    console.note(f"wrote {file}; next: loramerge run {shlex.quote(str(file))}")
 
 
 def _recipe(text: str, folder: Path) -> Recipe:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loramerge.cli import console, options, overlap
+from loramerge.cli import console, options, overlap, progress
 from loramerge.cli.each import each_of
 from loramerge.errors import ExitCode, common
+from loramerge.masking import masked
 from loramerge.messages import any_of, counted, excerpt
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.analysis.inspected import Group, InspectedModule, Inspection
     from loramerge.bases.base import Base
+    from loramerge.progress import Progress
 
 _LARGEST = 5
 _TAGS = 8
@@ -63,26 +65,31 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     LoRAs are compared before anything is merged: where they pull the same way, where they undo each other. With --json
     every LoRA has that under `overlap`, once for each of the others.
     """
-    from loramerge.analysis.inspection import overlaps_of, twins_of
+    from loramerge.analysis.inspection import labels, overlaps_of, twins_of
+    from loramerge.bases.published import architecture
+    from loramerge.recipe.one_shot import GivenBase, unweighted
     from loramerge.stages.load import load_base
 
-    known = load_base(base) if base else None
+    given = GivenBase.parse(base)
+    known = load_base(given.source) if given.source else architecture(given.family) if given.family else None
     found: list[tuple[Inspection, Adapter]] = []
 
     def inspected(lora: str) -> dict[str, Any]:
-        here = list(_inspected(lora, known, revision))
+        with progress.shown(labels([masked(lora)])[0], as_json=as_json) as watcher:
+            here = list(_inspected(unweighted(lora), known, revision, watcher))
         found.extend(here)
         for inspection, _ in [] if as_json else here:
             console.result("\n".join(_inspection_lines(inspection, verbose=verbose)))
             if inspection.misfit:
-                console.warning(inspection.misfit)
+                console.warning(f"{inspection.misfit} --base names the model that it was trained on")
         return {"held": len(here)}
 
     told, failures = each_of(
         loras, inspected, lambda lora, found: {"reference": lora, "error": found.data}, as_json=as_json, verbose=verbose
     )
     inspections = [inspection for inspection, _ in found]
-    pairs = overlaps_of(found)
+    with progress.shown(counted(len(found), "LoRA"), as_json=as_json) as watcher:
+        pairs = overlaps_of(found, progress=watcher)
     if as_json:
         whole = iter(overlap.documents(inspections, pairs))
         console.document([
@@ -93,18 +100,20 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     return common(failures)
 
 
-def _inspected(lora: str, base: Base | None, revision: str | None) -> Iterator[tuple[Inspection, Adapter]]:
+def _inspected(
+    lora: str, base: Base | None, revision: str | None, watcher: Progress
+) -> Iterator[tuple[Inspection, Adapter]]:
     """The LoRA of a place, or each of the few that it holds."""
     from loramerge.analysis.inspection import inspect_adapter
     from loramerge.formats.lora_files import SeveralLorasError
 
     try:
-        yield inspect_adapter(lora, base, revision=revision)
+        yield inspect_adapter(lora, base, revision=revision, progress=watcher)
     except SeveralLorasError as error:
         if not error.references or len(error.references) > _MOST:
             raise
         for each in error.references:
-            yield inspect_adapter(each, base, revision=revision)
+            yield inspect_adapter(each, base, revision=revision, progress=watcher)
 
 
 def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]:

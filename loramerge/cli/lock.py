@@ -66,7 +66,8 @@ def _check_lock(given: tuple[str, Recipe], *, as_json: bool) -> dict[str, Any]:
     from loramerge.lock.model import command_for
 
     path, recipe = given
-    facts = _facts(path, lock_beside(path), _resolved(recipe, as_json=as_json))
+    earlier = lock_beside(path)
+    facts = _facts(path, earlier, _resolved(recipe, like=earlier, as_json=as_json))
     if not as_json and facts["status"] == "unchanged":
         console.result(f"{facts['lock']}: unchanged")
     elif not as_json:
@@ -108,8 +109,8 @@ def _earlier(path: str) -> Lock | None:
         return None
 
 
-def _resolved(recipe: Recipe, *, as_json: bool) -> Lock:
+def _resolved(recipe: Recipe, *, like: Lock | None = None, as_json: bool) -> Lock:
     from loramerge import lock_sources
 
     with progress.shown(recipe.name, as_json=as_json) as watcher:
-        return lock_sources(recipe, progress=watcher)
+        return lock_sources(recipe, like=like, progress=watcher)

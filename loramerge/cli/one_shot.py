@@ -58,7 +58,7 @@ def settings(command: Command) -> Command:
                 "-o",
                 "--output",
                 metavar="PLACE",
-                type=options.PlaceType(),
+                type=options.PlaceType("a file or a folder", allow_dash=True),
                 help="NAME.safetensors, or a folder in PEFT's format.",
             ),
             options.base,
@@ -90,6 +90,8 @@ def perform(loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settin
     """
     from loramerge import merge as run_merge
 
+    if given.recipe and given.as_json:
+        raise UsageError("--recipe prints YAML, and --json prints JSON", hint="leave one of them out")
     place = _place(given)
     recipe = _composed(place, loras, merge, given)
     if given.recipe:
@@ -120,13 +122,16 @@ def _place(given: Settings) -> str:
 
 def _composed(place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings) -> Recipe:
     from loramerge.recipe.one_shot import GivenBase, format_for, recipe_of
+    from loramerge.stages.load import load_base
     from loramerge.stages.probe import probe
 
     base = GivenBase.parse(given.base)
-    found = probe([lora.source for lora in loras], base.source, family=base.family)
+    known = load_base(base.source) if base.source else None
+    found = probe([lora.source for lora in loras], known, family=base.family)
+    source = base.source or found.source
     return recipe_of(
         Path(place).stem if Path(place).suffix == ".safetensors" else Path(place).name,
-        {"source": found.source} if found.source else {"family": found.family},
+        {"source": source} if source else {"family": found.family},
         loras,
         merge,
         {"format": format_for(place, found.formats), "dtype": given.number_format},
@@ -144,7 +149,7 @@ def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
     yield "format", f"{name}, {output.number_format}, for {output.readers}; what went in is {formats}"
     yield "family", title_of(done.report["base"]["family"])
     yield "size", console.size(_size(done.place))
-    yield from summary.storage_rows(done.report)
+    yield from summary.storage_rows(done.report, "--dtype {}")
 
 
 def _share_kept(done: MergedLora) -> float:

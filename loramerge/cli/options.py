@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
+from loramerge.files.lengths import too_long
 from loramerge.files.neighbours import beside
 from loramerge.merging.device import DEVICES
+from loramerge.messages import is_address
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,16 +53,39 @@ def overrides(command: Command) -> Command:
 
 
 class PlaceType(click.Path):
-    """A path that names something: click takes an empty one, which would then mean the default without a word."""
+    """A place on this machine.
+
+    Click takes an empty text, which would then mean the default without a word. It takes an address, `-` and the name
+    of a LoRA's file as well, and folders of these names would be made.
+
+    Args:
+        what: What is wanted there.
+        allow_dash: The command says itself what `-` means.
+    """
+
+    def __init__(self, what: str = "a folder", *, allow_dash: bool = False) -> None:
+        super().__init__(allow_dash=allow_dash)
+        self._what = what
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path.
 
         Raises:
-            click.BadParameter: It is empty.
+            click.BadParameter: It names no place on this machine, or something else than what is wanted.
         """
+        wanted = f"name {self._what}, or leave the option out"
         if value == "":
-            self.fail("it is empty; name a folder, or leave the option out", param, ctx)
+            self.fail(f"it is empty; {wanted}", param, ctx)
+        if reason := too_long(os.fspath(value)):
+            self.fail(f"{reason}; choose a shorter one", param, ctx)
+        if is_address(value):
+            said = f"{value} is an address, and this is a place on this machine"
+            self.fail(f"{said}; a recipe's `publish:` brings files to the Hub", param, ctx)
+        if value == "-" and not self.allow_dash:
+            self.fail(f"this can't be printed; {wanted}", param, ctx)
+        if self._what == "a folder" and value.endswith(".safetensors"):
+            said = f"{value} would be a folder, and is called like a LoRA's file"
+            self.fail(f"{said}; `loramerge merge … -o NAME.safetensors` writes a single file", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -90,7 +90,7 @@ def planned_together(
         quiet: Show no progress.
         verbose: Show where a defect lies.
     """
-    places = {given.path: _artifact_of(given.recipe, settings) for given in recipes if given.recipe}
+    places = {given.path: artifact_of(given.recipe, settings.get("out")) for given in recipes if given.recipe}
     found: list[PlannedRecipe] = []
     for given in recipes:
         if maker := _maker(given, [each for each in found if each.pending], places):
@@ -138,13 +138,20 @@ def planned(given: NamedRecipe, settings: Mapping[str, Any], *, quiet: bool, ver
     return PlannedRecipe(given, found)
 
 
-def _artifact_of(recipe: Recipe, settings: Mapping[str, Any]) -> Path:
-    return Path(settings.get("out") or Path("dist") / recipe.name).resolve()
+def artifact_of(recipe: Recipe, out: str | None = None) -> Path:
+    """The folder of a recipe's artifact.
+
+    Args:
+        recipe: It names the folder.
+        out: Where it goes instead.
+    """
+    return Path(out or Path("dist") / recipe.name).resolve()
 
 
 def _maker(given: NamedRecipe, pending: Sequence[PlannedRecipe], places: Mapping[str, Path]) -> str | None:
     """The earlier recipe that makes a source of this one: it lies in its artifact, or will lie in its target."""
     from loramerge.stages.resolve import local_sources
+    from loramerge.stages.together import makes
 
     if given.recipe is None:
         return None
@@ -153,12 +160,7 @@ def _maker(given: NamedRecipe, pending: Sequence[PlannedRecipe], places: Mapping
     except LoramergeError:  # planning says what is wrong with it
         return None
     for each in pending:
-        recipe = each.given.recipe
-        if recipe is None:
-            continue
-        folders = [folder for target in recipe.publish if (folder := target.folder(recipe.folder)) is not None]
-        for path in used:
-            missing = not path.exists()
-            if path.is_relative_to(places[each.given.path]) or (missing and any(map(path.is_relative_to, folders))):
-                return each.given.path
+        recipe, file = each.given.recipe, each.given.path
+        if recipe is not None and any(makes(recipe, places[file], path) for path in used):
+            return file
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 )
 @click.argument("paths", metavar="RECIPE...", nargs=-1, required=True, type=click.Path())
 @click.option(
-    "--artifact", metavar="DIR", type=click.Path(), help="Where the artifact is; dist/<name> if absent. For one recipe."
+    "--artifact",
+    metavar="DIR",
+    type=options.PlaceType(),
+    help="Where the artifact is; dist/<name> if absent. For one recipe.",
 )
 @click.option("--force", is_flag=True, help="Replace whatever is in the way where it is published.")
 @options.as_json
@@ -69,7 +73,7 @@ def _built(found: PlannedRecipe) -> PlannedRecipe:
     what = f"{place} is not what {found.given.path} asks for: {reason}"
     error = PublishError(
         f"there is no artifact in {place}" if reason.kind == "new" else what,
-        hint=f"`loramerge run {found.given.path}` makes it and publishes it",
+        hint=f"`loramerge run {shlex.quote(found.given.path)}` makes it and publishes it",
     )
     return replace(found, failure=failure(error, verbose=False))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.cli import console
-from loramerge.documents.mistaken import RECIPES, loras_in, said_of_folder
+from loramerge.documents.mistaken import LOCKS, RECIPES, loras_in, said_of_folder
 from loramerge.errors import InvalidRecipeError, UsageError
 from loramerge.files.reading import text_of
 from loramerge.messages import counted
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
 
-_LOCK = (".lock.yaml", ".lock.yml")
 _KEYS = ("version", "base", "loras", "merge")
 
 
@@ -94,7 +94,7 @@ def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) ->
     Raises:
         UsageError: Two recipes have the same name, so that one artifact would replace the other.
     """
-    given = tuple(_read_recipe(path, overrides, locks=locks) for path in paths)
+    given = tuple(read_named(path, overrides, locks=locks) for path in paths)
     names: dict[str, str] = {}
     for each in given:
         earlier = names.setdefault(each.recipe.name, each.path) if each.recipe else each.path
@@ -145,7 +145,14 @@ def refuse_mistakes(given: Sequence[NamedRecipe]) -> None:
         raise InvalidRecipeError("\n".join(error.message for error in errors), hint=errors[0].hint)
 
 
-def _read_recipe(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
+def read_named(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
+    """Read one recipe, right or wrong.
+
+    Args:
+        path: One of `recipe_files`.
+        overrides: As `--set` takes them.
+        locks: Read the lock beside it as well.
+    """
     from loramerge import read_recipe
 
     recipe = None
@@ -170,7 +177,8 @@ def lock_beside(path: str) -> Lock | None:
     other = file.with_suffix(".yml")
     if other.exists():
         raise InvalidRecipeError(
-            f"{other}: a lock is called {file.name}", hint=f"rename it, or remove it: `mv {other} {file}`"
+            f"{other}: a lock is called {file.name}",
+            hint=f"rename it, or remove it: `{shlex.join(['mv', str(other), str(file)])}`",
         )
     return read(file) if os.path.lexists(file) else None  # a link that leads nowhere is an error, not no lock
 
@@ -181,7 +189,7 @@ def recipes_of_locks(paths: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: The recipe of a lock is not there.
     """
-    return tuple(_recipe_of(path) if path.endswith(_LOCK) else path for path in paths)
+    return tuple(_recipe_of(path) if path.endswith(LOCKS) else path for path in paths)
 
 
 def _recipe_of(lock: str) -> str:
@@ -193,7 +201,7 @@ def _recipe_of(lock: str) -> str:
 
 
 def _is_yaml(file: Path) -> bool:
-    return file.is_file() and file.name.endswith(RECIPES) and not file.name.endswith(_LOCK) and file.name[0] != "."
+    return file.is_file() and file.name.endswith(RECIPES) and not file.name.endswith(LOCKS) and file.name[0] != "."
 
 
 def _looks_like_a_recipe(file: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from loramerge.cli import console, options
-from loramerge.errors import LoramergeError
+from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.reading import text_of
 from loramerge.files.writing import writing
 
@@ -23,11 +24,11 @@ _KINDS = ("recipe", "output")
         "loramerge schema --check",
     )
 )
-@click.argument("kind", metavar="[recipe|output]", type=click.Choice(_KINDS), default="recipe")
-@click.option("--write", "folder", metavar="DIR", type=click.Path(), help="Write both schemas into a folder.")
+@click.argument("kind", metavar="[recipe|output]", type=click.Choice(_KINDS), required=False)
+@click.option("--write", "folder", metavar="DIR", type=options.PlaceType(), help="Write both schemas into a folder.")
 @click.option("--check", is_flag=True, help=f"Write nothing; fail if a file in DIR ({_FOLDER}) differs.")
 @options.verbose
-def command(kind: str, folder: str | None, check: bool, verbose: bool) -> None:
+def command(kind: str | None, folder: str | None, check: bool, verbose: bool) -> None:
     """Print the JSON Schema of recipes, or of what --json prints.
 
     Editors with a YAML language server complete and check a recipe that begins with
@@ -35,6 +36,10 @@ def command(kind: str, folder: str | None, check: bool, verbose: bool) -> None:
     is under `$defs` by the command's name, whether it succeeded or failed.
     """
     del verbose
+    if kind is not None and (check or folder is not None):
+        raise UsageError(
+            f"--write and --check are for both schemas, and {kind} is one of them", hint=f"leave out {kind}"
+        )
     from loramerge.cli.output import schema as output
     from loramerge.recipe import schema as recipe
 
@@ -64,6 +69,6 @@ def _check_schema(file: Path, expected: str) -> None:
     if found != expected:
         raise LoramergeError(
             f"{file} is not the schema of this version" if found else f"there is no {file}",
-            hint=f"loramerge schema --write {file.parent}",
+            hint=f"`loramerge schema --write {shlex.quote(str(file.parent))}` writes it",
         )
     console.result(f"{file}: ok")

@@ -82,12 +82,18 @@ def merge_rows(
         yield "rounding", "; ".join(f"{', '.join(folders)}: {words}" for words, folders in rounded.items())
 
 
-def storage_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What outputs take in float32 that come from fewer bits."""
+def storage_rows(report: Mapping[str, Any], setting: str = "dtype: {}") -> Iterator[tuple[str, str]]:
+    """What outputs in float32 would take in the fewer bits that they come from.
+
+    Args:
+        report: What report.json says.
+        setting: How the command is told of another number format.
+    """
     if found := report["storage"]:
         each = " each" if len(found["outputs"]) > 1 else ""
-        less = f"{console.size(found['size_in_dtype'])} with dtype: {found['dtype']}, as the LoRAs are"
-        yield "float32", f"{', '.join(found['outputs'])}: {console.size(found['size'])}{each}, {less}"
+        sizes = f"{console.size(found['size_in_dtype'])}{each} instead of {console.size(found['size'])}"
+        how = f"with {setting.format(found['dtype'])}, as the LoRAs are"
+        yield "smaller", f"{', '.join(found['outputs'])}: {sizes} {how}"
 
 
 def of_published(path: str, plan: Plan, receipts: Sequence[Receipt]) -> dict[str, Any]:

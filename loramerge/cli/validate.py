@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from loramerge.cli import console, options
-from loramerge.cli.recipes import recipe_files
+from loramerge.cli.planning import artifact_of
+from loramerge.cli.recipes import read_named, recipe_files
 from loramerge.errors import ExitCode
+from loramerge.messages import some
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from loramerge.cli.recipes import NamedRecipe
     from loramerge.documents.problems import Problem
     from loramerge.recipe import Recipe
 
@@ -30,29 +35,30 @@ if TYPE_CHECKING:
 def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, verbose: bool) -> ExitCode:
     """Check recipes and show every mistake.
 
-    PATH is a recipe, a folder of recipes, or - for standard input. Paths of sources have to lead somewhere; nothing
-    else is looked up, and nothing is downloaded. Exits with 3 when any recipe is invalid.
+    PATH is a recipe, a folder of recipes, or - for standard input. Paths of sources have to lead somewhere, or to
+    what an earlier one of the recipes makes; nothing else is looked up, and nothing is downloaded. Exits with 3 when
+    any recipe is invalid.
     """
     del verbose
-    from loramerge import read_recipe
     from loramerge.documents.problems import RecipeProblemsError, hints_of
-    from loramerge.recipe.missing import missing_sources
 
+    recipes = [read_named(path, overrides, locks=False) for path in recipe_files(paths)]
     problems: list[Problem] = []
     names: dict[str, str] = {}
-    for path in recipe_files(paths):
+    for place, given in enumerate(recipes):
         found: Sequence[Problem]
-        try:
-            recipe = read_recipe(path, overrides=overrides)
-        except RecipeProblemsError as error:
-            found = error.problems
+        waits = ""
+        if isinstance(given.error, RecipeProblemsError):
+            found = given.error.problems
         else:
-            found = [*_named_twice(recipe, path, names), *missing_sources(recipe)]
+            recipe = given.readable()
+            missing, waits = _missing(recipe, recipes[:place], recipes[place + 1 :])
+            found = [*_named_twice(recipe, given.path, names), *missing]
         problems += found
         if found and not as_json:
             console.error("\n".join(map(str, found)), hints_of(found))
         elif not as_json:
-            console.result(f"{path}: ok")
+            console.result(f"{given.path}: ok{waits}")
     if as_json:
         console.document([_as_data(problem) for problem in problems])
     return ExitCode.INVALID_RECIPE if problems else ExitCode.DONE
@@ -65,6 +71,31 @@ def _named_twice(recipe: Recipe, path: str, names: dict[str, str]) -> Iterator[P
     if (earlier := names.setdefault(recipe.name, path)) != path:
         message = f"{earlier} is called {recipe.name} already: one would replace the other's artifact; rename one"
         yield Problem(Origin(0, 0, path), ("name",), message)
+
+
+def _missing(recipe: Recipe, earlier: Sequence[NamedRecipe], later: Sequence[NamedRecipe]) -> tuple[list[Problem], str]:
+    """Sources that are not there, and what is to be said of those that a run of the recipes before makes."""
+    from loramerge.documents.problems import Problem
+    from loramerge.recipe.missing import missing_sources
+
+    problems, makers = [], []
+    for each in missing_sources(recipe):
+        if maker := _maker(each.path, earlier):
+            makers.append(maker)
+        elif maker := _maker(each.path, later):
+            after = f"{each.problem.message}; {maker} makes it, and comes after this recipe: name it first"
+            problems.append(Problem(each.problem.origin, each.problem.key, after))
+        else:
+            problems.append(each.problem)
+    return problems, f"; uses what {some(dict.fromkeys(makers))} makes" if makers else ""
+
+
+def _maker(path: Path, recipes: Sequence[NamedRecipe]) -> str | None:
+    """The recipe that makes what is to lie at a path."""
+    from loramerge.stages.together import makes
+
+    made = (each.path for each in recipes if each.recipe and makes(each.recipe, artifact_of(each.recipe), path))
+    return next(made, None)
 
 
 def _as_data(problem: Problem) -> dict[str, object]:

@@ -10,7 +10,7 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.each import each_of
-from loramerge.errors import ExitCode, VerificationError, common
+from loramerge.errors import ExitCode, UsageError, VerificationError, common
 from loramerge.messages import counted
 
 if TYPE_CHECKING:
@@ -53,6 +53,15 @@ def command(artifacts: tuple[str, ...], recipe: str | None, as_json: bool, verbo
     """
     from loramerge.stages.verify import verify
 
+    if recipe is not None and not given["rebuild"]:
+        raise UsageError(
+            "--recipe says where the recipe lies for --rebuild", hint="add --rebuild, or leave out --recipe"
+        )
+    if given["partial"] and given["public_key"] is None and given["identity"] is None:
+        raise UsageError(
+            "--partial is for artifacts whose signature is checked",
+            hint="add --public-key or --identity; without them nothing has to be left out",
+        )
     place = Path(recipe) if recipe is not None else None
 
     def checked(artifact: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NUMBERS = frozenset({"number", "integer"})
 _WITH_COMMA = re.compile(r"\s*([-+]?\d*),(\d+)\s*")
+_PLAIN_NUMBER = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
 _NAME_LETTER = re.compile(r"[A-Za-z0-9._-]")
 _FEW = 4
 
@@ -40,11 +41,7 @@ def instead_of(text: str, schema: Schema, types: Collection[str]) -> str:
 def _number(text: str) -> str:
     if found := _WITH_COMMA.fullmatch(text):
         return f": write {found[1] or '0'}.{found[2]}, with a point and without quotes"
-    try:
-        float(text)
-    except ValueError:
-        return ""
-    return f": write {text.strip()}, without quotes"
+    return f": write {text.strip()}, without quotes" if _PLAIN_NUMBER.fullmatch(text) else ""
 
 
 def _name(text: str) -> str:

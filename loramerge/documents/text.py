@@ -7,6 +7,7 @@ from loramerge.documents.mistaken import RECIPES, is_lora, lora_commands, said_o
 from loramerge.documents.problems import Origin, Problem, RecipeProblemsError
 from loramerge.files.neighbours import beside
 from loramerge.files.reading import beginning_of
+from loramerge.messages import is_address
 
 MAX_BYTES = 256 * 1024
 _MOST = MAX_BYTES + 1
@@ -40,7 +41,8 @@ def read_text(path: Path | str, *, what: str) -> str:
     except IsADirectoryError as error:
         raise refusal(f"it is a folder, and no {what}", said_of_folder(Path(path))) from error
     except FileNotFoundError as error:
-        raise refusal(f"can't read the {what}: there is no such file", beside(Path(path), RECIPES)) from error
+        far = "it is an address: fetch the file, and name it here" if is_address(str(path)) else ""
+        raise refusal(f"can't read the {what}: there is no such file", far or beside(Path(path), RECIPES)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise refusal(f"can't read the {what}: {reason}") from error

@@ -33,6 +33,13 @@ _CORE = {  # https://yaml.org/spec/1.2.2/#1032-tag-resolution
     "merge": (r"<<", ["<"]),
 }
 
+_OTHERS = (  # what readers of YAML take for more than text besides: https://yaml.org/type/, Ruby's, Go's
+    r"[yYnN]|(?i:true|false|yes|no|on|off|null)"
+    r"|[-+]?0[xXoObB][0-9a-fA-F_,]*"
+    r"|[-+]?[0-9][0-9_,]*(?::[0-9_]+)*(?:\.[0-9_.]*)?(?:[eE][-+]?[0-9_]*)?"
+    r"|[-+]?\.(?:[0-9_]+(?:[eE][-+]?[0-9_]*)?|(?i:inf|nan))"
+)
+
 
 def load(text: str, *, origin: str) -> Document:
     """Read one YAML document.
@@ -74,7 +81,7 @@ def load(text: str, *, origin: str) -> Document:
 
 
 def dump(data: object) -> str:
-    """Write plain data as YAML that means the same to a reader of YAML 1.1 and of 1.2."""
+    """Write plain data as YAML that means the same to a reader of YAML 1.1 and of 1.2, whatever it is written in."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -120,6 +127,7 @@ _Dumper.add_representer(str, _Dumper.text)
 for _name, (_pattern, _first) in _CORE.items():
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
+_Dumper.add_implicit_resolver(_TAG + "other", re.compile(rf"(?:{_OTHERS})\Z"), list("-+.0123456789fFnNoOtTyY"))
 
 
 class _Expansion:
@@ -152,7 +160,7 @@ class _Expansion:
         try:
             return _SCALARS[tag](node.value)
         except (ValueError, KeyError):
-            self._unreadable(node, path, f"{node.value[:40]!r} can't be read as !!{tag}")
+            self._unreadable(node, path, f"{node.value[:40]!r} can't be read as {_IN_WORDS.get(tag, f'!!{tag}')}")
             return None
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
@@ -224,6 +232,7 @@ def _float(text: str) -> float:
     return float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
 
 
+_IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing"}
 _SCALARS: dict[str, Callable[[str], str | float | bool | None]] = {
     "str": str,
     "merge": str,

@@ -50,7 +50,7 @@ from loramerge.families.sd15 import SD15
 from loramerge.families.sdxl import SDXL
 from loramerge.families.skyreels_v2 import SKYREELS_V2
 from loramerge.families.text_to_video import TEXT_TO_VIDEO
-from loramerge.families.transformers_models import TRANSFORMERS_COMPONENT, loading_class, model_family
+from loramerge.families.transformers_models import TRANSFORMERS_COMPONENT, model_family
 from loramerge.families.wan import WAN
 from loramerge.families.wan_animate import WAN_ANIMATE
 from loramerge.families.wan_animate_2 import WAN_ANIMATE_2
@@ -63,8 +63,8 @@ __all__ = [
     "SIZES",
     "TRANSFORMERS_COMPONENT",
     "Family",
-    "loading_class",
     "model_family",
+    "named",
     "published",
     "recognise",
     "title_of",
@@ -148,7 +148,16 @@ def recognise(class_name: str, config: Config) -> Family:
     for family in FAMILIES.values():
         if class_name in family.classes and family.is_this(config):
             return family
-    return Family(name=class_name, title=class_name, classes=(class_name,), denoisers=_OTHER_DENOISERS)
+    return named(class_name)
+
+
+def named(name: str) -> Family:
+    """A family by its name, or what `recognise` makes of a class that is of none: the class is its name.
+
+    Args:
+        name: As reports have it.
+    """
+    return FAMILIES.get(name) or Family(name=name, title=name, classes=(name,), denoisers=_OTHER_DENOISERS)
 
 
 def published(name: str) -> tuple[Family, str, PublishedModel]:

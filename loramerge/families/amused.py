@@ -6,5 +6,5 @@ AMUSED = Family(
     name="amused",
     title="aMUSEd",
     classes=("UVit2DModel",),
-    card=Card("text-to-image", ("amused",)),
+    card=Card("text-to-image", ("amused",), loads="model"),
 )

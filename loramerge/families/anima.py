@@ -23,5 +23,5 @@ ANIMA = Family(
         )
     },
     specification=Specification("anima-preview", "anima", "1024x1024", "https://huggingface.co/circlestone-labs/Anima"),
-    card=Card("text-to-image", ("anima",)),
+    card=Card("text-to-image", ("anima",), opens="ModularPipeline"),
 )

@@ -16,10 +16,13 @@ COGVIDEOX = Family(
         "5b-i2v": PublishedModel(
             "THUDM/CogVideoX-5b-I2V",
             {"transformer": {**_5B, "in_channels": 32, "use_learned_positional_embeddings": True}},
+            "CogVideoXImageToVideoPipeline",
         ),
         "1.5-5b": PublishedModel("THUDM/CogVideoX1.5-5B", {"transformer": _1_5}),
         "1.5-5b-i2v": PublishedModel(
-            "THUDM/CogVideoX1.5-5B-I2V", {"transformer": {**_1_5, "in_channels": 32, "ofs_embed_dim": 512}}
+            "THUDM/CogVideoX1.5-5B-I2V",
+            {"transformer": {**_1_5, "in_channels": 32, "ofs_embed_dim": 512}},
+            "CogVideoXImageToVideoPipeline",
         ),
     },
     card=Card("text-to-video", ("cogvideox",)),

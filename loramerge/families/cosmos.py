@@ -33,6 +33,7 @@ _PUBLISHED: Mapping[str, tuple[str, Config]] = {
     "14b-text2world": ("Cosmos-1.0-Diffusion-14B-Text2World", _14B),
     "14b-video2world": ("Cosmos-1.0-Diffusion-14B-Video2World", {**_14B, **_FRAMES}),
 }
+_PIPELINES = {"text2image": "Cosmos2TextToImagePipeline", "video2world": "Cosmos2VideoToWorldPipeline"}
 
 PREDICT2_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -120,8 +121,12 @@ COSMOS = Family(
     is_this=lambda config: not is_anima(config),
     original=_original,
     published={
-        name: PublishedModel(f"nvidia/{repository}", {"transformer": {"_class_name": COSMOS_MODEL, **sizes}})
+        name: PublishedModel(
+            f"nvidia/{repository}",
+            {"transformer": {"_class_name": COSMOS_MODEL, **sizes}},
+            next((pipeline for ending, pipeline in _PIPELINES.items() if name.endswith(ending)), ""),
+        )
         for name, (repository, sizes) in _PUBLISHED.items()
     },
-    card=Card("text-to-video", ("cosmos",)),
+    card=Card("text-to-video", ("cosmos",), loads="model"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from loramerge.families.layout import Rule
@@ -20,10 +20,13 @@ class PublishedModel:
         repository: Where the Hub has it, in diffusers' layout.
         configs: What the config.json of each component says, as far as it makes its sizes; `_class_name` is the class
             of one of diffusers', `architectures` of one of transformers'.
+        pipeline: The class of its pipeline in diffusers, where that takes more than a prompt, or makes something else
+            than most of its family do.
     """
 
     repository: str
     configs: Mapping[str, Config]
+    pipeline: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,27 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class Card:
-    """What the model card of a merge says of its kind.
+    """What the model card of a merge says of its kind, and how programs take it.
 
     Attributes:
         pipeline_tag: The Hub's task.
         tags: Of the family.
         library: That loads it.
+        opens: The class of diffusers that loads a pipeline.
+        loads: What has the method that loads a LoRA in diffusers' format: the pipeline, or its denoiser alone.
+        guidance: What its pipelines call how closely they follow the prompt.
+        no_negative_prompt: What its pipelines take for none, where guidance works beside a negative prompt alone.
+        webuis: Programs that look for LoRAs in A1111's folder, and load the family.
     """
 
     pipeline_tag: str = "text-to-image"
     tags: tuple[str, ...] = ()
     library: str = "diffusers"
+    opens: str = "DiffusionPipeline"
+    loads: Literal["pipeline", "model", "nothing"] = "pipeline"
+    guidance: str = "guidance_scale"
+    no_negative_prompt: str = ""
+    webuis: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,13 @@ FLUX_KINDS: Mapping[str, str] = MappingProxyType(
 """Kinds of layers in blocks for picture and text side by side, and in blocks for both as one."""
 
 
-def _flux_edition(repository: str, *, guided: bool = True, **config: int) -> PublishedModel:
+def _flux_edition(repository: str, pipeline: str = "", *, guided: bool = True, **config: int) -> PublishedModel:
     """An edition that has the text encoders of all of them; what tells them apart is what the pictures bring in."""
     transformer = {"_class_name": _MODEL, "guidance_embeds": guided, **config}
     return PublishedModel(
         f"black-forest-labs/FLUX.1-{repository}",
         {"transformer": transformer, "text_encoder": CLIP_L, "text_encoder_2": T5_XXL},
+        pipeline,
     )
 
 
@@ -89,12 +90,12 @@ FLUX = Family(
     published={
         "dev": _flux_edition("dev"),
         "schnell": _flux_edition("schnell", guided=False),
-        "fill": _flux_edition("Fill-dev", in_channels=384, out_channels=64),
-        "control": _flux_edition("Canny-dev", in_channels=128, out_channels=64),
-        "kontext": _flux_edition("Kontext-dev"),
+        "fill": _flux_edition("Fill-dev", "FluxFillPipeline", in_channels=384, out_channels=64),
+        "control": _flux_edition("Canny-dev", "FluxControlPipeline", in_channels=128, out_channels=64),
+        "kontext": _flux_edition("Kontext-dev", "FluxKontextPipeline"),
         "krea": _flux_edition("Krea-dev"),
     },
     kinds=FLUX_KINDS,
     specification=Specification("flux-1-dev", "flux1", "1024x1024", "https://github.com/black-forest-labs/flux"),
-    card=Card("text-to-image", ("flux",)),
+    card=Card("text-to-image", ("flux",), webuis=("Forge",)),
 )

@@ -58,5 +58,5 @@ FLUX3 = Family(
         "self-attention": r"\.attn\.",
         "modulation": r"^(early|single)_stream_modulations\.|^norm_out\.linear$",
     },
-    card=Card("text-to-image", ("flux3",)),
+    card=Card("text-to-image", ("flux3",), opens="ModularPipeline"),
 )

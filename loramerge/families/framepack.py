@@ -14,6 +14,8 @@ from loramerge.families.hunyuan_video import (
 
 _MODEL = "HunyuanVideoFramepackTransformer3DModel"
 _CONFIG = {"_class_name": _MODEL, "has_image_proj": True, "has_clean_x_embedder": True}
+_CONFIGS = {"transformer": _CONFIG, "text_encoder_2": CLIP_L}
+_PIPELINE = "HunyuanVideoFramepackPipeline"
 
 FRAMEPACK = Family(
     name="framepack",
@@ -25,10 +27,8 @@ FRAMEPACK = Family(
     text_encoders=HUNYUAN_TEXT_ENCODERS,
     marks=("framepack",),
     published={
-        "i2v": PublishedModel("lllyasviel/FramePackI2V_HY", {"transformer": _CONFIG, "text_encoder_2": CLIP_L}),
-        "f1": PublishedModel(
-            "lllyasviel/FramePack_F1_I2V_HY_20250503", {"transformer": _CONFIG, "text_encoder_2": CLIP_L}
-        ),
+        "i2v": PublishedModel("lllyasviel/FramePackI2V_HY", _CONFIGS, _PIPELINE),
+        "f1": PublishedModel("lllyasviel/FramePack_F1_I2V_HY_20250503", _CONFIGS, _PIPELINE),
     },
     kinds=HUNYUAN_KINDS,
     specification=Specification("framepack", "framepack", "1280x720", "https://github.com/lllyasviel/FramePack"),

@@ -65,9 +65,10 @@ HUNYUAN_IMAGE = Family(
                     "rope_axes_dim": (16, 56, 56),
                 }
             },
+            "HunyuanImageRefinerPipeline",
         ),
     },
     kinds=HUNYUAN_KINDS,
     specification=Specification("hunyuan-image-2.1", "hunyuan-image-2.1", "2048x2048", "diffusers"),
-    card=Card("text-to-image", ("hunyuan-image",)),
+    card=Card("text-to-image", ("hunyuan-image",), loads="model", guidance="distilled_guidance_scale"),
 )

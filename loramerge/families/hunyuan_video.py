@@ -123,6 +123,7 @@ def _hunyuan_edition(name: str, **config: object) -> PublishedModel:
     return PublishedModel(
         f"hunyuanvideo-community/{name}",
         {"transformer": {"_class_name": _MODEL, **config}, "text_encoder_2": CLIP_L},
+        "HunyuanVideoImageToVideoPipeline" if "image_condition_type" in config else "",
     )
 
 

@@ -49,5 +49,5 @@ HUNYUAN_VIDEO15 = Family(
     specification=Specification(
         "hunyuan-video-1.5", "hunyuan_video_1_5", "1280x720", "https://github.com/Tencent-Hunyuan/HunyuanVideo-1.5"
     ),
-    card=Card("text-to-video", ("hunyuan-video-1.5",)),
+    card=Card("text-to-video", ("hunyuan-video-1.5",), loads="model"),
 )

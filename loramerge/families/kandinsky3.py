@@ -7,5 +7,5 @@ KANDINSKY3 = Family(
     title="Kandinsky 3",
     classes=("Kandinsky3UNet",),
     denoisers=("unet",),
-    card=Card("text-to-image", ("kandinsky-3",)),
+    card=Card("text-to-image", ("kandinsky-3",), loads="nothing"),
 )

@@ -15,7 +15,9 @@ KANDINSKY5 = Family(
     marks=("kandinsky5", "kandinsky-5"),
     published={
         "t2v-lite": PublishedModel("kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers", {"transformer": _VIDEO}),
-        "t2i-lite": PublishedModel("kandinskylab/Kandinsky-5.0-T2I-Lite-sft-Diffusers", {"transformer": _IMAGE}),
+        "t2i-lite": PublishedModel(
+            "kandinskylab/Kandinsky-5.0-T2I-Lite-sft-Diffusers", {"transformer": _IMAGE}, "Kandinsky5T2IPipeline"
+        ),
     },
     kinds={
         "self-attention": r"\.self_attention\.",

@@ -12,8 +12,10 @@ LONGCAT = Family(
     marks=("longcat",),
     published={
         "image": PublishedModel("meituan-longcat/LongCat-Image", {"transformer": {"_class_name": _MODEL}}),
-        "edit": PublishedModel("meituan-longcat/LongCat-Image-Edit", {"transformer": {"_class_name": _MODEL}}),
+        "edit": PublishedModel(
+            "meituan-longcat/LongCat-Image-Edit", {"transformer": {"_class_name": _MODEL}}, "LongCatImageEditPipeline"
+        ),
     },
     kinds=FLUX_KINDS,
-    card=Card("text-to-image", ("longcat-image",)),
+    card=Card("text-to-image", ("longcat-image",), loads="model"),
 )

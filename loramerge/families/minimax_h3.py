@@ -49,6 +49,6 @@ MINIMAX_H3 = Family(
         )
     },
     kinds={"self-attention": r"\.attn\."},
-    card=Card("text-to-video", ("minimax-h3",)),
+    card=Card("text-to-video", ("minimax-h3",), opens="ModularPipeline"),
     files={"transformer": "fl2va", "transformer_ref": "ref2va"},
 )

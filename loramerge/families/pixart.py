@@ -46,5 +46,5 @@ PIXART = Family(
         ),
         "alpha": PublishedModel("PixArt-alpha/PixArt-XL-2-1024-MS", {"transformer": _SIZES}),
     },
-    card=Card("text-to-image", ("pixart",)),
+    card=Card("text-to-image", ("pixart",), loads="nothing"),
 )

@@ -13,9 +13,13 @@ QWEN_IMAGE = Family(
     marks=("qwen_image", "qwen-image"),
     published={
         "qwen-image": PublishedModel("Qwen/Qwen-Image", {"transformer": {"_class_name": _MODEL}}),
-        "edit": PublishedModel("Qwen/Qwen-Image-Edit-2509", {"transformer": {"_class_name": _MODEL}}),
+        "edit": PublishedModel(
+            "Qwen/Qwen-Image-Edit-2509", {"transformer": {"_class_name": _MODEL}}, "QwenImageEditPlusPipeline"
+        ),
         "layered": PublishedModel(
-            "Qwen/Qwen-Image-Layered", {"transformer": {"_class_name": _MODEL, "use_additional_t_cond": True}}
+            "Qwen/Qwen-Image-Layered",
+            {"transformer": {"_class_name": _MODEL, "use_additional_t_cond": True}},
+            "QwenImageLayeredPipeline",
         ),
     },
     kinds={
@@ -24,5 +28,5 @@ QWEN_IMAGE = Family(
         "modulation": r"\.(img|txt)_mod\.|^norm_out\.linear$",
     },
     specification=Specification("Qwen-Image", "qwen_image", "1328x1328", "https://github.com/QwenLM/Qwen-Image"),
-    card=Card("text-to-image", ("qwen-image",)),
+    card=Card("text-to-image", ("qwen-image",), guidance="true_cfg_scale", no_negative_prompt=" "),
 )

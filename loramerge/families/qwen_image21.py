@@ -19,5 +19,5 @@ QWEN_IMAGE21 = Family(
         "feed-forward": r"\.img_mlp\.",
         "modulation": r"^modulation\.|^norm_out\.linear$",
     },
-    card=Card("text-to-image", ("qwen-image",)),
+    card=Card("text-to-image", ("qwen-image",), guidance="true_cfg_scale", no_negative_prompt=" "),
 )

@@ -36,5 +36,5 @@ SD15 = Family(
     specification=Specification(
         "stable-diffusion-v1", "sd_v1", "512x512", "https://github.com/Stability-AI/generative-models"
     ),
-    card=Card("text-to-image", ("stable-diffusion",)),
+    card=Card("text-to-image", ("stable-diffusion",), webuis=("A1111", "Forge")),
 )

@@ -33,5 +33,5 @@ SD2 = Family(
     specification=Specification(
         "stable-diffusion-v2-512", "sd_v2", "512x512", "https://github.com/Stability-AI/generative-models"
     ),
-    card=Card("text-to-image", ("stable-diffusion",)),
+    card=Card("text-to-image", ("stable-diffusion",), webuis=("A1111", "Forge")),
 )

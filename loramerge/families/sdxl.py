@@ -45,5 +45,5 @@ SDXL = Family(
         "1024x1024",
         "https://github.com/Stability-AI/generative-models",
     ),
-    card=Card("text-to-image", ("stable-diffusion-xl",)),
+    card=Card("text-to-image", ("stable-diffusion-xl",), webuis=("A1111", "Forge")),
 )

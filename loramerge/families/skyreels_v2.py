@@ -27,10 +27,12 @@ SKYREELS_V2 = Family(
         "i2v-14b": PublishedModel(
             "Skywork/SkyReels-V2-I2V-14B-540P-Diffusers",
             {"transformer": {**_14B, **WAN_IMAGE, "added_kv_proj_dim": 5120}},
+            "SkyReelsV2ImageToVideoPipeline",
         ),
         "i2v-1.3b": PublishedModel(
             "Skywork/SkyReels-V2-I2V-1.3B-540P-Diffusers",
             {"transformer": {**_1_3B, **WAN_IMAGE, "added_kv_proj_dim": 1536}},
+            "SkyReelsV2ImageToVideoPipeline",
         ),
     },
     kinds=WAN_KINDS,

@@ -7,5 +7,5 @@ TEXT_TO_VIDEO = Family(
     title="ModelScope text-to-video",
     classes=("UNet3DConditionModel",),
     denoisers=("unet",),
-    card=Card("text-to-video", ("modelscope",)),
+    card=Card("text-to-video", ("modelscope",), loads="nothing"),
 )

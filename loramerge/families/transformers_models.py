@@ -53,16 +53,11 @@ def model_family(class_name: str) -> Family:
     Args:
         class_name: Of transformers, as the config's `architectures` names it.
     """
-    task, _ = _task(class_name)
-    card = Card(pipeline_tag=task, library="peft")
+    task, loader = _task(class_name)
+    card = Card(pipeline_tag=task, library="peft", opens=loader or class_name, loads="nothing")
     return Family(
         name=class_name, title=class_name, classes=(class_name,), denoisers=(TRANSFORMERS_COMPONENT,), card=card
     )
-
-
-def loading_class(class_name: str) -> str:
-    """The class of transformers that loads a model: the one for its task, where that is known, or its own."""
-    return _task(class_name)[1] or class_name
 
 
 def _task(class_name: str) -> tuple[str, str]:

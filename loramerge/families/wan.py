@@ -73,13 +73,16 @@ WAN = Family(
         "i2v-14b": PublishedModel(
             "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
             {"transformer": {"_class_name": _MODEL, **WAN_IMAGE, "added_kv_proj_dim": 5120}},
+            "WanImageToVideoPipeline",
         ),
         "t2v-a14b": PublishedModel(
             "Wan-AI/Wan2.2-T2V-A14B-Diffusers",
             {"transformer": {"_class_name": _MODEL}, "transformer_2": {"_class_name": _MODEL}},
         ),
         "i2v-a14b": PublishedModel(
-            "Wan-AI/Wan2.2-I2V-A14B-Diffusers", {"transformer": _I2V_A14B, "transformer_2": _I2V_A14B}
+            "Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+            {"transformer": _I2V_A14B, "transformer_2": _I2V_A14B},
+            "WanImageToVideoPipeline",
         ),
         "ti2v-5b": PublishedModel(
             "Wan-AI/Wan2.2-TI2V-5B-Diffusers",

@@ -53,8 +53,9 @@ WAN_ANIMATE = Family(
         "14b": PublishedModel(
             "Wan-AI/Wan2.2-Animate-14B-Diffusers",
             {"transformer": {"_class_name": _MODEL, "added_kv_proj_dim": 5120}},
+            "WanAnimatePipeline",
         )
     },
-    kinds=WAN_KINDS,
+    kinds={**WAN_KINDS, "cross-attention": r"(^face_adapter\.|\.attn2\.)"},
     card=Card("image-to-video", ("wan",)),
 )

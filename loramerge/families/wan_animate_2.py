@@ -27,5 +27,5 @@ WAN_ANIMATE_2 = Family(
         }
     ),
     kinds={**WAN_KINDS, "cross-attention": r"\.cross_attn\."},
-    card=Card("image-to-video", ("wan",)),
+    card=Card("image-to-video", ("wan",), opens="ModularPipeline"),
 )

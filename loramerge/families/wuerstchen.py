@@ -7,5 +7,5 @@ WUERSTCHEN = Family(
     title="Würstchen",
     classes=("WuerstchenPrior",),
     denoisers=("prior",),
-    card=Card("text-to-image", ("wuerstchen",)),
+    card=Card("text-to-image", ("wuerstchen",), loads="nothing"),
 )

@@ -19,7 +19,7 @@ from loramerge.files.kinds import refuse_special
 from loramerge.files.writing import writing
 
 _PARTIAL = ".partial"
-_ELSEWHERE = "choose another folder with --out"
+_ELSEWHERE = "choose another place"
 _RANDOM = r"[a-z0-9_]{8}"  # what tempfile puts into a name; no '.', so that `a.b` is never taken for a part of `a`
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

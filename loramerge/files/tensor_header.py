@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.errors import SourceError
 from loramerge.files.lfs import refuse_pointer
 from loramerge.files.pickles import refuse_pickle
+from loramerge.files.texts import refuse_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,7 @@ def read_header(place: FileBytes) -> TensorHeader:
     """Read a header; of the file no more than that, whatever its size.
 
     Raises:
-        SourceError: It is empty, a pickle, a Git LFS pointer, truncated, damaged, or no safetensors file at all.
+        SourceError: It is empty, truncated, damaged, or something else: a pickle, a text, a Git LFS pointer.
     """
     try:
         text = _text(place)
@@ -95,6 +96,7 @@ def _text(place: FileBytes) -> bytearray:
     begins = start[_LENGTH : _LENGTH + 1] == b"{"
     if length > room or not begins:
         refuse_pickle(bytes(start), shown)
+        refuse_text(bytes(start), shown)
     if length > min(room, _LONGEST):
         raise ValueError(f"its header would be {length} bytes long, and the file has {size}")
     if not begins:

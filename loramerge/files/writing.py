@@ -33,4 +33,13 @@ def writing(place: Path, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LoramergeError(f"{place} can't be written: {error.strerror or error}", hint=hint) from error
+        raise LoramergeError(f"{place} can't be written: {_reason(place, error)}", hint=hint) from error
+
+
+def _reason(place: Path, error: OSError) -> str:
+    """What the system says, or what is in the way where it only says that something is."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        files = [each for each in place.parents if each.is_file()]
+        if files:
+            return f"{files[0]} is a file"
+    return error.strerror or str(error)

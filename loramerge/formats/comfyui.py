@@ -14,6 +14,7 @@ from loramerge.adapter import balanced
 from loramerge.formats import single_file
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
+from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.module_names import places
 from loramerge.formats.original_names import in_original_names
 from loramerge.formats.single_file import COMFYUI
@@ -49,15 +50,20 @@ class ComfyuiOutput(AdapterOutput):
         known = {*base.denoisers, *(name for name, each in encoders.items() if each.comfyui), *_beside(base)}
         single_file.check_components("comfyui", base, components, known)
 
-    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+    def count(self, base: Base, components: Collection[str]) -> int:
+        """One for each denoiser that is touched, where the base has two."""
+        return len(by_denoiser(components, base.family, base.denoisers))
+
+    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The file is called after the recipe."""
         del loras
-        return (f"{recipe}.safetensors",)
+        return single_file.top_names(recipe, parts)
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<recipe>.safetensors`. The scale is folded into the factors."""
         digests = {}
-        for name, components in single_file.files(labels.name, adapter, base).items():
+        for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
+            (name,) = single_file.top_names(labels.name, [ending])
             planned: list[Planned] = []
             for component in components:
                 layout = base.components[component].comfyui_layout

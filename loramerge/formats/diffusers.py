@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.adapter import balanced
 from loramerge.errors import SourceError
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import ScaleRule, alpha_over_rank, assemble
-from loramerge.formats.loading import IMPORT_DIFFUSERS, IMPORT_TORCH, Snippet
+from loramerge.formats.denoiser_files import by_denoiser
+from loramerge.formats.loading import Snippet
 from loramerge.formats.module_names import UNKNOWN, places
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
@@ -29,7 +30,11 @@ _METADATA = "lora_adapter_metadata"
 
 
 class DiffusersOutput(AdapterOutput):
-    """`pytorch_lora_weights.safetensors`, as `load_lora_weights` takes it."""
+    """`pytorch_lora_weights.safetensors`, as `load_lora_weights` takes it.
+
+    Of two denoisers each has a file of its own, and both files have the names of the first: `load_lora_weights` takes
+    what it finds under these into the denoiser that it is told.
+    """
 
     default_folder: ClassVar[str] = "diffusers"
     readers: ClassVar[str] = "diffusers and ComfyUI"
@@ -39,27 +44,36 @@ class DiffusersOutput(AdapterOutput):
     @staticmethod
     def read(file: LoraFile, base: Base) -> Components:
         """The scale is 1 unless the file has `.alpha` tensors, or PEFT's settings in its metadata."""
-        return assemble(file.reference, file.tensors, places(file, base), _scale_rule(file))
+        return assemble(file.reference, file.tensors, places(file, base), _scale_rule(file, base))
 
-    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The file has the name that diffusers looks for."""
         del recipe, loras
-        return (FILE,)
+        return tuple(map(_file, parts))
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
+        digests = {}
+        for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
+            name = _file(ending)
+            digests[name] = self._write_file(folder / name, adapter, base, labels, components)
+        return digests
+
+    def _write_file(self, path: Path, adapter: Adapter, base: Base, labels: Labels, components: Sequence[str]) -> str:
         planned: list[Planned] = []
         settings: dict[str, Any] = {}
-        for component, modules in adapter.components.items():
+        for component in components:
+            modules = adapter.components[component]
+            called = _called(component, base.denoisers)
             for module, pair in modules.items():
-                keys = f"{component}.{module}.lora_A.weight", f"{component}.{module}.lora_B.weight"
+                keys = f"{called}.{module}.lora_A.weight", f"{called}.{module}.lora_B.weight"
                 planned += factors(pair, keys, self.dtype, module, balanced(pair.scale))
             described = settings_for(
                 {module: (pair.rank, 1.0) for module, pair in modules.items()},
                 base.components[component].modules,
                 _without_text_model,
             )
-            settings |= {f"{component}.{key}": value for key, value in described.items()}
+            settings |= {f"{called}.{key}": value for key, value in described.items()}
         metadata = {
             "format": "pt",
             "name": labels.name,
@@ -70,22 +84,47 @@ class DiffusersOutput(AdapterOutput):
             metadata["description"] = labels.description
         if labels.trigger_phrases:
             metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
-        return {FILE: tensors.write(folder / FILE, planned, metadata)}
+        return tensors.write(path, planned, metadata)
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
-        """`load_lora_weights`, and a picture."""
-        load = f"pipeline.load_lora_weights({place.arguments(weight_name=FILE)})"
-        lines = (IMPORT_TORCH, IMPORT_DIFFUSERS, "", facts.base, load, *facts.drawn(place))
+        """`load_lora_weights`, or a denoiser's own `load_lora_adapter`, and what comes of it."""
+        if facts.family.card.loads == "nothing":
+            return
+        files = by_denoiser(facts.components, facts.family, facts.denoisers)
+        loads = [_loading(place.arguments(weight_name=_file(each)), files[each], facts) for each in files]
+        pipeline = facts.pipeline
+        lines = (*pipeline.imports_to_make, "", *pipeline.loaded(facts.base), *loads, *pipeline.made(place))
         yield Snippet.python(f"diffusers: `{self.folder}`", *lines)
 
 
-def _scale_rule(file: LoraFile) -> ScaleRule:
+def _file(ending: str) -> str:
+    name = PurePosixPath(FILE)
+    return f"{name.stem}{ending}{name.suffix}"
+
+
+def _called(component: str, denoisers: Sequence[str]) -> str:
+    """What its names begin with: for every denoiser, what those of the first do."""
+    return denoisers[0] if component in denoisers else component
+
+
+def _loading(arguments: str, components: Sequence[str], facts: Facts) -> str:
+    """The line that loads a file."""
+    denoiser = next((name for name in facts.denoisers if name in components), facts.denoisers[0])
+    if facts.family.card.loads == "model":
+        return f"pipeline.{denoiser}.load_lora_adapter({arguments})"
+    other = f", load_into_{denoiser}=True" if denoiser != facts.denoisers[0] else ""
+    return f"pipeline.load_lora_weights({arguments}{other})"
+
+
+def _scale_rule(file: LoraFile, base: Base) -> ScaleRule:
     reference, scalings = file.reference, _scalings(file.reference, file.tensors.metadata)
+    # A file for the second denoiser has the names of the first.
+    first = scalings.get(base.main) if file.denoiser else None
 
     def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
         # What is of no known component still has the name that the file gives to it: `transformer.…`.
         said, _, name = module.partition(".") if component == UNKNOWN else (component, "", module)
-        scaling = scalings.get(said) or scalings.get("")
+        scaling = scalings.get(said) or (first if said == file.denoiser else None) or scalings.get("")
         if scaling is None:
             return alpha_over_rank(component, module, rank, alpha)
         if alpha is not None:

@@ -16,6 +16,7 @@ from loramerge.bases.component import flat
 from loramerge.formats import kohya_labels, single_file
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
+from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.kohya_labels import UNKNOWN_HASHES, hashes
 from loramerge.formats.module_names import places
 from loramerge.formats.original_names import in_original_names
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from loramerge.formats.loading import Address, Facts, Snippet
     from loramerge.formats.lora_file import LoraFile
 
-_FOLDERS = {"ComfyUI": COMFYUI, "A1111, Forge": "stable-diffusion-webui/models/Lora"}
+_WEBUI = "stable-diffusion-webui/models/Lora"
 
 
 class KohyaOutput(AdapterOutput):
@@ -53,10 +54,14 @@ class KohyaOutput(AdapterOutput):
         known = {*base.denoisers, *base.family.text_encoders}
         single_file.check_components("kohya", base, components, known)
 
-    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+    def count(self, base: Base, components: Collection[str]) -> int:
+        """One for each denoiser that is touched, where the base has two."""
+        return len(by_denoiser(components, base.family, base.denoisers))
+
+    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The file is called after the recipe."""
         del loras
-        return (f"{recipe}.safetensors",)
+        return single_file.top_names(recipe, parts)
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<recipe>.safetensors`, or a file for each of several denoisers.
@@ -64,10 +69,11 @@ class KohyaOutput(AdapterOutput):
         All modules get one alpha: diffusers ignores that of an attention layer that has another than most. What is left
         of a scale is folded into the factors.
         """
-        return {
-            name: self._write_file(folder / name, list(_pairs(adapter, base, components)), base, labels)
-            for name, components in single_file.files(labels.name, adapter, base).items()
-        }
+        digests = {}
+        for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
+            (name,) = single_file.top_names(labels.name, [ending])
+            digests[name] = self._write_file(folder / name, list(_pairs(adapter, base, components)), base, labels)
+        return digests
 
     def _write_file(self, path: Path, pairs: Sequence[tuple[str, LowRank]], base: Base, labels: Labels) -> str:
         import torch
@@ -83,7 +89,10 @@ class KohyaOutput(AdapterOutput):
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """ComfyUI and A1111 read what lies in their own folders."""
-        yield from single_file.copied(self.folder, place, facts, _FOLDERS)
+        webuis = ", ".join(facts.family.card.webuis)
+        yield from single_file.copied(
+            self.folder, place, facts, {"ComfyUI": COMFYUI} | ({webuis: _WEBUI} if webuis else {})
+        )
 
 
 def _pairs(adapter: Adapter, base: Base, components: Sequence[str]) -> Iterator[tuple[str, LowRank]]:

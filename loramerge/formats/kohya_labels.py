@@ -84,17 +84,23 @@ def prediction_said(found: Mapping[str, str]) -> str | None:
     return "epsilon" if said == "epsilon" else None
 
 
+def base_prediction(base: Base) -> str | None:
+    """What a base says that it predicts, in its scheduler's config, or else by the size of Stable Diffusion 2."""
+    is_large = base.family.name == "sd2" and base.components["unet"].config.get("sample_size") == _LARGE_SD2
+    return base.prediction or ("v" if is_large else None)
+
+
 def prediction_type(base: Base, said: Sequence[str]) -> str | None:
-    """What the base predicts; None where its LoRAs contradict each other, and for what is no UNet.
+    """What the base predicts; None for what is no UNet, and where only its LoRAs say it, and contradict each other.
 
     Args:
-        base: Stable Diffusion 2 tells it by its size.
+        base: What it says comes before what the LoRAs say.
         said: What the LoRAs say.
     """
     if base.main != "unet":
         return None
-    if base.family.name == "sd2" and base.components["unet"].config.get("sample_size") == _LARGE_SD2:
-        return "v"
+    if (known := base_prediction(base)) is not None:
+        return known
     if len(set(said)) > 1:
         return None
     return said[0] if said else "epsilon"

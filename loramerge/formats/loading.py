@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-IMPORT_DIFFUSERS = "from diffusers import DiffusionPipeline"
-IMPORT_TORCH = "import torch"
+if TYPE_CHECKING:
+    from loramerge.families import Family
+    from loramerge.formats.pipeline_code import PipelineCode
 
 
 @dataclass(frozen=True)
@@ -63,37 +65,33 @@ class Facts:
 
     Attributes:
         recipe: The recipe's name.
-        base: The line of Python that loads the base, at the commit that was used.
-        base_import: The line that imports what it needs.
-        variable: What it calls the base.
+        base: What `from_pretrained` takes to load the base, at the commit that was used.
+        pipeline: How such a base is loaded and called.
+        family: Of the base.
         components: Of the base, those that the merged LoRA touches.
+        denoisers: Of the base.
         loras: Name → components that it touches, for every LoRA that went in.
-        drawing: The arguments of the call that draws a picture.
     """
 
     recipe: str
     base: str
-    base_import: str
-    variable: str
+    pipeline: PipelineCode
+    family: Family
     components: Sequence[str]
+    denoisers: Sequence[str]
     loras: Mapping[str, Sequence[str]]
-    drawing: str
-
-    def drawn(self, place: Address) -> tuple[str, ...]:
-        """Lines that draw a picture with `pipeline`. The artifact's own folder stays as it is."""
-        name = f"{'../' if place.repo is None else ''}{self.recipe}.png"
-        return (
-            'pipeline.to("cuda" if torch.cuda.is_available() else "cpu")',
-            f"image = pipeline({self.drawing}).images[0]",
-            f"image.save({_literal(name)})",
-        )
 
 
 def arguments(first: str, **named: str) -> str:
     """A call's arguments as Python source."""
-    return ", ".join([_literal(first), *(f"{key}={_literal(value)}" for key, value in named.items())])
+    return ", ".join(filter(None, (literal(first), named_arguments(**named))))
 
 
-def _literal(text: str) -> str:
-    """A Python string in double quotes."""
+def named_arguments(**named: str) -> str:
+    """The same, of arguments that all have names."""
+    return ", ".join(f"{key}={literal(value)}" for key, value in named.items())
+
+
+def literal(text: str) -> str:
+    """A Python string in double quotes, as source."""
     return json.dumps(text, ensure_ascii=False)

@@ -44,11 +44,12 @@ class SeveralLorasError(SourceError):
 
     def __init__(self, reference: str, candidates: Sequence[Candidate]) -> None:
         self.references = tuple(f"{reference.rstrip('/')}/{_name(each)}" for each in candidates if _name(each))
-        lines = [f"source: {each}" for each in self.references]
-        unnamed = "" if len(lines) == len(candidates) else "; the adapter at its top needs a folder of its own"
+        unnamed = (
+            "" if len(self.references) == len(candidates) else "; the adapter at its top needs a folder of its own"
+        )
         super().__init__(
             f"{reference} holds {len(candidates)} LoRAs: {some((_name(each) or CONFIG for each in candidates), _MOST)}",
-            hint=f"name the one to use{unnamed}:\n    " + "\n    ".join(lines[:_MOST]),
+            hint=f"name the one to use{unnamed}:\n    " + "\n    ".join(self.references[:_MOST]),
         )
         self.candidates = tuple(candidates)
 
@@ -143,13 +144,25 @@ def _none(reference: str, names: Sequence[str]) -> SourceError:
     if model_index.FILE in names:
         return SourceError(
             f"{reference} is a whole pipeline, a base and no LoRA",
-            hint="give it as `base: source:`, and here the LoRA that belongs to it",
+            hint="it is what `base: source:` of a recipe and --base take; name the LoRA that belongs to it here",
         )
     pickles = [name for name in names if name.endswith(PICKLES) and not _TRAINER.search(name)]
     if pickles:
         return _pickled(f"{reference} has its weights in pickles only ({some(pickles)})", pickles[0])
+    if len(names) == 1:
+        return _no_lora_file(reference, names[0])
     seen = some(names) or "none"
     return SourceError(f"{reference} holds no LoRA: no {CONFIG} and no safetensors file (found {seen})")
+
+
+def _no_lora_file(reference: str, name: str) -> SourceError:
+    is_recipe = name.endswith((".yaml", ".yml"))
+    return SourceError(
+        f"{reference} is no LoRA: its name does not end in .safetensors",
+        hint="`loramerge run` takes recipes"
+        if is_recipe
+        else "name a .safetensors file, or the folder of a PEFT adapter",
+    )
 
 
 def _pickled(what: str, name: str) -> SourceError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def places(file: LoraFile, base: Base) -> Places:
     """
     keys = {key: spelled(key) for key in file.tensors.keys}
     _one_adapter(file.reference, [each for each in keys.values() if each])
-    names = _Names(file, base)
+    names = _Names(file, base, {each.said for each in keys.values() if each})
     found: Places = [(key, ()) for key, spelling in keys.items() if spelling is None]
     groups: dict[str | None, dict[str, Spelling]] = {}
     for key, spelling in keys.items():
@@ -73,11 +73,14 @@ class _Names:
     Args:
         file: Whose shapes tell text encoders apart.
         base: Has the modules.
+        said: The components that its prefixes say.
     """
 
-    def __init__(self, file: LoraFile, base: Base) -> None:
+    def __init__(self, file: LoraFile, base: Base, said: Collection[str | None]) -> None:
         self._file = file
         self._base = base
+        # diffusers' loader takes the names of the first denoiser into the one that it is told.
+        self._moves = file.denoiser is not None and not {*base.denoisers[1:]} & {*said}
         self._others = [name for name in base.components if name not in base.denoisers]
 
     def component(self, said: str | None) -> str | None:
@@ -87,6 +90,8 @@ class _Names:
             return None  # layers of such a model may be called as components of a pipeline are
         if said is None:
             return self._file.component
+        if self._moves and said == self._base.main:
+            return self._file.denoiser
         if said == DENOISER or said in components:
             return said
         encoders = self._base.family.text_encoders.items()

@@ -78,14 +78,15 @@ class Output(StrictModel):
         """What the merged LoRA was multiplied by when it was fused into a base; None where the base is not in it."""
         return None
 
-    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
-        """What is certain to lie at the top of its folder, before it is written.
+    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+        """What lies at the top of its folder, as far as that is known before it is written.
 
         Args:
             recipe: The recipe's name.
             loras: Names of the LoRAs that go in.
+            parts: What stands at the end of the name of each denoiser's file: nothing, where the base has one.
         """
-        del recipe, loras
+        del recipe, loras, parts
         return ()
 
     def check(self, base: Base, components: Collection[str]) -> None:
@@ -98,6 +99,16 @@ class Output(StrictModel):
         Raises:
             MismatchError: It has no names for them.
         """
+
+    def count(self, base: Base, components: Collection[str]) -> int:
+        """How many files hold the merged LoRA, where its output is one file for one model.
+
+        Args:
+            base: What it fits.
+            components: Those that LoRAs touch.
+        """
+        del base, components
+        return 1
 
     @abstractmethod
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:

@@ -80,11 +80,13 @@ def loading(title: str, place: Address, facts: Facts, folders: Mapping[str, str]
         facts: Has the line that loads the base.
         folders: Component → folder of its adapter, below the output's.
     """
-    lines = []
+    pipeline, lines = facts.pipeline, []
     for component, folder in folders.items():
-        name = facts.variable if component == TRANSFORMERS_COMPONENT else f"{facts.variable}.{component}"
+        name = pipeline.variable if component == TRANSFORMERS_COMPONENT else f"{pipeline.variable}.{component}"
         lines.append(f"{name} = PeftModel.from_pretrained({name}, {place.arguments(folder)})")
-    return Snippet.python(title, *sorted((facts.base_import, "from peft import PeftModel")), "", facts.base, *lines)
+    return Snippet.python(
+        title, *pipeline.imports, "from peft import PeftModel", "", *pipeline.loaded(facts.base), *lines
+    )
 
 
 def folder_of(component: str) -> str:

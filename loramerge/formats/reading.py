@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -55,14 +55,7 @@ def read_lora(
     notes: list[str] = []
     for name in names:
         if name.endswith(".safetensors"):
-            file = LoraFile(
-                reference=_shown(reference, name),
-                tensors=opened(folder / name, _shown(reference, name)),
-                config=_config(reference, folder, name, names),
-                component=_component_folder(name),
-                denoiser=denoiser,
-            )
-            refuse_keys(file.reference, file.tensors.keys)
+            file = _lora_file(reference, folder, name, names, denoiser)
             file = replace(file, shift=shift_of(file.reference, file.tensors.keys, base))
             file, parameters = apart(file, base)
             found = _format_of(file)
@@ -75,7 +68,38 @@ def read_lora(
             notes += [str(file.shift)] if file.shift else []
     whole = {TRANSFORMERS_COMPONENT: saved} if saved else {}
     adapter = Adapter(components, metadata, whole, settings, tuple(notes))
-    return "+".join(sorted(found.default_folder for found in formats)), adapter
+    return _joined(formats), adapter
+
+
+def format_of(reference: str, folder: Path, names: Sequence[str]) -> str:
+    """The format of a LoRA, by the names in its headers; several, joined by `+`, where its files differ.
+
+    Args:
+        reference: For messages.
+        folder: Where the files lie.
+        names: What `lora_files` chose.
+
+    Raises:
+        SourceError: No or two formats match a file.
+    """
+    files = [name for name in names if name.endswith(".safetensors")]
+    return _joined(_format_of(_lora_file(reference, folder, name, names)) for name in files)
+
+
+def _lora_file(reference: str, folder: Path, name: str, names: Sequence[str], denoiser: str | None = None) -> LoraFile:
+    file = LoraFile(
+        reference=_shown(reference, name),
+        tensors=opened(folder / name, _shown(reference, name)),
+        config=_config(reference, folder, name, names),
+        component=_component_folder(name),
+        denoiser=denoiser,
+    )
+    refuse_keys(file.reference, file.tensors.keys)
+    return file
+
+
+def _joined(formats: Iterable[type[AdapterOutput]]) -> str:
+    return "+".join(sorted({found.default_folder for found in formats}))
 
 
 def _add(known: dict[str, Any], component: str, modules: dict[str, Any], reference: str) -> None:

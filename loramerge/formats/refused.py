@@ -24,6 +24,8 @@ class Refusal(NamedTuple):
 
 
 _COMPONENT = r"(lora_)?(unet|te[12]?|text_encoder(_2)?)[._]"
+_FIRST_LAYERS = r"((en|de)coder\.)?conv_in|time_embedding|(text_model\.)?embeddings"  # of a component of a pipeline
+_NAME_ONE = "name a LoRA"
 REFUSALS = (
     Refusal(r"dora_scale|lora_magnitude_vector", "DoRA", "its magnitude depends on the base's weights"),
     Refusal(r"\.hada_", "LoHa", "no format here reads its Hadamard products yet"),
@@ -45,12 +47,13 @@ REFUSALS = (
     Refusal(r"trainable_tokens_", "trained tokens (trainable_token_indices)",
             "they are rows of an embedding, and only linear and convolution layers are merged",
             "have PEFT save the whole embedding: modules_to_save"),
-    Refusal(r"^bundle_emb\.|^emb_params$|string_to_param", "a textual inversion embedding", "it is no LoRA"),
+    Refusal(r"^bundle_emb\.|^(emb_params|clip_[lg])$|string_to_param", "a textual inversion embedding",
+            "it is no LoRA", _NAME_ONE),
     Refusal(rf"^{_COMPONENT}{_COMPONENT}", "names with a doubled prefix",
             "a converter put a second one before names that had one",
             "use the file that it was converted from"),
-    Refusal(r"^(model\.diffusion_model|first_stage_model|cond_stage_model)\.(?!.*(lora|\.alpha$))",
-            "a whole checkpoint", "it is no LoRA"),
+    Refusal(rf"^(model\.diffusion_model|first_stage_model|cond_stage_model|{_FIRST_LAYERS})\.(?!.*(lora|\.alpha$))",
+            "a whole checkpoint", "it is no LoRA", _NAME_ONE),
     Refusal(r"\.alora_|lora_variant", "an activated LoRA", "it acts on some tokens only"),
 )  # fmt: skip
 """Every kind of file that is refused by its keys."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError
+from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.loading import Snippet
 from loramerge.messages import any_of
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
@@ -44,22 +44,9 @@ def check_components(name: str, base: Base, components: Collection[str], known: 
         )
 
 
-def files(recipe: str, adapter: Adapter, base: Base) -> dict[str, list[str]]:
-    """Name of each file → the components that it holds: one file, or one for each of several denoisers.
-
-    Args:
-        recipe: The recipe's name.
-        adapter: What is written.
-        base: Has the denoisers.
-    """
-    several = base.denoisers if len(base.denoisers) > 1 else ()
-    found: dict[str, list[str]] = {}
-    for component in adapter.components:
-        # What is no denoiser goes with the first.
-        denoiser = component if component in several else next((each for each in several), "")
-        ending = f"_{base.family.files.get(denoiser, denoiser)}" if denoiser else ""
-        found.setdefault(f"{recipe}{ending}.safetensors", []).append(component)
-    return found
+def top_names(recipe: str, parts: Sequence[str]) -> tuple[str, ...]:
+    """The files are called after the recipe, and after the denoiser where there are several."""
+    return tuple(f"{recipe}{part}.safetensors" for part in parts)
 
 
 def said(labels: Labels, base: Base) -> dict[str, str]:
@@ -80,19 +67,20 @@ def said(labels: Labels, base: Base) -> dict[str, str]:
 
 
 def copied(output: str, place: Address, facts: Facts, folders: Mapping[str, str]) -> Iterator[Snippet]:
-    """How the file gets into the folders of programs.
+    """How the files get into the folders of programs.
 
     Args:
         output: Folder of the output.
         place: Where it is to be had.
-        facts: Has the recipe's name.
+        facts: Has the recipe's name and the denoisers.
         folders: Program → its folder for LoRAs.
     """
-    path = place.path(f"{facts.recipe}.safetensors")
+    parts = by_denoiser(facts.components, facts.family, facts.denoisers)
+    paths = [place.path(name) for name in top_names(facts.recipe, [*parts])]
     revision = f" --revision {place.revision}" if place.revision else ""
     for program, folder in folders.items():
         title = f"{program}: `{output}`"
         if place.repo is None:
-            yield Snippet(title, "bash", f"cp {path} {folder}/")
+            yield Snippet(title, "bash", f"cp {' '.join(paths)} {folder}/")
         else:
-            yield Snippet(title, "bash", f"hf download {place.repo} {path}{revision} --local-dir {folder}")
+            yield Snippet(title, "bash", f"hf download {place.repo} {' '.join(paths)}{revision} --local-dir {folder}")

@@ -35,13 +35,11 @@ class ToldFamily:
         reference: The LoRA.
         families: Those that it can be of, by what recipes call them: `flux`, `wan/1.3b`.
         strangers: Families that no size is known of whose modules have such names.
-        fits: Whether names and shapes are those of the families, or the file alone says so.
     """
 
     reference: str
     families: tuple[str, ...]
     strangers: tuple[str, ...]
-    fits: bool = True
 
     @classmethod
     def of(cls, reference: str, folder: Path, names: Sequence[str]) -> ToldFamily:
@@ -65,7 +63,7 @@ class ToldFamily:
         said, fitting = told_by(metadata), candidates(modules)
         agreed = tuple(name for name in fitting if name.partition("/")[0] in said)
         others = () if fitting else strangers(name for module in modules for name in module.names[-1:])
-        return cls(reference, agreed or fitting or (() if others else said), others, bool(fitting))
+        return cls(reference, agreed or fitting or (() if others else said), others)
 
     @property
     def family(self) -> str | None:

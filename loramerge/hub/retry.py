@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import sleep
 from typing import TypeVar
 
@@ -18,10 +19,21 @@ _LONGEST_WAIT = 300.0
 _TOO_MANY_REQUESTS = 429
 
 
+@dataclass
+class _Patience:
+    """Whether a Hub that can't be reached is waited for: once in a process, or each of many recipes would wait anew."""
+
+    spent: bool = False
+
+
+_PATIENCE = _Patience()
+
+
 def patiently(call: Callable[[], Result]) -> Result:
     """Call until it succeeds, at most five times: after 429, 5xx and lost connections, with growing waits.
 
-    What a Hub says in `Retry-After` or `RateLimit` is honoured, up to five minutes.
+    What a Hub says in `Retry-After` or `RateLimit` is honoured, up to five minutes. Where five calls found no
+    connection, the next ones do not wait for one, until one succeeds.
 
     Args:
         call: Safe to repeat although its answer may have been lost.
@@ -31,21 +43,35 @@ def patiently(call: Callable[[], Result]) -> Result:
     """
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported lazily since 1.31, for 1.x and 2.x
 
-    for attempt in range(_TRIES - 1):
+    attempt = 0
+    while True:
         try:
-            return call()
+            result = call()
         except (httpx.HTTPError, OSError, RuntimeError) as error:  # noqa: PERF203  five times at most
+            lost = _is_lost(root(error))
             wait = _wait(root(error), _FIRST_WAIT * 2**attempt)
-            if wait is None:
+            if wait is None or (lost and _PATIENCE.spent):
+                raise
+            attempt += 1
+            if attempt == _TRIES:
+                _PATIENCE.spent = lost
                 raise
             sleep(wait)
-    return call()
+        else:
+            _PATIENCE.spent = False
+            return result
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether there was no connection, or it broke off."""
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported lazily since 1.31, for 1.x and 2.x
+
+    return isinstance(error, (httpx.TransportError, ConnectionError, TimeoutError))
 
 
 def _wait(error: Exception, usual: float) -> float | None:
     """Seconds to wait before another try; None when it would end the same."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported lazily since 1.31, for 1.x and 2.x
 
     match error:
         case HfHubHTTPError():
@@ -60,7 +86,5 @@ def _wait(error: Exception, usual: float) -> float | None:
             return wait if wait <= _LONGEST_WAIT else None
         case OfflineModeIsEnabled():
             return None
-        case httpx.TransportError() | ConnectionError() | TimeoutError():
-            return usual
         case _:
-            return None
+            return usual if _is_lost(error) else None

@@ -57,6 +57,9 @@ class Pin:
             wrong.append(f"{what} is at {_commit(located.revision)}, the lock has {_commit(self.locked.commit)}")
         wrong += [f"{what} has {name}, which the lock does not have" for name in wanted if name not in files]
         wrong += [f"{what} lacks {name}, which the lock has" for name in files if exact and name not in wanted]
+        wrong += [
+            f"{what} lacks {name}, which the lock has" for name in wanted if name in files and name not in located.files
+        ]
         wrong += self._changed(what, {name: located.listed[name] for name in wanted if name in located.listed})
         self._refuse(wrong, at_commit=located.revision is not None)
 

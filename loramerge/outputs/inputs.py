@@ -35,9 +35,9 @@ class InputsOutput(Output):
         """The recipe's."""
         return self.dtype
 
-    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """A folder for each LoRA."""
-        del recipe
+        del recipe, parts
         return tuple(loras)
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from loramerge.fields import Dtype, Name, Scale, in_words
-from loramerge.formats.loading import IMPORT_DIFFUSERS, IMPORT_TORCH, Address, Facts, Snippet, arguments
+from loramerge.formats.loading import Address, Facts, Snippet, arguments
 from loramerge.formats.output import MergeResult, Output
 from loramerge.outputs.fuse import fuse
 
@@ -41,9 +41,9 @@ class PipelineOutput(Output):
         """The recipe's `lora_scale`."""
         return self.lora_scale
 
-    def top_names(self, recipe: str, loras: Sequence[str]) -> tuple[str, ...]:
+    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """Every pipeline has its index."""
-        del recipe, loras
+        del recipe, loras, parts
         return ("model_index.json",)
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
@@ -53,19 +53,19 @@ class PipelineOutput(Output):
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """Diffusers takes a pipeline from a folder here, or from the root of a repository."""
         title = f"diffusers, without any LoRA: `{self.folder}`"
+        pipeline = facts.pipeline
         if place.repo is None or not place.folder:
-            load = f"pipeline = DiffusionPipeline.from_pretrained({place.arguments()})"
-            yield Snippet.python(title, IMPORT_TORCH, IMPORT_DIFFUSERS, "", load, *facts.drawn(place))
+            loaded = pipeline.loaded(place.arguments())
+            yield Snippet.python(title, *pipeline.imports_to_make, "", *loaded, *pipeline.made(place))
             return
         options = {"revision": place.revision} if place.revision else {}
         fetch = arguments(place.repo, **options, allow_patterns=f"{place.folder}/*")
         yield Snippet.python(
             title,
-            IMPORT_TORCH,
-            IMPORT_DIFFUSERS,
+            *pipeline.imports_to_make,
             "from huggingface_hub import snapshot_download",
             "",
             f"folder = snapshot_download({fetch})",
-            f'pipeline = DiffusionPipeline.from_pretrained(f"{{folder}}/{place.folder}")',
-            *facts.drawn(place),
+            *pipeline.loaded(f'f"{{folder}}/{place.folder}"'),
+            *pipeline.made(place),
         )

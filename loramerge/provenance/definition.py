@@ -62,8 +62,11 @@ class Definition:
         """
         try:
             text = content_of(artifact / RECIPE).decode("utf-8")
+        except FileNotFoundError:
+            raise LoramergeError(f"{artifact} has no {RECIPE}, so it is no artifact") from None
         except (OSError, ValueError) as error:
-            raise LoramergeError(f"{artifact / RECIPE} can't be read: {error}", hint="make the artifact anew") from None
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise LoramergeError(f"{artifact / RECIPE} can't be read: {why}", hint="make the artifact anew") from None
         recipe = parse(text, origin=str(artifact / RECIPE), folder=artifact)
         return cls.of(recipe, locks.read(artifact / LOCK))
 

@@ -13,8 +13,9 @@ from loramerge.artifact.contents import PAPERS, SIGNATURE
 from loramerge.documents.problems import KeyPath, did_you_mean
 from loramerge.errors import SourceError
 from loramerge.fields import NAME_LENGTH
-from loramerge.messages import any_of
+from loramerge.messages import any_of, is_address
 from loramerge.outputs import OUTPUTS
+from loramerge.recipe import weights
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _ANY_SHA256 = "0" * 64
@@ -35,6 +36,8 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     loras = dict(_mappings(data, "loras"))
     for index, lora in loras.items():
         yield from ((("loras", index, *key), message) for key, message in _lora_source(lora))
+        for key, message in weights.inconsistencies(lora.get("weight")):
+            yield ("loras", index, "weight", *key), message
     yield from _twice("loras", {index: lora.get("name") for index, lora in loras.items()}, what="LoRA", key="name")
     yield from _pairs(loras)
     folders = {index: _folder(output) for index, output in _mappings(data, "outputs")}
@@ -57,7 +60,7 @@ def _pairs(loras: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[KeyPath, st
                 called = f"{name}-{component}"
                 if called.casefold() in names:
                     yield ("loras", index, "name"), f"its file for {component} is called {called!r}, as another LoRA is"
-                elif len(called) > NAME_LENGTH:
+                elif len(called) > NAME_LENGTH and component == max(source, key=len):
                     yield ("loras", index, "name"), f"with {component!r} behind it, it is longer than {NAME_LENGTH}"
 
 
@@ -103,15 +106,24 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
             if target.get("create_pr") is True and target.get("tag") is not None:
                 message = "a pull request gets no tag: it names a commit that may never be merged"
                 yield ("publish", index, "tag"), f"{message}; leave out `tag` or `create_pr`"
-        path = target.get("path")
-        if isinstance(path, str) and (earlier := paths.setdefault(posixpath.normpath(path), index)) != index:
-            message = f"target {earlier} publishes to this folder already, and each would remove the other's files"
-            yield ("publish", index, "path"), f"{message}; name both outputs in one target"
+        yield from ((("publish", index, "path"), message) for message in _path(target.get("path"), index, paths))
         names = target.get("outputs")
         for place, name in enumerate(names if isinstance(names, (list, tuple)) else ()):
             if isinstance(name, str) and folders and name not in folders:
                 message = f"there is no output {name!r}; expected {any_of(map(repr, folders))}"
                 yield ("publish", index, "outputs", place), message + did_you_mean(name, folders)
+
+
+def _path(path: object, index: int, known: dict[str, int]) -> Iterator[str]:
+    """What is wrong with the path of a target; `known` has those of the targets before it."""
+    if not isinstance(path, str):
+        return
+    if is_address(path):
+        message = f"{path!r} is an address, and `kind: folder` is a place on this machine"
+        yield f"{message}; the Hub is `kind: hub` with `repo: owner/name`"
+    if (earlier := known.setdefault(posixpath.normpath(path), index)) != index:
+        message = f"target {earlier} publishes to this folder already, and each would remove the other's files"
+        yield f"{message}; name both outputs in one target"
 
 
 def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loramerge.documents import yaml_document
-from loramerge.errors import InvalidRecipeError
 from loramerge.fields import name_like
 from loramerge.formats import FORMATS
 from loramerge.methods import METHODS
@@ -128,12 +127,8 @@ def _name_from(reference: str) -> str:
 
 
 def _scalar(text: str) -> str:
-    """The text as YAML: plain where that means the same, else in double quotes."""
-    try:
-        plain = yaml_document.load(f"key: {text}", origin="")
-    except InvalidRecipeError:
-        return _quoted(text)
-    return text if plain.data == {"key": text} and not plain.problems else _quoted(text)
+    """The text as YAML: plain where that means the same to every reader, else in double quotes."""
+    return text if yaml_document.dump({"key": text}) == f"key: {text}\n" else _quoted(text)
 
 
 def _quoted(text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
@@ -15,13 +17,26 @@ if TYPE_CHECKING:
     from loramerge.recipe.model import Recipe
 
 
-def missing_sources(recipe: Recipe) -> list[Problem]:
-    """A problem for every path of a recipe that leads nowhere; what lies elsewhere is not looked up."""
+@dataclass(frozen=True)
+class MissingSource:
+    """A path that leads nowhere.
+
+    Attributes:
+        path: Where to.
+        problem: The same as a mistake of the recipe.
+    """
+
+    path: Path
+    problem: Problem
+
+
+def missing_sources(recipe: Recipe) -> list[MissingSource]:
+    """Every path of a recipe that leads nowhere; what lies elsewhere is not looked up."""
     document = yaml_document.load(recipe.text, origin=recipe.origin)
-    return [Problem(document.origin(key), key, said) for key, said in _each_missing(recipe)]
+    return [MissingSource(path, Problem(document.origin(key), key, said)) for key, path, said in _each_missing(recipe)]
 
 
-def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, Path, str]]:
     given: list[tuple[KeyPath, str | None]] = [(("base", "source"), recipe.base.source)]
     for index, entry in enumerate(recipe.entries):
         several = len(entry.each()) > 1
@@ -37,4 +52,4 @@ def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
             try:
                 source.locate()
             except SourceError as error:
-                yield key, "; ".join(filter(None, (error.message, error.hint)))
+                yield key, source.local, "; ".join(filter(None, (error.message, error.hint)))

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from loramerge.documents import yaml_document
 from loramerge.documents.document import Document
 from loramerge.documents.explain import mistakes
+from loramerge.documents.mistaken import other_file
 from loramerge.documents.problems import Mistake, Problem, RecipeProblemsError
 from loramerge.documents.text import name_of, read_text
 from loramerge.fields import Listed, Name, StrictModel, Version, in_words
@@ -185,6 +186,8 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
         hint = "`loramerge init LORA… --base REF -o NAME.yaml` writes a first recipe"
         problem = Problem(document.origin(()), (), f"{found}; expected a recipe: `version: 1`, …", hint)
         raise RecipeProblemsError([problem])
+    if other := other_file(document.data):
+        raise RecipeProblemsError([Problem(document.origin(()), (), f"it is {other[0]}, and no recipe", other[1])])
     for setting in settings:
         setting.apply(document)
     from_here(document.data, folder)

@@ -12,14 +12,18 @@ from typing import Any
 from loramerge.documents import yaml_document
 from loramerge.documents.problems import RecipeProblemsError, did_you_mean
 from loramerge.errors import InvalidRecipeError, UsageError
-from loramerge.families import SIZES
+from loramerge.families import FAMILIES, SIZES
 from loramerge.fields import name_like
+from loramerge.messages import some
 from loramerge.methods import METHODS
 from loramerge.recipe.init import names_for
 from loramerge.recipe.model import Recipe, parse
 
 _METHODS = {method.name(): method for method in METHODS}
-_WEIGHED = re.compile(r"(?P<source>.+):(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\{.*\})")
+_DIGITS = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(_DIGITS)
+_WEIGHED = re.compile(rf"(?P<source>.+):(?P<weight>{_DIGITS}|\{{.*\}})")
+_ASSIGNED = re.compile(rf".+\.safetensors={_DIGITS}")
 _COMMA = re.compile(r".+:(?P<whole>[-+]?\d*),(?P<part>\d+)")
 _ONE_FILE = {"diffusers", "kohya", "comfyui"}
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
@@ -47,7 +51,10 @@ class Ingredient:
         if os.path.exists(text):  # noqa: PTH110  which takes any text
             return cls(text)
         if found := _WEIGHED.fullmatch(text):
+            _refuse_another_weight(text, found["source"])
             return cls(found["source"], _weight(text, found["weight"]))
+        if _NUMBER.fullmatch(text) or _ASSIGNED.fullmatch(text):
+            raise UsageError(f"{text}: a weight follows its LoRA, after a colon", hint="such as ink.safetensors:0.7")
         if found := _COMMA.fullmatch(text):
             raise UsageError(
                 f"{text}: a weight has a decimal point, not a comma",
@@ -61,6 +68,21 @@ class Ingredient:
         if source and os.path.exists(source):  # noqa: PTH110  Path raises on what is too long
             raise UsageError(f"{text}: {rest!r} is no weight", hint=f"give a number, such as {source}:0.7")
         return cls(text)
+
+
+def unweighted(text: str) -> str:
+    """A LoRA for a command that takes no weights.
+
+    Raises:
+        UsageError: It has one.
+    """
+    found = Ingredient.parse(text)
+    if found.source != text:
+        raise UsageError(
+            f"{text}: no weights are taken here; name {found.source}",
+            hint="`loramerge merge` takes them; with --recipe it prints the recipe instead of merging",
+        )
+    return text
 
 
 @dataclass(frozen=True)
@@ -86,11 +108,11 @@ class GivenBase:
             return cls(source=text)
         if text in SIZES:
             return cls(family=text)
-        if "/" in text or ":" in text:
+        if ("/" in text or ":" in text) and text.partition("/")[0] not in FAMILIES:
             return cls(source=text)
         raise UsageError(
-            f"--base {text}: neither a folder nor a family{did_you_mean(text, SIZES)}",
-            hint=f"give a folder, hf://owner/name, or {', '.join(SIZES)}",
+            f"--base {text or repr(text)}: neither a folder nor a family{did_you_mean(text, SIZES)}",
+            hint=f"give a folder, hf://owner/name, or a family: {some(SIZES)}",
         )
 
 
@@ -194,6 +216,12 @@ def recipe_of(
         return parse(text, origin="", folder=Path.cwd(), overrides=overrides)
     except RecipeProblemsError as error:
         raise UsageError(error.by_key, hint=error.hint) from error
+
+
+def _refuse_another_weight(text: str, source: str) -> None:
+    first = source.rstrip(":")
+    if first != source or _WEIGHED.fullmatch(source):
+        raise UsageError(f"{text}: one weight follows a LoRA, after one colon", hint="such as ink.safetensors:0.7")
 
 
 def _energy_rank(energy: float, rank: int | None) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from loramerge.documents.text import name_of, read_text
 from loramerge.errors import UsageError
 from loramerge.recipe.model import Recipe, parse
 
+_TYPES = (
+    "a type and its parameters change together: "
+    "--set 'merge={combination_type: cat},{combination_type: ties, density: 0.5}'"
+)
 _HINT = "for example --set merge.density=0.3,0.5,0.7 --set loras.0.weight=0.5,1.0"
 _OPENING, _CLOSING = "[{", "]}"
 
@@ -71,14 +76,14 @@ def read_variants(path: Path | str, settings: Sequence[str]) -> Variants:
     text, origin = read_text(path, what="recipe"), name_of(path)
     folder = Path.cwd() if path == "-" else Path(path).absolute().parent
     x, y = axes[0], axes[1] if len(axes) > 1 else None
-    problems: list[Problem] = []
+    problems: dict[str, list[Problem]] = {}
 
     def read(chosen: dict[str, str]) -> Recipe | None:
         given = [f"{axis.key}={chosen[axis.key]}" if axis.key in chosen else each for each, axis in each_axis]
         try:
             return parse(text, origin=origin, folder=folder, overrides=given)
         except RecipeProblemsError as error:
-            problems.extend(error.problems)
+            problems[", ".join(f"{key}={value}" for key, value in chosen.items())] = list(error.problems)
             return None
 
     each_axis = [(each, _axis(each)) for each in settings]
@@ -87,7 +92,10 @@ def read_variants(path: Path | str, settings: Sequence[str]) -> Variants:
         for other in (y.values if y else ("",))
     ]
     if problems:
-        raise RecipeProblemsError(problems)
+        found = tuple(_of_variants(problems, sum(map(len, rows))))
+        of_merge = any(each.key[:1] == ("merge",) for each in found)
+        by_type = any(axis.key == "merge.combination_type" for axis in axes)
+        raise RecipeProblemsError(found, hint=_TYPES if of_merge and by_type else "")
     variants = Variants(x, y, tuple(tuple(recipe for recipe in row if recipe) for row in rows))
     _check_sameness(variants)
     return variants
@@ -112,6 +120,23 @@ def split_values(text: str) -> tuple[str, ...]:
         parts[-1] += character
         before = before if character.isspace() else character
     return tuple(part.strip() for part in parts)
+
+
+def _of_variants(problems: Mapping[str, list[Problem]], count: int) -> Iterator[Problem]:
+    """The mistakes; one that not all variants have, and that stands in the file, says which variant has it.
+
+    Args:
+        problems: The mistakes of each variant that has any.
+        count: How many variants there are.
+    """
+    found = Counter(each for several in problems.values() for each in several)
+    said: set[Problem] = set()
+    for variant, several in problems.items():
+        for each in several:
+            if each not in said:
+                said.add(each)
+                mine = each.origin.line and found[each] < count
+                yield replace(each, message=f"{each.message} (with {variant})") if mine else each
 
 
 def _axis(setting: str) -> Axis:

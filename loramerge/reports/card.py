@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.rounding import before_rounding
 from loramerge.artifact.contents import CARD_SHEET, PAGE, PREVIEW
 from loramerge.artifact.model_card import written
-from loramerge.families import model_family
-from loramerge.families.family import Card
+from loramerge.documents import yaml_document
+from loramerge.families import FAMILIES
 from loramerge.messages import counted, visible
 from loramerge.recipe.weights import single
-from loramerge.reports.card_snippets import again, base_id, is_model, snippets, strength, verification
+from loramerge.reports.card_snippets import (
+    again,
+    base_id,
+    family_of,
+    repository,
+    snippets,
+    strength,
+    task,
+    verification,
+)
 from loramerge.reports.markdown import code, fenced, plain, sentence, table
 from loramerge.sources.path import is_relative
 from loramerge.sources.source import shown
@@ -23,9 +32,8 @@ if TYPE_CHECKING:
     from loramerge.lock.model import LockedCard
     from loramerge.recipe import Recipe
 
-_TAGS = {"sd15": "stable-diffusion", "sd2": "stable-diffusion", "sdxl": "stable-diffusion-xl"}
 _OF_A_KIND = {"lora", "dora", "lycoris", "diffusers-training", "safetensors", "stable-diffusion-diffusers"} | {
-    *_TAGS.values()
+    tag for family in FAMILIES.values() for tag in family.card.tags
 }
 
 
@@ -46,23 +54,21 @@ def model_card(
         trigger_phrases: What the inputs say to put into a prompt.
         cards: What the model cards of the LoRAs say.
     """
-    from huggingface_hub import ModelCardData
-
-    card = model_family(report["base"]["family"]).card if is_model(report) else Card()
-    data = ModelCardData(
-        license=licence,
-        library_name=card.library,
-        pipeline_tag=card.pipeline_tag or None,
-        tags=_tags(recipe, report, cards),
-        **_metadata(recipe, trigger_phrases, cards),
-    )
-    return written(data.to_yaml(), "\n\n".join(_body(recipe, report, trigger_phrases)))
+    more = _metadata(recipe, trigger_phrases, cards)
+    model = {"base_model": more.pop("base_model")} if "base_model" in more else {}
+    data = model | {
+        "library_name": family_of(report).card.library,
+        "license": licence,
+        **({"pipeline_tag": task(report)} if task(report) else {}),
+        "tags": _tags(recipe, report, cards),
+    }
+    return written(yaml_document.dump(data | more), "\n\n".join(_body(recipe, report, trigger_phrases)))
 
 
 def _metadata(recipe: Recipe, trigger_phrases: Sequence[str], cards: Sequence[LockedCard]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     trained_on = {card.base_model for card in cards if card.base_model}
-    if base := base_id(recipe) or (trained_on.pop() if len(trained_on) == 1 else None):
+    if base := base_id(recipe) or (trained_on.pop() if len(trained_on) == 1 else repository(recipe)):
         found = {"base_model": base, "base_model_relation": "adapter" if _has_adapter(recipe) else "merge"}
     if trigger_phrases:
         found["instance_prompt"] = visible(", ".join(trigger_phrases))
@@ -76,17 +82,14 @@ def _metadata(recipe: Recipe, trigger_phrases: Sequence[str], cards: Sequence[Lo
 
 
 def _tags(recipe: Recipe, report: Mapping[str, Any], cards: Sequence[LockedCard]) -> list[str]:
-    """`lora` makes the Hub show how to load one, and `template:sd-lora` a gallery: both need one to be there.
+    """`lora` makes the Hub show how to load one, and `template:sd-lora` a gallery of pictures: both need one.
 
     What the LoRAs are about, the merge is about. Tags of the Hub itself, and those of a file's kind, are not that.
     """
-    if is_model(report):
-        theirs = (visible(tag) for card in cards for tag in card.tags or ())
-        about = (tag for tag in theirs if ":" not in tag and tag.lower() not in _OF_A_KIND)
-        return list(dict.fromkeys(("peft", "lora", "loramerge", *about)))
-    family = _TAGS.get(report["base"]["family"], "stable-diffusion")
-    common = ["diffusers", "text-to-image", family, "loramerge"]
-    ours = [*common, "lora", "template:sd-lora"] if _has_adapter(recipe) else common
+    card = family_of(report).card
+    ours = [card.library, *filter(None, [task(report)]), *card.tags, "loramerge"]
+    if _has_adapter(recipe):
+        ours += ["lora", "template:sd-lora"] if task(report).endswith("-to-image") else ["lora"]
     theirs = (visible(tag) for card in cards for tag in card.tags or ())
     kept = [tag for tag in theirs if ":" not in tag and tag.lower() not in _OF_A_KIND]
     return list(dict.fromkeys((*ours, *kept)))
@@ -106,7 +109,8 @@ def _body(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[s
         yield f"Trigger words: {', '.join(map(code, trigger_phrases))}"
     yield "## What it is made of"
     revision = report["base"]["revision"]
-    yield f"Base: {code(str(recipe.base))}{f' at {code(revision)}' if revision else ''}"
+    published_as = f", published as {code(place)}" if (place := repository(recipe)) else ""
+    yield f"Base: {code(str(recipe.base))}{f' at {code(revision)}' if revision else ''}{published_as}"
     yield table(("LoRA", "source", "weight", "ranks"), map(_lora, report["loras"]))
     yield f"Merged by {_method(report['merge'])}."
     yield (

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loramerge.families import TRANSFORMERS_COMPONENT, loading_class, published
-from loramerge.formats.loading import Address, Facts, Snippet, arguments
+from loramerge.bases.pipeline_class import start_of, task_of
+from loramerge.families import TRANSFORMERS_COMPONENT, model_family, named, published
+from loramerge.formats.loading import Address, Facts, Snippet, arguments, named_arguments
+from loramerge.formats.pipeline_code import PipelineCode
 from loramerge.reports.markdown import code, fenced
 from loramerge.sources.path import is_relative
 
 if TYPE_CHECKING:
+    from loramerge.families import Family
     from loramerge.recipe import Recipe
 
 
 _PROMPT = "a photograph of a fox"
+# What these make comes in `image`, and not in `images` as of all others (diffusers 0.42).
+_ONE_IMAGE = {"Kandinsky5T2IPipeline", "Kandinsky5I2IPipeline"}
 
 
 def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[str] = ()) -> Iterator[Snippet]:
@@ -25,23 +30,27 @@ def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequenc
         report: As in report.json.
         trigger_phrases: What the inputs say to put into a prompt.
     """
-    model = is_model(report)
     facts = Facts(
         recipe=recipe.name,
         base=_base(recipe, report),
-        base_import=f"from {'transformers' if model else 'diffusers'} import {_loader(report)}",
-        variable=_variable(report),
+        pipeline=_pipeline(recipe, report, trigger_phrases),
+        family=family_of(report),
         components=list(report["fidelity"]),
+        denoisers=report["base"]["denoisers"],
         loras={lora["name"]: list(lora["modules"]) for lora in report["loras"]},
-        drawing=_drawing(recipe, trigger_phrases),
     )
     for output in recipe.outputs:
         yield from output.snippets(_place(recipe, output.folder), facts)
 
 
-def is_model(report: Mapping[str, Any]) -> bool:
+def family_of(report: Mapping[str, Any]) -> Family:
+    """The base's."""
+    return (model_family if _is_model(report) else named)(report["base"]["family"])
+
+
+def _is_model(report: Mapping[str, Any]) -> bool:
     """Whether the base is a lone model of transformers."""
-    return TRANSFORMERS_COMPONENT in report["fidelity"]
+    return TRANSFORMERS_COMPONENT in report["base"]["denoisers"]
 
 
 def verification(recipe: Recipe) -> str:
@@ -49,18 +58,24 @@ def verification(recipe: Recipe) -> str:
     return f"loramerge verify {next((target.reference for target in recipe.publish if target.reference), '.')}"
 
 
+def task(report: Mapping[str, Any]) -> str:
+    """The Hub's task of what the base is for; empty where that is not known."""
+    return task_of(report["base"]["pipeline"], family_of(report).card.pipeline_tag)
+
+
 def strength(recipe: Recipe, report: Mapping[str, Any]) -> Iterator[str]:
     """How strongly to apply the merged LoRA, in words."""
     if not any(output.holds_merged_lora for output in recipe.outputs):
         return
-    if is_model(report):
-        yield "The weights of its LoRAs are in it already: PEFT applies it at strength 1 by itself."
-    else:
-        yield (
-            "Use it at strength 1: the weights of its LoRAs are in it already. That is what diffusers and PEFT do by "
-            f"themselves; in A1111 and Forge it is {code(f'<lora:{recipe.name}:1>')} in the prompt, in ComfyUI 1.0 for "
-            "model and clip. Less makes all of it weaker."
-        )
+    family = family_of(report)
+    said = [f"That is what {'PEFT does by itself' if _is_model(report) else 'diffusers and PEFT do by themselves'}"]
+    if family.card.webuis:
+        said.append(f"in {' and '.join(family.card.webuis)} it is {code(f'<lora:{recipe.name}:1>')} in the prompt")
+    if family.has_original_names:
+        clip = " and clip" if family.text_encoders else ""
+        said.append(f"in ComfyUI {'' if family.card.webuis else 'it is '}1.0 for model{clip}")
+    whole = "; ".join([said[0], ", ".join(said[1:])]) if said[1:] else said[0]
+    yield f"Use it at strength 1: the weights of its LoRAs are in it already. {whole}. Less makes all of it weaker."
 
 
 def again(recipe: Recipe) -> Iterator[str]:
@@ -84,6 +99,11 @@ def base_id(recipe: Recipe) -> str | None:
     return "/".join(source.removeprefix("hf://").split("/")[:2]) if source.startswith("hf://") else None
 
 
+def repository(recipe: Recipe) -> str | None:
+    """`owner/name` of what a base was published as that the recipe names by its family alone."""
+    return published(recipe.base.family)[2].repository if recipe.base.family else None
+
+
 def _place(recipe: Recipe, output: str) -> Address:
     """The first target from which others can load the output, or else the folder of the card."""
     places = (target.place(output, recipe.folders) for target in recipe.publish)
@@ -91,31 +111,44 @@ def _place(recipe: Recipe, output: str) -> Address:
 
 
 def _base(recipe: Recipe, report: Mapping[str, Any]) -> str:
-    """The base at the commit that was used."""
+    """What `from_pretrained` takes for the base at the commit that was used."""
     options = {"revision": report["base"]["revision"], "variant": recipe.base.variant}
     given = {key: value for key, value in options.items() if value}
-    place = base_id(recipe) or recipe.base.source or published(recipe.base.family or "")[2].repository
-    return f"{_variable(report)} = {_loader(report)}.from_pretrained({arguments(place, **given)})"
+    return arguments(base_id(recipe) or recipe.base.source or repository(recipe) or "", **given)
 
 
-def _variable(report: Mapping[str, Any]) -> str:
-    return "model" if is_model(report) else "pipeline"
+def _pipeline(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[str]) -> PipelineCode:
+    family, pipeline = family_of(report), report["base"]["pipeline"]
+    if _is_model(report):
+        return PipelineCode.of_model(family.card.opens, task(report), recipe.name)
+    # A family whose pipelines all start from pictures, and no pipeline that would say from what else.
+    known = pipeline or family.card.pipeline_tag.startswith("text-to-")
+    results = {"image": "images", "video": "frames", "audio": "audios"}
+    if family.card.opens == "ModularPipeline":
+        results["video"] = "videos"
+    result = results.get(task(report).rpartition("-")[2], "")
+    return PipelineCode(
+        opens=family.card.opens,
+        dtype="" if "unet" in family.denoisers else "bfloat16",
+        task=task(report),
+        call=_call(recipe, family, trigger_phrases) if known and result and start_of(pipeline) != "more" else "",
+        result="image" if pipeline in _ONE_IMAGE else result,
+        file=recipe.name,
+    )
 
 
-def _loader(report: Mapping[str, Any]) -> str:
-    return loading_class(report["base"]["family"]) if is_model(report) else "DiffusionPipeline"
-
-
-def _drawing(recipe: Recipe, trigger_phrases: Sequence[str]) -> str:
-    """The arguments of a call that draws: those of the first picture of the preview, where there is one."""
+def _call(recipe: Recipe, family: Family, trigger_phrases: Sequence[str]) -> str:
+    """The arguments of a call that makes something: those of the first picture of the preview, where there is one."""
     preview = recipe.preview
     if preview is None:
-        return arguments(", ".join(trigger_phrases) or _PROMPT)
-    given = {"negative_prompt": preview.negative_prompt} if preview.negative_prompt else {}
+        return named_arguments(prompt=", ".join(trigger_phrases) or _PROMPT)
+    given = {"prompt": preview.prompts[0]}
+    if negative := preview.negative_prompt or family.card.no_negative_prompt:
+        given["negative_prompt"] = negative
     size = {"width": preview.width, "height": preview.height}
-    numbers = {"num_inference_steps": preview.steps, "guidance_scale": preview.guidance_scale, **size}
+    numbers = {"num_inference_steps": preview.steps, family.card.guidance: preview.guidance_scale, **size}
     return ", ".join([
-        arguments(preview.prompts[0], **given),
+        named_arguments(**given),
         *(f"{name}={value}" for name, value in numbers.items() if value is not None),
         f"generator=torch.Generator().manual_seed({preview.seeds[0]})",
     ])  # fmt: skip

@@ -44,6 +44,8 @@ def report(
             "source": str(recipe.base),
             "revision": loaded.revision,
             "family": loaded.base.family.name,
+            "pipeline": loaded.base.pipeline,
+            "denoisers": list(loaded.base.denoisers),
         },
         "loras": [_lora_data(lora) for lora in loaded.loras],
         "fidelity": {
@@ -73,12 +75,15 @@ def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
     if not errors:
         return []
     shown = ", ".join(f"{component} {error:.2f}" for component, error in errors.items())
-    rank = max(sum(entry.ranks.values()) for modules in fidelity.values() for entry in modules.values())
-    sentence = (
-        f"the merge is far from the weighted sum of the LoRAs (relative error {shown}; 0 is exact, 1 is as far as "
-        f"nothing at all): {method.why_far}. `cat` is exact, with rank {rank}; so is `svd` with svd_rank: {rank}"
-    )
-    return [sentence]
+    entries = [entry for modules in fidelity.values() for entry in modules.values()]
+    rank = max(sum(entry.ranks.values()) for entry in entries)
+    if len({name for entry in entries for name in entry.ranks}) == 1:
+        what, otherwise = "the result is far from the LoRA", f"Rank {rank} is exact"
+    else:
+        what = "the merge is far from the weighted sum of the LoRAs"
+        otherwise = f"`cat` is exact, with rank {rank}; so is `svd` of that rank"
+    scale = f"relative error {shown}; 0 is exact, 1 is as far as nothing at all"
+    return [f"{what} ({scale}): {method.why_far}. {otherwise}"]
 
 
 def _lora_data(lora: LoadedLora) -> dict[str, Any]:

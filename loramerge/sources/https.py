@@ -50,11 +50,14 @@ class HttpsSource:
         if not stays_inside(name) or "/" in name or name.startswith(".") or not name.isprintable():
             raise SourceError(f"{address} names no file", hint="write the address of one .safetensors file")
         if given.revision is not None:
-            raise SourceError(f"{address}: an https source has no revision", hint="remove `revision`; `sha256` pins it")
+            raise SourceError(
+                f"{address}: an https source has no revision", hint="leave out the revision; `sha256` pins it"
+            )
         if given.sha256 is None:
             raise SourceError(
                 f"{address}: `sha256` is required, because what lies behind an address can change",
-                hint="add `sha256:` as the author gives it, or as `sha256sum` prints it for the file",
+                hint="in a recipe, add `sha256:` as the author gives it, or as `sha256sum` prints it for the file; "
+                "elsewhere, download the file and name that",
             )
         return cls(given.reference, name, given.sha256)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from loramerge.errors import SourceError
+from loramerge.files.outline import write_outline
 from loramerge.hub.errors import explained
+from loramerge.hub.headers import header_of
 from loramerge.hub.listing import CardFacts, Promise, revisions_of
 from loramerge.hub.retry import patiently
 from loramerge.sources.source import (
@@ -120,6 +123,7 @@ class HubSource:
             {name: digest for name, promise in promises.items() if (digest := promise.digest) is not None},
             tuple(sorted(name for name in listing if not self.path and name not in promises)),
             card,
+            None if _offline() else partial(self._outline, commit, folder, promises),
         )
 
     def _listed(self) -> tuple[str, CardFacts, dict[str, Promise]]:
@@ -211,6 +215,20 @@ class HubSource:
             if self.sha256 not in {None, promises[name].sha256}:
                 check_sha256(file, self.sha256, name=self.reference)
         return file.parents[name.count("/")]
+
+    def _outline(
+        self, commit: str, folder: str, promises: Mapping[str, Promise], names: Iterable[str], into: Path, /
+    ) -> None:
+        for name in names:
+            file = into / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith(".safetensors"):
+                with explained(self.reference, self.repo, commit):
+                    start = header_of(self.repo, folder + name, commit)
+                size = promises[name].size
+                write_outline(file, start, len(start) if size is None else size)
+            else:
+                shutil.copyfile(self._download(commit, folder + name, promises[name]), file)
 
     def _download(self, commit: str, name: str, promise: Promise) -> Path:
         """A file at a commit, compared with its listing even when the cache had it: the client checks sizes only."""

@@ -51,7 +51,7 @@ class PathSource:
             return None
         if given.revision is not None:
             raise SourceError(
-                f"{given.reference}: a path has no revision", hint="remove `revision`, or write hf://owner/name"
+                f"{given.reference}: a path has no revision", hint="leave out the revision, or write hf://owner/name"
             )
         try:
             path = expanded(given.reference)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from loramerge.errors import SourceError
@@ -79,6 +81,7 @@ class Located:
         listed: Size and SHA-256 of those files of which the source tells them without handing them over.
         hidden: Names of files on a Hub that no reference means: they, or a folder above them, begin with a dot.
         card: What the source's model card says.
+        outline: Writes files into a folder, of safetensors the headers alone, where that spares a download.
     """
 
     reference: str
@@ -89,6 +92,21 @@ class Located:
     listed: Mapping[str, FileDigest] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     card: CardFacts = field(default_factory=CardFacts)
+    outline: Outline | None = None
+
+    @contextmanager
+    def outlines(self, names: Iterable[str]) -> Iterator[Path]:
+        """A folder in which the named files lie while the block runs; safetensors may have no numbers.
+
+        Raises:
+            SourceError: A file can't be had.
+        """
+        if self.outline is None:
+            yield self.fetch(names)
+            return
+        with TemporaryDirectory(prefix="loramerge-") as folder:
+            self.outline(names, Path(folder))
+            yield Path(folder)
 
     def digests(self, names: Iterable[str]) -> dict[str, FileDigest]:
         """Size and SHA-256 of the named files, sorted by name; only what is not listed is fetched.
@@ -119,6 +137,17 @@ class Fetch(Protocol):
 
         Raises:
             SourceError: A file is not among those located, can't be had, or is not the one that was promised.
+        """
+
+
+class Outline(Protocol):
+    """Write files of a source into a folder, of safetensors the headers alone."""
+
+    def __call__(self, names: Iterable[str], into: Path, /) -> None:
+        """Write the named files under their names.
+
+        Raises:
+            SourceError: A file can't be had.
         """
 
 

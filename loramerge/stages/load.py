@@ -14,6 +14,7 @@ from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError, SourceError
 from loramerge.families import SIZES
+from loramerge.formats.kohya_labels import base_prediction, prediction_said
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
 from loramerge.formats.told_family import ToldFamily
@@ -88,7 +89,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     progress.start("load", 1 + len(resolved.loras))
     names = resolved.base_names
     folder = resolved.base.fetch(names)
-    base = architecture(resolved.family) if resolved.family else read_base(resolved.base.reference, folder)
+    base = architecture(resolved.family) if resolved.family else read_base(resolved.base.reference, folder, names)
     progress.advance()
     loras, notes = [], []
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -167,6 +168,12 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
     notes += [f"LoRA {lora.name}: {note}" for note in adapter.notes]
     if left_out:
         notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}")
+    said, known = prediction_said(adapter.metadata), base_prediction(base)
+    if said and known and said != known:
+        notes.append(
+            f"LoRA {lora.name}: its model predicts {said}, by its metadata, and the base {known}; what is written says "
+            f"{known}, and such a LoRA may do little good there"
+        )
     try:
         tag_frequency(located.reference, adapter.metadata)
     except SourceError as error:
@@ -212,7 +219,8 @@ def load_base(reference: str | Path, *, revision: str | None = None, folder: Pat
     if reference in SIZES and not (folder or Path.cwd()).joinpath(reference).exists():
         return architecture(str(reference))
     located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
-    return read_base(located.reference, located.fetch(config_files(located)))
+    names = config_files(located)
+    return read_base(located.reference, located.fetch(names), names)
 
 
 def load_adapter(

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from loramerge.stages.resolve import Resolved
 
 
-def lock(recipe: Recipe, resolved: Resolved | None = None, *, progress: Progress | None = None) -> Lock:
+def lock(
+    recipe: Recipe,
+    resolved: Resolved | None = None,
+    *,
+    like: Lock | None = None,
+    progress: Progress | None = None,
+) -> Lock:
     """Resolve every source to its commit, and every file that a run would use to its size and SHA-256.
 
     Large files of a Hub are not downloaded: its listing tells what they are.
@@ -25,13 +31,14 @@ def lock(recipe: Recipe, resolved: Resolved | None = None, *, progress: Progress
     Args:
         recipe: Names the sources.
         resolved: What they are; asked anew if absent.
+        like: A lock that the new one is to be compared with, which may be one of an earlier version.
         progress: Told of every source.
 
     Raises:
         SourceError: A source is missing, refused, unreachable, or holds no base or LoRA.
     """
     progress = progress or Silent()
-    resolved = resolved or resolve(recipe, progress=progress)
+    resolved = resolved or resolve(recipe, like=like, progress=progress)
     progress.start("lock", 1 + len(resolved.loras))
     base = None if resolved.family else _locked(recipe.base, resolved.base, resolved.base_names)
     progress.advance()

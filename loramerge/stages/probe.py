@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import title_of
 from loramerge.formats.lora_files import lora_files
-from loramerge.formats.reading import read_lora
+from loramerge.formats.reading import format_of
 from loramerge.formats.told_family import ToldFamily, trained_on
 from loramerge.messages import any_of
-from loramerge.recipe.init import source_from
+from loramerge.progress import Progress, Silent
 from loramerge.sources import parse
-from loramerge.stages.load import load_base
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -30,20 +28,14 @@ class Probed:
     """What LoRAs turned out to be.
 
     Attributes:
-        family: As recipes call it: `sdxl`, `flux/schnell`; empty where there is a source.
+        family: As recipes call it: `sdxl`, `flux/schnell`; empty where a base was given, or there is a source.
         formats: One for each LoRA.
-        source: Of the base: the one that was given, or that the LoRAs themselves name.
-        base: What they were trained on.
+        source: Of the base that the LoRAs themselves name, where it is of no family.
     """
 
     family: str
     formats: tuple[str, ...]
-    source: str | None
-    base: Base
-
-    def base_in(self, folder: Path) -> dict[str, str]:
-        """`base:` of a recipe in a folder."""
-        return {"source": source_from(self.source, folder)} if self.source else {"family": self.family}
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,26 +47,36 @@ class _Lora:
 
 
 def probe(
-    references: Sequence[str], source: str | None = None, *, family: str | None = None, folder: Path | None = None
+    references: Sequence[str],
+    base: Base | None = None,
+    *,
+    family: str | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> Probed:
     """Read the headers of LoRAs.
 
     Args:
         references: `hf://owner/name[/file]`, files or folders.
-        source: Of what they were trained on. Adapters of PEFT's whose family is not known may name it themselves.
+        base: What they were trained on.
         family: The same by its family alone; what they tell themselves by default.
         folder: Where relative paths start; the current one by default.
+        progress: Told of every LoRA.
 
     Raises:
         SourceError: One can't be had or read.
         MismatchError: They are of several families, or none tells which.
     """
-    loras = [_read(reference, folder or Path.cwd()) for reference in references]
-    source = source or (None if family else _named(loras))
-    name = "" if source else family or _common([lora.told for lora in loras])
-    known = load_base(source, folder=folder) if source else architecture(name)
-    found = tuple(read_lora(lora.reference, lora.folder, lora.names, known)[0] for lora in loras)
-    return Probed(name, found, source, known)
+    progress = progress or Silent()
+    progress.start("load", len(references))
+    loras = []
+    for reference in references:
+        loras.append(_read(reference, folder or Path.cwd()))
+        progress.advance()
+    source = None if base or family else _named(loras)
+    name = "" if base or source else family or _common([lora.told for lora in loras])
+    found = tuple(format_of(lora.reference, lora.folder, lora.names) for lora in loras)
+    return Probed(name, found, source)
 
 
 def _named(loras: Sequence[_Lora]) -> str | None:

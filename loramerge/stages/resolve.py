@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
-from loramerge.bases.base import config_files, read_base
+from loramerge.bases.base import SCHEDULER, config_files, read_base
 from loramerge.bases.pipeline_files import pipeline_files
+from loramerge.bases.published import architecture
 from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
 from loramerge.lock.pin import Pin, pins
 from loramerge.messages import some
@@ -18,9 +20,13 @@ from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
 
 if TYPE_CHECKING:
-    from loramerge.lock.model import Lock
+    from loramerge.bases.base import Base
+    from loramerge.lock.model import Lock, LockedSource
     from loramerge.recipe import Lora, Recipe
     from loramerge.sources import Source
+
+_MOST_ASKED = 24
+"""LoRAs of a repository whose headers are asked for: each is a request or two."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,17 @@ class Resolved:
         return {BASE: self.base.licence, **{entry.lora.name: entry.located.licence for entry in self.loras}}
 
 
-def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | None = None) -> Resolved:
+def resolve(
+    recipe: Recipe, lock: Lock | None = None, *, like: Lock | None = None, progress: Progress | None = None
+) -> Resolved:
     """Ask every source what it holds. Nothing is fetched but listings, and of a base its configs where they decide.
 
     Args:
         recipe: Names the sources.
         lock: What they have to be: sources with commits are asked at the locked one. What a listing does not prove
             is compared when it is fetched.
+        like: What is to be compared with the answer. One of an earlier version lists fewer configs of the base, and
+            nothing moved where only they are new.
         progress: Told of every source.
 
     Raises:
@@ -86,36 +96,40 @@ def resolve(recipe: Recipe, lock: Lock | None = None, *, progress: Progress | No
     pin, lora_pins = pins(recipe, lock) if lock else (None, {})
     progress = progress or Silent()
     progress.start("resolve", 1 + len(recipe.loras))
-    base, configs, files = _located(recipe, pin)
+    base, configs, files = _located(recipe, pin, pin.locked if pin else like.sources.base if like else None)
     progress.advance()
+
+    @cache
+    def known() -> Base:
+        if recipe.base.family:
+            return architecture(recipe.base.family)
+        return read_base(base.reference, base.fetch(configs), configs)
+
     loras = []
     for lora in recipe.loras:
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         lora_pin = lora_pins.get(lora.name)
         located = _locate(source, lora_pin)
-        names, note = _files(lora, located, base, here=source.local is not None)
+        names, note = _files(lora, located, known)
         loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names, note))
         progress.advance()
     return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family)
 
 
-def _files(lora: Lora, located: Located, base: Located, *, here: bool) -> tuple[tuple[str, ...], str]:
-    """A LoRA's files, and what is to be said of the choice. Where there are several LoRAs here, headers decide."""
+def _files(lora: Lora, located: Located, base: Callable[[], Base]) -> tuple[tuple[str, ...], str]:
+    """A LoRA's files, and what is to be said of the choice. Where there are several LoRAs, headers decide."""
     try:
         return lora_files(located.reference, located.files), ""
     except SeveralLorasError as error:
-        if not here:
+        number = len(error.candidates)
+        if located.outline is not None and number > _MOST_ASKED:
             raise
-        known = read_base(base.reference, base.fetch(config_files(base)))
-        folder = located.fetch(name for names in error.candidates for name in names)
-        chosen = only_fitting(located.reference, folder, error.candidates, known)
+        with located.outlines(name for names in error.candidates for name in names) as folder:
+            chosen = only_fitting(located.reference, folder, error.candidates, base())
         if chosen is None:
             raise
-        files, number = some(chosen), len(error.candidates)
-        return (
-            chosen,
-            f"LoRA {lora.name}: of {number} LoRAs in {located.reference} only {files} fits the base; it is used",
-        )
+        said = f"of {number} LoRAs in {located.reference} only {some(chosen)} fits the base; it is used"
+        return chosen, f"LoRA {lora.name}: {said}"
 
 
 def local_sources(recipe: Recipe) -> list[Path]:
@@ -137,7 +151,7 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
     pin, lora_pins = pins(recipe, lock)
     source = _source(recipe)
     if pin is not None and source is not None and source.local is not None:
-        base, configs, files = _located(recipe, pin)
+        base, configs, files = _located(recipe, pin, pin.locked)
         base.fetch(configs)
         pin.check_sizes(source.local, files)
     for lora in recipe.loras:
@@ -148,16 +162,27 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
             pinned.hold(source.locate(), names).fetch(names)
 
 
-def _located(recipe: Recipe, pin: Pin | None) -> tuple[Located, tuple[str, ...], tuple[str, ...]]:
+def _located(
+    recipe: Recipe, pin: Pin | None, earlier: LockedSource | None
+) -> tuple[Located, tuple[str, ...], tuple[str, ...]]:
     """Where the base is, its configs, and all files that are needed of it if its weights are."""
     source = _source(recipe)
     if source is None:
         return Located(str(recipe.base), None, (), _nothing), (), ()
     base = _locate(source, pin)
-    configs = config_files(base)
+    configs = _configs(base, earlier)
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
-    return (pin.hold(base, files or configs, exact=bool(files)) if pin else base), configs, files
+    if pin is not None:
+        listed = [name for name in (SCHEDULER,) if name in pin.locked.files]  # none is read without what its lock has
+        base = pin.hold(base, files or (*configs, *listed), exact=bool(files))
+    return base, configs, files
+
+
+def _configs(base: Located, earlier: LockedSource | None) -> tuple[str, ...]:
+    """The base's configs, without the scheduler's where a lock is one of an earlier version, which lists none."""
+    names = config_files(base)
+    return tuple(name for name in names if earlier is None or name != SCHEDULER or name in earlier.files)
 
 
 def _source(recipe: Recipe) -> Source | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError
+from loramerge.families import FAMILIES, published
+from loramerge.formats.denoiser_files import endings
 from loramerge.messages import some
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ class _Claim:
 
     @property
     def names(self) -> frozenset[str]:
-        """What is certain to lie at the place's top."""
+        """What lies at the place's top, as far as the recipe tells it."""
         return self.target.claims(self.tops)
 
     @property
@@ -52,9 +56,51 @@ class _Claim:
 
 
 def claims_of(recipe: Recipe) -> Mapping[str, Sequence[str]]:
-    """Folder of every output → what is certain to lie at its top."""
-    loras = [lora.name for lora in recipe.loras]
-    return {output.folder: output.top_names(recipe.name, loras) for output in recipe.outputs}
+    """Folder of every output → what lies at its top, as far as the recipe tells it."""
+    loras, parts = [lora.name for lora in recipe.loras], _parts(recipe)
+    return {output.folder: output.top_names(recipe.name, loras, parts) for output in recipe.outputs}
+
+
+def _parts(recipe: Recipe) -> tuple[str, ...]:
+    """What stands at the end of the name of each denoiser's file, as far as the recipe itself tells it.
+
+    A base that is known by its family alone has all of its denoisers here. Of another one, LoRAs that say which of two
+    denoisers they are for tell that there are two. Where nothing does, there is most likely one; if there are two after
+    all, publishing still takes no file of others.
+    """
+    said = {lora.component for lora in recipe.loras}
+    if recipe.base.family is not None:
+        family, _, model = published(recipe.base.family)
+        several = [name for name in family.denoisers if name in model.configs]
+    else:
+        family = next(each for each in FAMILIES.values() if each.files)
+        several = [*family.files] if said - {None} else [family.denoisers[0]]
+    names = endings(family, several)
+    return tuple(names[name] for name in several if None in said or name in said)
+
+
+def makes(recipe: Recipe, artifact: Path, path: Path) -> bool:
+    """Whether a run of a recipe makes what is to lie at a path, as far as the recipe tells.
+
+    Args:
+        recipe: What would be run.
+        artifact: The folder of its artifact, without links in it.
+        path: A source of another recipe.
+    """
+    try:
+        path = path.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return False
+    return path.is_relative_to(artifact) or (
+        not os.path.lexists(path) and any(path.is_relative_to(folder) for folder in _target_folders(recipe))
+    )
+
+
+def _target_folders(recipe: Recipe) -> Iterator[Path]:
+    for target in recipe.publish:
+        with suppress(PublishError):  # of a folder that can't be, planning says why
+            if (folder := target.folder(recipe.folder)) is not None:
+                yield folder
 
 
 def conflicts(recipes: Sequence[tuple[str, Recipe]], artifacts: Sequence[Path]) -> dict[int, PublishError]:

@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import leftovers, recover
 from loramerge.files.home import expanded
+from loramerge.files.lengths import too_long
 from loramerge.files.run_lock import clear, in_turn
 from loramerge.files.writing import closed
 from loramerge.targets import record
@@ -38,6 +40,13 @@ class FolderTarget(Target):
 
     kind: Literal["folder"] = Field(description="A folder on this machine.")
     path: str = Field(min_length=1, description="Where; relative paths start at the recipe's own folder.")
+
+    @field_validator("path")
+    @classmethod
+    def _not_too_long(cls, path: str) -> str:
+        if reason := too_long(path):
+            raise PydanticCustomError("inconsistent", "{what}", {"what": f"{reason}; choose a shorter one"})
+        return path
 
     @property
     def spelling(self) -> str:

@@ -107,10 +107,10 @@ class Target(StrictModel):
         """
 
     def claims(self, names: Mapping[str, Sequence[str]]) -> frozenset[str]:
-        """What is certain to lie at the target's root once it is published.
+        """What lies at the target's root once it is published, as far as the recipe tells it.
 
         Args:
-            names: Folder of every output of the recipe → what is certain to lie at its top.
+            names: Folder of every output of the recipe → what lies at its top.
         """
         chosen = self.chosen(tuple(names))
         found = {*names[chosen[0]]} if len(chosen) == 1 else {*chosen}

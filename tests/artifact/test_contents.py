@@ -81,3 +81,10 @@ def test_nothing_else_is_replaced_without_force(tmp_path):
             check_place(place, "mine", force=False)
         assert "--force" in error.value.hint
         check_place(place, "mine", force=True)
+
+
+def test_a_place_that_holds_what_goes_in_is_named_once(tmp_path):
+    with pytest.raises(LoramergeError, match=r"x is no folder of its own, and an artifact replaces its folder"):
+        check_place(tmp_path / "x", "mine", force=True, inputs=[tmp_path / "x"])
+    with pytest.raises(LoramergeError, match=r"x holds .*x/ink, and an artifact replaces its folder"):
+        check_place(tmp_path / "x", "mine", force=True, inputs=[tmp_path / "x" / "ink"])

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from loramerge.artifact.model_card import is_as_written, merged, ours_in, written
+from loramerge.documents import yaml_document
 
 FRONT = "license: mit\ntags:\n- lora\n- diffusers\nwidget:\n- text: a > b --> c & d\n"
 OURS = written(FRONT, "# two\n\nWhat it is. <!-- loramerge 0123456789abcdef: end -->")
@@ -58,6 +59,12 @@ def test_the_next_card_keeps_what_its_owner_wrote():
     assert card.index("Above.") < card.index("What it is now.") < card.index("Below.")
     assert "What it is. " not in card
     assert merged(NEW, card) == card
+
+
+def test_a_tag_of_its_owner_stays_text():
+    """The Hub reads YAML 1.2, where 1e3 and 08 are numbers, as they are not for PyYAML."""
+    card = merged(NEW, EDITED.replace("- anime\n", "- '08'\n- '1e3'\n- \"on\"\n"))
+    assert yaml_document.load(card.split("---\n")[1], origin="").data["tags"] == ["lora", "sdxl", "08", "1e3", "on"]
 
 
 def test_without_an_owner_s_word_it_is_ours_alone():

@@ -87,6 +87,7 @@ def test_what_the_machine_refuses_is_no_defect(monkeypatch, error, message):
     [
         (["rnu"], "there is no command 'rnu'; did you mean 'run'?"),
         (["run"], "Missing argument 'RECIPE...'."),
+        (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish\n"),
         (["validate", "--jsn", "x"], "No such option '--jsn'."),
         (["run", "x", "--nope"], "No such option '--nope'.\n"),
         (["run", "x", "--forc"], "No such option '--forc'.\n"),

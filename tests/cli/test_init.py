@@ -7,6 +7,7 @@ from pathlib import Path
 import foreign
 import published
 import pytest
+import yaml
 from command_line import invoke
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,13 @@ def test_whatever_a_source_is_called_comes_back(base, source):
     if not re.search(r"[\ud800-\udfff]", base + source):
         data = yaml_document.load(text, origin="x").data
         assert (data["base"]["source"], data["loras"][0]["source"]) == (base, source)
+
+
+@pytest.mark.parametrize("name", ["08", "1e3", "on", "null", "0x1f", "1_000", "12:30"])
+def test_a_name_is_text_to_readers_of_yaml_1_1_and_1_2(name):
+    text = recipe_text(name, {"source": "on"}, [InitialLora(name, name, None)], "cat", "kohya", run_line="")
+    for data in (yaml_document.load(text, origin="x").data, yaml.safe_load(text)):
+        assert (data["name"], data["loras"][0]["name"], data["loras"][0]["source"]) == (name, name, name)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,9 @@ def test_sources_start_at_a_folder_that_a_link_leads_to(here):
 def test_a_recipe_for_two_loras(here, models):
     result = invoke("init", models.ink, models.glow, "--base", models.base)
     assert (result.exit_code, result.stdout) == (ExitCode.DONE, "")
-    assert result.stderr == "wrote ink-glow.yaml; next: loramerge run ink-glow.yaml\n"
+    *progress, last = result.stderr.splitlines()
+    assert progress == ["ink-glow: resolve …", "ink-glow: load …", "ink-glow: read …"]
+    assert last == "wrote ink-glow.yaml; next: loramerge run ink-glow.yaml"
     read = recipe.read("ink-glow.yaml")
     assert read.name == "ink-glow"
     assert [(lora.name, lora.rank, lora.weight) for lora in read.loras] == [("ink", 4, 1.0), ("glow", 8, 1.0)]
@@ -169,6 +179,12 @@ def test_nothing_is_overwritten(here, models):
         (["{ink}", "--base", "sdx"], ExitCode.USAGE, "did you mean 'sdxl'?"),
         (["{ink}", "--name", "not a name"], ExitCode.USAGE, "name: "),
         (["{ink}", "-o", "nowhere/x.yaml"], ExitCode.FAILED, "nowhere/x.yaml can't be written: "),
+        (["{ink}", "-o", "nowhere/x.yaml"], ExitCode.FAILED, "hint: there is no folder nowhere"),
+        (["{ink}", "-o", "x.safetensors"], ExitCode.USAGE, "a recipe is called NAME.yaml\nhint: -o x.yaml"),
+        (["{ink}", "-o", "my x.txt"], ExitCode.USAGE, "hint: -o 'my x.yaml'"),
+        (["{ink}", "-o", "."], ExitCode.USAGE, "a recipe is called NAME.yaml\nhint: -o ink.yaml"),
+        (["{ink}:0.7"], ExitCode.USAGE, "no weights are taken here; name "),
+        (["{ink}", "--base", ""], ExitCode.USAGE, "--base '': neither a folder nor a family"),
         (["{ink}", "--type", "cut"], ExitCode.USAGE, "Invalid value for '--type'"),
         ([], ExitCode.USAGE, "Missing argument 'LORA...'"),
     ],
@@ -180,3 +196,17 @@ def test_what_can_not_be_made(here, models, arguments, code, message):
     assert result.exit_code == code, result.output
     assert message in result.stderr
     assert list(here.iterdir()) == []
+
+
+def test_an_input_is_never_overwritten(here, models):
+    shutil.copy(models.ink, here / "ink.safetensors")
+    before = (here / "ink.safetensors").read_bytes()
+    result = invoke("init", "ink.safetensors", "--base", models.base, "-o", "ink.safetensors", "--force")
+    assert result.exit_code == ExitCode.USAGE
+    assert (here / "ink.safetensors").read_bytes() == before
+
+
+def test_the_next_command_can_be_copied(here, models):
+    result = invoke("init", models.ink, "--base", models.base, "-o", "my recipe.yaml")
+    assert result.stderr.endswith("next: loramerge run 'my recipe.yaml'\n")
+    assert (here / "my recipe.yaml").read_text().startswith("# loramerge run 'my recipe.yaml'\n")

@@ -65,7 +65,6 @@ def test_blocks_in_their_order(pairs, tmp_path):
 def test_the_summary(models):
     result = invoke("inspect", models.ink)
     assert result.exit_code == ExitCode.DONE
-    assert result.stderr == ""
     assert result.stdout.splitlines()[0] == str(models.ink)
     said = " ".join(result.stdout.split())
     for expected in (
@@ -114,7 +113,7 @@ def test_the_family_by_its_real_widths(here):
     )
     result = invoke("inspect", "x.safetensors")
     assert "Stable Diffusion XL" in result.stdout
-    assert result.stderr == ""
+    assert result.stderr == "x: read …\nx: measure …\n"
 
 
 def test_a_misfit_without_a_base_is_a_warning(here):
@@ -131,7 +130,7 @@ def test_what_can_not_be_merged_is_refused_here_too(here):
     save_file({"x.hada_w1_a": torch.ones(2, 2)}, "x.safetensors")
     result = invoke("inspect", "x.safetensors")
     assert result.exit_code == ExitCode.BAD_SOURCE
-    assert result.stderr.startswith("error: x.safetensors holds LoHa")
+    assert "\nerror: x.safetensors holds LoHa" in result.stderr
 
 
 def test_metadata_of_strangers(here, pairs):
@@ -152,7 +151,11 @@ def test_a_repository_on_the_hub(hub, models, parsed):
     repository = hub.repository("owner/ink", {"ink.safetensors": models.ink.read_bytes()})
     (found,) = parsed(invoke("inspect", "hf://owner/ink", "--revision", "main", "--json"))
     assert found["revision"] == repository.head
-    assert f"revision  {repository.head}" in invoke("inspect", "hf://owner/ink").stdout
+    result = invoke("inspect", "hf://owner/ink")
+    assert f"revision  {repository.head}" in result.stdout
+    assert [line for line in result.stderr.splitlines() if line.endswith(" …")] == [
+        "ink: load …", "ink: read …", "ink: measure …",
+    ]  # fmt: skip
     with pytest.raises(SourceError, match="has no revision v9"):
         inspect("hf://owner/ink", revision="v9")
 
@@ -160,7 +163,8 @@ def test_a_repository_on_the_hub(hub, models, parsed):
 def test_several_are_compared(models, parsed):
     result = invoke("inspect", models.ink, models.glow, "--base", models.base)
     assert result.exit_code == ExitCode.DONE
-    assert result.stderr == ""
+    alone = ["ink: read …", "ink: measure …", "glow: read …", "glow: measure …"]
+    assert result.stderr.splitlines() == [*alone, "2 LoRAs: compare …"]
     said = " ".join(result.stdout.split())
     assert "overlap of ink and glow" in said
     assert "modules in both" in said
@@ -192,7 +196,7 @@ def test_one_that_undoes_another_is_a_warning(here, pairs):
 
 def test_the_same_file_twice(models):
     done = invoke("inspect", models.ink, models.ink)
-    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("warning")]
+    (warning,) = [line for line in done.stderr.splitlines() if line.endswith("same file")]
     assert "ink.safetensors (1) and " in warning
     assert warning.endswith("are the same file")
     assert "1 pair not shown" in done.stderr
@@ -240,3 +244,29 @@ def test_a_place_that_holds_too_many_is_not_shown(here, pairs):
     result = invoke("inspect", "loras")
     assert result.exit_code == ExitCode.BAD_SOURCE
     assert "loras holds 13 LoRAs" in result.stderr
+
+
+def test_a_family_in_place_of_a_base(here):
+    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    shapes = {"lora_A": (4, 768), "lora_B": (320, 4)}
+    save_file({f"{module}.{half}.weight": torch.ones(shape) for half, shape in shapes.items()}, "x.safetensors")
+    assert "family Stable Diffusion 1.5" in " ".join(
+        invoke("inspect", "x.safetensors", "--base", "sd15").stdout.split()
+    )
+    assert invoke("inspect", "x.safetensors", "--base", "sd2").exit_code == ExitCode.MISMATCH
+    wrong = invoke("inspect", "x.safetensors", "--base", "sd4")
+    assert wrong.exit_code == ExitCode.USAGE
+    assert "neither a folder nor a family" in wrong.stderr
+
+
+def test_a_weight_is_not_taken(models):
+    result = invoke("inspect", f"{models.ink}:0.7")
+    assert result.exit_code == ExitCode.USAGE
+    assert f"no weights are taken here; name {models.ink}" in result.stderr
+
+
+def test_metadata_that_name_a_family_of_other_sizes_are_a_warning(models):
+    said = invoke("inspect", models.ink).stderr
+    assert "94 of 94 modules do not fit Stable Diffusion XL" in said
+    assert said.endswith("--base names the model that it was trained on\n")
+    assert "warning" not in invoke("inspect", models.ink, "--base", models.base).stderr

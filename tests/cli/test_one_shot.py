@@ -140,8 +140,8 @@ def test_what_float32_costs_beside_loras_in_float16_is_said_once(here):
     kohya(here, "a", "sd15", seed=0, dtype=torch.float16)
     kohya(here, "b", "sd15", seed=1, dtype=torch.float16)
     done = invoke("merge", "a.safetensors", "b.safetensors", "-o", "m.safetensors")
-    (row,) = [line for line in done.stdout.splitlines() if line.strip().startswith("float32")]
-    assert row.endswith("kohya: 1.1 MB, 527.4 kB with dtype: float16, as the LoRAs are")
+    (row,) = [line for line in done.stdout.splitlines() if line.strip().startswith("smaller")]
+    assert row.endswith("kohya: 527.4 kB instead of 1.1 MB with --dtype float16, as the LoRAs are")
     assert (here / "m.safetensors").stat().st_size == pytest.approx(2 * 527.4e3, rel=0.01)
     assert "(exact)" in done.stdout
     assert not [line for line in done.stderr.splitlines() if line.startswith("warning")]
@@ -239,6 +239,17 @@ REFUSED = {
     "no YAML": (("merge", "a.safetensors:{unet: [}", "-o", "m.safetensors"), 64, "such as 'a.safetensors:{unet: "),
     "two number formats": (("merge", "a.safetensors", "--fp16", "--dtype", "bfloat16", "-o", "m.safetensors"), 64,
                            "exclude each other"),
+    "a recipe as JSON": (("merge", "a.safetensors", "--recipe", "--json"), 64, "prints YAML"),
+    "a weight alone": (("merge", "a.safetensors", "0.5", "-o", "m.safetensors"), 64, "follows its LoRA, after a colon"),
+    "a weight after =": (("merge", "a.safetensors=0.5", "-o", "m.safetensors"), 64, "after a colon"),
+    "two weights": (("merge", "a.safetensors:0.5:0.7", "-o", "m.safetensors"), 64, "one weight follows a LoRA"),
+    "two colons": (("merge", "a.safetensors::0.7", "-o", "m.safetensors"), 64, "after one colon"),
+    "a file above": (("merge", "a.safetensors", "-o", "xl.safetensors/m.safetensors"), 1, "/xl.safetensors is a file"),
+    "an address": (("merge", "https://host/a.safetensors", "-o", "m.safetensors"), 4, "download the file and name"),
+    "a recipe": (("merge", "recipe.yaml", "-o", "m.safetensors"), 4, "`loramerge run` takes recipes"),
+    "notes": (("merge", "notes.txt", "-o", "m.safetensors"), 4, "notes.txt is no LoRA: its name does not end in"),
+    "a checkpoint": (("merge", "model.safetensors", "-o", "m.safetensors"), 4, "it is no LoRA\nhint: name a LoRA"),
+    "an embedding": (("merge", "word.safetensors", "-o", "m.safetensors"), 4, "a textual inversion embedding"),
     "an open mapping": (("merge", "a.safetensors:{unet: {down: 1", "-o", "m.safetensors"), 64, "has no end"),
     "a target": (("merge", "a.safetensors", "-o", "m.safetensors", "--set", "publish=[{kind: folder, path: x}]"), 64,
                  "asks for more"),
@@ -257,6 +268,10 @@ def inputs(tmp_path_factory):
     save_file(flux, folder / "flux.safetensors")
     text = {"text_encoder": published.lora("sd15", seed=0)["text_encoder"]}
     foreign.write_diffusers(text, folder / "tiny.safetensors")
+    for name in ("recipe.yaml", "notes.txt"):
+        (folder / name).write_text("version: 1\n")
+    save_file({"conv_in.weight": torch.ones(2, 2)}, folder / "model.safetensors")
+    save_file({"clip_l": torch.ones(2, 8), "clip_g": torch.ones(2, 8)}, folder / "word.safetensors")
     return folder
 
 
@@ -273,7 +288,7 @@ def test_bad_input_is_refused_and_nothing_is_written(case, inputs, monkeypatch):
 def test_a_base_of_other_sizes_is_named_by_its_folder(here, models):
     refused = invoke("merge", models.ink, models.glow, "-o", "m.safetensors")
     assert refused.exit_code == 5
-    assert "choose the base that the LoRA was trained on" in refused.output
+    assert "choose the base that the LoRA was trained on, with --base or as `base: source:`" in refused.output
     assert invoke("merge", models.ink, models.glow, "--base", models.base, "-o", "m.safetensors").exit_code == 0
 
 
@@ -292,3 +307,11 @@ def test_what_is_there_is_replaced_by_wish_alone(here):
     assert "a folder with mine.txt" in refused.output
     assert "--force" not in refused.output
     assert (here / "notes" / "mine.txt").read_text() == "mine"
+
+
+def test_a_single_lora_is_compared_with_itself(here):
+    kohya(here, "a", "sd15", seed=0, rank=4)
+    said = invoke("resize", "a.safetensors", "--rank", "1", "-o", "m.safetensors").stderr
+    assert "warning: the result is far from the LoRA (relative error " in said
+    assert said.endswith("Rank 4 is exact\n")
+    assert "merge is far" not in said

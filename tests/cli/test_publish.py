@@ -52,3 +52,17 @@ def test_wrong_usage(recipe, models, here):
     assert invoke("publish", "-").exit_code == ExitCode.USAGE
     write_recipe(here, name="other", base=models.base, loras={"ink": models.ink})
     assert invoke("publish", ".", "--artifact", "x").exit_code == ExitCode.USAGE
+
+
+def test_what_is_no_artifact_is_said_without_the_systems_words(here):
+    (here / "notes").mkdir()
+    (here / "notes/mine.txt").write_text("mine")
+    result = invoke("publish", "small.yaml", "--artifact", "notes")
+    assert result.exit_code == ExitCode.NOT_PUBLISHED
+    assert "notes has no recipe.yaml, so it is no artifact" in result.stderr
+    assert "Errno" not in result.stderr
+
+
+def test_the_command_to_run_can_be_copied(here, recipe):
+    recipe.rename(here / "my recipe.yaml")
+    assert "hint: `loramerge run 'my recipe.yaml'` makes it" in invoke("publish", "my recipe.yaml").stderr

@@ -23,7 +23,7 @@ def test_a_schema_of_another_version(here):
     result = invoke("schema", "--check", "--write", ".")
     assert result.exit_code == ExitCode.FAILED
     assert result.stderr == (
-        "error: recipe.schema.json is not the schema of this version\nhint: loramerge schema --write .\n"
+        "error: recipe.schema.json is not the schema of this version\nhint: `loramerge schema --write .` writes it\n"
     )
     assert (here / "recipe.schema.json").read_text() == "{}"
 
@@ -37,3 +37,11 @@ def test_no_schema_to_check(here):
 def test_the_one_that_comes_with_loramerge(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert invoke("schema", "--check").exit_code == ExitCode.DONE
+
+
+def test_a_folder_gets_both(here):
+    for options in (["--write", "x"], ["--check"]):
+        result = invoke("schema", "recipe", *options)
+        assert result.exit_code == ExitCode.USAGE
+        assert "hint: leave out recipe" in result.stderr
+    assert list(here.iterdir()) == []

@@ -135,6 +135,14 @@ def test_a_recipe_that_is_made_of_an_earlier_one_waits_for_it(recipes, here, mod
     assert invoke("plan", "one.yaml", "two.yaml").exit_code == ExitCode.DONE
 
 
+def test_a_recipe_in_another_folder_than_the_artifacts_waits_as_well(here, models):
+    (here / "recipes").mkdir()
+    write_recipe(here / "recipes", name="one", base=models.base, loras={"ink": models.ink}, outputs=OUTPUTS)
+    write_recipe(here / "recipes", name="two", base=models.base, loras={"one": "../dist/one/kohya/one.safetensors"})
+    assert "uses what recipes/one.yaml makes" in invoke("plan", "recipes").stdout
+    assert invoke("run", "recipes").exit_code == ExitCode.DONE
+
+
 def test_a_file_that_contradicts_its_lock_is_known_by_plan(recipes, here, models):
     shutil.copy(models.ink, here / "ink.safetensors")
     write_recipe(here, name="one", base=models.base, loras={"ink": "ink.safetensors"})

@@ -49,6 +49,34 @@ def test_a_path_that_leads_nowhere(good, here, parsed):
     assert (problem["key"], problem["line"]) == ("loras.0.source", 7)
 
 
+@pytest.mark.parametrize("source", ["../dist/first/diffusers/x.safetensors", "../models/first/x.safetensors"])
+def test_what_an_earlier_recipe_makes_need_not_be_there(here, parsed, source):
+    """The source's folder is not the current one, at which `dist` lies; that is how recipes in a folder are run."""
+    (here / "recipes").mkdir()
+    publish = [{"kind": "folder", "path": "../models/first"}]
+    (here / "recipes" / "ink.safetensors").touch()
+    write_recipe(here / "recipes", name="first", publish=publish, **GOOD)
+    write_recipe(here / "recipes", name="second", base=GOOD["base"], loras={"first": source, "ink": "ink.safetensors"})
+    done = invoke("validate", "recipes")
+    assert done.exit_code == ExitCode.DONE
+    assert done.output == ("recipes/first.yaml: ok\nrecipes/second.yaml: ok; uses what recipes/first.yaml makes\n")
+    assert parsed(invoke("validate", "recipes", "--json")) == []
+    alone = invoke("validate", "recipes/second.yaml")
+    assert alone.exit_code == ExitCode.INVALID_RECIPE
+    reversed_ = invoke("validate", "recipes/second.yaml", "recipes/first.yaml")
+    assert reversed_.exit_code == ExitCode.INVALID_RECIPE
+    said = "recipes/first.yaml makes it, and comes after this recipe: name it first"
+    assert f"recipes/second.yaml:7:11: loras.0.source: {source}: there is no file or folder " in reversed_.stderr
+    assert said in reversed_.stderr
+
+
+def test_a_path_outside_of_what_an_earlier_recipe_makes_has_to_be_there(good, here):
+    write_recipe(here, name="later", base=GOOD["base"], loras={"first": "dist/goods/x.safetensors"})
+    done = invoke("validate", "good.yaml", "later.yaml")
+    assert done.exit_code == ExitCode.INVALID_RECIPE
+    assert "makes it" not in done.output
+
+
 def test_two_recipes_of_one_name(good, here):
     (here / "better.yaml").write_text(good.read_text())
     result = invoke("validate", "good.yaml", "better.yaml")
@@ -124,6 +152,6 @@ def test_a_number_of_thousands_of_digits_is_a_mistake_like_any_other(tmp_path, c
     path.write_text("version: 1\nname: 0x" + "f" * 5000 + "\nmerge: {combination_type: " + "9" * 5000 + "}\n")
     result = invoke("validate", path)
     assert result.exit_code == ExitCode.INVALID_RECIPE
-    assert "can't be read as !!int" in result.stderr
+    assert "can't be read as a whole number" in result.stderr
     assert len(result.stderr) < 2000
     assert capfd.readouterr().err == ""

@@ -107,3 +107,12 @@ def test_no_artifact(tmp_path):
     result = invoke("verify", tmp_path / "absent")
     assert result.exit_code == ExitCode.BAD_SOURCE
     assert "is no folder" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(["--recipe", "."], "for --rebuild"), (["--partial"], "whose signature is checked")]
+)
+def test_an_option_that_would_do_nothing_is_wrong_usage(made, options, said):
+    result = invoke("verify", made / "out" / "small", *options)
+    assert result.exit_code == ExitCode.USAGE
+    assert said in result.stderr

@@ -135,9 +135,9 @@ def test_tags_other_than_the_plain_types_are_refused():
 
 def test_tagged_text_that_is_none_of_its_type():
     assert problems("[!!int x, !!bool yes, !!float y]") == [
-        "r.yaml:1:2: 0: 'x' can't be read as !!int",
-        "r.yaml:1:11: 1: 'yes' can't be read as !!bool",
-        "r.yaml:1:23: 2: 'y' can't be read as !!float",
+        "r.yaml:1:2: 0: 'x' can't be read as a whole number",
+        "r.yaml:1:11: 1: 'yes' can't be read as true or false",
+        "r.yaml:1:23: 2: 'y' can't be read as a number",
     ]
 
 
@@ -210,9 +210,32 @@ def test_what_is_dumped_loads_as_it_was_by_yaml_1_1_and_1_2(data):
     assert yaml.safe_load(text) == data
 
 
-@pytest.mark.parametrize("text", ["1e3", "on", "2024-01-01", "0o7", "1_0", "12:30", "~", "<<", "=", ""])
+READ_AS_MORE = [
+    *("08", "1e3", "on", "null", "0x1f", "1_000", "12:30", "2024-01-01", "0o7", "1_0", "~", "<<", "=", ""),
+    *("y", "N", "Yes", "OFF", "tRUE", "1,000", "0_8", "08:30", "0b1", "0X1F", "-0o17", "09.5", "._", ".iNF", "1.2.3"),
+]
+
+
+@pytest.mark.parametrize("text", READ_AS_MORE)
 def test_text_that_some_reader_would_take_for_something_else_is_quoted(text):
     assert dump([text]) == f"- '{text}'\n"
+    assert load(dump([{text: text}]), origin="r").data == [{text: text}]
+
+
+@pytest.mark.parametrize("text", ["x1", "1-2", "sd15", "0e7c3a", "v1.0", "hf://owner/name", "~/loras", "10-loras"])
+def test_text_that_nobody_could_take_for_something_else_is_plain(text):
+    assert dump([text]) == f"- {text}\n"
+
+
+NUMBERLIKE = st.text(st.sampled_from("0123456789abefox_:,.+-~ntyYNOF"), max_size=9)
+
+
+@given(NUMBERLIKE | st.text())
+def test_any_text_that_is_dumped_is_that_text_to_every_reader(text):
+    written = dump({"name": text, "names": [text, {text: text}]})
+    data = {"name": text, "names": [text, {text: text}]}
+    assert load(written, origin="r").data == data
+    assert yaml.safe_load(written) == data
 
 
 @given(st.text(st.sampled_from("ab1: -?[]{},&*!|>'\"%@`#\n\t\\<~.e\ufeff\u2028\x00"), max_size=60) | st.text())

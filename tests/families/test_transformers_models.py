@@ -2,7 +2,11 @@
 
 import pytest
 
-from loramerge.families import loading_class, model_family
+from loramerge.families import model_family
+
+
+def loading_class(name):
+    return model_family(name).card.opens
 
 
 def tables():

@@ -16,3 +16,11 @@ def test_the_place_and_the_reason_are_named(tmp_path):
 def test_other_errors_pass(tmp_path):
     with pytest.raises(KeyError), writing(tmp_path):
         raise KeyError
+
+
+def test_a_file_where_a_folder_has_to_be_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for place in (tmp_path / "notes.txt" / "x", tmp_path / "notes.txt" / "below" / "x"):
+        with pytest.raises(LoramergeError) as caught, writing(place):
+            place.parent.mkdir(parents=True)
+        assert str(caught.value) == f"{place} can't be written: {tmp_path / 'notes.txt'} is a file"

@@ -4,6 +4,9 @@ import foreign
 import pytest
 import tiny
 from command_line import invoke, write_recipe
+from hub.environment import CACHE
+from hub.example import OWNER
+from hub.faults import Status
 
 from loramerge import read_recipe
 from loramerge.errors import ExitCode, SourceError
@@ -50,26 +53,26 @@ def test_of_checkpoints_alone_the_only_one_is_taken():
         lora_files("x", ("checkpoint-500/a.safetensors", "checkpoint-1000/a.safetensors"))
 
 
-def test_several_are_listed_with_the_line_to_write():
+def test_several_are_listed_with_what_to_write():
     names = ("a.safetensors", "b.safetensors", *below("lora", "c.safetensors"))
     with pytest.raises(SeveralLorasError) as caught:
         lora_files("hf://me/lora", names)
     assert str(caught.value).splitlines() == [
         "hf://me/lora holds 2 LoRAs: a.safetensors, b.safetensors",
         "  hint: name the one to use:",
-        "    source: hf://me/lora/a.safetensors",
-        "    source: hf://me/lora/b.safetensors",
+        "    hf://me/lora/a.safetensors",
+        "    hf://me/lora/b.safetensors",
     ]
     with pytest.raises(SeveralLorasError) as caught:
         lora_files("./out/", (*below("ink", *PEFT), *below("glow/unet", *PEFT), *below("glow/text_encoder", *PEFT)))
-    assert caught.value.hint.splitlines()[1:] == ["    source: ./out/glow", "    source: ./out/ink"]
+    assert caught.value.hint.splitlines()[1:] == ["    ./out/glow", "    ./out/ink"]
 
 
-def test_an_adapter_among_files_has_no_line_and_that_is_said():
+def test_an_adapter_among_files_has_no_name_and_that_is_said():
     with pytest.raises(SeveralLorasError) as caught:
         lora_files("x", (*PEFT, "ink.safetensors"))
     assert caught.value.hint == (
-        "name the one to use; the adapter at its top needs a folder of its own:\n    source: x/ink.safetensors"
+        "name the one to use; the adapter at its top needs a folder of its own:\n    x/ink.safetensors"
     )
 
 
@@ -137,8 +140,101 @@ def test_of_several_the_one_that_fits_is_taken_and_that_is_said(folder):
     assert "LoRA ink: of 2 LoRAs in loras only sd15.safetensors fits the base; it is used" in result.stderr
 
 
+def repository_of(folder, hub, **changed):
+    files = {f"{family}.safetensors": (folder / "loras" / f"{family}.safetensors") for family in ("sd15", "sdxl")}
+    return hub.repository("org/loras", {name: file.read_bytes() for name, file in files.items()} | changed)
+
+
+@pytest.mark.parametrize("write", [foreign.write_diffusers, foreign.write_kohya])
+@pytest.mark.parametrize("longest", [1024, 1 << 17])
+def test_of_several_on_a_hub_headers_tell_which_one_fits_and_no_other_weights_are_downloaded(
+    folder, hub, write, longest, monkeypatch
+):
+    """With `longest` smaller than a header, that is asked for a second time, whole."""
+    monkeypatch.setattr("loramerge.hub.headers._FIRST", longest)
+    for family in ("sd15", "sdxl"):
+        pairs = foreign.random_lora(
+            tiny.shared(family), rank=256, alpha=2.0, seed=1, components=["unet"], modules=r"attn2\.to_k"
+        )
+        write(pairs, folder / "loras" / f"{family}.safetensors")
+    repository_of(folder, hub, **{"other.safetensors": b"no LoRA"})
+    path = write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "hf://org/loras"})
+    planned = invoke("plan", path)
+    assert planned.exit_code == ExitCode.CHANGES_PENDING, planned.output
+    assert not list(CACHE.rglob("*.safetensors"))
+    assert invoke("lock", path).exit_code == ExitCode.DONE
+    first = (folder / "small.lock.yaml").read_text()
+    assert "sd15.safetensors" in first
+    assert "sdxl" not in first
+    assert "unchanged" in invoke("lock", path).stdout
+    result = invoke("run", path)
+    assert result.exit_code == ExitCode.DONE, result.output
+    assert "LoRA ink: of 3 LoRAs in hf://org/loras only sd15.safetensors fits the base; it is used" in result.stderr
+    assert [file.name for file in CACHE.rglob("*.safetensors")] == ["sd15.safetensors"]
+    assert invoke("plan", path).exit_code == ExitCode.DONE
+    assert invoke("verify", "dist/small", "--rebuild", "--recipe", path).exit_code == ExitCode.DONE
+
+
+def test_where_two_fit_on_a_hub_both_are_listed(folder, hub):
+    repository_of(folder, hub, **{"again.safetensors": (folder / "loras/sd15.safetensors").read_bytes()})
+    result = invoke("plan", write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "hf://org/loras"}))
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "\n    hf://org/loras/again.safetensors\n" in result.stderr
+
+
+def test_peft_folders_on_a_hub_are_told_by_their_headers_as_well(folder, hub):
+    files = {}
+    for family in ("sd15", "sdxl"):
+        pairs = foreign.random_lora(
+            tiny.shared(family), rank=2, alpha=2.0, seed=1, components=["unet"], modules=r"attn2\.to_k"
+        )
+        foreign.write_peft(pairs["unet"], folder / family / "unet")
+        files |= {f"{family}/unet/{name}": (folder / family / "unet" / name).read_bytes() for name in PEFT}
+    hub.repository("org/loras", files)
+    path = write_recipe(folder, base=tiny.folder("sdxl"), loras={"ink": "hf://org/loras"})
+    (entry,) = resolve(read_recipe(path)).loras
+    assert entry.names == tuple(f"sdxl/unet/{name}" for name in PEFT)
+
+
+def test_headers_of_a_private_repository_are_read_with_its_owner_s_token(folder, hub, monkeypatch):
+    """The loopback Hub refuses a token that is sent on to where the bytes lie."""
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    files = {
+        f"{each}.safetensors": (folder / "loras" / f"{each}.safetensors").read_bytes() for each in ("sd15", "sdxl")
+    }
+    hub.repository("tester/loras", files, private=True)
+    path = write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "hf://tester/loras"})
+    (entry,) = resolve(read_recipe(path)).loras
+    assert entry.names == ("sd15.safetensors",)
+
+
+def test_of_very_many_on_a_hub_none_is_asked_for(folder, hub):
+    hub.repository("org/loras", {f"{number}.safetensors": b"x" for number in range(25)})
+    result = invoke("plan", write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "hf://org/loras"}))
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "holds 25 LoRAs" in result.stderr
+    assert not [call for call in hub.log if "/resolve/" in call.path]
+
+
+def test_a_hub_that_refuses_a_header_is_no_misfit(folder, hub):
+    repository_of(folder, hub)
+    hub.inject("GET", "/resolve/.*sdxl", Status(403))
+    result = invoke("plan", write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "hf://org/loras"}))
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "the Hub forbids reading org/loras" in result.stderr
+
+
+def test_a_family_is_enough_to_tell_which_one_fits(folder):
+    """The published sizes are none that these LoRAs have, so that neither fits; but that is what is found out."""
+    path = write_recipe(folder, base="x", loras={"ink": "loras"})
+    path.write_text(path.read_text().replace("source: x", "family: sd15"))
+    result = invoke("plan", path)
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "loras holds 2 LoRAs" in result.stderr
+
+
 def test_where_two_fit_both_are_listed(folder):
     (folder / "loras/again.safetensors").write_bytes((folder / "loras/sd15.safetensors").read_bytes())
     result = invoke("plan", write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "loras"}))
     assert result.exit_code == ExitCode.BAD_SOURCE
-    assert "source: loras/again.safetensors" in result.stderr
+    assert "loras/again.safetensors" in result.stderr

@@ -117,14 +117,15 @@ def test_it_has_what_was_not_in_the_recipe(made):
 def test_every_input_has_its_digest(made):
     inputs = [entry for entry in definition(made)["resolvedDependencies"] if "sha256" in entry["digest"]]
     assert [entry["uri"] for entry in inputs] == [
-        "base/model_index.json", "base/text_encoder/config.json", "base/unet/config.json",
+        "base/model_index.json", "base/scheduler/scheduler_config.json",
+        "base/text_encoder/config.json", "base/unet/config.json",
         "a.safetensors", "b.safetensors",
     ]  # fmt: skip
     for entry in inputs:
         file = made.folder / entry["uri"]
         assert entry["digest"]["sha256"] == sha256_of(file)
         assert entry["annotations"]["size"] == file.stat().st_size
-    assert [entry["annotations"].get("lora") for entry in inputs] == [None, None, None, "a", "b"]
+    assert [entry["annotations"].get("lora") for entry in inputs] == [*[None] * 4, "a", "b"]
 
 
 def test_weights_of_the_base_are_inputs_where_they_are_used(tmp_path):

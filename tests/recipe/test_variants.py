@@ -119,3 +119,14 @@ def test_every_invalid_variant_is_named(recipe):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RecipeProblemsError, match="can't read the recipe"):
         read_variants(tmp_path / "none.yaml", ["loras.0.weight=1,2"])
+
+
+def test_a_mistake_of_one_variant_names_it(recipe):
+    with pytest.raises(RecipeProblemsError) as caught:
+        read_variants(recipe, ["merge.combination_type=cat,ties"])
+    assert caught.value.message.endswith("above 0 and at most 1 (with merge.combination_type=ties)")
+    assert "--set 'merge={combination_type: cat},{combination_type: ties, density: 0.5}'" in caught.value.hint
+    recipe.write_text(TEXT.replace("version: 1", "version: 2"))
+    with pytest.raises(RecipeProblemsError) as caught:
+        read_variants(recipe, ["loras.0.weight=0.5,1.0"])
+    assert "(with" not in caught.value.message

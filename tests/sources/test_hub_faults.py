@@ -136,6 +136,17 @@ def test_no_hub(hub, repository, waits):
     assert waits == []
 
 
+def test_a_hub_that_can_not_be_reached_is_waited_for_once(hub, repository, waits):
+    hub.inject("GET", "^/api/models/", Reset(), times=7)
+    for _ in range(3):
+        refused("can't reach the Hub", "try again", locate)
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+    assert read(locate(), "ikea.safetensors") == WEIGHTS
+    hub.inject("GET", "^/api/models/", Reset())
+    locate()
+    assert waits[4:] == [1.0]
+
+
 def test_nobody_there(hub, repository):
     hub.stop()
     with pytest.raises(SourceError, match=f"can't reach the Hub at {hub.url}") as raised:

@@ -123,7 +123,7 @@ def test_digests_are_those_of_the_content(tmp_path):
 def test_what_is_called_safetensors_and_is_none_has_no_digest(tmp_path):
     (tmp_path / "ikea.safetensors").write_bytes(b"weights")
     located = locate("ikea.safetensors", tmp_path)
-    with pytest.raises(SourceError, match=r"^ikea\.safetensors is not a sound safetensors file"):
+    with pytest.raises(SourceError, match=r"^ikea\.safetensors is a text, and no safetensors file"):
         located.digests(located.files)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +12,22 @@ import foreign
 import pytest
 import tiny
 from canonical import files_of
+from command_line import invoke
 from hub.environment import CACHE
+from safetensors import safe_open
 from secrets_scan import on_purpose
 
-from loramerge import lock_sources, read_recipe, run
+from loramerge import load_base, lock_sources, plan, read_recipe, run, verify
 from loramerge.documents import yaml_document
-from loramerge.errors import InvalidRecipeError, SourceError
+from loramerge.errors import ExitCode, InvalidRecipeError, SourceError
 from loramerge.lock import model as locks
 from loramerge.lock.changes import changes
 from loramerge.stages.load import load
 from loramerge.stages.resolve import resolve
 
+SCHEDULER = "scheduler/scheduler_config.json"
 BASE, INK, GLOW = "org/base", "org/ink", "org/glow"
-CONFIGS = ["model_index.json", "text_encoder/config.json", "unet/config.json"]
+CONFIGS = ["model_index.json", SCHEDULER, "text_encoder/config.json", "unet/config.json"]
 CARD = b"---\nlicense: other\nlicense_name: ink-licence\n---\n# Ink\n"
 
 
@@ -257,10 +261,79 @@ def test_an_adapter_may_be_made_by_a_lock_that_knows_the_weights_as_well(publish
         "model_index.json",
         "unet/config.json",
         "text_encoder/config.json",
+        SCHEDULER,
     )
     narrow = lock_sources(adapter_only)
     with pytest.raises(SourceError, match=r"base .* has .*, which the lock does not have"):
         resolve(read_recipe(write_recipe(tmp_path, outputs=[{"kind": "pipeline"}])), narrow)
+
+
+@pytest.fixture
+def predicts_v(tmp_path):
+    """A base whose scheduler says so, a recipe for a kohya file, and its lock as earlier versions wrote it."""
+    shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
+    said = json.loads((tmp_path / "base" / SCHEDULER).read_text()) | {"prediction_type": "v_prediction"}
+    (tmp_path / "base" / SCHEDULER).write_text(json.dumps(said))
+    pairs = foreign.random_lora(tiny.shared("sd15"), seed=0, rank=4, alpha=2.0, few=True)
+    foreign.write_kohya(pairs, tmp_path / "ink.safetensors", metadata={"modelspec.prediction_type": "epsilon"})
+    recipe = read_recipe(
+        write_recipe(
+            tmp_path,
+            base={"source": "base"},
+            loras=[{"name": "ink", "source": "ink.safetensors"}],
+            outputs=[{"kind": "adapter", "format": "kohya"}],
+        )
+    )
+    earlier = altered(lock_sources(recipe), lambda data: data["sources"]["base"]["files"].pop(SCHEDULER))
+    return recipe, earlier
+
+
+def written_prediction(result):
+    with safe_open(result.artifact / "kohya" / "two.safetensors", "pt") as file:
+        return file.metadata()["modelspec.prediction_type"]
+
+
+def test_what_the_base_predicts_is_what_its_scheduler_says_and_not_what_a_lora_says(predicts_v, tmp_path):
+    recipe, _ = predicts_v
+    result = run(recipe, out=tmp_path / "out")
+    assert written_prediction(result) == "v"
+    (note,) = [note for note in result.report["notes"] if "predicts" in note]
+    assert note.startswith("LoRA ink: its model predicts epsilon, by its metadata, and the base v; ")
+    again = run(recipe, lock=locks.read(result.artifact / "recipe.lock.yaml"), out=tmp_path / "again")
+    assert written_prediction(again) == "v"
+
+
+def test_a_lock_of_an_earlier_version_holds_and_knows_no_scheduler(predicts_v, tmp_path):
+    recipe, earlier = predicts_v
+    assert SCHEDULER not in resolve(recipe, earlier).base_names
+    result = run(recipe, lock=earlier, out=tmp_path / "out")
+    assert written_prediction(result) == "epsilon"
+    assert not [note for note in result.report["notes"] if "predicts" in note]
+    assert not plan(recipe, lock=earlier, out=tmp_path / "out").pending
+    assert verify(result.artifact, rebuild=True, recipe=tmp_path)
+    file = locks.place(recipe.path)
+    locks.write(earlier, file)
+    assert invoke("lock", recipe.path, "--check").exit_code == ExitCode.DONE
+    assert "scheduler_config.json added" in invoke("lock", recipe.path).output
+    assert SCHEDULER in locks.read(file).sources.base.files
+
+
+def test_a_scheduler_that_the_lock_has_must_be_there(predicts_v, tmp_path):
+    recipe, _ = predicts_v
+    lock = lock_sources(recipe)
+    (tmp_path / "base" / SCHEDULER).unlink()
+    with pytest.raises(SourceError, match=f"base .* lacks {SCHEDULER}, which the lock has"):
+        resolve(recipe, lock)
+    assert [str(each).partition(": it was")[0] for each in changes(lock, lock_sources(recipe, like=lock))] == [
+        f"base: {SCHEDULER} removed"
+    ]
+
+
+@pytest.mark.parametrize("said", ["sample", "epsilon", None])
+def test_what_a_scheduler_does_not_say_is_asked_of_the_loras(predicts_v, said, tmp_path):
+    (tmp_path / "base" / SCHEDULER).write_text(json.dumps({} if said is None else {"prediction_type": said}))
+    assert load_base(tmp_path / "base").prediction == (said if said == "epsilon" else None)
+    assert written_prediction(run(predicts_v[0], out=tmp_path / "out")) == "epsilon"
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,7 @@ def test_from_the_hub_no_weight_of_the_base_is_requested(hub, tmp_path):
     assert {name.rpartition("/")[2] for name in asked} == {
         "model_index.json",
         "config.json",
+        "scheduler_config.json",
         "pytorch_lora_weights.safetensors",
     }
     assert len(result.report["base"]["revision"]) == 40

@@ -244,7 +244,7 @@ def test_the_artifact_is_no_target(files):
         put(files, folder)
 
 
-@pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b", "x" * 300])
+@pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b"])
 def test_a_path_that_can_be_none_is_a_publishing_error(path, files, tmp_path):
     with pytest.raises(PublishError) as error:
         FolderTarget(kind="folder", path=path).publish(Delivery("mine", files), tmp_path, force=False)
