@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from loramerge.errors import MismatchError
 from loramerge.fields import Dtype, Name
 from loramerge.formats.output import MergeResult, Output
 from loramerge.formats.spelling import spelled
@@ -27,9 +29,11 @@ class AdapterOutput(Output):
 
     Attributes:
         readers: The programs that load it, in words.
+        needs_pipeline: Its names are those of a pipeline's parts, and there are none for a lone model.
     """
 
     readers: ClassVar[str]
+    needs_pipeline: ClassVar[bool] = True
 
     holds_merged_lora: ClassVar[bool] = True
     is_one_file: ClassVar[bool] = True
@@ -59,6 +63,17 @@ class AdapterOutput(Output):
         Raises:
             SourceError: Unknown keys, unpaired or damaged tensors, settings that are no plain LoRA.
         """
+
+    def check(self, base: Base, components: Collection[str]) -> None:
+        """Formats of programs that draw have no names for a language model."""
+        del components
+        if self.needs_pipeline and base.is_model:
+            raise MismatchError(
+                f"`format: {self.default_folder}` is for parts of a pipeline that draws, and {base.reference} is a "
+                f"lone model, {base.family.title}",
+                hint="write `format: peft`: PEFT and vLLM load it, and llama.cpp's convert_lora_to_gguf.py makes a "
+                "GGUF file of it; or `kind: inputs` for each LoRA by itself",
+            )
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the merged LoRA."""
