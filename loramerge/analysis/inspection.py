@@ -160,7 +160,8 @@ def _read_by(told: ToldFamily, names: Sequence[str]) -> Base:
     """Whose names a LoRA is read by: of an unknown model's, PEFT's adapter may hold more than pairs."""
     if told.families:
         return architecture(told.families[0])
-    return unknown_model() if any(PurePosixPath(name).name == CONFIG for name in names) else architecture(_ANY)
+    of_peft = any(PurePosixPath(name).name == CONFIG for name in names)
+    return unknown_model() if of_peft and told.strangers else architecture(_ANY)
 
 
 def _misfit(reference: str, adapter: Adapter, base: Base, *, strict: bool) -> str:
