@@ -11,6 +11,7 @@ from loramerge.analysis.inspected import InspectedFile, InspectedModule, Inspect
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.twins import Twins, pairs_of, twins
 from loramerge.bases.base import unknown_model
+from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.fit import fit
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
@@ -147,7 +148,9 @@ def _read_by(told: ToldFamily, names: Sequence[str]) -> Base:
     """Whose names a LoRA is read by: of an unknown model's, PEFT's adapter may hold more than pairs."""
     if told.families:
         return architecture(told.families[0])
-    return unknown_model() if any(PurePosixPath(name).name == CONFIG for name in names) else architecture(_ANY)
+    folders = [PurePosixPath(name).parent.name for name in names if PurePosixPath(name).name == CONFIG]
+    is_alone = len(folders) == 1 and folders[0] not in COMPONENTS
+    return unknown_model() if is_alone else architecture(_ANY)
 
 
 def _misfit(reference: str, adapter: Adapter, base: Base, *, strict: bool) -> str:

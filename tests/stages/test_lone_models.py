@@ -296,7 +296,7 @@ def test_what_adapter_a_command_line_is_told(here):
         small_models.lora(LLAMA, here / name, seed=seed, task_type="CAUSAL_LM", trained_on=str(base))
     shown = invoke("inspect", "a")
     assert "a language model such as Llama" in shown.output
-    assert re.search(rf"trained on\s+{re.escape(str(base))[:40]}", shown.output)
+    assert re.search(rf"trained on\s+{re.escape(str(base)[:40])}", shown.output)
     assert re.search(r"family\s+LlamaForCausalLM", invoke("inspect", "a", "--base", "base").output)
     done = invoke("init", "a", "b", "--name", "both")
     assert done.exit_code == ExitCode.DONE, done.output
