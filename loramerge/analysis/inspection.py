@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from loramerge.analysis.inspected import InspectedFile, InspectedModule, Inspection
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.twins import Twins, pairs_of, twins
+from loramerge.bases.anatomy import Anatomy
 from loramerge.bases.base import unknown_model
-from loramerge.bases.blocks import COMPONENTS
+from loramerge.bases.blocks import block_of
 from loramerge.bases.fit import fit
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
@@ -87,6 +89,7 @@ def inspect_adapter(
     for component, name, pair in adapter:
         modules.append(InspectedModule(component, name, pair.shape, pair.rank, pair.scale, norm_of(pair)))
         progress.advance()
+    anatomy = known.anatomy(adapter.components) if base or told.families else Anatomy()
     inspection = Inspection(
         reference=reference,
         revision=located.revision,
@@ -99,6 +102,7 @@ def inspect_adapter(
         saved={name: tensor.size for _, name, tensor in adapter.each_saved()},
         metadata=dict(sorted(adapter.metadata.items())),
         misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family else "",
+        anatomy=anatomy.with_others(block_of(component, name) for component, name, _ in adapter),
     )
     return inspection, adapter
 
@@ -120,7 +124,15 @@ def overlaps_of(loras: Sequence[tuple[Inspection, Adapter]], *, progress: Progre
     found = overlaps(
         {name: (adapter, lambda *_: 1.0) for name, adapter in adapters.items()}, same=same, progress=progress
     )
-    return [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004  not two
+    compared = [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004  not two
+    anatomies = {name: inspection.anatomy for name, (inspection, _) in zip(names, loras, strict=True)}
+
+    def anatomy_of(pair: PairOverlap) -> Anatomy:
+        # That of the base, where one of both tells it.
+        known, other = sorted(pair.names, key=lambda name: families[name] is None)
+        return anatomies[known].with_others(anatomies[other].blocks)
+
+    return [replace(pair, anatomy=anatomy_of(pair)) for pair in compared]
 
 
 def twins_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[Twins]:
@@ -148,9 +160,8 @@ def _read_by(told: ToldFamily, names: Sequence[str]) -> Base:
     """Whose names a LoRA is read by: of an unknown model's, PEFT's adapter may hold more than pairs."""
     if told.families:
         return architecture(told.families[0])
-    folders = [PurePosixPath(name).parent.name for name in names if PurePosixPath(name).name == CONFIG]
-    is_alone = len(folders) == 1 and folders[0] not in COMPONENTS
-    return unknown_model() if is_alone else architecture(_ANY)
+    of_peft = any(PurePosixPath(name).name == CONFIG for name in names)
+    return unknown_model() if of_peft and told.strangers else architecture(_ANY)
 
 
 def _misfit(reference: str, adapter: Adapter, base: Base, *, strict: bool) -> str:

@@ -107,7 +107,7 @@ def test_no_class_is_forgotten():
     tried = {
         mixin.__name__ for name in PIPELINES for mixin in getattr(diffusers, name).__mro__ if "Lora" in mixin.__name__
     }
-    assert mixins - tried == {*MODULAR, "LoraLoaderMixin"}  # the older name of Stable Diffusion's
+    assert mixins - tried == {*MODULAR}
     assert {*MODULAR.values()} <= {row.family for row in ROWS}
 
 
