@@ -156,7 +156,8 @@ class _Names:
         names = [flat(name) for name in ((shift(spelling.written),) if shift else spelling.modules)]
         for name in components:
             component = self._base.components[name]
-            known = next((component.spelled[each] for each in names if each in component.spelled), None)
+            wrapped = [f"{flat(self._base.family.wrapper)}{each}" for each in names]
+            known = next((component.spelled[each] for each in (*names, *wrapped) if each in component.spelled), None)
             if known is not None:
                 return _Home(name, known)
             if name in self._base.denoisers and (elsewhere := self._elsewhere(names)):
