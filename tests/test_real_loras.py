@@ -109,8 +109,8 @@ def test_three_merge_onto_the_real_architecture_and_reload_in_diffusers(tmp_path
 @pytest.mark.parametrize("pair", list(combinations(NAMES, 2)))
 def test_linear_on_strangers_loras_says_how_far_off_it_is(pair, base, tmp_path):
     chosen = recipe(tmp_path, merge="{combination_type: linear}")
-    loras = tuple(lora for lora in chosen.loras if lora.name in pair)
-    result = run(chosen.model_copy(update={"loras": loras}), out=tmp_path / "out")
+    loras = tuple(lora for lora in chosen.entries if lora.name in pair)
+    result = run(chosen.model_copy(update={"entries": loras}), out=tmp_path / "out")
     assert 0.9 < result.fidelity["unet"] < 1.1
     assert any("far from the weighted sum" in warning and "`cat` is exact, with rank 8" in warning
                for warning in result.warnings)  # fmt: skip

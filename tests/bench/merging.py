@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import floors
 import pefts
 from measure import Figures, in_turn, limit, ratio, stopwatch, tell, times, told_by, total
-from models import PARAMETERS, WEIGHTS, Sample, base_of, decomposes, layers_of, random_pairs
+from models import PARAMETERS, TRANSFORMERS, WEIGHTS, Sample, base_of, decomposes, layers_of, random_pairs
 from profiling import profiled
 from steps import MERGING, counted
 
@@ -33,19 +33,22 @@ if TYPE_CHECKING:
 MOST_VALUES = 15_000_000  # of all LoRAs together: 60 MB
 MOST_EVER = 10**12
 HEADLINE = ("sdxl", 32, 2)  # merged whole
+OF_TRANSFORMERS = ("cat", "svd")  # what is measured there; the others differ from UNets in nothing
 PROFILED = ((32, 2), (128, 5))  # ranks and numbers of LoRAs for which ours tells where its time goes
 
 
 def rows(plan: Plan) -> Iterator[Figures]:
     """A row for each type, model, rank and number of LoRAs."""
     every = list(product(plan.models, plan.ranks, plan.loras))
+    if plan.device == "cpu" and "tiny" not in plan.models:
+        every += product(TRANSFORMERS, plan.ranks[:1], plan.loras[:1])
     for model, rank, count in sorted(every, key=lambda setting: setting != HEADLINE):  # what counts most comes first
         whole = (model, rank, count) == HEADLINE
         settings = {
             "model": model,
             "rank": rank,
             "loras": count,
-            "types": plan.types,
+            "types": plan.types if model not in TRANSFORMERS else [t for t in plan.types if t in OF_TRANSFORMERS],
             "runs": plan.runs if whole else min(plan.runs, 2),
             "most": MOST_EVER if whole else MOST_VALUES,
             "device": plan.device,
@@ -153,7 +156,7 @@ class Ours:
         method = _method(combination_type)
         with stopwatch(self.device) as figures:
             factored.merge_component(
-                self.base.components["unet"],
+                self.base.components[self.base.main],
                 parts,
                 method,
                 seed=0,

@@ -35,6 +35,8 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 # Stable Diffusion 1.5 with fewer channels: for a quick look, and for tests.
 CHANNELS = {"tiny": (32, 64, 64, 64), "small": (160, 320, 640, 640)}
 MODELS = (*CHANNELS, "sd15", "sdxl")
+TRANSFORMERS = ("flux",)
+"""For the merge itself alone: fusing and files are measured on UNets."""
 
 
 def decomposes(combination_type: str) -> bool:
@@ -43,10 +45,12 @@ def decomposes(combination_type: str) -> bool:
 
 
 def base_of(model: str) -> Base:
-    """The UNet without its weights, as a base."""
+    """The denoiser without its weights, as a base."""
     from loramerge.bases.base import from_configs
     from loramerge.bases.published import architecture
 
+    if model in TRANSFORMERS:
+        return architecture(model)
     config = dict(architecture("sdxl" if model == "sdxl" else "sd15").components["unet"].config)
     if model in CHANNELS:
         config["block_out_channels"] = CHANNELS[model]
@@ -54,9 +58,10 @@ def base_of(model: str) -> Base:
 
 
 def layers_of(model: str) -> dict[str, Shape]:
-    """Shape of every layer in the UNet's transformers, by name."""
-    modules = base_of(model).components["unet"].modules
-    return {name: shape for name, shape in modules.items() if ".attentions." in name}
+    """Shape of every layer in the UNet's transformers, or of all layers of another denoiser, by name."""
+    base = base_of(model)
+    modules = base.components[base.main].modules
+    return {name: shape for name, shape in modules.items() if model in TRANSFORMERS or ".attentions." in name}
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,13 @@ README = HERE.parents[1] / "README.md"
 PAGE = HERE.parents[1] / "docs" / "figures.md"
 FIGURES = HERE / "figures.json"  # the rows that both show
 MARK = "figures"
-TITLES = {"tiny": "tiny UNet", "small": "SD 1.5 with half of its channels", "sd15": "SD 1.5", "sdxl": "SDXL"}
+TITLES = {
+    "tiny": "tiny UNet",
+    "small": "SD 1.5 with half of its channels",
+    "sd15": "SD 1.5",
+    "sdxl": "SDXL",
+    "flux": "FLUX.1",
+}
 USUAL_RANK = 32
 HEADLINE = ("cat", "ties", "dare_linear", "magnitude_prune")  # both sides of these were measured whole
 
