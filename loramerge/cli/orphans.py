@@ -1,10 +1,11 @@
-"""What targets hold of recipes that are no longer there: shown by `plan`, removed by `run --prune`."""
+"""What recipes left that are no longer there, in targets and in `dist`: shown by `plan`, removed by `run --prune`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +18,21 @@ from loramerge.messages import counted, some
 if TYPE_CHECKING:
     from loramerge.cli.boundary import Failure
     from loramerge.cli.recipes import NamedRecipe
-    from loramerge.targets import Target
+    from loramerge.recipe import Recipe
     from loramerge.targets.held import Orphan
 
 
 @dataclass(frozen=True)
 class Orphaned:
-    """One recipe's leftovers in one target."""
+    """One recipe's leftovers at one place.
+
+    Attributes:
+        orphan: What there is.
+        remove: Removes what is unchanged of it.
+    """
 
     orphan: Orphan
-    target: Target
-    origin: Path
+    remove: Callable[[], None]
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -46,9 +51,9 @@ class Orphaned:
         """Remove what nobody changed and say so; what was done, as plain data.
 
         Raises:
-            PublishError: It can't be removed.
+            LoramergeError: It can't be removed.
         """
-        self.target.prune(self.orphan, self.origin)
+        self.remove()
         if not as_json:
             console.result(str(self))
         return self.data | {"status": "pruned"}
@@ -60,7 +65,7 @@ class Orphaned:
 
 
 def orphans(paths: Sequence[str], recipes: Sequence[NamedRecipe]) -> list[Orphaned]:
-    """What the targets of recipes hold of others of the same folder that are gone.
+    """What the targets of recipes, and `dist`, hold of others of the same folder that are gone.
 
     Only folders tell which recipes there are: of a single file nothing is known of the others.
 
@@ -70,6 +75,7 @@ def orphans(paths: Sequence[str], recipes: Sequence[NamedRecipe]) -> list[Orphan
 
     Raises:
         PublishError: A target can't be looked at.
+        OSError: An artifact can't be read.
     """
     named = dict.fromkeys(Path(path).resolve() for path in folders(paths))
     return [found for folder in named for found in _of(folder, recipes)]
@@ -140,6 +146,7 @@ def refuse_without_folder(paths: Sequence[str]) -> None:
 
 def _of(folder: Path, recipes: Sequence[NamedRecipe]) -> Iterator[Orphaned]:
     from loramerge.provenance.git import home_of
+    from loramerge.stages.keep import discard, kept_orphans
 
     here = [each for each in recipes if Path(each.path).resolve().parent == folder]
     if unread := [each.path for each in here if each.recipe is None]:
@@ -153,4 +160,18 @@ def _of(folder: Path, recipes: Sequence[NamedRecipe]) -> Iterator[Orphaned]:
             place = target.address(folder)
             if place is not None and place not in seen:
                 seen.add(place)
-                yield from (Orphaned(orphan, target, folder) for orphan in target.orphans(home, names, folder))
+                for orphan in target.orphans(home, names, folder):
+                    yield Orphaned(orphan, partial(target.prune, orphan, folder))
+    for orphan in kept_orphans(home, {each.recipe.name for each in recipes if each.recipe}):
+        if not any(_uses(each.recipe, Path(orphan.place)) for each in recipes if each.recipe):
+            yield Orphaned(orphan, partial(discard, orphan))
+
+
+def _uses(recipe: Recipe, place: Path) -> bool:
+    """Whether a recipe is made of what lies in an artifact; whoever can't be asked may be."""
+    from loramerge.stages.resolve import local_sources
+
+    try:
+        return any(path.resolve().is_relative_to(place) for path in local_sources(recipe))
+    except (LoramergeError, OSError, RuntimeError):
+        return True

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
 @click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
 @click.option("-k", "--keep-going", is_flag=True, help="Go on with the other recipes when one fails.")
-@click.option("--prune", is_flag=True, help="Remove from targets what recipes left that are gone from the folder.")
+@click.option(
+    "--prune", is_flag=True, help="Remove from targets and from dist what recipes left that are gone from the folder."
+)
 @click.option(
     "--sign",
     metavar="KEY",
@@ -175,6 +177,7 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
     from loramerge import publish, run
     from loramerge.cli import summary
     from loramerge.files.run_lock import in_turn
+    from loramerge.stages.keep import keep
     from loramerge.stages.tidy import tidy
 
     recipe, place = planned.recipe, Path(planned.artifact.place)
@@ -195,8 +198,10 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
                 sign=settings.sign,
                 progress=watcher,
             )
+            keep(recipe, place)
             facts = summary.of(path, recipe, result, seconds=time.monotonic() - begin)
             return facts, summary.text(recipe, result, facts, verbose=settings.verbose)
+        keep(recipe, place)
         receipts: tuple[Receipt, ...] = ()
         if planned.publishes_to:
             with in_turn(place, watcher):

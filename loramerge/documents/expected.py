@@ -135,9 +135,8 @@ def _child(schema: Schema, segment: int | str) -> Schema:
     if isinstance(segment, int):
         child = schema.get("items")
     else:
-        child = schema.get("properties", {}).get(segment) or next(
-            iter(schema.get("patternProperties", {}).values()), None
-        )
+        others = (*schema.get("patternProperties", {}).values(), schema.get("additionalProperties"))
+        child = schema.get("properties", {}).get(segment) or next(iter(others), None)
     return child if isinstance(child, dict) else {}
 
 

@@ -56,6 +56,6 @@ WAN_ANIMATE = Family(
             "WanAnimatePipeline",
         )
     },
-    kinds=WAN_KINDS,
+    kinds={**WAN_KINDS, "cross-attention": r"(^face_adapter\.|\.attn2\.)"},
     card=Card("image-to-video", ("wan",)),
 )

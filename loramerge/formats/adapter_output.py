@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from loramerge.fields import Dtype, Name
+from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.output import MergeResult, Output
 from loramerge.formats.spelling import spelled
 
@@ -59,6 +61,10 @@ class AdapterOutput(Output):
         Raises:
             SourceError: Unknown keys, unpaired or damaged tensors, settings that are no plain LoRA.
         """
+
+    def count(self, base: Base, components: Collection[str]) -> int:
+        """One for each denoiser that is touched, where each has a file of its own."""
+        return len(by_denoiser(components, base.family, base.denoisers)) if self.is_one_file else 1
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the merged LoRA."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank, balanced
+from loramerge.numerics.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,8 +44,9 @@ def _share_down(pairs: Sequence[LowRank]) -> bool:
         return False
     if not others:
         return True
-    down = first.down
-    return all(other.down.equal(down) for other in others)
+    with one_thread():  # handing them to threads takes longer than comparing them
+        down = first.down
+        return all(other.down.equal(down) for other in others)
 
 
 class _Fused(LowRank):

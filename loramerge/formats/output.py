@@ -98,6 +98,16 @@ class Output(StrictModel):
             MismatchError: It has no names for them.
         """
 
+    def count(self, base: Base, components: Collection[str]) -> int:
+        """How many files hold the merged LoRA, where its output is one file for one model.
+
+        Args:
+            base: What it fits.
+            components: Those that LoRAs touch.
+        """
+        del base, components
+        return 1
+
     @abstractmethod
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the output's files into `folder`, which exists and is empty.

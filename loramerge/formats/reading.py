@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -46,20 +46,43 @@ def read_lora(
     formats: set[type[AdapterOutput]] = set()
     for name in names:
         if name.endswith(".safetensors"):
-            file = LoraFile(
-                reference=_shown(reference, name),
-                tensors=opened(folder / name, _shown(reference, name)),
-                config=_config(reference, folder, name, names),
-                component=_component_folder(name),
-                denoiser=denoiser,
-            )
+            file = _file(reference, folder, name, names, denoiser)
             found = _format_of(file)
             formats.add(found)
             for component, modules in found.read(file, base).items():
                 _add(components.setdefault(component, {}), component, modules, file.reference)
             metadata |= file.tensors.metadata
     adapter = Adapter(components, metadata)
-    return "+".join(sorted(found.default_folder for found in formats)), adapter
+    return _joined(formats), adapter
+
+
+def format_of(reference: str, folder: Path, names: Sequence[str]) -> str:
+    """The format of a LoRA, by the names in its headers; several, joined by `+`, where its files differ.
+
+    Args:
+        reference: For messages.
+        folder: Where the files lie.
+        names: What `lora_files` chose.
+
+    Raises:
+        SourceError: No or two formats match a file.
+    """
+    files = [name for name in names if name.endswith(".safetensors")]
+    return _joined(_format_of(_file(reference, folder, name, names)) for name in files)
+
+
+def _file(reference: str, folder: Path, name: str, names: Sequence[str], denoiser: str | None = None) -> LoraFile:
+    return LoraFile(
+        reference=_shown(reference, name),
+        tensors=opened(folder / name, _shown(reference, name)),
+        config=_config(reference, folder, name, names),
+        component=_component_folder(name),
+        denoiser=denoiser,
+    )
+
+
+def _joined(formats: Iterable[type[AdapterOutput]]) -> str:
+    return "+".join(sorted({found.default_folder for found in formats}))
 
 
 def _add(known: dict[str, Any], component: str, modules: dict[str, Any], reference: str) -> None:

@@ -163,9 +163,12 @@ def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:
     data = recipe.data
     if loaded.revision is not None:
         data["base"]["revision"] = loaded.revision
-    for entry, lora in zip(data["loras"], loaded.loras, strict=True):
-        if lora.revision is not None:
-            entry["revision"] = lora.revision
+    revisions = {lora.name: lora.revision for lora in loaded.loras}
+    for entry, given in zip(data["loras"], recipe.entries, strict=True):
+        # Files of two repositories are at two commits: those are with the inputs.
+        commits = {revisions[lora.name] for lora in given.each()}
+        if len(commits) == 1 and (commit := commits.pop()) is not None:
+            entry["revision"] = commit
     return data
 
 

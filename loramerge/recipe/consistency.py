@@ -15,6 +15,7 @@ from loramerge.errors import SourceError
 from loramerge.fields import NAME_LENGTH
 from loramerge.messages import any_of, is_address
 from loramerge.outputs import OUTPUTS
+from loramerge.recipe import weights
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _ANY_SHA256 = "0" * 64
@@ -35,6 +36,8 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     loras = dict(_mappings(data, "loras"))
     for index, lora in loras.items():
         yield from ((("loras", index, *key), message) for key, message in _lora_source(lora))
+        for key, message in weights.inconsistencies(lora.get("weight")):
+            yield ("loras", index, "weight", *key), message
     yield from _twice("loras", {index: lora.get("name") for index, lora in loras.items()}, what="LoRA", key="name")
     yield from _pairs(loras)
     folders = {index: _folder(output) for index, output in _mappings(data, "outputs")}
@@ -57,7 +60,7 @@ def _pairs(loras: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[KeyPath, st
                 called = f"{name}-{component}"
                 if called.casefold() in names:
                     yield ("loras", index, "name"), f"its file for {component} is called {called!r}, as another LoRA is"
-                elif len(called) > NAME_LENGTH:
+                elif len(called) > NAME_LENGTH and component == max(source, key=len):
                     yield ("loras", index, "name"), f"with {component!r} behind it, it is longer than {NAME_LENGTH}"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.rounding import formats_of
 from loramerge.artifact.contents import check_lora_place
-from loramerge.errors import UsageError
+from loramerge.errors import MismatchError, UsageError
 from loramerge.files.atomic import replacing, replacing_by_one
 from loramerge.files.run_lock import in_turn
 from loramerge.provenance.licence import UNKNOWN
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
+    from loramerge.stages.load import Loaded
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class MergedLora:
     fidelity: Mapping[str, float | None]
     warnings: tuple[str, ...]
     report: Mapping[str, Any] = field(repr=False)
+
+
+def _check_count(recipe: Recipe, loaded: Loaded) -> None:
+    """Raise where one place would have to take two files."""
+    touched = {component for lora in loaded.loras for component in lora.adapter.components}
+    if (count := recipe.outputs[0].count(loaded.base, touched)) > 1:
+        raise MismatchError(
+            f"the LoRAs are for {count} denoisers of {loaded.base.family.title}, and each has a file of its own",
+            hint="merge those of one denoiser at a time, or write a recipe: `run` writes a file for each",
+        )
 
 
 def merge(
@@ -90,6 +101,7 @@ def merge(
         resolved = resolve(recipe, progress=progress)
         loaded = load(resolved, progress=progress)
         check_outputs(recipe, loaded)
+        _check_count(recipe, loaded)
         combined = combine(
             weighted(loaded),
             loaded.base,

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import title_of
 from loramerge.formats.lora_files import lora_files
-from loramerge.formats.reading import read_lora
+from loramerge.formats.reading import format_of
 from loramerge.formats.told_family import ToldFamily
 from loramerge.messages import any_of
 from loramerge.progress import Progress, Silent
@@ -70,8 +69,7 @@ def probe(
         loras.append(_read(reference, folder or Path.cwd()))
         progress.advance()
     name = "" if base else family or _common([lora.told for lora in loras])
-    known = base or architecture(name)
-    found = tuple(read_lora(lora.reference, lora.folder, lora.names, known)[0] for lora in loras)
+    found = tuple(format_of(lora.reference, lora.folder, lora.names) for lora in loras)
     return Probed(name, found)
 
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from command_line import invoke, write_recipe
+from command_line import invoke, listing, write_recipe
 from hub.example import OWNER
 
 from loramerge.errors import ExitCode
@@ -34,7 +34,7 @@ def test_a_recipe_that_is_gone_is_shown_and_pruned(recipes, here, parsed):
     planned = invoke("plan", "recipes")
     assert planned.exit_code == ExitCode.DONE
     assert "orphaned  1 file of a recipe that is gone" in planned.stdout
-    *_, orphan = parsed(invoke("plan", "recipes", "--json"))
+    *_, orphan, _ = parsed(invoke("plan", "recipes", "--json"))
     assert (orphan["name"], orphan["orphaned"]["files"]) == ("two", ["two.safetensors"])
     assert invoke("run", "recipes").exit_code == ExitCode.DONE
     assert (here / "models" / "two.safetensors").exists()
@@ -45,6 +45,92 @@ def test_a_recipe_that_is_gone_is_shown_and_pruned(recipes, here, parsed):
     assert left == {"one.safetensors", "mine.safetensors", ".loramerge"}
     assert [path.name for path in (here / "models" / ".loramerge").iterdir()] == ["one.json"]
     assert "orphaned" not in invoke("plan", "recipes").stdout
+
+
+@pytest.fixture
+def kept(here, models):
+    """A folder of two recipes without targets, and their artifacts in `dist`, where something else lies as well."""
+    (here / "recipes").mkdir()
+    for name in ("one", "two"):
+        write_recipe(here / "recipes", name=name, base=models.base, loras={"ink": models.ink}, outputs=KOHYA)
+    assert invoke("run", "recipes").exit_code == ExitCode.DONE
+    (here / "dist" / "mine").mkdir()
+    (here / "dist" / "mine" / "x.safetensors").write_bytes(b"mine")
+    return here / "dist"
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_an_artifact_whose_recipe_is_gone_is_shown_and_pruned(kept, here, parsed):
+    assert "orphaned" not in invoke("plan", "recipes").stdout
+    (here / "recipes" / "two.yaml").unlink()
+    planned = invoke("plan", "recipes")
+    assert planned.exit_code == ExitCode.DONE
+    (line,) = [line for line in planned.stdout.splitlines() if "orphaned" in line]
+    assert line.split()[:2] == ["two", str(kept / "two")]
+    *_, orphan = parsed(invoke("plan", "recipes", "--json"))
+    assert {"provenance.json", "kohya/two.safetensors"} <= set(orphan["orphaned"]["files"])
+    assert invoke("run", "recipes").exit_code == ExitCode.DONE
+    assert names_in(kept) == {"one", "two", "mine", ".loramerge"}
+    pruned = invoke("run", "recipes", "--prune")
+    assert pruned.exit_code == ExitCode.DONE
+    assert f"two: removed {len(orphan['orphaned']['files'])} files from {kept / 'two'}" in pruned.stdout
+    assert names_in(kept) == {"one", "mine", ".loramerge"}
+    assert names_in(kept / ".loramerge" / "artifacts") == {"one.json"}
+    assert "orphaned" not in invoke("plan", "recipes").stdout
+    assert invoke("verify", "dist/one").exit_code == ExitCode.DONE
+
+
+def test_what_somebody_changed_or_put_into_an_artifact_stays(kept, here):
+    (here / "recipes" / "two.yaml").unlink()
+    (kept / "two" / "README.md").write_text("mine")
+    (kept / "two" / "kohya" / "notes.txt").write_text("mine")
+    (kept / "two" / "report.json").unlink()
+    (kept / "two" / "report.json").symlink_to(kept / "one" / "report.json")
+    assert "README.md, kohya/notes.txt, report.json was changed and stays" in invoke("plan", "recipes").stdout
+    assert invoke("run", "recipes", "--prune").exit_code == ExitCode.DONE
+    left = {path.relative_to(kept / "two").as_posix() for path in (kept / "two").rglob("*") if not path.is_dir()}
+    assert left == {"README.md", "kohya/notes.txt", "report.json"}
+    assert (kept / "one" / "report.json").is_file()
+
+
+@pytest.mark.parametrize("change", [
+    "another recipe made it", "its provenance was changed", "its record is gone", "it is a link",
+    "its recipe lies elsewhere in the call", "it came from standard input", "a recipe is made of it",
+    "its name came by --set",
+])  # fmt: skip
+def test_an_artifact_that_may_be_somebody_s_is_no_orphan(kept, here, models, change):
+    folders = ["recipes"]
+    two = here / "recipes" / "two.yaml"
+    if change == "another recipe made it":
+        (here / "others").mkdir()
+        shutil.copy(two, here / "others" / "two.yaml")
+        assert invoke("run", "others/two.yaml").exit_code == ExitCode.DONE
+    elif change == "its provenance was changed":
+        (kept / "two" / "provenance.json").write_text((kept / "two" / "provenance.json").read_text() + "\n")
+    elif change == "its record is gone":  # as versions before wrote artifacts
+        (kept / ".loramerge" / "artifacts" / "two.json").unlink()
+    elif change == "it is a link":
+        (kept / "two").rename(here / "elsewhere")
+        (kept / "two").symlink_to(here / "elsewhere")
+    elif change == "its recipe lies elsewhere in the call":
+        (here / "others").mkdir()
+        shutil.copy(two, here / "others" / "two.yaml")
+        folders.append("others")
+    elif change == "it came from standard input":
+        assert invoke("run", "-", stdin=two.read_text()).exit_code == ExitCode.DONE
+    elif change == "a recipe is made of it":
+        write_recipe(two.parent, name="of", base=models.base, loras={"two": "../dist/two/kohya/two.safetensors"})
+    elif change == "its name came by --set":
+        assert invoke("run", two.with_name("one.yaml"), "--set", "name=two", "--force").exit_code == ExitCode.DONE
+    two.unlink()
+    before = listing(kept / "two")
+    planned = invoke("plan", *folders)
+    assert "orphaned" not in planned.stdout, planned.stdout
+    assert invoke("run", *folders, "--prune").exit_code == ExitCode.DONE
+    assert listing(kept / "two") == before
 
 
 def test_what_somebody_changed_stays(recipes, here):

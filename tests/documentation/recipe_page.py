@@ -104,13 +104,14 @@ class Page:
         several = len(section.members) > 1
         found: dict[tuple[str, ...], list[Node]] = {}
         for member in section.members:
-            for key, value in member["properties"].items():
+            for key, value in _keys_of(member).items():
                 if several and "const" in value:
                     continue
                 place = f"{section.place}.{key}" if section.place else key
                 default = "**required**" if key in member.get("required", ()) else _default(value)
                 said = self._type(value, place), default, self._meaning(value)
-                found.setdefault((f"`{key}`", *said), []).append(member)
+                shown = f"`{key}`" if key in member["properties"] else key
+                found.setdefault((shown, *said), []).append(member)
         twice = [key for key, *_ in found]
         for row, members in found.items():
             some = len(members) < len(section.members) and (len(members) <= _FEW or twice.count(row[0]) > 1)
@@ -175,13 +176,21 @@ def _keys(section: Section) -> Iterator[str]:
     """`**key**`, `key` or `key: default`, each once; a key of several kinds has the default of the first."""
     found: dict[str, str] = {}
     for member in section.members:
-        for key, value in member["properties"].items():
+        for key, value in _keys_of(member).items():
             if key in member.get("required", ()):
                 found.setdefault(key, f"**`{key}`**")
+            elif key not in member["properties"]:
+                found.setdefault(key, key)
             else:
                 default = _default(value)
                 found.setdefault(key, f"`{key}`" if default == "none" else f"`{key}: {default.strip('`')}`")
     yield from found.values()
+
+
+def _keys_of(member: Node) -> dict[str, Node]:
+    """Its keys, and in words those that it leaves to the user."""
+    others = member.get("additionalProperties") or {}
+    return member["properties"] | ({others["title"]: others} if others else {})
 
 
 def recipe_page() -> str:

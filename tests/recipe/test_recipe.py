@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sample_recipe import TEXT, parsed, report, small
 
+from loramerge.bases.blocks import COMPONENTS
 from loramerge.documents.problems import Origin, Problem, RecipeProblemsError
 from loramerge.documents.text import MAX_BYTES
 from loramerge.documents.yaml_document import dump
@@ -203,7 +204,7 @@ def test_the_error_carries_its_problems():
             Origin(8, 13, "r.yaml"),
             ("loras", 0, "weight"),
             "found the text 'heavy'; expected a number from -1000000 to 1000000 "
-            "or a mapping of `unet`, `text_encoder`, `text_encoder_2`",
+            f"or a mapping of {', '.join(f'`{name}`' for name in COMPONENTS)}",
         ),
     )
 
@@ -219,7 +220,12 @@ NAMES = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,9}[A-Za-z0-9])?", fullmat
 NUMBERS = st.floats(-1e6, 1e6)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=20)
 WEIGHTS = NUMBERS | st.fixed_dictionaries(
-    {}, optional={"unet": NUMBERS | st.just({"down": {"block_1": [0.5, 1]}, "mid": 0}), "text_encoder": NUMBERS}
+    {},
+    optional={
+        "unet": NUMBERS | st.just({"down": {"block_1": [0.5, 1]}, "mid": 0}),
+        "transformer": NUMBERS | st.just({"blocks": {"0-9": 0.5, "12": 1}, "model.layers": [0.5, 1], "other": 0}),
+        "text_encoder": NUMBERS | st.just({"attention": 0.5}),
+    },
 )
 LORAS = st.lists(
     st.fixed_dictionaries(

@@ -102,7 +102,10 @@ def lora(**changes) -> list[dict[str, object]]:
         ({"loras": lora(weight=True)}, "loras.0.weight: found true; expected a number from -1000000 to 1000000 or a"),
         ({"loras": lora(weight=[1])}, "loras.0.weight: found a list; expected a number"),
         ({"loras": lora(weight=float("inf"))}, "loras.0.weight: found the number .inf; expected a number"),
-        ({"loras": lora(weight={"down": 1})}, "loras.0.weight.down: unknown key; expected `unet`, `text_encoder` or"),
+        (
+            {"loras": lora(weight={"down": 1})},
+            "loras.0.weight.down: unknown key; expected `unet`, `transformer`, `trans",
+        ),
         ({"loras": lora(weight={"unet": {"dwn": 1}})}, "loras.0.weight.unet.dwn: unknown key; did you mean 'down'?"),
         (
             {"loras": lora(weight={"unet": {"down": {"blok_1": 1}}})},
@@ -117,7 +120,27 @@ def lora(**changes) -> list[dict[str, object]]:
             "loras.0.weight.unet.down.block_1.1: found the text 'x'; expected a number",
         ),
         ({"loras": lora(weight={"unet": {"up": {}}})}, "loras.0.weight.unet.up: found an empty mapping; expected a"),
-        ({"loras": lora(weight={"text_encoder": {}})}, "text_encoder: found an empty mapping; expected a number"),
+        ({"loras": lora(weight={"text_encoder": []})}, "text_encoder: found an empty list; expected a number"),
+        (
+            {"loras": lora(weight={"transformer": {"blocks": {"0-9": 1, "9": 2}}})},
+            "loras.0.weight.transformer.blocks.9: 9 is in '0-9' as well; a block has one weight",
+        ),
+        (
+            {"loras": lora(weight={"transformer": {"blocks": {"4-9": 1, "0-5": 2}}})},
+            "loras.0.weight.transformer.blocks.0-5: 4-5 is in '4-9' as well; a block has one weight",
+        ),
+        (
+            {"loras": lora(weight={"transformer": {"blocks": {"9-0": 1}}})},
+            "loras.0.weight.transformer.blocks.9-0: 9 comes after 0; write 0-9",
+        ),
+        (
+            {"loras": lora(weight={"transformer": {"blocks": {"first": 1}}})},
+            "unknown key; expected a block or a range of blocks, such as '12' or '0-9'",
+        ),
+        (
+            {"loras": lora(weight={"transformer": {"blocks": 1, "mlp": 2, "other": 0}})},
+            "loras.0.weight.transformer: names kinds of layers (`mlp`) and blocks (`blocks`); a mapping has one or the",
+        ),
         ({"loras": lora(sha256="ABC")}, "expected the SHA-256 of the file: 64 digits from 0-9 and a-f"),
         ({"loras": lora(unmatched="skp")}, "expected 'error' or 'skip'; did you mean 'skip'?"),
         ({"outputs": []}, "outputs: found an empty list; expected a list that is not empty"),
@@ -337,8 +360,8 @@ def test_a_mistake_behind_an_alias_is_reported_where_it_stands():
         ({"loras": lora(weight=",5")}, ": write 0.5, with a point and without quotes"),
         ({"loras": lora(weight="0.7")}, ": write 0.7, without quotes"),
         ({"loras": lora(rank="16")}, ": write 16, without quotes"),
-        ({"loras": lora(weight="inf")}, "or a mapping of `unet`, `text_encoder`, `text_encoder_2`"),
-        ({"loras": lora(weight="1_0")}, "or a mapping of `unet`, `text_encoder`, `text_encoder_2`"),
+        ({"loras": lora(weight="inf")}, "or a mapping of `unet`, `transformer`,"),
+        ({"loras": lora(weight="1_0")}, "or a mapping of `unet`, `transformer`,"),
         ({"version": "1"}, "expected 1: write 1, without quotes"),
         ({"name": "café noir"}, ", so 'é' and ' ' can't be in it; did you mean 'cafe-noir'?"),
         ({"name": "ink-"}, "begins and ends with a letter or digit; did you mean 'ink'?"),

@@ -22,6 +22,8 @@ GOOD = [
     small(merge={"combination_type": "dare_ties_svd", "density": 0.5, "seed": 3, "svd_rank": None}),
     small(merge={"combination_type": "svd", "svd_rank": 4, "svd_driver": "gesvd", "engine": "peft"}),
     small(loras=[LORA | {"weight": {"unet": {"down": {"block_1": [0.1, 1]}, "mid": 1}, "text_encoder": 0.5}}]),
+    small(loras=[LORA | {"weight": {"transformer": {"blocks": {"0-9": 0.3, "12": 1}, "other": 0.5}, "model": 2}}]),
+    small(loras=[LORA | {"weight": {"transformer_2": {"model.layers": [0, 1.5]}, "text_encoder_4": {"mlp": 0.5}}}]),
     small(loras=[LORA | {"weight": -1, "rank": 4, "revision": None, "unmatched": "skip"}]),
     small(outputs=[{"kind": "pipeline", "dtype": None, "max_shard_size": "5GB"}, {"kind": "inputs"}]),
     small(outputs=[{"kind": "adapter", "format": name} for name in ("peft", "diffusers", "kohya")]),
@@ -46,6 +48,13 @@ BAD = [
     small(loras=[LORA | {"weight": {"unet": {"down": {"blok_1": 1}}}}]),
     small(loras=[LORA | {"weight": {"unet": {"down": {}}}}]),
     small(loras=[LORA | {"weight": {"unet": {"mid": [1]}}}]),
+    small(loras=[LORA | {"weight": {"transformer": {"blocks": {"0–9": 0.3}}}}]),
+    small(loras=[LORA | {"weight": {"transformer": {"blocks": {"01": 0.3}}}}]),
+    small(loras=[LORA | {"weight": {"transformer": {"blocks": {"0-9": [0.3]}}}}]),
+    small(loras=[LORA | {"weight": {"transformer": {"blocks": {}}}}]),
+    small(loras=[LORA | {"weight": {"transformer": {"blocks": []}}}]),
+    small(loras=[LORA | {"weight": {"transformer": {"other": [1]}}}]),
+    small(loras=[LORA | {"weight": {"unet": {"blocks": 1}}}]),
     small(loras=[LORA | {"sha256": "x"}]),
     small(loras=[LORA | {"rank": 0}]),
     small(merge={"combination_type": "cat", "density": 0.5}),
@@ -104,7 +113,8 @@ def test_editors_can_explain_every_key():
     found = list(mappings(whole))
     assert len(found) > 15
     for mapping in found:
-        assert mapping["additionalProperties"] is False
+        others = mapping["additionalProperties"]
+        assert others is False or others["description"].endswith(".")
         for key, value in mapping["properties"].items():
             referred = whole["$defs"][value["$ref"].rpartition("/")[2]] if "$ref" in value else {}
             assert (referred | value)["description"].endswith("."), key
