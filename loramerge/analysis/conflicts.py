@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from loramerge.analysis.notable import distinct
-from loramerge.bases.blocks import in_order, part_of
+from loramerge.bases.anatomy import label
 from loramerge.messages import counted, some
 
 if TYPE_CHECKING:
@@ -106,14 +106,19 @@ def _dominated(pair: PairOverlap) -> Iterator[_Finding]:
 
 
 def _cosines(pair: PairOverlap) -> dict[str, float]:
-    return {name: found.cosine for name, found in pair.grouped(part_of).items() if found.cosine is not None}
+    return {name: found.cosine for name, found in pair.parts.items() if found.cosine is not None}
 
 
 def _chosen_blocks(cosines: Mapping[str, float], chosen: Callable[[float], bool]) -> str:
-    """The blocks that are chosen, in words; a component alone where that is all that is shared of it."""
+    """The blocks that are chosen, in words; a component alone where that is all that is shared of it.
+
+    Args:
+        cosines: By block, in the base's order.
+        chosen: By the cosine.
+    """
     found: list[str] = []
-    for component, blocks in groupby(sorted(cosines, key=in_order), key=lambda block: block.partition(".")[0]):
+    for component, blocks in groupby(cosines, key=lambda block: block.partition(".")[0]):
         listed = list(blocks)
         hit = [block for block in listed if chosen(cosines[block])]
-        found += [component] if len(hit) == len(listed) else [block.removeprefix("unet.") for block in hit]
+        found += [component] if len(hit) == len(listed) else [label(block) for block in hit]
     return some(found, most=_MOST_BLOCKS)

@@ -6,9 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from loramerge.bases.blocks import COMPONENTS, block_of, in_order
+from loramerge.bases.blocks import COMPONENTS, block_of
+
+if TYPE_CHECKING:
+    from loramerge.bases.anatomy import Anatomy
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Inspection:
         modules: All of them, sorted by component and name.
         metadata: What the file says of itself.
         misfit: Why it does not fit the family that it seems to be of; empty when it does.
+        anatomy: The blocks of its base, and others that it has.
     """
 
     reference: str
@@ -103,6 +107,7 @@ class Inspection:
     modules: tuple[InspectedModule, ...]
     metadata: Mapping[str, str]
     misfit: str
+    anatomy: Anatomy
 
     @property
     def whole(self) -> Group:
@@ -117,7 +122,12 @@ class Inspection:
     @property
     def blocks(self) -> tuple[Group, ...]:
         """Modules by block, in the order in which a base has them."""
-        return tuple(sorted(self._groups(lambda module: module.block), key=lambda group: in_order(group.name)))
+        return self._in_order(lambda module: module.block)
+
+    @property
+    def rows(self) -> tuple[Group, ...]:
+        """The same for people: several blocks together where there are many of one name."""
+        return self._in_order(lambda module: self.anatomy.row_of(module.block))
 
     @property
     def is_of_known_parts(self) -> bool:
@@ -148,6 +158,9 @@ class Inspection:
             "metadata": dict(self.metadata),
             "misfit": self.misfit or None,
         }
+
+    def _in_order(self, key: Callable[[InspectedModule], str]) -> tuple[Group, ...]:
+        return tuple(sorted(self._groups(key), key=lambda group: self.anatomy.place(group.name)))
 
     def _groups(self, key: Callable[[InspectedModule], str]) -> Iterator[Group]:
         found: dict[str, list[InspectedModule]] = {}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from loramerge.analysis.inspected import InspectedFile, InspectedModule, Inspection
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.twins import Twins, pairs_of, twins
+from loramerge.bases.anatomy import Anatomy
+from loramerge.bases.blocks import block_of
 from loramerge.bases.fit import fit
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
@@ -86,6 +89,7 @@ def inspect_adapter(
     for component, name, pair in adapter:
         modules.append(InspectedModule(component, name, pair.shape, pair.rank, pair.scale, norm_of(pair)))
         progress.advance()
+    anatomy = known.anatomy(adapter.components) if base or told.families else Anatomy()
     inspection = Inspection(
         reference=reference,
         revision=located.revision,
@@ -97,6 +101,7 @@ def inspect_adapter(
         modules=tuple(modules),
         metadata=dict(sorted(adapter.metadata.items())),
         misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family else "",
+        anatomy=anatomy.with_others(block_of(component, name) for component, name, _ in adapter),
     )
     return inspection, adapter
 
@@ -118,7 +123,15 @@ def overlaps_of(loras: Sequence[tuple[Inspection, Adapter]], *, progress: Progre
     found = overlaps(
         {name: (adapter, lambda *_: 1.0) for name, adapter in adapters.items()}, same=same, progress=progress
     )
-    return [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004  not two
+    compared = [pair for pair in found if len({families[name] for name in pair.names} - {None}) < 2]  # noqa: PLR2004  not two
+    anatomies = {name: inspection.anatomy for name, (inspection, _) in zip(names, loras, strict=True)}
+
+    def anatomy_of(pair: PairOverlap) -> Anatomy:
+        # That of the base, where one of both tells it.
+        known, other = sorted(pair.names, key=lambda name: families[name] is None)
+        return anatomies[known].with_others(anatomies[other].blocks)
+
+    return [replace(pair, anatomy=anatomy_of(pair)) for pair in compared]
 
 
 def twins_of(loras: Sequence[tuple[Inspection, Adapter]]) -> list[Twins]:

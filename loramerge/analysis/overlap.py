@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from loramerge.analysis.overlap_measures import Delta, Overlap, compare, summed
+from loramerge.bases.anatomy import Anatomy
+from loramerge.bases.blocks import block_of
 from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class PairOverlap:
         alone: How many modules only the first and only the second touches.
         unlike: How many modules are in both under one name, with different shapes: they can't be compared.
         same: What they are, where they are one LoRA under two names, such as `the same file`; else empty.
+        anatomy: The blocks of their base.
     """
 
     names: tuple[str, str]
@@ -34,6 +37,13 @@ class PairOverlap:
     alone: tuple[int, int]
     unlike: int
     same: str = ""
+    anatomy: Anatomy = field(default_factory=Anatomy)
+
+    @property
+    def parts(self) -> dict[str, Overlap]:
+        """The overlap by block, many of one name in rows, in the base's order; a text encoder is one part."""
+        found = self.grouped(self.anatomy.part_of)
+        return {part: found[part] for part in self.anatomy.in_order(found)}
 
     def grouped(self, by: Callable[[str, str], str | None]) -> dict[str, Overlap]:
         """The overlap of the modules that belong together.
@@ -53,6 +63,7 @@ def overlaps(
     loras: Mapping[str, tuple[Adapter, Weighing]],
     *,
     same: Mapping[tuple[str, str], str] | None = None,
+    anatomy: Anatomy | None = None,
     progress: Progress | None = None,
 ) -> tuple[PairOverlap, ...]:
     """Measure every pair of LoRAs, one module at a time.
@@ -62,6 +73,7 @@ def overlaps(
     Args:
         loras: Name → adapter and its weights.
         same: What pairs of one LoRA under two names are, in words.
+        anatomy: The blocks of the base; by default those of the LoRAs, sorted by name.
         progress: Told of every module.
     """
     touched = {
@@ -70,6 +82,7 @@ def overlaps(
     }
     count = Counter(place for places in touched.values() for place in places)
     shared = sorted(place for place, number in count.items() if number > 1)
+    blocks = (anatomy or Anatomy()).with_others(block_of(*place) for place in shared)
     found: dict[tuple[str, str], dict[tuple[str, str], Overlap]] = {names: {} for names in combinations(loras, 2)}
 
     def measured(place: tuple[str, str]) -> dict[tuple[str, str], Overlap]:
@@ -91,6 +104,7 @@ def overlaps(
             alone=(len(touched[one] - touched[other]), len(touched[other] - touched[one])),
             unlike=len(touched[one] & touched[other]) - len(found[one, other]),
             same=(same or {}).get((one, other), ""),
+            anatomy=blocks,
         )
         for one, other in found
     )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.notable import notable
 from loramerge.analysis.overlap_measures import COLUMNS, ROWS, summed
-from loramerge.bases.blocks import in_order, kind_of, part_of
 
 if TYPE_CHECKING:
     from loramerge.analysis.overlap import PairOverlap
@@ -40,9 +39,9 @@ def as_data(pairs: Sequence[PairOverlap]) -> dict[str, Any]:
 
 
 def by_block(pair: PairOverlap) -> dict[str, Any]:
-    """One pair: all modules together, by component, and by block and kind of layer; a text encoder is one block."""
-    parts = pair.grouped(part_of)
-    blocks: dict[str, Any] = {name: measures(parts[name]) for name in sorted(parts, key=in_order)}
+    """One pair: all modules together, by component, and by block and kind of layer, as `parts` has the blocks."""
+    blocks: dict[str, Any] = {name: measures(overlap) for name, overlap in pair.parts.items()}
+    part_of, kind_of = pair.anatomy.part_of, pair.anatomy.kind_of
     for name, overlap in pair.grouped(lambda *place: f"{part_of(*place)}/{kind_of(place[1])}").items():
         block, _, kind = name.partition("/")
         blocks[block].setdefault("kinds", {})[kind] = measures(overlap)

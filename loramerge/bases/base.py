@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from loramerge.bases import model_index
+from loramerge.bases.anatomy import Anatomy
 from loramerge.bases.architecture import Architecture
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.component import Component, Components
@@ -62,6 +63,15 @@ class Base:
     def main(self) -> str:
         """The denoiser, the first where there are two."""
         return self.denoisers[0]
+
+    def anatomy(self, components: Collection[str]) -> Anatomy:
+        """Its blocks and kinds of layers.
+
+        Args:
+            components: Those to look at: text encoders are large, and few LoRAs touch them.
+        """
+        chosen = [self.components[name] for name in self.components if name in components]
+        return Anatomy(tuple(block for component in chosen for block in component.blocks), self.family.kinds)
 
 
 def config_files(located: Located) -> tuple[str, ...]:

@@ -104,11 +104,6 @@ def kind_of(module: str, own: Mapping[str, str] = _NONE) -> str:
     return next((kind for kind, pattern in _KINDS.items() if pattern.search(module)), OTHER)
 
 
-def part_of(component: str, module: str) -> str:
-    """What weights can be given to: a block of the UNet (`unet.down_blocks.1`), or a whole text encoder."""
-    return block_of(component, module) if component == "unet" else component
-
-
 def in_order(block: str) -> tuple[int, str, int]:
     """Sorts by name what no base gives an order: `unet` before `text_encoder`, and `layers.2` before `layers.10`."""
     component, _, rest = block.partition(".")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.blocks import blocks_of
 from loramerge.bases.skeleton import skeleton
 from loramerge.families.layout import Layout, Original, Piece, Rule
 
@@ -43,6 +44,11 @@ class Component:
     rules: tuple[Rule, ...] = ()
     comfyui: tuple[Rule, ...] | None = None
     prefix: str = ""
+
+    @cached_property
+    def blocks(self) -> tuple[str, ...]:
+        """Its blocks in their order, as `block_of` names them."""
+        return blocks_of(self.name, self.modules)
 
     @cached_property
     def layout(self) -> Layout:

@@ -137,7 +137,7 @@ def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]
     yield inspection.reference
     yield console.table(rows)
     yield ""
-    yield console.table([("block", "modules", "rank", "norm"), *map(_block_row, inspection.blocks)])
+    yield console.table([("block", "modules", "rank", "norm"), *map(_block_row, inspection.rows)])
     yield ""
     shown = inspection.modules if verbose else inspection.largest(_LARGEST)
     heading = "module" if verbose else "largest modules"

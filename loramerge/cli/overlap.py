@@ -71,7 +71,6 @@ def show(
 
 def _overlap_lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     from loramerge.analysis.overlap_measures import summed
-    from loramerge.bases.blocks import in_order, part_of
 
     one, other = pair.names
     whole = summed(pair.modules.values())
@@ -85,8 +84,7 @@ def _overlap_lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     if verbose:
         heading, groups = "module", {f"{component}.{name}": each for (component, name), each in pair.modules.items()}
     else:
-        blocks = pair.grouped(part_of)
-        heading, groups = "block", {name: blocks[name] for name in sorted(blocks, key=in_order)}
+        heading, groups = "block", pair.parts
     rows = [_row(name, found) for name, found in [*groups.items(), ("all", whole)]]
     yield console.table([(heading, "modules", "cosine", "columns", "rows", "signs"), *rows])
     if whole.sampled:

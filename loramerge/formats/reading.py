@@ -46,7 +46,7 @@ def read_lora(
     formats: set[type[AdapterOutput]] = set()
     for name in names:
         if name.endswith(".safetensors"):
-            file = _file(reference, folder, name, names, denoiser)
+            file = _lora_file(reference, folder, name, names, denoiser)
             found = _format_of(file)
             formats.add(found)
             for component, modules in found.read(file, base).items():
@@ -68,10 +68,10 @@ def format_of(reference: str, folder: Path, names: Sequence[str]) -> str:
         SourceError: No or two formats match a file.
     """
     files = [name for name in names if name.endswith(".safetensors")]
-    return _joined(_format_of(_file(reference, folder, name, names)) for name in files)
+    return _joined(_format_of(_lora_file(reference, folder, name, names)) for name in files)
 
 
-def _file(reference: str, folder: Path, name: str, names: Sequence[str], denoiser: str | None = None) -> LoraFile:
+def _lora_file(reference: str, folder: Path, name: str, names: Sequence[str], denoiser: str | None = None) -> LoraFile:
     return LoraFile(
         reference=_shown(reference, name),
         tensors=opened(folder / name, _shown(reference, name)),

@@ -44,6 +44,7 @@ def report(
             "source": str(recipe.base),
             "revision": loaded.revision,
             "family": loaded.base.family.name,
+            "blocks": list(loaded.base.anatomy(combined.adapter.components).blocks),
             "pipeline": loaded.base.pipeline,
             "denoisers": list(loaded.base.denoisers),
         },

@@ -41,7 +41,8 @@ def assess(
     weights = weighed(loaded)
     same = twins({lora.name: (lora.adapter, _digests(lora)) for lora in loaded.loras})
     single_weights = {lora.name: single(lora.weight) for lora in loaded.loras}
-    met = overlaps(weights, same=pairs_of(same), progress=progress) if recipe.report == "full" else ()
+    anatomy = loaded.base.anatomy(combined.adapter.components)
+    met = overlaps(weights, same=pairs_of(same), anatomy=anatomy, progress=progress) if recipe.report == "full" else ()
     warnings = (
         *loaded.notes,
         *combined.notes,

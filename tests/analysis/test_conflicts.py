@@ -10,6 +10,7 @@ from loramerge.analysis.conflicts import MOST_OF_A_KIND, conflicts
 from loramerge.analysis.notable import MOST_PAIRS, notable
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.overlap_json import MOST_MODULES, as_data
+from loramerge.bases.published import architecture
 from loramerge.methods import Cat, TiesSvd
 
 BLOCKS = ("down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
@@ -54,6 +55,17 @@ def test_opposite_directions_in_a_block():
     assert said(one, lora(100, **against), TiesSvd(combination_type="ties_svd", density=0.5))[0].endswith(
         "expect one to lose; lower its weight there"
     )
+
+
+def test_blocks_of_a_transformer_are_named_in_its_order_and_as_recipes_weigh_them():
+    names = [f"blocks.{number}.attn1.to_q" for number in range(30)]
+    one = Adapter({"transformer": {name: pair(number) for number, name in enumerate(names)}})
+    against = dict.fromkeys((*names[8:12], names[0], names[2]))
+    other = {name: pair(number, -1.0) if name in against else pair(number + 50) for number, name in enumerate(names)}
+    other["proj_out"] = pair(99)
+    weights = {"feng": (one, lambda *_: 1.0), "ikea": (Adapter({"transformer": other}), lambda *_: 1.0)}
+    found = conflicts(overlaps(weights, anatomy=architecture("wan/1.3b").anatomy(["transformer"])))
+    assert found[0].startswith("feng and ikea pull blocks.0-3, blocks.8-11 in opposite directions")
 
 
 def test_a_negative_weight_turns_a_duplicate_into_its_opposite():

@@ -15,6 +15,7 @@ from loramerge.reports.page.plots import BarChart, HeatMap
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from loramerge.bases.anatomy import Anatomy
     from loramerge.reports.page.groups import ModuleGroup
 
 SERIES = 8
@@ -77,10 +78,11 @@ def series_of(loras: Sequence[str]) -> list[tuple[str, str]]:
     return [*own, ("weighted sum", "var(--sum)"), ("merge", "var(--ink)")]
 
 
-def overlap(pair: Mapping[str, Any], number: int) -> list[Chart]:
+def overlap(pair: Mapping[str, Any], number: int, anatomy: Anatomy) -> list[Chart]:
     """One pair of LoRAs by block: cosine, subspace overlap, sign conflict."""
     cells: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for part, found in pair["blocks"].items():
+    for part in anatomy.in_order(pair["blocks"]):
+        found = pair["blocks"][part]
         cells |= {(part, kind): each for kind, each in found["kinds"].items()}
         cells[part, ALL] = found
     of = " and ".join(pair["loras"])

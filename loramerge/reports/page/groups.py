@@ -1,4 +1,4 @@
-"""The modules of a merge in the groups that a page shows: by block of the UNet, text encoder, and kind of layer."""
+"""The modules of a merge in the groups that a page shows: by block, and by kind of layer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loramerge.bases.blocks import KINDS, in_order, kind_of, part_of
+from loramerge.bases.anatomy import Anatomy
+from loramerge.bases.anatomy import label as bare
+from loramerge.bases.blocks import KINDS, block_of
+from loramerge.families import FAMILIES
 
 ALL = "all"
 _SHORT = {
+    "modulation": "modu-\nlation",
     "self-attention": "self\nattn",
     "cross-attention": "cross\nattn",
+    "attention": "attn",
     "feed-forward": "feed\nforward",
     "projections": "proj",
     "resnets": "resnet",
@@ -26,8 +31,10 @@ class ReportedModule:
     """One module of the merge, as report.json has it.
 
     Attributes:
-        component: `unet`, `text_encoder` or `text_encoder_2`.
+        component: `unet`, `transformer`, `text_encoder` and the like.
         name: In the base.
+        part: The row of its block, or the text encoder.
+        kind: The kind of layer.
         ranks: Of each LoRA that touches it, by name.
         norms: Of each LoRA's weighted delta.
         rank: Of the merged pair.
@@ -39,6 +46,8 @@ class ReportedModule:
 
     component: str
     name: str
+    part: str
+    kind: str
     ranks: Mapping[str, int]
     norms: Mapping[str, float]
     rank: int
@@ -46,16 +55,6 @@ class ReportedModule:
     target: float
     error: float | None
     retained: float | None
-
-    @property
-    def part(self) -> str:
-        """The UNet's block, or the text encoder."""
-        return part_of(self.component, self.name)
-
-    @property
-    def kind(self) -> str:
-        """The kind of layer."""
-        return kind_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,20 @@ def _range(ranks: Iterable[int]) -> str:
     return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]}-{found[-1]}"
 
 
-def modules_of(report: Mapping[str, Any]) -> list[ReportedModule]:
-    """All modules of a report, in its order."""
-    return [
+def anatomy_of(report: Mapping[str, Any]) -> Anatomy:
+    """The blocks of a report's base."""
+    family = FAMILIES.get(report["base"]["family"])
+    return Anatomy(tuple(report["base"]["blocks"]), family.kinds if family else {})
+
+
+def modules_of(report: Mapping[str, Any], anatomy: Anatomy) -> list[ReportedModule]:
+    """All modules of a report, block by block."""
+    found = [
         ReportedModule(
             component=component,
             name=name,
+            part=anatomy.part_of(component, name),
+            kind=anatomy.kind_of(name),
             ranks=entry["ranks"],
             norms=entry["norms"],
             rank=entry["rank"],
@@ -126,20 +133,21 @@ def modules_of(report: Mapping[str, Any]) -> list[ReportedModule]:
         for component, part in report["fidelity"].items()
         for name, entry in part["modules"].items()
     ]
+    return sorted(found, key=lambda module: anatomy.place(block_of(module.component, module.name)))
 
 
 def grouped(modules: Iterable[ReportedModule]) -> dict[tuple[str, str], ModuleGroup]:
-    """(part, kind of layer) → the modules there, and (part, `all`) → all of the part's; parts in the base's order."""
+    """(part, kind of layer) → the modules there, and (part, `all`) → all of the part's; parts in the modules' order."""
     found: dict[tuple[str, str], list[ReportedModule]] = {}
     for module in modules:
         found.setdefault((module.part, module.kind), []).append(module)
         found.setdefault((module.part, ALL), []).append(module)
-    return {key: ModuleGroup(found[key]) for key in sorted(found, key=lambda key: in_order(key[0]))}
+    return {key: ModuleGroup(each) for key, each in found.items()}
 
 
 def rows_of(keys: Iterable[tuple[str, str]]) -> list[str]:
     """The parts, each once, in their order."""
-    return sorted({part for part, _ in keys}, key=in_order)
+    return list(dict.fromkeys(part for part, _ in keys))
 
 
 def columns_of(keys: Iterable[tuple[str, str]]) -> list[str]:
@@ -154,8 +162,9 @@ def short(kind: str) -> str:
 
 
 def label(part: str) -> str:
-    """`unet.down_blocks.0` as `down 0`, `text_encoder_2` as `text encoder 2`."""
-    bare = part.removeprefix("unet.")
-    if found := re.fullmatch(r"(down|up|mid)_blocks?(?:\.(\d+))?", bare):
+    """`unet.down_blocks.0` as `down 0`, `transformer.blocks.4-7` as `blocks 4-7`, `text_encoder` as `text encoder`."""
+    if part.startswith("text_encoder"):
+        return part.replace("_", " ")
+    if found := re.fullmatch(r"unet\.(down|up|mid)_blocks?(?:\.(\d+))?", part):
         return " ".join(filter(None, found.groups()))
-    return bare.replace("_", " ") if bare.startswith("text_encoder") else bare
+    return re.sub(r"\.(?=\d+(-\d+)?$)", " ", bare(part))

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.fidelity import in_words
 from loramerge.analysis.rounding import rounded_outputs
 from loramerge.artifact.contents import PAGE, PREVIEW, SHEET
-from loramerge.bases.blocks import in_order
+from loramerge.bases.blocks import place_of
 from loramerge.families import title_of
 from loramerge.files.reading import content_of
 from loramerge.messages import visible
 from loramerge.reports.page import charts
-from loramerge.reports.page.groups import ALL, grouped, label, modules_of, rows_of
+from loramerge.reports.page.groups import ALL, anatomy_of, grouped, label, modules_of, rows_of
 from loramerge.reports.page.numbers import number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from loramerge.bases.anatomy import Anatomy
     from loramerge.recipe import Recipe
     from loramerge.reports.page.groups import ReportedModule
 
@@ -90,18 +91,19 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
     report = json.loads(json.dumps(report, sort_keys=True))  # as it will be read from its file
     script = _resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    modules = modules_of(report)
+    anatomy = anatomy_of(report)
+    modules = modules_of(report, anatomy)
     groups = grouped(modules)
     names = [lora["name"] for lora in report["loras"]]
     pairs = [pair for pair in report["overlap"]["pairs"] if pair.get("notable", True)]
-    drawn = _drawn_pairs(pairs)
+    drawn = _drawn_pairs(pairs, anatomy)
     template = environment.get_template("page.html")
     text = template.render(
         recipe=recipe,
         report=report,
         title=title_of(report["base"]["family"]),
         names=names,
-        components=sorted(report["fidelity"], key=in_order),
+        components=sorted(report["fidelity"], key=place_of),
         method=_method_parameters(report["merge"]),
         sheet=None if sheet is None else _picture(sheet),
         fidelity=charts.fidelity(groups),
@@ -115,6 +117,7 @@ def html(recipe: Recipe, report: Mapping[str, Any], sheet: Path | None = None) -
         sampled=any(pair["sampled"] for pair in pairs),
         modules=modules,
         cosines=_cosines(pairs),
+        shared_rows=any(anatomy.row_of(block) != block for block in anatomy.blocks),
         retains=any(module.retained is not None for module in modules),
         is_open=len(modules) <= _OPEN,
         style=_resource("page.css"),
@@ -133,11 +136,11 @@ class _Pair:
     charts: list[charts.Chart]
 
 
-def _drawn_pairs(pairs: list[dict[str, Any]]) -> list[_Pair]:
+def _drawn_pairs(pairs: list[dict[str, Any]], anatomy: Anatomy) -> list[_Pair]:
     met = [pair for pair in pairs if pair["modules"]]
     chosen = sorted(met, key=lambda pair: -abs(pair["cosine"] or 0.0))[:_MOST_PAIRS]
     return [
-        _Pair(tuple(pair["loras"]), pair, charts.overlap(pair, place))
+        _Pair(tuple(pair["loras"]), pair, charts.overlap(pair, place, anatomy))
         for place, pair in enumerate(met)
         if pair in chosen
     ]

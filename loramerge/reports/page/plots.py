@@ -6,6 +6,7 @@ The one door to matplotlib. Nothing is measured with a font, so none of the mach
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # All in units of the drawing, of which one is a pixel where there is room.
 _LABEL, _HEAD, _CELL, _LINE = 92, 34, (44, 24), 10.5
+_LETTER = 6.4  # as wide as those of a label get on average, in wide fonts
 _BAR, _BETWEEN, _BARS = 9, 9, 268
 _GAP = 1.0  # between cells
 _BASE = 3.7  # from the middle of a line of text down to where it stands
@@ -59,8 +61,8 @@ class HeatMap:
             title: What those who can't see it are told.
         """
         colours = Colours()
-        width, height = _CELL[0] * len(self.columns), _CELL[1] * len(self.rows)
-        with _drawing(_LABEL + width, _HEAD + height, (_LABEL, 0, width, height)) as drawing:
+        width, height, left = _CELL[0] * len(self.columns), _CELL[1] * len(self.rows), _label_width(self.rows)
+        with _drawing(left + width, _HEAD + height, (left, 0, width, height)) as drawing:
             axes = drawing.axes
             axes.set_xlim(0, width)
             axes.set_ylim(height, 0)
@@ -114,7 +116,8 @@ class BarChart:
         longest = max((value for values in self.values.values() for value in values if value), default=1.0)
         ticks = [tick for tick in MaxNLocator(4).tick_values(0, longest) if 0 <= tick <= longest * 1.05]
         scale = _BARS / max(longest, *ticks)
-        with _drawing(_LABEL + _BARS + 20, 22 + height, (_LABEL, 0, _BARS, height)) as drawing:
+        left = _label_width(self.rows)
+        with _drawing(left + _BARS + 20, 22 + height, (left, 0, _BARS, height)) as drawing:
             axes = drawing.axes
             axes.set_xlim(0, _BARS)
             axes.set_ylim(height, 0)
@@ -138,6 +141,11 @@ class BarChart:
                 corner, size = (0, top + place * _BAR), (value * scale, _BAR - _GAP)
                 fill = colours.css(colour)
                 axes.add_patch(Rectangle(corner, *size, facecolor=fill, edgecolor="none", clip_on=False))
+
+
+def _label_width(rows: Sequence[str]) -> float:
+    """The room for the labels of rows."""
+    return max(_LABEL, math.ceil(12 + _LETTER * max(map(len, rows), default=0)))
 
 
 class _Drawing:

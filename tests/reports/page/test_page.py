@@ -11,15 +11,18 @@ from pathlib import Path
 
 import pytest
 import reports
+import torch
 from artifacts import workspace
 from command_line import write_recipe
 from PIL import Image
+from safetensors.torch import save_file
 
 from loramerge import read_recipe, run
+from loramerge.bases.base import read_base
 from loramerge.provenance import comparison
 from loramerge.reports.page import html
 from loramerge.reports.page.colours import Colours, ColourScale
-from loramerge.reports.page.groups import grouped, modules_of
+from loramerge.reports.page.groups import anatomy_of, grouped, modules_of
 from loramerge.reports.page.numbers import number, share, signed, small
 from loramerge.reports.page.plots import BarChart, HeatMap
 
@@ -105,7 +108,7 @@ def test_what_was_merged_is_said(result, page):
 
 
 def test_every_module_and_every_number_is_there(result, page):
-    modules = modules_of(result.report)
+    modules = modules_of(result.report, anatomy_of(result.report))
     assert page.count("</tr>") > len(modules)
     for module in modules:
         assert f"{module.component}.{module.name}</th>" in page
@@ -237,7 +240,7 @@ def test_a_large_sheet_becomes_a_webp(result, recipe, tmp_path):
 
 
 def test_groups_add_up(result):
-    modules = modules_of(result.report)
+    modules = modules_of(result.report, anatomy_of(result.report))
     groups = grouped(modules)
     for component, part in result.report["fidelity"].items():
         if component != "unet":
@@ -333,3 +336,60 @@ def test_a_page_that_was_tampered_with_is_none_made_again(result, page, tmp_path
     forged.write_text(page.replace("in opposite directions", "in the same direction"), encoding="utf-8")
     assert comparison.files(result.artifact / "report.html", result.artifact / "report.html").within
     assert not comparison.files(result.artifact / "report.html", forged).within
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
+    """The report of a merge on a base that is no UNet: a FLUX.1 with two lists of blocks, one of them long."""
+    place = tmp_path_factory.mktemp("transformer")
+    config = {
+        "_class_name": "FluxTransformer2DModel", "in_channels": 4, "num_layers": 2, "num_single_layers": 26,
+        "attention_head_dim": 4, "num_attention_heads": 2, "joint_attention_dim": 8, "pooled_projection_dim": 8,
+        "axes_dims_rope": [2, 1, 1],
+    }  # fmt: skip
+    (place / "base").mkdir()
+    (place / "base" / "config.json").write_text(json.dumps(config))
+    modules = read_base("base", place / "base").components["transformer"].modules
+    for seed, name in enumerate("ab"):
+        generator = torch.Generator().manual_seed(seed)
+        tensors = {}
+        for module, (rows, columns) in modules.items():
+            tensors[f"transformer.{module}.lora_A.weight"] = torch.randn(2, columns, generator=generator)
+            tensors[f"transformer.{module}.lora_B.weight"] = torch.randn(rows, 2, generator=generator)
+        save_file(tensors, place / f"{name}.safetensors")
+    (place / "r.yaml").write_text(
+        "version: 1\nname: r\nbase: {source: base}\nloras:\n"
+        "- {name: a, source: a.safetensors, weight: {transformer: {attention: 0.5, mlp: 1, modulation: 1, other: 1}}}\n"
+        "- {name: b, source: b.safetensors}\n"
+        "merge: {combination_type: svd, svd_rank: 3}\noutputs: [{kind: adapter, format: peft}]\n"
+    )
+    return run(read_recipe(place / "r.yaml"), out=place / "out")
+
+
+def labels_of(svg):
+    return [each for each in re.findall(r"<text [^>]*>([^<]+)</text>", svg) if re.match("[a-z]+_", each)]
+
+
+def test_the_blocks_of_a_transformer(transformer):
+    text = (transformer.artifact / "report.html").read_text()
+    rows = [
+        "time_text_embed", "context_embedder", "x_embedder", "transformer_blocks 0", "transformer_blocks 1",
+        *(f"single_transformer_blocks {row}" for row in ("0-3", "4-7", "8-11", "12-15", "16-19", "20-23", "24-25")),
+        "norm_out", "proj_out",
+    ]  # fmt: skip
+    drawings = re.findall(r'<svg class="plot".*?</svg>', text, flags=re.DOTALL)
+    assert len(drawings) == 6
+    for svg in drawings:
+        assert labels_of(svg) == rows
+    assert [*dict.fromkeys(re.findall(r'<th scope="row" title="transformer\.[^"]*">([^<]+)</th>', text))] == rows
+    assert ">lation</text>" in drawings[0]
+    assert "cross" not in drawings[0]
+    assert "UNet" not in "".join(Reader(text).text)
+    modules = re.findall(r'<th scope="row">transformer\.([a-z_]+)', text)
+    assert [*dict.fromkeys(modules)][3:] == ["transformer_blocks", "single_transformer_blocks", "norm_out", "proj_out"]
+
+
+def test_labels_have_the_room_that_they_need(transformer):
+    text = (transformer.artifact / "report.html").read_text()
+    widths = [float(each) for each in re.findall(r'<svg class="plot"[^>]*viewBox="0 0 ([0-9.]+) ', text)]
+    assert min(widths) > 6 * len("single_transformer_blocks 24-25") + 3 * 44
