@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from families.models import built, config_of
 from families.rows import ROWS
+from safetensors.torch import save_file
 from tiny import _clip, _ready, _root, _tokenizer
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
     from transformers import PreTrainedModel, T5Tokenizer
+
+    from loramerge.bases.component import Component
 
 _TEXT_WIDTH = 24
 _CHAT = (
@@ -147,6 +150,18 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "wan": wan,
     "wan-2.2": functools.partial(wan, denoisers=2),
 }
+
+
+def lora(path: Path, component: Component, seed: int) -> str:
+    """A strong LoRA of a few layers, in diffusers' names of the first denoiser."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, (out, *rest) in [*component.modules.items()][seed % 3 :: 3]:
+        if len(rest) == 1:
+            tensors[f"transformer.{name}.lora_A.weight"] = torch.randn(2, *rest, generator=generator)
+            tensors[f"transformer.{name}.lora_B.weight"] = torch.randn(out, 2, generator=generator)
+    save_file(tensors, path)
+    return str(path)
 
 
 @functools.cache

@@ -16,7 +16,6 @@ import tiny_transformers
 import torch
 import yaml
 from command_line import write_recipe
-from safetensors.torch import save_file
 
 from loramerge import load_base, read_recipe, run
 from loramerge.families import FAMILIES, published
@@ -28,18 +27,6 @@ SMALL = {"width": 32, "height": 32, "num_inference_steps": 2}
 FORMATS = ("diffusers", "peft", "kohya", "comfyui")
 
 
-def lora(path, component, seed):
-    """A strong LoRA of a few layers, in diffusers' names of the first denoiser."""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, (out, *rest) in [*component.modules.items()][seed::3]:
-        if len(rest) == 1:
-            tensors[f"transformer.{name}.lora_A.weight"] = torch.randn(2, *rest, generator=generator)
-            tensors[f"transformer.{name}.lora_B.weight"] = torch.randn(out, 2, generator=generator)
-    save_file(tensors, path)
-    return str(path)
-
-
 @pytest.fixture(scope="module", params=tiny_transformers.PIPELINES)
 def made(request, tmp_path_factory):
     """A merge on a tiny base of a family."""
@@ -48,7 +35,9 @@ def made(request, tmp_path_factory):
     entries = {}
     for seed, (name, weight) in enumerate(WEIGHTS.items()):
         files = {
-            denoiser: lora(folder / f"{name}-{denoiser}.safetensors", base.components[denoiser], seed + 10 * number)
+            denoiser: tiny_transformers.lora(
+                folder / f"{name}-{denoiser}.safetensors", base.components[denoiser], seed + 10 * number
+            )
             for number, denoiser in enumerate(base.denoisers)
         }
         source = files if len(files) > 1 else files["transformer"]
