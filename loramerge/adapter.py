@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from loramerge.tensor_files.saved import SavedTensor
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ def balanced(scale: float) -> tuple[float, float]:
 
 
 Modules = Mapping[str, LowRank]
+BASE, TASK = "base_model_name_or_path", "task_type"
+"""What of PEFT's settings an adapter keeps."""
+TASKS_WITH_HEADS = frozenset({"SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"})
+"""Tasks for which PEFT wraps the model's head, and fails where the adapter's file lacks that."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,17 @@ class Adapter:
         components: For each component of the base (`unet`, `text_encoder`, `text_encoder_2`) its modules by name,
             sorted. A component without modules is absent.
         metadata: What the file said of itself (safetensors metadata), unchanged.
+        saved: Parameters that were trained in full, by component and name. They take the place of the base's own, and
+            no weight scales them.
+        settings: What PEFT's settings say of `BASE` and `TASK`.
+        notes: What is to be said of how it was read.
     """
 
     components: Mapping[str, Modules]
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    saved: Mapping[str, Mapping[str, SavedTensor]] = field(default_factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ordered = {
@@ -122,18 +135,33 @@ class Adapter:
         return sum(map(len, self.components.values()))
 
     def equals(self, other: Adapter) -> bool:
-        """Whether both are the same pairs in the same modules; tensors are read until two of them differ."""
-        here, there = list(self), list(other)
-        return [entry[:2] for entry in here] == [entry[:2] for entry in there] and all(
-            one.equals(another) for (*_, one), (*_, another) in zip(here, there, strict=True)
+        """Whether both are the same tensors in the same places; they are read until two of them differ."""
+        here, there = list(self.each_saved()), list(other.each_saved())
+        if [entry[:2] for entry in here] != [entry[:2] for entry in there]:
+            return False
+        pairs, others = list(self), list(other)
+        return (
+            [entry[:2] for entry in pairs] == [entry[:2] for entry in others]
+            and all(one.equals(another) for (*_, one), (*_, another) in zip(pairs, others, strict=True))
+            and all(one.equals(another) for (*_, one), (*_, another) in zip(here, there, strict=True))
         )
+
+    def each_saved(self) -> Iterator[tuple[str, str, SavedTensor]]:
+        """(component, name, tensor) of what was trained in full, sorted by component and name."""
+        for component, tensors in sorted(self.saved.items()):
+            for name, tensor in sorted(tensors.items()):
+                yield component, name, tensor
 
     def loaded(self) -> Adapter:
         """The same in memory; adapters are read from their files when they are needed."""
-        return Adapter(
-            {
+        return replace(
+            self,
+            components={
                 component: {module: pair.loaded() for module, pair in modules.items()}
                 for component, modules in self.components.items()
             },
-            self.metadata,
+            saved={
+                component: {name: tensor.loaded() for name, tensor in tensors.items()}
+                for component, tensors in self.saved.items()
+            },
         )

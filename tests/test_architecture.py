@@ -70,9 +70,9 @@ PLUGINS = {
 # What the plug-ins of a folder share.
 SHARED = {
     "formats": {
-        "adapter_output", "assemble", "denoiser_files", "kohya_labels", "labels", "loading", "lora_file", "lora_files",
-        "module_names", "module_pattern", "original_names", "output", "peft_config", "pipeline_code", "reading",
-        "refused", "single_file", "spelling", "told_family", "trigger_words",
+        "adapter_output", "assemble", "denoiser_files", "inner_model", "kohya_labels", "labels", "loading", "lora_file",
+        "lora_files", "module_names", "module_pattern", "original_names", "output", "peft_config", "pipeline_code",
+        "reading", "refused", "saved", "single_file", "spelling", "told_family", "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse"},

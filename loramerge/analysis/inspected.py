@@ -92,6 +92,7 @@ class Inspection:
         trained_on: The model that a PEFT adapter says it was trained on; empty where nothing says so.
         files: What was read.
         modules: All of them, sorted by component and name.
+        saved: Parameter that was trained in full → bytes.
         metadata: What the file says of itself.
         misfit: Why it does not fit the family that it seems to be of; empty when it does.
         anatomy: The blocks of its base, and others that it has.
@@ -105,6 +106,7 @@ class Inspection:
     trained_on: str
     files: tuple[InspectedFile, ...]
     modules: tuple[InspectedModule, ...]
+    saved: Mapping[str, int]
     metadata: Mapping[str, str]
     misfit: str
     anatomy: Anatomy
@@ -155,6 +157,7 @@ class Inspection:
             "components": {group.name: _summed(group) for group in self.components},
             "blocks": {group.name: _summed(group) for group in self.blocks},
             "modules": [{**asdict(module), "alpha": module.alpha} for module in self.modules],
+            "saved": dict(self.saved),
             "metadata": dict(self.metadata),
             "misfit": self.misfit or None,
         }

@@ -12,17 +12,17 @@ from loramerge.analysis.inspected import InspectedFile, InspectedModule, Inspect
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.twins import Twins, pairs_of, twins
 from loramerge.bases.anatomy import Anatomy
+from loramerge.bases.base import unknown_model
 from loramerge.bases.blocks import block_of
 from loramerge.bases.fit import fit
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import title_of
 from loramerge.files.digest import sha256_of
-from loramerge.files.reading import read_json
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.peft import CONFIG
 from loramerge.formats.reading import read_lora
-from loramerge.formats.told_family import ToldFamily
+from loramerge.formats.told_family import ToldFamily, trained_on
 from loramerge.numerics.norms import norm_of
 from loramerge.progress import Progress, Silent
 from loramerge.sources import parse
@@ -82,7 +82,7 @@ def inspect_adapter(
         files.append(InspectedFile(name, path.stat().st_size, sha256_of(path), dict(sorted(dtypes.items()))))
         progress.advance()
     told = ToldFamily.of(reference, place, names) if base is None else ToldFamily(reference, (base.family.name,), ())
-    known = base or architecture(told.families[0] if told.families else _ANY)
+    known = base or _read_by(told, names)
     found, adapter = read_lora(reference, place, names, known)
     modules = []
     progress.start("measure", len(adapter))
@@ -96,9 +96,10 @@ def inspect_adapter(
         format=found,
         family=told.family,
         candidates=told.strangers if told.family else (*map(title_of, told.families), *told.strangers),
-        trained_on=_trained_on(reference, place, names),
+        trained_on=trained_on(reference, place, names),
         files=tuple(files),
         modules=tuple(modules),
+        saved={name: tensor.size for _, name, tensor in adapter.each_saved()},
         metadata=dict(sorted(adapter.metadata.items())),
         misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family else "",
         anatomy=anatomy.with_others(block_of(component, name) for component, name, _ in adapter),
@@ -155,10 +156,12 @@ def labels(references: Sequence[str]) -> list[str]:
     ]
 
 
-def _trained_on(reference: str, folder: Path, names: tuple[str, ...]) -> str:
-    configs = (read_json(folder / name, reference) for name in names if PurePosixPath(name).name == CONFIG)
-    said = (config.get("base_model_name_or_path") for config in configs)
-    return next((name for name in said if isinstance(name, str)), "")
+def _read_by(told: ToldFamily, names: Sequence[str]) -> Base:
+    """Whose names a LoRA is read by: of an unknown model's, PEFT's adapter may hold more than pairs."""
+    if told.families:
+        return architecture(told.families[0])
+    of_peft = any(PurePosixPath(name).name == CONFIG for name in names)
+    return unknown_model() if of_peft and told.strangers else architecture(_ANY)
 
 
 def _misfit(reference: str, adapter: Adapter, base: Base, *, strict: bool) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from loramerge.families import TRANSFORMERS_COMPONENT
+
 if TYPE_CHECKING:
     from loramerge.analysis.fidelity import Fidelity, ModuleFidelity
     from loramerge.merging.block_weights import Weighing
@@ -68,7 +70,12 @@ def _too_much(fidelity: Fidelity, weighings: Mapping[str, Weighing]) -> Iterator
             if round(ratio, 2) > STRONG:
                 found[component] = f"{component} {ratio:.1f} times as strong as {strongest}"
     if found:
+        spoilt = (
+            "a model that says nothing sensible"
+            if TRANSFORMERS_COMPONENT in found
+            else "colours that are too strong, or broken pictures"
+        )
         yield (
             f"the merge is much stronger than each of its LoRAs at weight 1 ({', '.join(found.values())}): expect "
-            "colours that are too strong, or broken pictures; lower the weights, or load it at a lower strength"
+            f"{spoilt}; lower the weights, or load it at a lower strength"
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.checkpoint_names import checkpoint_names
 from loramerge.bases.component import CLIP_PREFIX, Component, canonical
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
 from loramerge.errors import SourceError
+from loramerge.families import TRANSFORMERS_COMPONENT
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +71,9 @@ class Architecture:
         except Exception as error:  # noqa: BLE001  whatever upstream raises on a config that nobody meant
             raise SourceError(f"{where} describes no model that can be built: {error}") from None
         prefix = CLIP_PREFIX if self.class_name.startswith(_CLIP) else ""
-        named = partial(canonical, prefix=prefix)
+        named: Callable[[str], str] = partial(canonical, prefix=prefix)
+        if name == TRANSFORMERS_COMPONENT and shapes.renamed:
+            named = partial(_in_checkpoints, renamed=shapes.renamed)
         return Component(
             name,
             self.config,
@@ -94,12 +98,13 @@ class Architecture:
                 layers[name] = tuple(layer.weight.shape)
             elif type(layer).__name__ == "Conv1D":  # transformers' linear layer of GPT-2, whose weight is in×out
                 layers[name] = tuple(layer.weight.shape)[::-1]
-        return Shapes(layers, {name: tuple(each.shape) for name, each in model.named_parameters()})
+        renamed = checkpoint_names(model, layers) if self.library == "transformers" else {}
+        return Shapes(layers, {name: tuple(each.shape) for name, each in model.named_parameters()}, renamed)
 
     def _built(self) -> nn.Module:
         import torch
 
-        with quiet(), torch.device("meta"):
+        with quiet(drawing=self.library != "transformers"), torch.device("meta"):
             model: nn.Module
             if self.library == "transformers":
                 found = self._class_of("transformers", self.class_name)
@@ -127,3 +132,11 @@ class Architecture:
             raise LookupError(
                 f"{library} {version(library)} has no class {name}; its code is never taken from the model"
             ) from None
+
+
+def _in_checkpoints(live: str, renamed: Mapping[str, str]) -> str:
+    """The name of a layer in checkpoints, or that of a layer's parameter."""
+    if live in renamed:
+        return renamed[live]
+    layer, _, parameter = live.rpartition(".")
+    return f"{renamed[layer]}.{parameter}" if layer in renamed else live

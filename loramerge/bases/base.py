@@ -15,7 +15,7 @@ from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.component import Component, Components
 from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import SourceError
-from loramerge.families import TRANSFORMERS_COMPONENT, recognise
+from loramerge.families import TRANSFORMERS_COMPONENT, model_family, recognise
 from loramerge.families.unet import UNET
 from loramerge.files.reading import read_json
 from loramerge.messages import some
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loramerge.families import Family
     from loramerge.sources import Located
 
-__all__ = ["Base", "Component", "config_files", "from_architectures", "from_configs", "read_base"]
+__all__ = ["Base", "Component", "config_files", "from_architectures", "from_configs", "read_base", "unknown_model"]
 MODEL_CONFIG = "config.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
@@ -72,6 +72,11 @@ class Base:
         """
         chosen = [self.components[name] for name in self.components if name in components]
         return Anatomy(tuple(block for component in chosen for block in component.blocks), self.family.kinds)
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a lone model of transformers, no pipeline that draws."""
+        return TRANSFORMERS_COMPONENT in self.components
 
 
 def config_files(located: Located) -> tuple[str, ...]:
@@ -133,6 +138,15 @@ def _model(reference: str, config: Mapping[str, Any]) -> Base:
     return from_architectures(reference, {name: architecture})
 
 
+def unknown_model() -> Base:
+    """A lone model of which nothing is known: no name is one of its layers."""
+    return Base("", model_family(""), Components({TRANSFORMERS_COMPONENT: _without_layers}))
+
+
+def _without_layers() -> Component:
+    return Component(TRANSFORMERS_COMPONENT, {}, {}, {}, {})
+
+
 def from_configs(reference: str, configs: Mapping[str, Mapping[str, Any]]) -> Base:
     """The base that these component configs describe.
 
@@ -155,7 +169,9 @@ def from_architectures(reference: str, architectures: Mapping[str, Architecture]
         SourceError: No model can be built from one of them; when that one is asked for.
     """
     first = next((name for name in COMPONENTS if name in architectures), "")
-    family = recognise(architectures[first].class_name, architectures[first].config)
+    known = architectures[first]
+    is_model = first == TRANSFORMERS_COMPONENT
+    family = model_family(known.class_name) if is_model else recognise(known.class_name, known.config)
 
     def made(name: str, architecture: Architecture) -> Component:
         where = PurePosixPath(reference.removeprefix("hf://")) / ("" if name == TRANSFORMERS_COMPONENT else name)

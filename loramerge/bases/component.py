@@ -92,6 +92,20 @@ class Component:
         original = self.layout.originals.get(name) or self.comfyui_layout.originals.get(name)
         return original.shape if original else None
 
+    def parameter_shape(self, name: str) -> tuple[int, ...] | None:
+        """Shape of a parameter by its canonical name; None where there is none.
+
+        Of a weight that is another's as well, such as an output layer's that is the embedding's, the layer tells it.
+        """
+        module, _, parameter = name.rpartition(".")
+        return self.parameters.get(name) or (self.modules.get(module) if parameter == "weight" else None)
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether its linear layers keep their weights as in×out, as those of GPT-2 do."""
+        weights = ((self.parameters.get(f"{module}.weight"), shape[::-1]) for module, shape in self.modules.items())
+        return any(stored == turned != turned[::-1] for stored, turned in weights)
+
     def canonical(self, name: str) -> str:
         """Name in the base's own checkpoint of what has this name in memory or in a file."""
         return canonical(name, self.prefix)

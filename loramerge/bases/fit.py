@@ -63,10 +63,31 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
             misfits.append(Misfit(component, module, pair, expected))
         else:
             fitting.setdefault(component, {})[module] = shaped
+    _check_saved(name, adapter, base)
     others = _others(adapter, base, len(misfits)) if misfits else ()
     if misfits and (others or not (skip and fitting)):
         raise _mismatch(name, adapter, misfits, base, others, can_skip=bool(fitting) and not skip)
     return replace(adapter, components=fitting), tuple(misfits)
+
+
+def _check_saved(name: str, adapter: Adapter, base: Base) -> None:
+    """What was trained in full takes the place of the base's own, so it has to be of its shape."""
+    for component, parameter, tensor in adapter.each_saved():
+        part = base.components.get(component, None)
+        expected = part.parameter_shape(parameter) if part else None
+        if expected == tensor.shape:
+            continue
+        there = f"the base has {by(expected)}" if expected else "the base has no such parameter"
+        hint = "choose the base that the LoRA was trained on"
+        if expected and expected[1:] == tensor.shape[1:]:
+            hint += (
+                f"; where tokens were added to it, resize_token_embeddings({tensor.shape[0]}) gives it as many rows: "
+                "save it, and name that folder as the base"
+            )
+        raise MismatchError(
+            f"LoRA {name}: {component}.{parameter}, which was trained in full, is {by(tensor.shape)}, {there}",
+            hint=hint,
+        )
 
 
 def _shaped(pair: LowRank, expected: tuple[int, ...]) -> LowRank | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.bases import model_index
 from loramerge.bases.model_index import ModelIndex
-from loramerge.errors import SourceError
+from loramerge.errors import MismatchError, SourceError
 from loramerge.files.reading import read_json
 from loramerge.messages import some
 
@@ -75,8 +75,14 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
     Raises:
         SourceError: A component has weights, but none in safetensors, or not all shards of them; or no component has
             the variant.
-        MismatchError: A pipeline of another family.
+        MismatchError: It is a lone model, or a pipeline without any part that LoRAs touch.
     """
+    if model_index.FILE not in located.files:
+        raise MismatchError(
+            f"{located.reference} is one model and no pipeline: an output of `kind: pipeline` and pictures need a "
+            "pipeline, and fusing a merge into a lone model is not there yet",
+            hint="write `kind: adapter` with `format: peft`; PEFT's merge_and_unload() puts it into the loaded model",
+        )
     place = located.fetch([model_index.FILE]) / model_index.FILE
     index = ModelIndex.parse(read_json(place, f"{located.reference}/{model_index.FILE}"), located.reference)
     folders: dict[str, list[str]] = {}

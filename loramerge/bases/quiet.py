@@ -8,15 +8,21 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet(*, drawing: bool = True) -> Iterator[None]:
     """Silence deprecations, log lines and progress bars of diffusers, transformers and PEFT inside a `with`.
 
     They address whoever calls these libraries. What concerns the merge is checked and said by us instead.
+
+    Args:
+        drawing: diffusers is used as well, which takes seconds to load.
     """
-    from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    loggers = (diffusers_logging, transformers_logging)
+    loggers = [transformers_logging]
+    if drawing:
+        from diffusers.utils import logging as diffusers_logging
+
+        loggers.append(diffusers_logging)
     before = [(logger, logger.get_verbosity(), logger.is_progress_bar_enabled()) for logger in loggers]
     for logger in loggers:
         logger.set_verbosity_error()

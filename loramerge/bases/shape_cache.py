@@ -9,14 +9,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from loramerge.files.atomic import replacing_file
 from loramerge.files.cache import cache_folder
 from loramerge.files.reading import content_of
 
-_LAYOUT = 3  # of an entry; to be counted up whenever what is kept changes its meaning
+_LAYOUT = 4  # of an entry; to be counted up whenever what is kept changes its meaning
 _FOLDER = "shapes"
 _BUILDERS = ("diffusers", "transformers")
 
@@ -31,10 +31,12 @@ class Shapes:
         layers: Shape of the weight (out×in, or out×in×kh×kw) of every linear and convolution layer, in the order in
             which the architecture defines them.
         parameters: Shape of every parameter, in that order too.
+        renamed: Name in memory → name in checkpoints, of the layers of a model of transformers that have two.
     """
 
     layers: Named
     parameters: Named
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def shapes_of(architecture: str, config: Mapping[str, Any], build: Callable[[], Shapes]) -> Shapes:
@@ -62,7 +64,8 @@ def _kept(name: str) -> Shapes | None:
         entry = json.loads(content_of(cache_folder() / _FOLDER / name))
         if _digest(json.dumps(entry["shapes"])) != entry["sha256"]:
             return None
-        return Shapes(**{kind: _tuples(shapes) for kind, shapes in entry["shapes"].items()})
+        kept = entry["shapes"]
+        return Shapes(_tuples(kept["layers"]), _tuples(kept["parameters"]), dict(kept["renamed"].items()))
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         return None
 

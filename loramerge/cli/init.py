@@ -83,7 +83,8 @@ def command(
         watcher.start("resolve", 1 if given.source else 0)
         whole = load_base(given.source) if given.source else None
         found = probe(loras, whole, family=given.family, progress=watcher)
-        known = whole or architecture(found.family)
+        source = given.source or found.source
+        known = whole or (load_base(source) if source else architecture(found.family))
         watcher.start("read", len(loras))
         read = []
         for each, lora in zip(names, loras, strict=True):
@@ -91,7 +92,7 @@ def command(
             watcher.advance()
     text = recipe_text(
         title,
-        {"source": source_from(given.source, folder)} if given.source else {"family": found.family},
+        {"source": source_from(source, folder)} if source else {"family": found.family},
         [
             InitialLora(each.name, source_from(lora, folder), _rank(each.adapter))
             for each, lora in zip(read, loras, strict=True)
@@ -99,6 +100,7 @@ def command(
         combination_type,
         format_of_all(found.formats),
         run_line=f"loramerge run {shlex.quote(file.as_posix() if file else f'{title}.yaml')}",
+        fusible=not known.is_model,
     )
     check_combination(read, known, _recipe(text, folder).merge)
     if file is None:

@@ -134,6 +134,7 @@ def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]
         ("scale", _distribution(whole.count(lambda module: module.scale))),
         ("norm", f"{whole.norm:.4g}"),
     ]
+    rows += [("in full", f"{name}, {console.size(size)}") for name, size in inspection.saved.items()]
     yield inspection.reference
     yield console.table(rows)
     yield ""

@@ -128,9 +128,10 @@ def _composed(place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any],
     base = GivenBase.parse(given.base)
     known = load_base(base.source) if base.source else None
     found = probe([lora.source for lora in loras], known, family=base.family)
+    source = base.source or found.source
     return recipe_of(
         Path(place).stem if Path(place).suffix == ".safetensors" else Path(place).name,
-        {"source": base.source} if base.source else {"family": found.family},
+        {"source": source} if source else {"family": found.family},
         loras,
         merge,
         {"format": format_for(place, found.formats), "dtype": given.number_format},

@@ -61,10 +61,10 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     """
     import torch
 
-    with quiet():
+    with quiet(drawing=False):
         model = _peft_model(component, parts, method, device, advance)
     names = [_adapter_name(position) for position in range(len(parts))]
-    with _seeded(seed, device), quiet(), warnings.catch_warnings():
+    with _seeded(seed, device), quiet(drawing=False), warnings.catch_warnings():
         # A density of 1 prunes nothing, and PEFT warns that it does not.
         warnings.filterwarnings("ignore", message="The density 1.0 is greater than or equal to 1")
         shared = [_shared_weight(part) for part in parts]

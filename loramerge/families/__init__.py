@@ -50,6 +50,7 @@ from loramerge.families.sd15 import SD15
 from loramerge.families.sdxl import SDXL
 from loramerge.families.skyreels_v2 import SKYREELS_V2
 from loramerge.families.text_to_video import TEXT_TO_VIDEO
+from loramerge.families.transformers_models import TRANSFORMERS_COMPONENT, model_family
 from loramerge.families.wan import WAN
 from loramerge.families.wan_animate import WAN_ANIMATE
 from loramerge.families.wan_animate_2 import WAN_ANIMATE_2
@@ -57,7 +58,19 @@ from loramerge.families.wan_vace import WAN_VACE
 from loramerge.families.wuerstchen import WUERSTCHEN
 from loramerge.families.z_image import Z_IMAGE
 
-__all__ = ["FAMILIES", "SIZES", "Family", "named", "published", "recognise", "title_of", "told_by", "with_size"]
+__all__ = [
+    "FAMILIES",
+    "SIZES",
+    "TRANSFORMERS_COMPONENT",
+    "Family",
+    "model_family",
+    "named",
+    "published",
+    "recognise",
+    "title_of",
+    "told_by",
+    "with_size",
+]
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
@@ -123,8 +136,6 @@ SIZES: tuple[str, ...] = tuple(
 )
 """What a recipe can say instead of a source: a family, whose first size is meant, or a family and its size."""
 _OTHER_DENOISERS = ("unet", "transformer", "transformer_2", "prior", "decoder")
-TRANSFORMERS_COMPONENT = "model"
-"""The one component of a model of transformers."""
 
 
 def recognise(class_name: str, config: Config) -> Family:

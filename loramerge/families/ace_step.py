@@ -1,6 +1,6 @@
 """ACE-Step 1.5: ACE Studio's names (acestep/models/base/modeling_acestep_v15_base.py).
 
-Checkpoints and ComfyUI have them behind `decoder.`; that ACE-Step's own LoRAs leave it out is not read.
+Checkpoints and ComfyUI have them behind `decoder.`, ACE-Step's own LoRAs leave it out.
 """
 
 from loramerge.families.family import Card, Family, PublishedModel
@@ -34,6 +34,7 @@ ACE_STEP = Family(
             },
         }
     ),
+    wrapper="decoder.",
     marks=("ace_step",),
     published={"base": PublishedModel("ACE-Step/acestep-v15-base", {"transformer": {"_class_name": _MODEL}})},
     kinds={"cross-attention": r"\.cross_attn\."},

@@ -100,6 +100,7 @@ class Family:
         flat_is_canonical: kohya's flat names are of diffusers' names, although there are original ones.
         text_encoders: By component; those whose LoRAs have names of their own.
         components: Further components that LoRAs touch: name in the original checkpoint → component.
+        wrapper: What original names begin with, and files may leave out.
         marks: What `ss_base_model_version`, `modelspec.architecture` and their like begin with.
         published: By name; the first is the one that is meant where only the family is said.
         kinds: Kind of layer → pattern of its names, before the common ones.
@@ -118,6 +119,7 @@ class Family:
     flat_is_canonical: bool = False
     text_encoders: Mapping[str, TextEncoder] = field(default_factory=dict)
     components: Mapping[str, str] = field(default_factory=dict)
+    wrapper: str = ""
     marks: tuple[str, ...] = ()
     published: Mapping[str, PublishedModel] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)

@@ -82,7 +82,7 @@ FLUX = Family(
         swapped=["final_layer.adaLN_modulation.1"],
     ),
     text_encoders={
-        "text_encoder": TextEncoder(("lora_te1_",), "clip_l"),
+        "text_encoder": TextEncoder(("lora_te1_", "lora_te_"), "clip_l"),
         # sd-scripts counts T5 as the third, as Stable Diffusion 3 does; OneTrainer counts what there is.
         "text_encoder_2": TextEncoder(("lora_te3_", "lora_te2_"), "t5xxl"),
     },

@@ -39,7 +39,7 @@ HUNYUAN_VIDEO15 = Family(
         swapped=[HUNYUAN_FINAL],
     ),
     comfyui=comfyui_rules({**_COMMON, **HUNYUAN_FUSED}),  # which has one layer there, where Tencent has three
-    marks=("hunyuan_video_1_5", "hunyuan-video-1.5", "hunyuanvideo-1.5"),
+    marks=("hunyuan_video_1_5", "hunyuan_video_1.5", "hunyuan-video-1.5", "hunyuanvideo-1.5"),
     published={
         "t2v": PublishedModel(
             "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v", {"transformer": {"_class_name": _MODEL}}

@@ -12,7 +12,7 @@ QWEN_IMAGE21 = Family(
     title="Qwen-Image 2.1",
     classes=(_MODEL,),
     original=(),
-    marks=("qwen_image_2", "qwen-image-2", "qwen_image21", "qwen_image_21"),
+    marks=("qwen_image_2.", "qwen-image-2.", "qwen_image21", "qwen_image_21"),
     published={"qwen-image-2.1": PublishedModel("Qwen/Qwen-Image-2.1", {"transformer": {"_class_name": _MODEL}})},
     kinds={
         "self-attention": r"\.attn\.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from loramerge.errors import MismatchError
 from loramerge.fields import Dtype, Name
 from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.output import MergeResult, Output
@@ -29,9 +30,11 @@ class AdapterOutput(Output):
 
     Attributes:
         readers: The programs that load it, in words.
+        needs_pipeline: Its names are those of a pipeline's parts, and there are none for a lone model.
     """
 
     readers: ClassVar[str]
+    needs_pipeline: ClassVar[bool] = True
 
     holds_merged_lora: ClassVar[bool] = True
     is_one_file: ClassVar[bool] = True
@@ -65,6 +68,17 @@ class AdapterOutput(Output):
     def count(self, base: Base, components: Collection[str]) -> int:
         """One for each denoiser that is touched, where each has a file of its own."""
         return len(by_denoiser(components, base.family, base.denoisers)) if self.is_one_file else 1
+
+    def check(self, base: Base, components: Collection[str]) -> None:
+        """Formats of programs that draw have no names for a language model."""
+        del components
+        if self.needs_pipeline and base.is_model:
+            raise MismatchError(
+                f"`format: {self.default_folder}` is for parts of a pipeline that draws, and {base.reference} is a "
+                f"lone model, {base.family.title}",
+                hint="write `format: peft`: PEFT and vLLM load it, and llama.cpp's convert_lora_to_gguf.py makes a "
+                "GGUF file of it; or `kind: inputs` for each LoRA by itself",
+            )
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the merged LoRA."""

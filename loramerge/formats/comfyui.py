@@ -44,6 +44,7 @@ class ComfyuiOutput(AdapterOutput):
 
     def check(self, base: Base, components: Collection[str]) -> None:
         """ComfyUI knows the original names alone, and text encoders by its own."""
+        super().check(base, components)
         single_file.check_names("comfyui", base)
         encoders = base.family.text_encoders
         known = {*base.denoisers, *(name for name, each in encoders.items() if each.comfyui), *_beside(base)}

@@ -49,6 +49,7 @@ class KohyaOutput(AdapterOutput):
 
     def check(self, base: Base, components: Collection[str]) -> None:
         """A1111 and ComfyUI know flat names of the original ones, and up to three text encoders."""
+        super().check(base, components)
         single_file.check_names("kohya", base)
         known = {*base.denoisers, *base.family.text_encoders}
         single_file.check_components("kohya", base, components, known)

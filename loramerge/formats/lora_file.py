@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from loramerge.formats.inner_model import Shift
     from loramerge.tensor_files.safetensors import TensorFile
 
 
@@ -20,6 +21,7 @@ class LoraFile:
         config: The adapter_config.json in the same folder, if there is one.
         component: The component that the folder is named after, if it is.
         denoiser: Which of the base's denoisers it is for, where that is said.
+        shift: How its names become those of the base, where they differ at their beginning.
     """
 
     reference: str
@@ -27,3 +29,4 @@ class LoraFile:
     config: Mapping[str, Any] | None = None
     component: str | None = None
     denoiser: str | None = None
+    shift: Shift | None = None

@@ -52,7 +52,7 @@ def places(file: LoraFile, base: Base) -> Places:
     groups: dict[str | None, dict[str, Spelling]] = {}
     for key, spelling in keys.items():
         if spelling is not None:
-            groups.setdefault(names.component(spelling.said) or file.component, {})[key] = spelling
+            groups.setdefault(names.component(spelling.said), {})[key] = spelling
     for component, group in groups.items():
         found += names.placed(component, group)
     _check_alphas(file.reference, base, found)
@@ -84,18 +84,22 @@ class _Names:
         self._others = [name for name in base.components if name not in base.denoisers]
 
     def component(self, said: str | None) -> str | None:
-        """What a prefix says, as the base calls it."""
+        """What a prefix or the file's folder says, as the base calls it."""
         components = self._base.components
+        if self._base.is_model:
+            return None  # layers of such a model may be called as components of a pipeline are
+        if said is None:
+            return self._file.component
         if self._moves and said == self._base.main:
             return self._file.denoiser
-        if said in {None, DENOISER} or said in components:
+        if said == DENOISER or said in components:
             return said
         encoders = self._base.family.text_encoders.items()
         own = next((name for name, each in encoders if said in {*each.kohya, each.comfyui}), None)
         if own is not None or said in _TEXT_ENCODERS:
             return own or _TEXT_ENCODERS[str(said)]
         # `transformer.` may be the wrapper around CLIP as well.
-        return said if said in COMPONENTS and said != "transformer" else None
+        return said if said in COMPONENTS and said != "transformer" else self._file.component
 
     def placed(self, said: str | None, group: Mapping[str, Spelling]) -> Iterator[tuple[str, tuple[TensorPlace, ...]]]:
         """The places of keys whose prefixes say the same component, or none."""
@@ -148,10 +152,12 @@ class _Names:
         return homes | {key: self._home(spelling, others) for key, spelling in left.items() if others}
 
     def _home(self, spelling: Spelling, components: Sequence[str]) -> _Home | None:
-        names = [flat(name) for name in spelling.modules]
+        shift = self._file.shift
+        names = [flat(name) for name in ((shift(spelling.written),) if shift else spelling.modules)]
         for name in components:
             component = self._base.components[name]
-            known = next((component.spelled[each] for each in names if each in component.spelled), None)
+            wrapped = [f"{flat(self._base.family.wrapper)}{each}" for each in names]
+            known = next((component.spelled[each] for each in (*names, *wrapped) if each in component.spelled), None)
             if known is not None:
                 return _Home(name, known)
             if name in self._base.denoisers and (elsewhere := self._elsewhere(names)):

@@ -48,6 +48,7 @@ class Output(StrictModel):
         holds_merged_lora: It is the merged LoRA itself, in some format.
         is_one_file: It is a single safetensors file.
         readers: The programs that load a merged LoRA, in words.
+        holds_saved: It has room for parameters that were trained in full.
         copies_inputs: What it holds was not computed: it is the inputs in another format.
     """
 
@@ -57,6 +58,7 @@ class Output(StrictModel):
     is_one_file: ClassVar[bool] = False
     readers: ClassVar[str] = ""
     copies_inputs: ClassVar[bool] = False
+    holds_saved: ClassVar[bool] = False
 
     kind: str
     name: Name | None = Field(None, description="Folder in the artifact.")

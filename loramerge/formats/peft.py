@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from loramerge.adapter import BASE, TASK, TASKS_WITH_HEADS
 from loramerge.errors import SourceError
+from loramerge.families import TRANSFORMERS_COMPONENT
 from loramerge.files.writing import writing
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.loading import Snippet
 from loramerge.formats.module_names import places
 from loramerge.formats.peft_config import Scaling, settings_for
+from loramerge.formats.saved import SETTING
 from loramerge.formats.spelling import spelled
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter, Modules
+    from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.formats.assemble import ScaleRule, TensorPlace
     from loramerge.formats.labels import Labels
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
+"""A name on the Hub: a path of somebody's machine is nobody else's business."""
 
 
 class PeftOutput(AdapterOutput):
@@ -37,6 +43,8 @@ class PeftOutput(AdapterOutput):
     default_folder: ClassVar[str] = "peft"
     readers: ClassVar[str] = "PEFT"
     is_one_file: ClassVar[bool] = False
+    holds_saved: ClassVar[bool] = True
+    needs_pipeline: ClassVar[bool] = False
 
     format: Literal["peft"]
 
@@ -47,17 +55,20 @@ class PeftOutput(AdapterOutput):
         return assemble(file.reference, file.tensors, found.items(), _scale_rule(file, found))
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
-        """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`."""
-        return {
-            f"{component}/{WEIGHTS}": write_folder(
-                modules, component, base, self.dtype, folder / component, labels.origin()
-            )
-            for component, modules in adapter.components.items()
-        }
+        """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`.
+
+        Those of a lone model lie at the top.
+        """
+        digests = {}
+        for component in adapter.components:
+            part = folder_of(component)
+            written = write_folder(adapter, component, base, self.dtype, folder / part, labels.origin())
+            digests["/".join(filter(None, (part, WEIGHTS)))] = written
+        return digests
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """A PeftModel around each component."""
-        yield loading(f"PEFT: `{self.folder}`", place, facts, {name: name for name in facts.components})
+        yield loading(f"PEFT: `{self.folder}`", place, facts, {name: folder_of(name) for name in facts.components})
 
 
 def loading(title: str, place: Address, facts: Facts, folders: Mapping[str, str]) -> Snippet:
@@ -69,39 +80,63 @@ def loading(title: str, place: Address, facts: Facts, folders: Mapping[str, str]
         facts: Has the line that loads the base.
         folders: Component → folder of its adapter, below the output's.
     """
-    lines = [
-        f"pipeline.{component} = PeftModel.from_pretrained(pipeline.{component}, {place.arguments(folder)})"
-        for component, folder in folders.items()
-    ]
-    pipeline = facts.pipeline
+    pipeline, lines = facts.pipeline, []
+    for component, folder in folders.items():
+        name = pipeline.variable if component == TRANSFORMERS_COMPONENT else f"{pipeline.variable}.{component}"
+        lines.append(f"{name} = PeftModel.from_pretrained({name}, {place.arguments(folder)})")
     return Snippet.python(
         title, *pipeline.imports, "from peft import PeftModel", "", *pipeline.loaded(facts.base), *lines
     )
 
 
+def folder_of(component: str) -> str:
+    """Where a component's adapter lies, below the output's folder: a lone model's lies at its top."""
+    return "" if component == TRANSFORMERS_COMPONENT else component
+
+
 def write_folder(
-    modules: Modules, component: str, base: Base, dtype: str, folder: Path, metadata: Mapping[str, str] | None = None
+    adapter: Adapter, component: str, base: Base, dtype: str, folder: Path, metadata: Mapping[str, str] | None = None
 ) -> str:
-    """One component's pairs as a PEFT adapter; returns the SHA-256 of its weights.
+    """One component's pairs, and what was trained in full, as a PEFT adapter; returns the SHA-256 of its weights.
 
     Modules bear the names that they have in memory under the installed transformers: PEFT matches keys exactly.
     """
     from peft import LoraConfig
 
-    part = base.components[component]
+    part, modules, saved = base.components[component], adapter.components[component], adapter.saved.get(component, {})
     described = {module: (pair.rank, pair.scale) for module, pair in modules.items()}
     settings = settings_for(described, part.modules, lambda module: part.live[module])
-    repository = base.reference.removeprefix("hf://") if base.reference.startswith("hf://") else None
-    config = LoraConfig(base_model_name_or_path=repository, inference_mode=True, **settings).to_dict()
+    config = LoraConfig(inference_mode=True, **settings, **_beside_ranks(adapter, component, base)).to_dict()
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     planned: list[Planned] = []
     for module, pair in modules.items():
         key = f"{_PREFIX}{part.live[module]}"
         planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module)
+    for name, tensor in saved.items():
+        module, _, parameter = name.rpartition(".")
+        inner = ".base_layer" if module in modules else ""
+        key = f"{_PREFIX}{part.live.get(module, module)}{inner}.{parameter}"
+        planned.append(Planned(key, tensor.dtype, tensor.shape, tensor.read))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return tensors.write(folder / WEIGHTS, planned, {"format": "pt", **(metadata or {})})
+
+
+def _beside_ranks(adapter: Adapter, component: str, base: Base) -> dict[str, Any]:
+    """What LoraConfig says beside ranks and scales."""
+    repository = base.reference.removeprefix("hf://") if base.reference.startswith("hf://") else None
+    if component != TRANSFORMERS_COMPONENT:
+        return {BASE: repository}
+    part = base.components[component]
+    saved, task, said = adapter.saved.get(component, {}), adapter.settings.get(TASK), adapter.settings.get(BASE, "")
+    wrapped = {tensor.module for tensor in saved.values()} - {None}
+    return {
+        BASE: repository or (said if _REPOSITORY.fullmatch(said) else None),
+        TASK: task if saved or task not in TASKS_WITH_HEADS else None,
+        SETTING: sorted(part.live.get(str(module), str(module)) for module in wrapped) or None,
+        "fan_in_fan_out": part.is_transposed,
+    }
 
 
 def _scale_rule(file: LoraFile, places: Mapping[str, Sequence[TensorPlace]]) -> ScaleRule:

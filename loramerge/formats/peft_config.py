@@ -8,10 +8,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from loramerge.adapter import BASE, TASK, TASKS_WITH_HEADS
 from loramerge.errors import SourceError
 from loramerge.formats.module_pattern import ModulePattern
 from loramerge.formats.refused import refuse_config
 from loramerge.messages import excerpt
+
+_TASKS = TASKS_WITH_HEADS | {"CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"}
+
+
+def told(config: Mapping[str, Any]) -> dict[str, str]:
+    """What settings say of the base and of the task."""
+    found = {key: config.get(key) for key in (BASE, TASK)}
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, str) and value and (key == BASE or value in _TASKS)
+    }
 
 
 @dataclass(frozen=True)

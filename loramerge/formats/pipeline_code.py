@@ -20,6 +20,8 @@ class PipelineCode:
         call: The arguments of the call that makes something; empty where it takes more than can be shown.
         result: Where the call has what it made, such as `images`.
         file: What it is written to, without its ending.
+        library: That has the class.
+        variable: What the code calls what it loads.
     """
 
     opens: str
@@ -28,11 +30,18 @@ class PipelineCode:
     call: str
     result: str
     file: str
+    library: str = "diffusers"
+    variable: str = "pipeline"
+
+    @classmethod
+    def of_model(cls, opens: str, task: str, file: str) -> PipelineCode:
+        """How a lone model of transformers is written, which is loaded and no more."""
+        return cls(opens, "", task, "", "", file, library="transformers", variable="model")
 
     @property
     def imports(self) -> list[str]:
         """Lines that import what loads a pipeline."""
-        return [*(["import torch"] if self.dtype else []), f"from diffusers import {self.opens}"]
+        return [*(["import torch"] if self.dtype else []), f"from {self.library} import {self.opens}"]
 
     @property
     def imports_to_make(self) -> list[str]:
@@ -57,7 +66,7 @@ class PipelineCode:
             components = f"dtype={dtype}" if self.dtype else ""
             return [f"pipeline = ModularPipeline.from_pretrained({given})", f"pipeline.load_components({components})"]
         more = f", dtype={dtype}" if self.dtype else ""
-        return [f"pipeline = {self.opens}.from_pretrained({given}{more})"]
+        return [f"{self.variable} = {self.opens}.from_pretrained({given}{more})"]
 
     def made(self, place: Address) -> list[str]:
         """Lines that let `pipeline` make something. The artifact's own folder stays as it is."""

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.errors import SourceError
+from loramerge.families import TRANSFORMERS_COMPONENT
 from loramerge.files.reading import read_json
 from loramerge.formats import FORMATS
+from loramerge.formats.inner_model import shift_of
 from loramerge.formats.lora_file import LoraFile
 from loramerge.formats.peft import CONFIG, PeftOutput
+from loramerge.formats.peft_config import told
 from loramerge.formats.refused import refuse_keys
+from loramerge.formats.saved import apart
 from loramerge.messages import some
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.formats.adapter_output import AdapterOutput
+    from loramerge.tensor_files.saved import SavedTensor
 
 
 def read_lora(
@@ -44,15 +50,24 @@ def read_lora(
     components: dict[str, dict[str, Any]] = {}
     metadata: dict[str, str] = {}
     formats: set[type[AdapterOutput]] = set()
+    saved: dict[str, SavedTensor] = {}
+    settings: dict[str, str] = {}
+    notes: list[str] = []
     for name in names:
         if name.endswith(".safetensors"):
             file = _lora_file(reference, folder, name, names, denoiser)
+            file = replace(file, shift=shift_of(file.reference, file.tensors.keys, base))
+            file, parameters = apart(file, base)
             found = _format_of(file)
             formats.add(found)
             for component, modules in found.read(file, base).items():
                 _add(components.setdefault(component, {}), component, modules, file.reference)
             metadata |= file.tensors.metadata
-    adapter = Adapter(components, metadata)
+            saved |= parameters
+            settings |= told(file.config or {})
+            notes += [str(file.shift)] if file.shift else []
+    whole = {TRANSFORMERS_COMPONENT: saved} if saved else {}
+    adapter = Adapter(components, metadata, whole, settings, tuple(notes))
     return _joined(formats), adapter
 
 
@@ -72,13 +87,15 @@ def format_of(reference: str, folder: Path, names: Sequence[str]) -> str:
 
 
 def _lora_file(reference: str, folder: Path, name: str, names: Sequence[str], denoiser: str | None = None) -> LoraFile:
-    return LoraFile(
+    file = LoraFile(
         reference=_shown(reference, name),
         tensors=opened(folder / name, _shown(reference, name)),
         config=_config(reference, folder, name, names),
         component=_component_folder(name),
         denoiser=denoiser,
     )
+    refuse_keys(file.reference, file.tensors.keys)
+    return file
 
 
 def _joined(formats: Iterable[type[AdapterOutput]]) -> str:
@@ -97,7 +114,6 @@ def _add(known: dict[str, Any], component: str, modules: dict[str, Any], referen
 
 def _format_of(file: LoraFile) -> type[AdapterOutput]:
     keys = file.tensors.keys
-    refuse_keys(file.reference, keys)
     counts = {found: sum(map(found.recognises, keys)) for found in FORMATS}
     matching = {found: count for found, count in counts.items() if count}
     if file.config is not None and PeftOutput not in matching:

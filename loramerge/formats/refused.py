@@ -39,7 +39,14 @@ REFUSALS = (
     Refusal(r"lora_embedding_[AB]", "an embedding LoRA", "only linear and convolution layers are merged"),
     Refusal(r"lora_([AB]|down|up)(\.\w+)?\.bias$", "a LoRA with biases (lora_bias)",
             "PEFT loses the biases in a merge"),
-    Refusal(r"modules_to_save", "fully trained modules (modules_to_save)", "PEFT can't merge them"),
+    Refusal(r"\.original_module\.", "the base's own weights beside those of a trained module (original_module)",
+            "the adapter was not saved by PEFT", "save it with PEFT's save_pretrained"),
+    Refusal(r"\.base_layer\.lora_|\.experts\.lora_", "a LoRA on the experts of a layer (target_parameters)",
+            "its experts lie in one tensor with three axes, and only linear and convolution layers are merged",
+            "train it on modules instead: target_modules, without target_parameters"),
+    Refusal(r"trainable_tokens_", "trained tokens (trainable_token_indices)",
+            "they are rows of an embedding, and only linear and convolution layers are merged",
+            "have PEFT save the whole embedding: modules_to_save"),
     Refusal(r"^bundle_emb\.|^(emb_params|clip_[lg])$|string_to_param", "a textual inversion embedding",
             "it is no LoRA", _NAME_ONE),
     Refusal(rf"^{_COMPONENT}{_COMPONENT}", "names with a doubled prefix",
@@ -83,6 +90,12 @@ _HARMLESS_CONFIG = frozenset(
         "use_rslora",
     )
 )
+_ADVICE = {
+    "lora_bias": "train it with lora_bias: false; PEFT loses the biases in a merge",
+    "target_parameters": "train it on modules: target_modules, without target_parameters",
+    "trainable_token_indices": "have PEFT save the whole embedding: modules_to_save",
+    "use_dora": "train it with use_dora: false, or merge it into its base with merge_and_unload and extract a LoRA",
+}
 _HARMLESS_INIT = frozenset(map(str, (True, False, None))) | {"gaussian", "orthogonal", "eva"}
 
 
@@ -111,7 +124,10 @@ def refuse_config(reference: str, config: Mapping[str, Any]) -> None:
     """
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
-        raise SourceError(f"{reference} is of peft_type {kind}; only LORA adapters can be merged")
+        raise SourceError(
+            f"{reference} is of peft_type {kind}; only LORA adapters can be merged",
+            hint="PEFT's convert_to_lora makes a LoRA of adapters of most other types",
+        )
     for key, value in sorted(config.items()):
         if key == "init_lora_weights" and str(value) not in _HARMLESS_INIT:
             raise SourceError(
@@ -123,5 +139,5 @@ def refuse_config(reference: str, config: Mapping[str, Any]) -> None:
         if key not in _HARMLESS_CONFIG | {"bias"} and value not in (None, False, "", 0) and value not in ([], {}, ()):
             raise SourceError(
                 f"{reference} sets {key} to {str(value)[:80]}, which is not plain LoRA",
-                hint="merge a LoRA trained without it",
+                hint=_ADVICE.get(key, "merge a LoRA trained without it"),
             )

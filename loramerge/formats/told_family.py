@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from loramerge.adapter import BASE
 from loramerge.bases.candidates import NamedShape, candidates
 from loramerge.errors import MismatchError
 from loramerge.families import title_of, told_by
 from loramerge.families.strangers import strangers
+from loramerge.files.reading import read_json
+from loramerge.formats.peft import CONFIG
 from loramerge.formats.refused import refuse_keys
 from loramerge.formats.spelling import DENOISER, spelled
 from loramerge.messages import any_of
@@ -90,6 +93,19 @@ class ToldFamily:
             f"{self.reference} does not tell which model it was trained on",
             hint="say it with --base: a folder, hf://owner/name, or a family",
         )
+
+
+def trained_on(reference: str, folder: Path, names: Sequence[str]) -> str:
+    """What a PEFT adapter says that it was trained on; empty where it says nothing, or there is none.
+
+    Args:
+        reference: For messages.
+        folder: Where the files lie.
+        names: What `lora_files` chose.
+    """
+    configs = (read_json(folder / name, reference) for name in names if PurePosixPath(name).name == CONFIG)
+    said = (config.get(BASE) for config in configs)
+    return next((name for name in said if isinstance(name, str)), "")
 
 
 def _modules(file: TensorFile) -> Iterator[NamedShape]:

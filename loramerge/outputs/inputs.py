@@ -10,7 +10,7 @@ from pydantic import Field
 
 from loramerge.fields import Dtype, Name
 from loramerge.formats.output import MergeResult, Output
-from loramerge.formats.peft import WEIGHTS, loading, write_folder
+from loramerge.formats.peft import WEIGHTS, folder_of, loading, write_folder
 
 if TYPE_CHECKING:
     from loramerge.formats.loading import Address, Facts, Snippet
@@ -24,6 +24,7 @@ class InputsOutput(Output):
 
     default_folder: ClassVar[str] = "inputs"
     copies_inputs: ClassVar[bool] = True
+    holds_saved: ClassVar[bool] = True
 
     kind: Literal["inputs"] = Field(description="Every LoRA of the recipe as a PEFT adapter, one folder each.")
     name: Name | None = Field(None, description="Folder in the artifact; `inputs` if absent.")
@@ -43,10 +44,10 @@ class InputsOutput(Output):
         """Write every LoRA that went in."""
         digests = {}
         for lora, adapter in result.loras.items():
-            for component, modules in adapter.components.items():
+            for component in adapter.components:
                 part = _folder(lora, component)
                 digests[f"{part}/{WEIGHTS}"] = write_folder(
-                    modules, component, result.base, self.dtype, folder / part, result.labels.origin(lora)
+                    adapter, component, result.base, self.dtype, folder / part, result.labels.origin(lora)
                 )
         return digests
 
@@ -58,4 +59,4 @@ class InputsOutput(Output):
 
 
 def _folder(lora: str, component: str) -> str:
-    return lora if component == "unet" else f"{lora}/{component}"
+    return lora if component == "unet" else "/".join(filter(None, (lora, folder_of(component))))

@@ -72,6 +72,7 @@ def recipe_text(
     output_format: str,
     *,
     run_line: str,
+    fusible: bool = True,
 ) -> str:
     """The recipe as YAML with comments.
 
@@ -82,12 +83,13 @@ def recipe_text(
         combination_type: One of `COMBINATION_TYPES`.
         output_format: `kohya`, `diffusers` or `peft`.
         run_line: The command that runs the recipe.
+        fusible: The base is a pipeline, into which a merge can be fused.
     """
     lines = [f"# {run_line}", "version: 1", f"name: {_scalar(name)}"]
     lines += ["", "base:", *(f"  {key}: {_scalar(value)}" for key, value in base.items())]
     lines += ["", "loras:", *_lora_lines(loras)]
     lines += ["", "merge:", *_merge_lines(combination_type)]
-    lines += ["", *_output_lines(output_format, fusible="source" in base)]
+    lines += ["", *_output_lines(output_format, fusible=fusible, has_weights="source" in base)]
     return "\n".join(lines) + "\n"
 
 
@@ -106,12 +108,13 @@ def _merge_lines(combination_type: str) -> Iterator[str]:
     yield from (f"  {key}: {value}" for key, value in method.suggested.items())
 
 
-def _output_lines(output_format: str, *, fusible: bool) -> Iterator[str]:
+def _output_lines(output_format: str, *, fusible: bool, has_weights: bool) -> Iterator[str]:
     output = _FORMATS[output_format]
     yield from ("outputs:", "  - kind: adapter", f"    format: {output_format}  # for {output.readers}")
     yield "    dtype: float16  # float32 rounds nothing"
-    needs = "" if fusible else "; needs the base's `source:`"
-    yield from (f"  # - kind: pipeline  # the base with the merge fused in{needs}", "  #   dtype: float16")
+    needs = "" if has_weights else "; needs the base's `source:`"
+    if fusible:
+        yield from (f"  # - kind: pipeline  # the base with the merge fused in{needs}", "  #   dtype: float16")
     path = "~/ComfyUI/models/loras" if output.is_one_file else "~/loras"
     yield from ("", "# publish:", "#   - kind: folder", f"#     path: {path}", f"#     outputs: [{output_format}]")
 

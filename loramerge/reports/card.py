@@ -11,10 +11,19 @@ from loramerge.analysis.rounding import before_rounding
 from loramerge.artifact.contents import CARD_SHEET, PAGE, PREVIEW
 from loramerge.artifact.model_card import written
 from loramerge.documents import yaml_document
-from loramerge.families import FAMILIES, named
+from loramerge.families import FAMILIES
 from loramerge.messages import counted, visible
 from loramerge.recipe.weights import single
-from loramerge.reports.card_snippets import again, base_id, repository, snippets, strength, task, verification
+from loramerge.reports.card_snippets import (
+    again,
+    base_id,
+    family_of,
+    repository,
+    snippets,
+    strength,
+    task,
+    verification,
+)
 from loramerge.reports.markdown import code, fenced, plain, sentence, table
 from loramerge.sources.path import is_relative
 from loramerge.sources.source import shown
@@ -48,9 +57,9 @@ def model_card(
     more = _metadata(recipe, trigger_phrases, cards)
     model = {"base_model": more.pop("base_model")} if "base_model" in more else {}
     data = model | {
-        "library_name": named(report["base"]["family"]).card.library,
+        "library_name": family_of(report).card.library,
         "license": licence,
-        "pipeline_tag": task(report),
+        **({"pipeline_tag": task(report)} if task(report) else {}),
         "tags": _tags(recipe, report, cards),
     }
     return written(yaml_document.dump(data | more), "\n\n".join(_body(recipe, report, trigger_phrases)))
@@ -77,8 +86,8 @@ def _tags(recipe: Recipe, report: Mapping[str, Any], cards: Sequence[LockedCard]
 
     What the LoRAs are about, the merge is about. Tags of the Hub itself, and those of a file's kind, are not that.
     """
-    card = named(report["base"]["family"]).card
-    ours = [card.library, task(report), *card.tags, "loramerge"]
+    card = family_of(report).card
+    ours = [card.library, *filter(None, [task(report)]), *card.tags, "loramerge"]
     if _has_adapter(recipe):
         ours += ["lora", "template:sd-lora"] if task(report).endswith("-to-image") else ["lora"]
     theirs = (visible(tag) for card in cards for tag in card.tags or ())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.pipeline_class import start_of, task_of
-from loramerge.families import named, published
+from loramerge.families import TRANSFORMERS_COMPONENT, model_family, named, published
 from loramerge.formats.loading import Address, Facts, Snippet, arguments, named_arguments
 from loramerge.formats.pipeline_code import PipelineCode
 from loramerge.reports.markdown import code, fenced
@@ -30,12 +30,11 @@ def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequenc
         report: As in report.json.
         trigger_phrases: What the inputs say to put into a prompt.
     """
-    family = named(report["base"]["family"])
     facts = Facts(
         recipe=recipe.name,
         base=_base(recipe, report),
         pipeline=_pipeline(recipe, report, trigger_phrases),
-        family=family,
+        family=family_of(report),
         components=list(report["fidelity"]),
         denoisers=report["base"]["denoisers"],
         loras={lora["name"]: list(lora["modules"]) for lora in report["loras"]},
@@ -44,22 +43,32 @@ def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequenc
         yield from output.snippets(_place(recipe, output.folder), facts)
 
 
+def family_of(report: Mapping[str, Any]) -> Family:
+    """The base's."""
+    return (model_family if _is_model(report) else named)(report["base"]["family"])
+
+
+def _is_model(report: Mapping[str, Any]) -> bool:
+    """Whether the base is a lone model of transformers."""
+    return TRANSFORMERS_COMPONENT in report["base"]["denoisers"]
+
+
 def verification(recipe: Recipe) -> str:
     """The command that checks an artifact: where it is published first, or in the folder of the card."""
     return f"loramerge verify {next((target.reference for target in recipe.publish if target.reference), '.')}"
 
 
 def task(report: Mapping[str, Any]) -> str:
-    """The Hub's task of what the base is for."""
-    return task_of(report["base"]["pipeline"], named(report["base"]["family"]).card.pipeline_tag)
+    """The Hub's task of what the base is for; empty where that is not known."""
+    return task_of(report["base"]["pipeline"], family_of(report).card.pipeline_tag)
 
 
 def strength(recipe: Recipe, report: Mapping[str, Any]) -> Iterator[str]:
     """How strongly to apply the merged LoRA, in words."""
     if not any(output.holds_merged_lora for output in recipe.outputs):
         return
-    family = named(report["base"]["family"])
-    said = ["That is what diffusers and PEFT do by themselves"]
+    family = family_of(report)
+    said = [f"That is what {'PEFT does by itself' if _is_model(report) else 'diffusers and PEFT do by themselves'}"]
     if family.card.webuis:
         said.append(f"in {' and '.join(family.card.webuis)} it is {code(f'<lora:{recipe.name}:1>')} in the prompt")
     if family.has_original_names:
@@ -109,7 +118,9 @@ def _base(recipe: Recipe, report: Mapping[str, Any]) -> str:
 
 
 def _pipeline(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[str]) -> PipelineCode:
-    family, pipeline = named(report["base"]["family"]), report["base"]["pipeline"]
+    family, pipeline = family_of(report), report["base"]["pipeline"]
+    if _is_model(report):
+        return PipelineCode.of_model(family.card.opens, task(report), recipe.name)
     # A family whose pipelines all start from pictures, and no pipeline that would say from what else.
     known = pipeline or family.card.pipeline_tag.startswith("text-to-")
     results = {"image": "images", "video": "frames", "audio": "audios"}

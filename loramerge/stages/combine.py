@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,12 +13,14 @@ from loramerge.analysis.fidelity import measure_module
 from loramerge.analysis.rounding import loss
 from loramerge.engines import ENGINES
 from loramerge.errors import LoramergeError, MismatchError
-from loramerge.merging.block_weights import Weighing, unnamed, weighing
+from loramerge.merging.block_weights import Weighing, weighing
 from loramerge.merging.checks import check_different, check_parts, check_reference, check_several
 from loramerge.merging.device import chosen_device
 from loramerge.merging.module import Merged, Part, Share
+from loramerge.merging.whole_parameters import WholeParameters
 from loramerge.numerics.finite import is_finite
 from loramerge.progress import Progress, Silent
+from loramerge.stages.combine_notes import is_one, notes_of
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
@@ -103,7 +105,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         progress: Told of every component and LoRA.
 
     Raises:
-        MismatchError: The type can't take these LoRAs.
+        MismatchError: The type can't take these LoRAs, or two of them trained one module in full.
         UsageError: PEFT has no part in what the method asks for.
         LoramergeError: There is no such device, or the result is not finite.
     """
@@ -113,8 +115,9 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     if reference:
         check_reference([lora.name for lora in loras], method)
     by_component = _parts(loras, base, method, reference=reference)
+    whole = _whole(loras, by_component)
     progress.start("merge", sum(len(parts) + 1 for parts in by_component.values()))
-    alone = _is_one(by_component)
+    alone = is_one(by_component)
 
     def finish(component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
         _check_finite(f"{component}.{module}", merged.pair, method)
@@ -135,19 +138,14 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         for component, parts in by_component.items()
     }
     return Combined(
-        adapter=Adapter(_of_each(merged, lambda found: found.pair)),
+        adapter=Adapter(_of_each(merged, lambda found: found.pair), saved=whole.saved, settings=whole.settings),
         fidelity=_of_each(merged, lambda found: found.fidelity),
-        notes=tuple(_notes(loras, base, by_component, method)),
+        notes=(*notes_of(loras, base, by_component, method), *whole.notes),
         device=chosen,
         reference=reference,
         retained_energy=_of_each(merged, lambda found: found.retained_energy),
         rounding=_rounding(merged, formats),
     )
-
-
-def _is_one(by_component: Mapping[str, Mapping[str, Part]]) -> bool:
-    """Whether there is one LoRA in all components together."""
-    return len({name for parts in by_component.values() for name in parts}) == 1
 
 
 def _engine(method: Method, *, alone: bool, reference: bool) -> Callable[..., Any]:
@@ -167,7 +165,13 @@ def check_combination(loras: Sequence[WeightedAdapter], base: Base, method: Meth
     Raises:
         MismatchError: The type can't take these LoRAs.
     """
-    _parts(loras, base, method, reference=False)
+    _whole(loras, _parts(loras, base, method, reference=False))
+
+
+def _whole(loras: Sequence[WeightedAdapter], by_component: Mapping[str, Mapping[str, Part]]) -> WholeParameters:
+    """What the LoRAs that weigh anything trained in full."""
+    weighty = {name for parts in by_component.values() for name in parts}
+    return WholeParameters.of({lora.name: lora.adapter for lora in loras if lora.name in weighty})
 
 
 def _parts(
@@ -201,24 +205,6 @@ def _part(component: str, lora: WeightedAdapter, weigh: Weighing) -> Part | None
     weights = {module: weigh(component, module) for module in modules}
     kept = {module: pair for module, pair in modules.items() if weights[module] != 0}
     return Part(lora.name, kept, {module: weights[module] for module in kept}) if kept else None
-
-
-def _notes(
-    loras: Sequence[WeightedAdapter], base: Base, by_component: Mapping[str, Mapping[str, Part]], method: Method
-) -> Iterator[str]:
-    for lora in loras:
-        yield from unnamed(lora.name, lora.weight, base, lora.adapter)
-        used = sum(len(parts[lora.name].modules) for parts in by_component.values() if lora.name in parts)
-        if used < len(lora.adapter):
-            left = len(lora.adapter) - used
-            yield f"LoRA {lora.name}: {left} of {len(lora.adapter)} modules weigh 0 and take no part"
-    alone = _is_one(by_component)
-    for component, parts in by_component.items():
-        if len(parts) == 1 and not (method.takes_one and (alone or not method.decomposes)):
-            yield (
-                f"{component}: only {next(iter(parts))} touches it, so it is taken as it is, times its weight; "
-                f"`{method.combination_type}` has nothing to merge there"
-            )
 
 
 _Fact = TypeVar("_Fact")

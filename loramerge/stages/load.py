@@ -12,8 +12,8 @@ from loramerge.bases.base import Base, config_files, read_base
 from loramerge.bases.fit import fit
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
-from loramerge.errors import SourceError
-from loramerge.families import SIZES
+from loramerge.errors import MismatchError, SourceError
+from loramerge.families import SIZES, title_of, told_by
 from loramerge.formats.kohya_labels import base_prediction, prediction_said
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
@@ -21,14 +21,17 @@ from loramerge.formats.told_family import ToldFamily
 from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
-from loramerge.messages import some
+from loramerge.messages import any_of, some
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources import parse
 from loramerge.sources.inputs import InputFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from loramerge.adapter import Adapter
+    from loramerge.bases.fit import Misfit
     from loramerge.merging.block_weights import Weighing
     from loramerge.recipe import Recipe
     from loramerge.stages.resolve import Resolved, ResolvedLora
@@ -132,11 +135,21 @@ def check_outputs(recipe: Recipe, loaded: Loaded) -> None:
     """Raise before anything is merged where an output can't hold the merge.
 
     Raises:
-        MismatchError: It has no names for the base's family, or for a component that LoRAs touch.
+        MismatchError: It has no names for the base's family, or for a component that LoRAs touch, or no room for what
+            was trained in full.
     """
     touched = dict.fromkeys(component for lora in loaded.loras for component in lora.adapter.components)
     for output in recipe.outputs:
         output.check(loaded.base, [*touched])
+    saved = {lora.name: [name for _, name, _ in lora.adapter.each_saved()] for lora in loaded.loras}
+    for lora, names in saved.items():
+        for output in recipe.outputs if names else ():
+            if not output.holds_saved:
+                raise MismatchError(
+                    f"LoRA {lora} has parameters that were trained in full ({some(names)}), and the output "
+                    f"{output.folder} has no room for them",
+                    hint="write `kind: adapter` with `format: peft`, or leave the LoRA out",
+                )
 
 
 def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
@@ -154,19 +167,6 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
     found, adapter = read_lora(located.reference, folder, entry.names, base, lora.component)
     check_rank(lora.name, adapter, lora.rank)
     fitted, left_out = fit(lora.name, adapter, base, skip=lora.unmatched == "skip")
-    notes = [entry.note] if entry.note else []
-    if left_out:
-        notes.append(f"LoRA {lora.name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}")
-    said, known = prediction_said(adapter.metadata), base_prediction(base)
-    if said and known and said != known:
-        notes.append(
-            f"LoRA {lora.name}: its model predicts {said}, by its metadata, and the base {known}; what is written says "
-            f"{known}, and such a LoRA may do little good there"
-        )
-    try:
-        tag_frequency(located.reference, adapter.metadata)
-    except SourceError as error:
-        notes.append(f"{error.message}; its training tags are left out")
     loaded = LoadedLora(
         name=lora.name,
         reference=located.reference,
@@ -176,7 +176,38 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
         weight=plain(lora.weight),
         adapter=fitted,
     )
-    return loaded, notes
+    return loaded, [*filter(None, [entry.note]), *_notes(loaded.name, located.reference, adapter, left_out, base)]
+
+
+def _notes(name: str, reference: str, adapter: Adapter, left_out: Sequence[Misfit], base: Base) -> Iterator[str]:
+    """What is to be said of a LoRA that was read.
+
+    Args:
+        name: The recipe's.
+        reference: Its source.
+        adapter: As read.
+        left_out: What of it does not fit the base.
+        base: What it is merged for.
+    """
+    yield from (f"LoRA {name}: {note}" for note in adapter.notes)
+    if left_out:
+        yield f"LoRA {name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}"
+    families = told_by(adapter.metadata)
+    if families and base.family.name not in families:
+        yield (
+            f"LoRA {name} says that it is for {any_of([*map(title_of, families)])}, and the base is "
+            f"{base.family.title}; by names and shapes it fits that as well"
+        )
+    said, known = prediction_said(adapter.metadata), base_prediction(base)
+    if said and known and said != known:
+        yield (
+            f"LoRA {name}: its model predicts {said}, by its metadata, and the base {known}; what is written says "
+            f"{known}, and such a LoRA may do little good there"
+        )
+    try:
+        tag_frequency(reference, adapter.metadata)
+    except SourceError as error:
+        yield f"{error.message}; its training tags are left out"
 
 
 def base_of(recipe: Recipe) -> Base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from loramerge.errors import MismatchError
 from loramerge.families import title_of
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import format_of
-from loramerge.formats.told_family import ToldFamily
+from loramerge.formats.told_family import ToldFamily, trained_on
 from loramerge.messages import any_of
 from loramerge.progress import Progress, Silent
 from loramerge.sources import parse
@@ -19,18 +20,22 @@ from loramerge.sources import parse
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
 
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Probed:
     """What LoRAs turned out to be.
 
     Attributes:
-        family: As recipes call it: `sdxl`, `flux/schnell`; empty where a base was given.
+        family: As recipes call it: `sdxl`, `flux/schnell`; empty where a base was given, or there is a source.
         formats: One for each LoRA.
+        source: Of the base that the LoRAs themselves name, where it is of no family.
     """
 
     family: str
     formats: tuple[str, ...]
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,21 @@ def probe(
     for reference in references:
         loras.append(_read(reference, folder or Path.cwd()))
         progress.advance()
-    name = "" if base else family or _common([lora.told for lora in loras])
+    source = None if base or family else _named(loras)
+    name = "" if base or source else family or _common([lora.told for lora in loras])
     found = tuple(format_of(lora.reference, lora.folder, lora.names) for lora in loras)
-    return Probed(name, found)
+    return Probed(name, found, source)
+
+
+def _named(loras: Sequence[_Lora]) -> str | None:
+    """The one base that all LoRAs name, where their layers are those of no family: a folder here, or a repository."""
+    names = {trained_on(lora.reference, lora.folder, lora.names) for lora in loras}
+    if len(names) != 1 or any(lora.told.families for lora in loras):
+        return None
+    name = names.pop()
+    if name and Path(name).is_dir():
+        return name
+    return f"hf://{name}" if _REPOSITORY.fullmatch(name) else None
 
 
 def _read(reference: str, folder: Path) -> _Lora:

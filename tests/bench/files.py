@@ -106,8 +106,8 @@ def _write_inputs(folder: Path, model: str, rank: int, loras: int) -> int:
     base = write_configs(folder / "base", model)
     layers = layers_of(model)
     for number in range(loras):
-        pairs = Adapter({"unet": random_pairs(layers, rank, seed=number)}).components["unet"]
-        write_folder(pairs, "unet", base, "float32", folder / f"lora{number}")
+        adapter = Adapter({"unet": random_pairs(layers, rank, seed=number)})
+        write_folder(adapter, "unet", base, "float32", folder / f"lora{number}")
     return len(layers)
 
 

@@ -14,6 +14,7 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT / "tests"))
 
 from documentation.commands_page import commands_page, exit_codes_page  # noqa: E402 - it lies beside this file
+from documentation.families_page import families_page  # noqa: E402
 from documentation.output_page import output_page  # noqa: E402
 from documentation.parts import combination_types, refused  # noqa: E402
 from documentation.recipe_page import recipe_keys, recipe_page  # noqa: E402
@@ -24,6 +25,7 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "reference/exit-codes.md": lambda _: exit_codes_page(),
     "reference/output.md": lambda _: output_page(),
     "reference/recipe.md": lambda _: recipe_page(),
+    "families.md": lambda _: families_page(),
     "methods.md": lambda text: inserted(text, "types", combination_types()),
     "../README.md": lambda text: inserted(text, "keys", recipe_keys()),
     "formats.md": lambda text: inserted(text, "refused", refused()),

@@ -194,7 +194,7 @@ REFUSED = {
     "cuSOLVER on the CPU": ({}, "svd", {"svd_driver": "gesvd"}, WEIGHTS, "svd_driver"),
     "a rank that a convolution can't hold": ({}, "svd", {"svd_rank": 500}, WEIGHTS, "rank 500: it can hold"),
     "an unknown block": ({}, "cat", {}, (1.0, {"unet": {"down": {"block_7": 1.0}}}), "no attention there"),
-    "an unknown component": ({}, "cat", {}, (1.0, {"text_encoder_2": 1.0}), "the base has unet, text_encoder"),
+    "an unknown component": ({}, "cat", {}, (1.0, {"text_encoder_2": 1.0}), "it has unet, text_encoder"),
     "too many weights": ({}, "cat", {}, (1.0, {"unet": {"down": {"block_0": [1, 2, 3]}}}), "3 weights; there are 2"),
 }
 

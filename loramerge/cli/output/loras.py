@@ -114,6 +114,7 @@ class InspectedLora(StrictModel):
     components: dict[str, ModuleCount] = Field(description="Component → its modules.")
     blocks: dict[str, ModuleCount] = Field(description="Block → its modules.")
     modules: list[ModuleData] = Field(description="All modules.")
+    saved: dict[str, int] = Field(description="Parameter that was trained in full → its size in bytes.")
     metadata: dict[str, str] = Field(description="What the file says of itself.")
     misfit: str | None = Field(description="Why it does not fit the family that it seems to be of; null when it does.")
     overlap: list[OverlapEntry] = Field(description="One for each of the others.")

@@ -1,0 +1,45 @@
+"""What is to be said of how LoRAs take part in a merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from loramerge.merging.block_weights import unnamed
+
+if TYPE_CHECKING:
+    from loramerge.bases.base import Base
+    from loramerge.merging.module import Part
+    from loramerge.methods import Method
+    from loramerge.stages.combine import WeightedAdapter
+
+
+def is_one(by_component: Mapping[str, Mapping[str, Part]]) -> bool:
+    """Whether there is one LoRA in all components together."""
+    return len({name for parts in by_component.values() for name in parts}) == 1
+
+
+def notes_of(
+    loras: Sequence[WeightedAdapter], base: Base, by_component: Mapping[str, Mapping[str, Part]], method: Method
+) -> Iterator[str]:
+    """Modules that take no part or are taken as they are, in words.
+
+    Args:
+        loras: All of them.
+        base: What they were fitted to.
+        by_component: Those that take part.
+        method: The combination type.
+    """
+    for lora in loras:
+        yield from unnamed(lora.name, lora.weight, base, lora.adapter)
+        used = sum(len(parts[lora.name].modules) for parts in by_component.values() if lora.name in parts)
+        if used < len(lora.adapter):
+            left = len(lora.adapter) - used
+            yield f"LoRA {lora.name}: {left} of {len(lora.adapter)} modules weigh 0 and take no part"
+    alone = is_one(by_component)
+    for component, parts in by_component.items():
+        if len(parts) == 1 and not (method.takes_one and (alone or not method.decomposes)):
+            yield (
+                f"{component}: only {next(iter(parts))} touches it, so it is taken as it is, times its weight; "
+                f"`{method.combination_type}` has nothing to merge there"
+            )

@@ -1,0 +1,134 @@
+"""How trainers other than those of Stable Diffusion spell their files: read exactly, or refused by name."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from canonical import read
+from families.models import config_of
+from families.rows import ROWS
+from safetensors.torch import load_file, save_file
+
+from loramerge.bases.base import from_configs
+from loramerge.errors import LoramergeError
+from loramerge.families import FAMILIES
+
+A_B, DOWN_UP = ("lora_A.weight", "lora_B.weight"), ("lora_down.weight", "lora_up.weight")
+
+
+@functools.cache
+def base_of(family):
+    row = next(row for row in ROWS if row.family == family)
+    return from_configs("tiny", {FAMILIES[family].denoisers[0]: config_of(row)})
+
+
+def flat(name):
+    return name.replace(".", "_")
+
+
+def pairs(shapes):
+    generator = torch.Generator().manual_seed(0)
+    for name, (out, *rest) in shapes.items():
+        up = torch.randn(out, 2, *[1] * (len(rest) - 1), generator=generator)
+        yield name, torch.randn(2, *rest, generator=generator), up
+
+
+def originals(family):
+    component = base_of(family).components[base_of(family).main]
+    return {name: original.shape for name, original in component.layout.originals.items()}
+
+
+def modules(family):
+    return base_of(family).components[base_of(family).main].modules
+
+
+def written(shapes, stem, endings, path):
+    tensors = {}
+    for name, down, up in pairs(shapes):
+        tensors |= {f"{stem(name)}.{endings[0]}": down, f"{stem(name)}.{endings[1]}": up}
+    save_file(tensors, path)
+    return path
+
+
+def assert_equal(adapter, expected):
+    assert [*adapter.components] == [*expected.components]
+    assert adapter.equals(expected)
+
+
+ORIGINAL = {
+    "no prefix": (lambda name: name, A_B),
+    "model.diffusion_model.": (lambda name: f"model.diffusion_model.{name}", A_B),
+    "lora_unet__, as Wan-Fun": (lambda name: f"lora_unet__{flat(name)}", DOWN_UP),
+    "an adapter's name, as DiffSynth": (lambda name: name, ("lora_A.default.weight", "lora_B.default.weight")),
+    "no .weight, as Mochi": (lambda name: name, ("lora_A", "lora_B")),
+}
+CANONICAL = {
+    "lora_transformer_, as OneTrainer": (lambda name: f"lora_transformer_{flat(name)}", DOWN_UP),
+    "lycoris_, as SimpleTuner": (lambda name: f"lycoris_{flat(name)}", DOWN_UP),
+    "diffusion_model. before diffusers' names, as ai-toolkit": (lambda name: f"diffusion_model.{name}", A_B),
+    "lora.down": (lambda name: f"transformer.{name}", ("lora.down.weight", "lora.up.weight")),
+    "no prefix": (lambda name: name, A_B),
+}
+
+
+@pytest.mark.parametrize("family", ["flux", "wan", "z_image", "mochi", "hidream", "qwen_image"])
+@pytest.mark.parametrize("dialect", ORIGINAL)
+def test_original_names(dialect, family, tmp_path):
+    stem, endings = ORIGINAL[dialect]
+    expected = written(
+        originals(family), lambda name: f"diffusion_model.{name}", A_B, tmp_path / "expected.safetensors"
+    )
+    path = written(originals(family), stem, endings, tmp_path / "x.safetensors")
+    assert_equal(read(path, base_of(family)), read(expected, base_of(family)))
+
+
+@pytest.mark.parametrize("family", ["flux", "wan", "z_image", "krea2", "ltx2"])
+@pytest.mark.parametrize("dialect", CANONICAL)
+def test_diffusers_names(dialect, family, tmp_path):
+    stem, endings = CANONICAL[dialect]
+    expected = written(modules(family), lambda name: f"transformer.{name}", A_B, tmp_path / "expected.safetensors")
+    path = written(modules(family), stem, endings, tmp_path / "x.safetensors")
+    assert_equal(read(path, base_of(family)), read(expected, base_of(family)))
+
+
+def test_double_blocks_as_xlabs_has_them(tmp_path):
+    names = {
+        f"double_blocks.{block}.{stream}_attn.{part}": f"double_blocks.{block}.processor.{part}_lora{number}"
+        for block in (0, 1)
+        for stream, number in (("img", 1), ("txt", 2))
+        for part in ("qkv", "proj")
+    }
+    shapes = {name: originals("flux")[name] for name in names}
+    expected = written(shapes, lambda name: f"diffusion_model.{name}", A_B, tmp_path / "expected.safetensors")
+    path = written(shapes, names.__getitem__, ("down.weight", "up.weight"), tmp_path / "x.safetensors")
+    assert_equal(read(path, base_of("flux")), read(expected, base_of("flux")))
+
+
+def test_ace_step_without_the_decoder(tmp_path):
+    shapes = {name: shape for name, shape in originals("ace_step").items() if name.startswith("decoder.layers")}
+    expected = written(shapes, lambda name: f"diffusion_model.{name}", A_B, tmp_path / "expected.safetensors")
+    path = written(shapes, lambda name: name.removeprefix("decoder."), A_B, tmp_path / "x.safetensors")
+    assert_equal(read(path, base_of("ace_step")), read(expected, base_of("ace_step")))
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("double_blocks.0.img_attn.qkv.lora_B.bias", "a LoRA with biases"),
+        ("double_blocks.0.img_attn.norm.query_norm.scale", "1 key that no part of a LoRA explains"),
+        ("transformer.transformer_blocks.0.attn.to_q.lokr_w1", "LoKr"),
+        ("diffusion_model.double_blocks.0.img_mlp.0.diff", "full-weight differences"),
+        ("diffusion_model.double_blocks.0.img_mlp.0.diff_b", "full-weight differences"),
+        ("transformer.transformer_blocks.0.attn.to_q.magnitude", "1 key that no part of a LoRA explains"),
+        ("single_blocks.0.processor.qkv_lora.alpha.weight", "1 key that no part of a LoRA explains"),
+        ("_aux.step", "1 key that no part of a LoRA explains"),
+    ],
+)
+def test_what_is_no_plain_lora_is_refused_by_name(key, said, tmp_path):
+    path = written({"img_in": originals("flux")["img_in"]}, lambda name: f"diffusion_model.{name}", A_B,
+                   tmp_path / "x.safetensors")  # fmt: skip
+    save_file(load_file(path) | {key: torch.ones(2)}, path)
+    with pytest.raises(LoramergeError, match=said):
+        read(path, base_of("flux"))
