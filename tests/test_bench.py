@@ -67,11 +67,11 @@ def test_merging(tmp_path):
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory):
     """The other parts in one run: what diffusers says of the base's structure is asked for once."""
-    parts = ("--only", "files", "--only", "fusing", "--only", "starting")
+    parts = ("--only", "files", "--only", "fusing", "--only", "starting", "--only", "whole")
     rows, tables, _ = measured(
         tmp_path_factory.mktemp("rest"), *parts, "--ranks", 4, "--runs", 1, "--types", "svd", "--cold"
     )
-    assert [row["part"] for row in rows] == ["files", "fusing", "starting", "starting"]
+    assert [row["part"] for row in rows] == ["files", "fusing", "starting", "starting", "whole"]
     return rows, tables
 
 
@@ -97,9 +97,18 @@ def test_fusing(rest):
 
 @pytest.mark.slow
 def test_starting(rest):
-    (_, _, *rows), tables = rest
+    (_, _, *rows, _), tables = rest
     assert [row["what"] for row in rows] == ["validate", "run"]
     assert "| `loramerge run, empty cache` |" in tables
+
+
+@pytest.mark.slow
+def test_the_whole_command(rest):
+    (*_, row), tables = rest
+    assert (row["model"], row["layers"]) == ("flux", 504)
+    assert {*row["sides"]} == {"loramerge merge", "read and write", "concatenate, as kohya's script"}
+    assert all(figures["peak_mb"][0] > 0 for figures in row["sides"].values())
+    assert "| `flux`, 504 layers, rank 4" in tables
 
 
 @pytest.mark.gpu

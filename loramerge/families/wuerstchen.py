@@ -4,7 +4,7 @@ from loramerge.families.family import Card, Family
 
 WUERSTCHEN = Family(
     name="wuerstchen",
-    title="Würstchen",
+    title="Wuerstchen",
     classes=("WuerstchenPrior",),
     denoisers=("prior",),
     card=Card("text-to-image", ("wuerstchen",), loads="nothing"),

@@ -12,7 +12,7 @@ from loramerge.bases.base import Base, config_files, read_base
 from loramerge.bases.fit import fit
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
-from loramerge.errors import MismatchError, SourceError
+from loramerge.errors import SourceError
 from loramerge.families import SIZES, title_of, told_by
 from loramerge.formats.kohya_labels import base_prediction, prediction_said
 from loramerge.formats.lora_files import lora_files
@@ -129,27 +129,6 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
             replace(entry, located=entry.located.knowing(inputs[entry.lora.name].digests())) for entry in resolved.loras
         ),
     )
-
-
-def check_outputs(recipe: Recipe, loaded: Loaded) -> None:
-    """Raise before anything is merged where an output can't hold the merge.
-
-    Raises:
-        MismatchError: It has no names for the base's family, or for a component that LoRAs touch, or no room for what
-            was trained in full.
-    """
-    touched = dict.fromkeys(component for lora in loaded.loras for component in lora.adapter.components)
-    for output in recipe.outputs:
-        output.check(loaded.base, [*touched])
-    saved = {lora.name: [name for _, name, _ in lora.adapter.each_saved()] for lora in loaded.loras}
-    for lora, names in saved.items():
-        for output in recipe.outputs if names else ():
-            if not output.holds_saved:
-                raise MismatchError(
-                    f"LoRA {lora} has parameters that were trained in full ({some(names)}), and the output "
-                    f"{output.folder} has no room for them",
-                    hint="write `kind: adapter` with `format: peft`, or leave the LoRA out",
-                )
 
 
 def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:

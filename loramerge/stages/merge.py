@@ -17,8 +17,9 @@ from loramerge.files.run_lock import in_turn
 from loramerge.provenance.licence import UNKNOWN
 from loramerge.reports.report import summary
 from loramerge.stages.assess import assess
+from loramerge.stages.check_outputs import check_outputs
 from loramerge.stages.combine import combine, weighted
-from loramerge.stages.load import check_outputs, known, load
+from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.write import write_output

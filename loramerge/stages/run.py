@@ -18,8 +18,9 @@ from loramerge.reports.report import summary
 from loramerge.sources import shown
 from loramerge.stages.artifact_previews import check_preview
 from loramerge.stages.assess import assess
+from loramerge.stages.check_outputs import check_outputs
 from loramerge.stages.combine import combine, weighted
-from loramerge.stages.load import check_outputs, known, load
+from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve

@@ -1,6 +1,6 @@
 """Measure loramerge against PEFT and diffusers, both sides in one run; print rows, and write them and a table.
 
-    python tests/bench/run.py [--quick] [--only merging|files|fusing|starting] [--write figures.json]
+    python tests/bench/run.py [--quick] [--only merging|files|fusing|starting|whole] [--write figures.json]
 
 Every part's own file says what it measures, and how. `--write` also writes the tables: into FILE.md beside it, or into
 docs/figures.md and the README where the file is the one that they show.
@@ -22,6 +22,7 @@ import files
 import fusing
 import merging
 import starting
+import whole
 from machine import Others, machine, versions
 from models import MODELS, PARAMETERS
 from plan import QUICK, Plan
@@ -30,7 +31,13 @@ from tables import line, write
 if TYPE_CHECKING:
     from measure import Figures
 
-PARTS = {"files": files.rows, "fusing": fusing.rows, "starting": starting.rows, "merging": merging.rows}
+PARTS = {
+    "files": files.rows,
+    "fusing": fusing.rows,
+    "starting": starting.rows,
+    "whole": whole.rows,
+    "merging": merging.rows,
+}
 
 BUSY = 0.05  # of all processors
 

@@ -78,7 +78,13 @@ def markdown(measured: Mapping[str, Any]) -> str:
         parts.setdefault(row["part"], []).append(row)
     blocks = [_head(measured), *_main_table(parts)]
     fusing = partial(_fusing, threads=measured["machine"]["threads"])
-    for part, block in (("merging", _merging), ("files", _files), ("fusing", fusing), ("starting", _starting)):
+    for part, block in (
+        ("merging", _merging),
+        ("files", _files),
+        ("fusing", fusing),
+        ("starting", _starting),
+        ("whole", _whole),
+    ):
         if part in parts:
             blocks += block(parts[part])
     return "\n\n".join(blocks) + "\n"
@@ -343,6 +349,30 @@ def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
         parts = (number(row["steps"][step]) if step in row["steps"] else "" for step in steps)
         body.append([TITLES[row["model"]], f"{number(floor)} s", times, *parts])
     yield table(["", "floor", "times the floor", *steps], body)
+
+
+def _whole(rows: Sequence[Row]) -> Iterator[str]:
+    yield "## The whole command, for families of real sizes"
+    yield (
+        "`loramerge merge` of two LoRAs of float16 on every layer, in original names, by `cat`, with `--fp16`: whole "
+        "processes. Beside it a Python that imports torch, reads the same files and writes as many bytes; and the way "
+        "of kohya's `flux_merge_lora.py`, which puts the factors side by side. Neither looks at what it reads, "
+        "measures what it made, or takes a fused layer apart."
+    )
+    yield table(
+        ["", "in", "out", *rows[0]["sides"], "times the bytes", "memory"],
+        [
+            [
+                f"`{row['model']}`, {row['layers']} layers, rank {row['rank']}",
+                megabytes(row["in_mb"]),
+                megabytes(row["out_mb"]),
+                *(said(row, side) for side in row["sides"]),
+                spread(row["ratios"][0], row),
+                megabytes(max(row["sides"]["loramerge merge"]["peak_mb"])),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _starting(rows: Sequence[Row]) -> Iterator[str]:
