@@ -47,14 +47,15 @@ def check(base_folder: Path, base: Base, preview: Preview) -> tuple[int, int]:
 
 
 def check_kind(located: Located) -> None:
-    """Go on only if a base is a pipeline that draws from a prompt alone, before its weights are fetched.
+    """Go on only if a base draws from a prompt alone, before its weights are fetched.
+
+    Args:
+        located: A diffusers pipeline.
 
     Raises:
         MismatchError: It makes something else, or draws from more, or nothing is known of it.
         SourceError: Its index can't be read.
     """
-    if model_index.FILE not in located.files:
-        raise MismatchError(f"preview: {located.reference} is a model by itself, which draws nothing", hint=_HINT)
     place = located.fetch([model_index.FILE]) / model_index.FILE
     index = ModelIndex.parse(read_json(place, f"{located.reference}/{model_index.FILE}"), located.reference)
     start, _, makes = index.task.partition("-to-")

@@ -173,10 +173,10 @@ def _located(
         return Located(str(recipe.base), None, (), _nothing), (), ()
     base = _locate(source, pin)
     configs = _configs(base, earlier)
-    if recipe.preview is not None:
-        check_kind(base)  # now, for its weights may be large
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
+    if recipe.preview is not None:
+        check_kind(base)  # now, for its weights may be large
     if pin is not None:
         listed = [name for name in (SCHEDULER,) if name in pin.locked.files]  # none is read without what its lock has
         base = pin.hold(base, files or (*configs, *listed), exact=bool(files))

@@ -49,12 +49,6 @@ def test_what_makes_no_pictures_has_none(kind, model, what, tmp_path):
     assert it.value.hint == "leave `preview` out"
 
 
-def test_a_language_model_has_none(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(MismatchError, match="is a model by itself, which draws nothing"):
-        check_kind(parse(str(tmp_path), folder=tmp_path).locate())
-
-
 def test_what_nobody_knows_is_not_tried(tmp_path):
     with pytest.raises(MismatchError, match="BrandNewPipeline, of which nobody here knows that it draws from a prompt"):
         check_kind(located(tmp_path, "BrandNewPipeline", transformer=["diffusers", "BrandNewTransformer2DModel"]))
