@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loramerge.bases.blocks import COMPONENTS
+from loramerge.bases.pipeline_class import task_of
 from loramerge.errors import MismatchError, SourceError
+from loramerge.families import FAMILIES
+from loramerge.families.unet import UNET
 
 FILE = "model_index.json"
 _STABLE_DIFFUSION = re.compile(
@@ -63,13 +66,34 @@ class ModelIndex:
         return tuple(name for name in COMPONENTS if name in self.classes)
 
     @property
+    def plain(self) -> str:
+        """The class that draws from a prompt with the same parts, where there is one: `Img2Img` has no others."""
+        return self.pipeline.replace("Img2Img", "")
+
+    @property
+    def task(self) -> str:
+        """The Hub's task of what it is for; empty where no family is known that has such a denoiser."""
+        if found := _STABLE_DIFFUSION.fullmatch(self.pipeline):
+            return "image-to-image" if found["guide"] or found["picture"] else "text-to-image"
+        if UNET in self._denoisers:  # DeepFloyd IF and Kolors have UNets of the same class
+            return ""
+        # Of families with the same class, that which has pipelines with such an index: Cosmos, and not Anima.
+        indexed = (each for each in FAMILIES.values() if each.card.opens == "DiffusionPipeline")
+        family = next((each for each in indexed if self._denoisers & {*each.classes}), None)
+        return task_of(self.pipeline, family.card.pipeline_tag) if family else ""
+
+    @property
     def draws_from_text(self) -> bool:
         """Whether its parts draw from a prompt alone, as those of `Img2Img` do, which are those of the plain pipeline.
 
-        What is filled, followed or told apart by depth comes in through further inputs of the UNet, or parts beside it.
+        What is filled, followed or told apart by depth comes in through further inputs of the denoiser, or parts beside
+        it; what is edited comes in with the noise.
         """
-        found = _STABLE_DIFFUSION.fullmatch(self.pipeline)
-        return bool(found and not found["guide"] and found["picture"] in (None, "Img2Img"))
+        return replace(self, pipeline=self.plain).task == "text-to-image"
+
+    @property
+    def _denoisers(self) -> set[str]:
+        return {name for _, name in self.classes.values()}
 
     def owner(self, folder: str) -> str | None:
         """The component whose files a folder holds; None where the pipeline does not use it.

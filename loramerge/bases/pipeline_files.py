@@ -22,7 +22,7 @@ _WEIGHTS = re.compile(
     r"(?:(?:diffusion_)?pytorch_)?model(?:\.(?P<variant>(?!safetensors)[\w-]+?))?"
     r"(?:-(?P<number>\d{5})-of-(?P<count>\d{5}))?(?:\.(?P<late>[\w-]+))?\.(?:safetensors|bin)"
 )
-_PLAIN = (".json", ".txt", ".model")
+_PLAIN = (".json", ".txt", ".model", ".jinja")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from loramerge.errors import MismatchError
 from loramerge.fields import Dtype, Name
+from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.output import MergeResult, Output
 from loramerge.formats.spelling import spelled
 
@@ -63,6 +64,10 @@ class AdapterOutput(Output):
         Raises:
             SourceError: Unknown keys, unpaired or damaged tensors, settings that are no plain LoRA.
         """
+
+    def count(self, base: Base, components: Collection[str]) -> int:
+        """One for each denoiser that is touched, where each has a file of its own."""
+        return len(by_denoiser(components, base.family, base.denoisers)) if self.is_one_file else 1
 
     def check(self, base: Base, components: Collection[str]) -> None:
         """Formats of programs that draw have no names for a language model."""

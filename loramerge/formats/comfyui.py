@@ -50,10 +50,6 @@ class ComfyuiOutput(AdapterOutput):
         known = {*base.denoisers, *(name for name, each in encoders.items() if each.comfyui), *_beside(base)}
         single_file.check_components("comfyui", base, components, known)
 
-    def count(self, base: Base, components: Collection[str]) -> int:
-        """One for each denoiser that is touched, where the base has two."""
-        return len(by_denoiser(components, base.family, base.denoisers))
-
     def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The file is called after the recipe."""
         del loras

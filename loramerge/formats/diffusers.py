@@ -49,13 +49,13 @@ class DiffusersOutput(AdapterOutput):
     def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The file has the name that diffusers looks for."""
         del recipe, loras
-        return tuple(map(_file, parts))
+        return tuple(map(_file_name, parts))
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
         digests = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
-            name = _file(ending)
+            name = _file_name(ending)
             digests[name] = self._write_file(folder / name, adapter, base, labels, components)
         return digests
 
@@ -91,13 +91,13 @@ class DiffusersOutput(AdapterOutput):
         if facts.family.card.loads == "nothing":
             return
         files = by_denoiser(facts.components, facts.family, facts.denoisers)
-        loads = [_loading(place.arguments(weight_name=_file(each)), files[each], facts) for each in files]
+        loads = [_loading(place.arguments(weight_name=_file_name(each)), files[each], facts) for each in files]
         pipeline = facts.pipeline
         lines = (*pipeline.imports_to_make, "", *pipeline.loaded(facts.base), *loads, *pipeline.made(place))
         yield Snippet.python(f"diffusers: `{self.folder}`", *lines)
 
 
-def _file(ending: str) -> str:
+def _file_name(ending: str) -> str:
     name = PurePosixPath(FILE)
     return f"{name.stem}{ending}{name.suffix}"
 

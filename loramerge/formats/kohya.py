@@ -54,10 +54,6 @@ class KohyaOutput(AdapterOutput):
         known = {*base.denoisers, *base.family.text_encoders}
         single_file.check_components("kohya", base, components, known)
 
-    def count(self, base: Base, components: Collection[str]) -> int:
-        """One for each denoiser that is touched, where the base has two."""
-        return len(by_denoiser(components, base.family, base.denoisers))
-
     def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The file is called after the recipe."""
         del loras

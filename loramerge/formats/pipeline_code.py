@@ -65,7 +65,7 @@ class PipelineCode:
         if self.opens == "ModularPipeline":
             components = f"dtype={dtype}" if self.dtype else ""
             return [f"pipeline = ModularPipeline.from_pretrained({given})", f"pipeline.load_components({components})"]
-        more = f", torch_dtype={dtype}" if self.dtype else ""
+        more = f", dtype={dtype}" if self.dtype else ""
         return [f"{self.variable} = {self.opens}.from_pretrained({given}{more})"]
 
     def made(self, place: Address) -> list[str]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
+from loramerge.bases import model_index
+from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import SourceError
+from loramerge.files.reading import read_json
 from loramerge.formats import DiffusersOutput, Labels
 from loramerge.messages import counted, some
+from loramerge.previews.blank import pipeline_class
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,10 +35,11 @@ _TEXT_MODULES = (".q_proj", ".k_proj", ".v_proj", ".out_proj", ".fc1", ".fc2")
 
 
 class DrawingPipeline:
-    """A pipeline that draws. float32 on the CPU, float16 on CUDA.
+    """A pipeline that draws. float32 on the CPU; on CUDA float16 for a UNet, and bfloat16 for a transformer.
 
     Args:
         source: The pipeline.
+        base: What it was before LoRAs were fused into it, without weights.
         preview: How to draw.
         device: `cpu` or `cuda`.
 
@@ -41,16 +47,19 @@ class DrawingPipeline:
         SourceError: The folder can't be loaded as a pipeline.
     """
 
-    def __init__(self, source: PipelineFolder, preview: Preview, device: str) -> None:
+    def __init__(self, source: PipelineFolder, base: Base, preview: Preview, device: str) -> None:
+        self._base = base
         self._preview = preview
         self._has_loras = False
-        self._pipeline = _loaded(source, device)
+        self._pipeline = _loaded(source, base, device)
         _save_memory(self._pipeline, preview, device)
         if preview.compile:
-            _compile(self._pipeline)
+            _compile(self._pipeline, base.main)
 
-    def set_loras(self, loras: Sequence[ActiveLora], base: Base) -> tuple[str, ...]:
+    def set_loras(self, loras: Sequence[ActiveLora]) -> tuple[str, ...]:
         """Load LoRAs, by `load_lora_weights` and `set_adapters`, instead of those that were there before.
+
+        A pipeline that has no such method has a denoiser with its like.
 
         Each is written as a file in diffusers' format first, so that diffusers reads it as it reads any other.
 
@@ -59,24 +68,27 @@ class DrawingPipeline:
         """
         import torch
 
+        whole = self._base.family.card.loads == "pipeline"
+        model = self._pipeline if whole else self._denoiser
         if self._has_loras:
-            self._pipeline.unload_lora_weights()
-        taken = [_taken(lora.adapter) for lora in loras]
+            (self._pipeline.unload_lora_weights if whole else self._denoiser.unload_lora)()
+        taken = [self._taken(lora.adapter) for lora in loras]
         names = {f"lora_{number}": adapter for number, adapter in enumerate(taken) if len(adapter)}
         for name, adapter in names.items():
             with TemporaryDirectory(prefix="loramerge-") as folder:
                 DiffusersOutput(kind="adapter", format="diffusers").write_adapter(
-                    adapter, base, Labels(name), Path(folder)
+                    adapter, self._base, Labels(name), Path(folder)
                 )
                 file = next(Path(folder).iterdir())
-                self._pipeline.load_lora_weights(folder, weight_name=file.name, adapter_name=name)
+                load = model.load_lora_weights if whole else model.load_lora_adapter
+                load(folder, weight_name=file.name, adapter_name=name)
         if names:
             weights = [lora.weight for lora, adapter in zip(loras, taken, strict=True) if len(adapter)]
-            self._pipeline.set_adapters(list(names), weights)
+            model.set_adapters(list(names), weights)
         self._has_loras = bool(names)
         if self._preview.compile:
             torch.compiler.reset()  # what was compiled is for other LoRAs, and Dynamo keeps no more than a few
-        return tuple(note for number, lora in enumerate(loras) for note in self._left_out(f"lora_{number}", lora, base))
+        return tuple(note for number, lora in enumerate(loras) for note in self._left_out(f"lora_{number}", lora))
 
     def draw(self, shots: Sequence[Shot], size: tuple[int, int]) -> Sequence[Image.Image]:
         """Pictures of several rows at once, each from a generator of its own.
@@ -87,19 +99,24 @@ class DrawingPipeline:
         """
         import torch
 
+        card, takes = self._base.family.card, inspect.signature(type(self._pipeline).__call__).parameters
         # An empty negative prompt is not None: SDXL would encode it instead of taking zeros.
-        negative = [self._preview.negative_prompt] * len(shots) if self._preview.negative_prompt else None
-        drawn: Sequence[Image.Image] = self._pipeline(
+        negative = self._preview.negative_prompt or card.no_negative_prompt
+        options = {
+            **({"negative_prompt": [negative] * len(shots)} if negative else {}),
+            card.guidance: self._preview.guidance_scale,
+            "width": size[0],
+            "height": size[1],
+        }
+        drawn = self._pipeline(
             prompt=[shot.prompt for shot in shots],
-            negative_prompt=negative,
             num_inference_steps=self._preview.steps,
-            guidance_scale=self._preview.guidance_scale,
-            width=size[0],
-            height=size[1],
             # The noise is drawn on the CPU, where a seed means the same on every machine.
             generator=[torch.Generator("cpu").manual_seed(shot.seed) for shot in shots],
-        ).images
-        return drawn
+            **{name: value for name, value in options.items() if name in takes},
+        )
+        pictures: Sequence[Image.Image] = drawn[0] if isinstance(drawn, tuple) else next(iter(drawn.values()))
+        return pictures
 
     def close(self) -> None:
         """Give the memory back."""
@@ -110,12 +127,36 @@ class DrawingPipeline:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _left_out(self, name: str, lora: ActiveLora, base: Base) -> list[str]:
+    @property
+    def _denoiser(self) -> Any:
+        return getattr(self._pipeline, self._base.main)
+
+    def _taken(self, adapter: Adapter) -> Adapter:
+        """The LoRA without what makes diffusers' loader fail (0.42, loaders/lora_base.py), or what it has no place for.
+
+        That is most of what a text encoder has, and all of some.
+        """
+        loadable = {self._base.main, *getattr(self._pipeline, "_lora_loadable_modules", ())}
+        if self._base.family.card.loads != "pipeline":
+            loadable = {self._base.main}
+        return Adapter(
+            {
+                component: {
+                    name: pair
+                    for name, pair in modules.items()
+                    if component in loadable
+                    and (not component.startswith("text_encoder") or name.endswith(_TEXT_MODULES))
+                }
+                for component, modules in adapter.components.items()
+            }
+        )
+
+    def _left_out(self, name: str, lora: ActiveLora) -> list[str]:
         """What the pipeline does without: diffusers says so in its log at best."""
         missing = [
             f"{component}.{module}"
             for component, module, _ in lora.adapter
-            if name not in self._names_at(component, base.components[component].live[module])
+            if name not in self._names_at(component, self._base.components[component].live[module])
         ]
         if not missing:
             return []
@@ -127,43 +168,34 @@ class DrawingPipeline:
         return getattr(getattr(self._pipeline, component).get_submodule(module), "lora_A", ())
 
 
-def _taken(adapter: Adapter) -> Adapter:
-    """The LoRA without what makes diffusers' loader fail (0.42, loaders/lora_base.py: text encoders)."""
-    return Adapter(
-        {
-            component: {
-                name: pair for name, pair in modules.items() if component == "unet" or name.endswith(_TEXT_MODULES)
-            }
-            for component, modules in adapter.components.items()
-        }
-    )
-
-
-def _loaded(source: PipelineFolder, device: str) -> Any:
+def _loaded(source: PipelineFolder, base: Base, device: str) -> Any:
     import torch
-    from diffusers import AutoPipelineForText2Image
 
+    place = source.folder / model_index.FILE
+    index = ModelIndex.parse(read_json(place, str(place)), str(source.folder))
+    on_cuda = torch.float16 if base.main == "unet" else torch.bfloat16
     # Stable Diffusion 1 names a safety checker that few folders hold; it has no say in what a LoRA does.
-    absent = {} if (source.folder / "safety_checker").is_dir() else {"safety_checker": None}
+    absent = {name: None for name in index.classes if name == "safety_checker" and not (source.folder / name).is_dir()}
     try:
-        pipeline = AutoPipelineForText2Image.from_pretrained(
+        pipeline = pipeline_class(index.plain).from_pretrained(
             source.folder,
-            torch_dtype=torch.float32 if device == "cpu" else torch.float16,
+            dtype=torch.float32 if device == "cpu" else on_cuda,
             variant=source.variant,
             use_safetensors=True,
             local_files_only=True,
             **absent,
         )
-    except (OSError, ValueError) as error:
+    except (AttributeError, OSError, ValueError) as error:
         raise SourceError(f"{source.folder} can't be loaded as a pipeline: {error}") from None
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def _save_memory(pipeline: Any, preview: Preview, device: str) -> None:
-    pipeline.vae.enable_slicing()  # one picture at a time: the largest peak of a batch, and next to no time
-    if preview.memory == "tiled":
-        pipeline.vae.enable_tiling()
+    if hasattr(pipeline, "vae"):
+        pipeline.vae.enable_slicing()  # one picture at a time: the largest peak of a batch, and next to no time
+        if preview.memory == "tiled":
+            pipeline.vae.enable_tiling()
     if device == "cuda" and (preview.memory in ("offload", "tiled") or (preview.memory == "auto" and _tight(pipeline))):
         pipeline.enable_model_cpu_offload()
     else:
@@ -179,9 +211,10 @@ def _tight(pipeline: Any) -> bool:
     return bool(torch.cuda.mem_get_info()[0] < _ROOM * weights)
 
 
-def _compile(pipeline: Any) -> None:
+def _compile(pipeline: Any, main: str) -> None:
     import torch
 
-    for part in (pipeline.unet, pipeline.vae):
-        part.to(memory_format=torch.channels_last)
-    pipeline.unet.compile()
+    if main == "unet":
+        for part in (pipeline.unet, pipeline.vae):
+            part.to(memory_format=torch.channels_last)
+    getattr(pipeline, main).compile()

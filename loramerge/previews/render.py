@@ -160,7 +160,7 @@ class Rendering:
         loras = column.loras(self._base, merged)
         with naming_shortage(drawing.preview, drawing.size, drawing.device):
             pipeline = self._pipeline_for(column)
-            self._notes |= dict.fromkeys(pipeline.set_loras(loras, self._base))
+            self._notes |= dict.fromkeys(pipeline.set_loras(loras))
         for batch in self._waiting[column.name]:
             with naming_shortage(drawing.preview, drawing.size, drawing.device):
                 pictures = pipeline.draw(batch, drawing.size)
@@ -172,7 +172,7 @@ class Rendering:
         if self._pipeline is not None and column.source == self._source:
             return self._pipeline
         self.close()
-        self._pipeline = DrawingPipeline(column.source, self._drawing.preview, self._drawing.device)
+        self._pipeline = DrawingPipeline(column.source, self._base, self._drawing.preview, self._drawing.device)
         self._source = column.source
         return self._pipeline
 

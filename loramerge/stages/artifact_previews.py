@@ -31,7 +31,7 @@ def check_preview(recipe: Recipe, loaded: Loaded) -> None:
         SourceError: A tokenizer or config of the base can't be read.
     """
     if recipe.preview is not None:
-        check(loaded.base_files.folder, recipe.preview)
+        check(loaded.base_files.folder, loaded.base, recipe.preview)
 
 
 def draw(
@@ -58,7 +58,7 @@ def draw(
     if recipe.preview is None:
         return ()
     place = folder / PREVIEW
-    size = size_of(loaded.base_files.folder, recipe.preview)
+    size = size_of(loaded.base_files.folder, loaded.base, recipe.preview)
     fused = folder / recipe.fused.folder if recipe.fused else None
     columns = columns_of(recipe, loaded, fused=fused)
     drawing = Drawing(columns, recipe.preview, size, place, combined.device)

@@ -63,7 +63,8 @@ def prepared(recipe: Recipe, lock: Lock | None, place: Path | str, device: str, 
     chosen, folder = chosen_device(device), Path(place).resolve()
     _check_folder(folder, recipe)
     loaded = load(resolve(recipe, lock, progress=progress), progress=progress)
-    return Prepared(recipe.preview, check(loaded.base_files.folder, recipe.preview), folder, chosen, loaded)
+    size = check(loaded.base_files.folder, loaded.base, recipe.preview)
+    return Prepared(recipe.preview, size, folder, chosen, loaded)
 
 
 def _check_folder(place: Path, recipe: Recipe) -> None:

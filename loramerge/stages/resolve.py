@@ -15,6 +15,7 @@ from loramerge.bases.published import architecture
 from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
 from loramerge.lock.pin import Pin, pins
 from loramerge.messages import some
+from loramerge.previews.checks import check_kind
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
@@ -92,6 +93,7 @@ def resolve(
 
     Raises:
         SourceError: A source is missing, refused, unreachable, holds no base or LoRA, or is not what the lock says.
+        MismatchError: The recipe wants pictures, which such a base does not draw from a prompt.
     """
     pin, lora_pins = pins(recipe, lock) if lock else (None, {})
     progress = progress or Silent()
@@ -173,6 +175,8 @@ def _located(
     configs = _configs(base, earlier)
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
+    if recipe.preview is not None:
+        check_kind(base)  # now, for its weights may be large
     if pin is not None:
         listed = [name for name in (SCHEDULER,) if name in pin.locked.files]  # none is read without what its lock has
         base = pin.hold(base, files or (*configs, *listed), exact=bool(files))

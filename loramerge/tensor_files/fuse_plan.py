@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,6 +115,10 @@ def with_lora(
     Raises:
         SourceError: The files lack a tensor, or have it in another shape or in a format that can't be added to.
     """
+    if not modules and Counter(change.stored.shape for change in found) == Counter(component.parameters.values()):
+        return list(
+            found
+        )  # complete, whatever its names: transformers gives other ones to some models when it loads them
     by_name = {_canonical_name(component, change.stored.key): change for change in found}
     _check_complete({name: change.stored for name, change in by_name.items()}, component, shown)
     for module, pair in modules.items():

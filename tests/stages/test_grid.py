@@ -31,9 +31,9 @@ def read(tmp_path):
 
 @pytest.mark.slow
 def test_a_grid_for_each_prompt_and_seed(read, tmp_path, monkeypatch):
-    from diffusers import AutoPipelineForText2Image
+    from diffusers import StableDiffusionPipeline
 
-    loads = counted(monkeypatch, AutoPipelineForText2Image, "from_pretrained")
+    loads = counted(monkeypatch, StableDiffusionPipeline, "from_pretrained")
     resolved = counted(monkeypatch, prepare, "resolve")
     merged = counted(monkeypatch, grid_stage, "combine")
     out = tmp_path / "out"

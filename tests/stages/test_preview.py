@@ -140,12 +140,12 @@ def test_a_batch_draws_what_its_pictures_draw_alone(finished):
 
 
 def test_the_base_is_loaded_once(read, tmp_path, monkeypatch):
-    from diffusers import AutoPipelineForText2Image
+    from diffusers import StableDiffusionPipeline
 
     loaded = []
-    load = AutoPipelineForText2Image.from_pretrained
+    load = StableDiffusionPipeline.from_pretrained
     monkeypatch.setattr(
-        AutoPipelineForText2Image,
+        StableDiffusionPipeline,
         "from_pretrained",
         lambda *args, **options: loaded.append(args[0]) or load(*args, **options),
     )
@@ -239,7 +239,7 @@ def test_a_size_that_the_vae_can_not_make_is_refused(read, tmp_path):
     config = json.loads((base / "vae/config.json").read_text())
     config["block_out_channels"] = [8] * 5  # a factor of 16
     (base / "vae/config.json").write_text(json.dumps(config))
-    with pytest.raises(MismatchError, match=r"pictures of 40×64 pixels .* VAE makes multiples of 16") as caught:
+    with pytest.raises(MismatchError, match=r"pictures of 40×64 pixels .* the base makes multiples of 16") as caught:
         preview(read("preview.width=40", "preview.height=64", base=base), out=tmp_path / "out")
     assert caught.value.hint.endswith("such as 32")
 
@@ -279,9 +279,12 @@ def test_an_artifact_and_a_source_are_no_folders_for_pictures(read, tmp_path):
 def test_a_base_that_does_not_load_is_named(read, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(tiny.folder("sd15"), base)
-    (base / "scheduler/scheduler_config.json").write_text('{"beta_schedule": "none"}')
+    (base / "vae/diffusion_pytorch_model.safetensors").write_bytes(b"")
     with pytest.raises(SourceError, match="base can't be loaded as a pipeline"):
         preview(read(base=base), out=tmp_path / "out")
+    (base / "scheduler/scheduler_config.json").write_text("{")
+    with pytest.raises(SourceError, match=r"base/scheduler/scheduler_config.json should be a JSON object"):
+        preview(read(base=base), out=tmp_path / "other")
 
 
 def test_the_libraries_are_left_as_talkative_as_they_were(read, tmp_path, capfd):

@@ -16,6 +16,7 @@ from loramerge import read_recipe, run
 from loramerge.bases.base import read_base
 from loramerge.documents.yaml_document import dump
 from loramerge.errors import ExitCode
+from loramerge.stages.together import claims_of
 
 ROW = next(row for row in ROWS if row.family == "wan")
 HIGH, LOW = "transformer", "transformer_2"
@@ -102,13 +103,58 @@ def test_each_denoiser_has_its_own_file_in_and_out(here):
     truth = weighted_sum(here)
     assert {component for component, _ in truth} == {HIGH, LOW}
     for output, stem in (("comfyui", "slow"), ("kohya", "slow"), ("diffusers", "pytorch_lora_weights")):
-        high, low = sorted((done.artifact / output).iterdir())
-        assert (high.name, low.name) == (f"{stem}_high_noise.safetensors", f"{stem}_low_noise.safetensors")
-        assert_same(deltas(high, HIGH) | deltas(low, LOW), truth)
-    # diffusers loads a file into the second denoiser by `load_into_transformer_2`, under the names of the first.
-    assert {key.partition(".")[0] for key in load_file(low)} == {HIGH}
+        folder = done.artifact / output
+        high, low = (f"{stem}_{noise}_noise.safetensors" for noise in ("high", "low"))
+        assert sorted(path.name for path in folder.iterdir()) == [high, low]
+        assert_same(deltas(folder / high, HIGH) | deltas(folder / low, LOW), truth)
+    # `load_lora_weights` takes the first denoiser's names into whichever it is told.
+    for file in (done.artifact / "diffusers").iterdir():
+        assert {key.partition(".")[0] for key in load_file(file)} == {HIGH}
     peft = read(done.artifact / "peft", base())
     assert_same({(component, module): pair.delta() for component, module, pair in peft}, truth)
+
+
+@pytest.mark.parametrize(
+    ("loras", "ends"),
+    [
+        ([pairs("a"), pairs("b")], ["_high_noise", "_low_noise"]),
+        ([{"name": "a", "source": "a-low.safetensors", "component": LOW}], ["_low_noise"]),
+    ],
+)
+@pytest.mark.parametrize("known", [{"source": "base"}, {"family": "wan/t2v-a14b"}])
+def test_what_will_be_written_is_known_before_the_base_is(here, loras, ends, known):
+    """A recipe that would take another's file is refused before either is started."""
+    file = recipe(
+        loras, base=known, outputs=[{"kind": "adapter", "format": each} for each in ("comfyui", "kohya", "diffusers")]
+    )
+    claims = claims_of(read_recipe(file))
+    assert claims == {
+        "comfyui": tuple(f"slow{end}.safetensors" for end in ends),
+        "kohya": tuple(f"slow{end}.safetensors" for end in ends),
+        "diffusers": tuple(f"pytorch_lora_weights{end}.safetensors" for end in ends),
+    }
+    if "source" in known:
+        artifact = run(read_recipe(file)).artifact
+        assert {name: {path.name for path in (artifact / name).iterdir()} for name in claims} == {
+            name: {*names} for name, names in claims.items()
+        }
+
+
+def test_files_of_others_are_in_the_way_of_either(here):
+    (here / "models").mkdir()
+    (here / "models/slow_low_noise.safetensors").write_text("theirs")
+    target = {"kind": "folder", "path": "models", "outputs": ["comfyui"]}
+    planned = invoke("plan", recipe([pairs("a"), pairs("b")], publish=[target]))
+    assert planned.exit_code == ExitCode.NOT_PUBLISHED
+    assert "holds slow_low_noise.safetensors, which this recipe did not put there" in " ".join(planned.output.split())
+
+
+def test_one_denoiser_has_one_file_whatever_is_not_said(here):
+    del here
+    for known in ({"source": "base"}, {"family": "wan/14b"}, {"family": "sdxl"}):
+        outputs = [{"kind": "adapter", "format": "comfyui"}]
+        file = recipe([{"name": "a", "source": "a-low.safetensors"}], base=known, outputs=outputs)
+        assert claims_of(read_recipe(file)) == {"comfyui": ("slow.safetensors",)}
 
 
 def test_a_lora_for_one_of_them_says_which(here):
@@ -132,6 +178,29 @@ def test_one_file_may_hold_both(here):
     save_file(both, here / "both.safetensors")
     expected = deltas(here / "a-high.safetensors", HIGH) | deltas(here / "a-low.safetensors", LOW)
     assert_same(deltas(here / "both.safetensors"), expected)
+
+
+def test_one_file_of_diffusers_may_hold_both(here):
+    halves = {"lora_A": torch.ones(1, 24), "lora_B": torch.ones(24, 1)}
+    tensors = {
+        f"{denoiser}.blocks.0.attn1.to_q.{half}.weight": number * tensor
+        for number, denoiser in enumerate((HIGH, LOW), 1)
+        for half, tensor in halves.items()
+    }
+    save_file(tensors, here / "both.safetensors")
+    for said in (None, LOW):
+        found = deltas(here / "both.safetensors", said)
+        assert {component: delta.max().item() for (component, _), delta in found.items()} == {HIGH: 1.0, LOW: 4.0}
+
+
+def test_settings_in_a_file_for_the_second_denoiser_have_the_names_of_the_first(here):
+    tensors = {f"{HIGH}.blocks.0.attn1.to_q.{half}.weight": torch.ones(shape)
+               for half, shape in (("lora_A", (2, 24)), ("lora_B", (24, 2)))}  # fmt: skip
+    said = {f"{HIGH}.{key}": value for key, value in {"r": 2, "lora_alpha": 6, "target_modules": ["to_q"]}.items()}
+    save_file(tensors, here / "low.safetensors", {"lora_adapter_metadata": json.dumps(said)})
+    ((place, delta),) = deltas(here / "low.safetensors", LOW).items()
+    assert place == (LOW, "blocks.0.attn1.to_q")
+    assert delta.max().item() == 6.0
 
 
 def test_one_place_takes_no_two_files(here):
