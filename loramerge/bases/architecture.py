@@ -13,11 +13,12 @@ from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
 from loramerge.errors import SourceError
 from loramerge.families import TRANSFORMERS_COMPONENT
+from loramerge.families.layout import NO_TABLES
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from loramerge.families.layout import Rule
+    from loramerge.families.layout import Tables
 
 _CLIP = "CLIPTextModel"
 
@@ -52,16 +53,13 @@ class Architecture:
         said = config.get("architectures")
         return cls("transformers", str(said[0]) if isinstance(said, list | tuple) and said else _CLIP, config)
 
-    def component(
-        self, name: str, where: str, rules: tuple[Rule, ...] = (), comfyui: tuple[Rule, ...] | None = None
-    ) -> Component:
+    def component(self, name: str, where: str, tables: Tables = NO_TABLES) -> Component:
         """The component that such a model is.
 
         Args:
             name: Of the component.
             where: Its config.json, for messages.
-            rules: From the names of the original checkpoint to the model's.
-            comfyui: From ComfyUI's, where those are others.
+            tables: What files call its layers.
 
         Raises:
             SourceError: No model can be built from the config.
@@ -80,8 +78,7 @@ class Architecture:
             modules={named(live): shape for live, shape in shapes.layers.items()},
             live={named(live): live for live in shapes.layers},
             parameters={named(live): shape for live, shape in shapes.parameters.items()},
-            rules=rules,
-            comfyui=comfyui,
+            tables=tables,
             prefix=prefix,
         )
 

@@ -175,9 +175,7 @@ def from_architectures(reference: str, architectures: Mapping[str, Architecture]
 
     def made(name: str, architecture: Architecture) -> Component:
         where = PurePosixPath(reference.removeprefix("hf://")) / ("" if name == TRANSFORMERS_COMPONENT else name)
-        denoises = name in family.denoisers
-        rules, comfyui = (family.rules(architecture.config), family.comfyui) if denoises else ((), None)
-        return architecture.component(name, str(where / MODEL_CONFIG), rules, comfyui)
+        return architecture.component(name, str(where / MODEL_CONFIG), family.tables(name, architecture.config))
 
     makers = {name: partial(made, name, architectures[name]) for name in COMPONENTS if name in architectures}
     return Base(reference, family, Components(makers))

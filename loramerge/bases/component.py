@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.blocks import blocks_of
 from loramerge.bases.skeleton import skeleton
-from loramerge.families.layout import Layout, Original, Piece, Rule
+from loramerge.families.layout import NO_TABLES, Layout, Original, Piece, Tables
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,8 +31,7 @@ class Component:
         live: The name that each of them has in the built model. transformers 5 builds CLIPTextModel without the
             `text_model.` that checkpoints and LoRAs have in their keys.
         parameters: Shape of everything that a checkpoint has to hold, by canonical name.
-        rules: From the names of the original checkpoint to these.
-        comfyui: From ComfyUI's names to these, where those are others.
+        tables: From the names that files have to these.
         prefix: What canonical names begin with and names in memory may lack.
     """
 
@@ -41,8 +40,7 @@ class Component:
     modules: Mapping[str, tuple[int, ...]]
     live: Mapping[str, str]
     parameters: Mapping[str, tuple[int, ...]]
-    rules: tuple[Rule, ...] = ()
-    comfyui: tuple[Rule, ...] | None = None
+    tables: Tables = NO_TABLES
     prefix: str = ""
 
     @cached_property
@@ -53,12 +51,19 @@ class Component:
     @cached_property
     def layout(self) -> Layout:
         """Its layers in the names of the original checkpoint."""
-        return Layout(self.rules, self.modules)
+        return Layout(self.tables.original, self.modules)
 
     @cached_property
     def comfyui_layout(self) -> Layout:
         """Its layers in ComfyUI's names."""
-        return self.layout if self.comfyui is None else Layout(self.comfyui, self.modules)
+        comfyui = self.tables.comfyui
+        return self.layout if comfyui is None else Layout(comfyui, self.modules)
+
+    @cached_property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Its layers in each set of names that files have; of one name the later says what it holds."""
+        further = [Layout(self.tables.further, self.modules)] if self.tables.further else []
+        return (*further, self.comfyui_layout, self.layout)
 
     @cached_property
     def spelled(self) -> Mapping[str, Original]:
@@ -66,8 +71,7 @@ class Component:
 
         Flat names can't be told apart into their parts, so they are looked up: no two layers of a model share one.
         """
-        layouts = (self.comfyui_layout, self.layout)
-        found = {flat(original.name): original for layout in layouts for original in layout.originals.values()}
+        found = {flat(original.name): original for layout in self.layouts for original in layout.originals.values()}
         for module, shape in self.modules.items():
             whole = Original(module, shape, (Piece(module, ((0, shape[0]),)),))
             names = {module, self.live[module], module.removeprefix(self.prefix)}
@@ -76,8 +80,8 @@ class Component:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Every name of a layer, with its dots: canonical, in memory, and in the original checkpoint."""
-        originals = (*self.layout.originals, *self.comfyui_layout.originals)
+        """Every name of a layer, with its dots: canonical, in memory, and those that files have."""
+        originals = (name for layout in self.layouts for name in layout.originals)
         return frozenset((*self.modules, *self.live.values(), *originals))
 
     @cached_property
@@ -86,11 +90,12 @@ class Component:
         return frozenset(map(form, self.spelled))
 
     def shape_of(self, name: str) -> tuple[int, ...] | None:
-        """Shape of a layer's weight by its canonical or its original name; None where there is no such layer."""
+        """Shape of a layer's weight by its canonical name or one that files have; None where there is no such layer."""
         if name in self.modules:
             return self.modules[name]
-        original = self.layout.originals.get(name) or self.comfyui_layout.originals.get(name)
-        return original.shape if original else None
+        return next(
+            (layout.originals[name].shape for layout in reversed(self.layouts) if name in layout.originals), None
+        )
 
     def parameter_shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of a parameter by its canonical name; None where there is none.

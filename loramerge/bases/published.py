@@ -36,16 +36,14 @@ def architecture(name: str) -> Base:
 
 
 def _component(name: str, family: Family, config: Config, layers: Shapes | None) -> Component:
-    denoises = name in family.denoisers
-    rules, comfyui = (family.rules(config), family.comfyui) if denoises else ((), None)
+    tables = family.tables(name, config)
     if layers is None:
-        return Architecture.of(config).component(name, f"{family.title}: {name}", rules, comfyui)
+        return Architecture.of(config).component(name, f"{family.title}: {name}", tables)
     return Component(
         name,
         config,
         modules=layers,
         live={module: module for module in layers},
         parameters={f"{module}.weight": shape for module, shape in layers.items()},
-        rules=rules,
-        comfyui=comfyui,
+        tables=tables,
     )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from loramerge.families.layout import NO_TABLES, Tables
+
 if TYPE_CHECKING:
     from loramerge.families.layout import Rule
 
@@ -97,6 +99,7 @@ class Family:
         original: Rules from the original checkpoint's names, or what makes them of the denoiser's config; None where
             its LoRAs are known in diffusers' names alone.
         comfyui: The same for ComfyUI, where that calls things otherwise than the original checkpoint does.
+        further: The same for names that a trainer made up for some layers; they are read and never written.
         flat_is_canonical: kohya's flat names are of diffusers' names, although there are original ones.
         text_encoders: By component; those whose LoRAs have names of their own.
         components: Further components that LoRAs touch: name in the original checkpoint → component.
@@ -116,6 +119,7 @@ class Family:
     is_this: Callable[[Config], bool] = lambda _config: True
     original: tuple[Rule, ...] | Callable[[Config], tuple[Rule, ...]] | None = None
     comfyui: tuple[Rule, ...] | None = None
+    further: tuple[Rule, ...] = ()
     flat_is_canonical: bool = False
     text_encoders: Mapping[str, TextEncoder] = field(default_factory=dict)
     components: Mapping[str, str] = field(default_factory=dict)
@@ -139,3 +143,12 @@ class Family:
             config: The denoiser's config.json.
         """
         return (self.original(config) if callable(self.original) else self.original) or ()
+
+    def tables(self, component: str, config: Config) -> Tables:
+        """Every set of names that files have for a component; none for what is no denoiser.
+
+        Args:
+            component: Its name.
+            config: Its config.json.
+        """
+        return Tables(self.rules(config), self.comfyui, self.further) if component in self.denoisers else NO_TABLES

@@ -50,6 +50,17 @@ FLUX_KINDS: Mapping[str, str] = MappingProxyType(
 )
 """Kinds of layers in blocks for picture and text side by side, and in blocks for both as one."""
 
+# XLabs' processors (XLabs-AI/x-flux, src/flux/modules/layers.py): 1 is the picture, 2 the text, and a single block's
+# `qkv_lora` leaves out the rows of `linear1` that are the feed-forward's.
+_XLABS = {
+    "double_blocks.*.processor.qkv_lora1": each(f"{_DOUBLE}.attn.", QKV),
+    "double_blocks.*.processor.qkv_lora2": each(f"{_DOUBLE}.attn.", ADDED_QKV),
+    "double_blocks.*.processor.proj_lora1": f"{_DOUBLE}.attn.to_out.0",
+    "double_blocks.*.processor.proj_lora2": f"{_DOUBLE}.attn.to_add_out",
+    "single_blocks.*.processor.qkv_lora": each(f"{_SINGLE}.attn.", QKV),
+    "single_blocks.*.processor.proj_lora": f"{_SINGLE}.proj_out",
+}
+
 
 def _flux_edition(repository: str, pipeline: str = "", *, guided: bool = True, **config: int) -> PublishedModel:
     """An edition that has the text encoders of all of them; what tells them apart is what the pictures bring in."""
@@ -81,6 +92,7 @@ FLUX = Family(
         },
         swapped=["final_layer.adaLN_modulation.1"],
     ),
+    further=rules(_XLABS),
     text_encoders={
         "text_encoder": TextEncoder(("lora_te1_", "lora_te_"), "clip_l"),
         # sd-scripts counts T5 as the third, as Stable Diffusion 3 does; OneTrainer counts what there is.

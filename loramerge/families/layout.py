@@ -35,6 +35,24 @@ class Rule:
     swapped: bool = False
 
 
+@dataclass(frozen=True)
+class Tables:
+    """Every set of names that files have for a model's layers, beside diffusers'.
+
+    Attributes:
+        original: From the names of the original checkpoint.
+        comfyui: From ComfyUI's, where those are others.
+        further: From those that a trainer made up for some of the layers; they are read and never written.
+    """
+
+    original: tuple[Rule, ...] = ()
+    comfyui: tuple[Rule, ...] | None = None
+    further: tuple[Rule, ...] = ()
+
+
+NO_TABLES = Tables()
+
+
 def rules(names: Mapping[str, str | Sequence[str]], swapped: Iterable[str] = ()) -> tuple[Rule, ...]:
     """Rules as a table.
 

@@ -19,6 +19,7 @@ WAN_VACE = Family(
             "vace_blocks.*.after_proj": "vace_blocks.*.proj_out",
         }
     ),
+    marks=("wan_2.1_vace", "wan_vace"),
     published={
         "14b": PublishedModel("Wan-AI/Wan2.1-VACE-14B-diffusers", {"transformer": {"_class_name": _MODEL}}),
         "1.3b": PublishedModel(

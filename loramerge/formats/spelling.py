@@ -56,7 +56,8 @@ _WRAPPER = "base_model.model."
 _PREFIX = re.compile("|".join(map(re.escape, sorted(_PREFIXES, key=len, reverse=True))))
 _ENDING = re.compile(
     r"(?P<stem>.+?)(?:"
-    r"(?:\.lora_|\.lora\.|\.lora_linear_layer\.|(?<=_lora)\.|(?<=_lora[12])\.)(?P<half>A|B|down|up)(?:\.(?P<adapter>[^.]+))?\.weight"
+    r"(?:\.lora_|\.lora\.|\.lora_linear_layer\.|(?<=_lora)\.|(?<=_lora[12])\.)(?P<half>A|B|down|up)"
+    r"(?:\.(?P<adapter>[^.]+))?\.weight"
     r"|\.lora_(?P<bare>A|B)"
     r"|\.alpha)",
     re.DOTALL,
@@ -64,8 +65,6 @@ _ENDING = re.compile(
 _ROLES: dict[str | None, Role] = {"A": "down", "down": "down", "B": "up", "up": "up", None: "alpha"}
 _ATTENTION = re.compile(r"(?P<layer>.+?)(?:\.processor)?\.to_(?P<which>[qkv]|out)(?:_lora)?", re.DOTALL)
 _TEXT_ATTENTION = ".self_attn"
-# XLabs' processors of FLUX.1's double blocks (x-flux, src/flux/modules/layers.py): 1 is the picture, 2 the text.
-_XLABS = re.compile(r"(?P<block>double_blocks\.\d+)\.processor\.(?P<part>qkv|proj)_lora(?P<stream>[12])")
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,6 @@ def spelled(key: str) -> Spelling | None:
 
 def _layer(module: str) -> str:
     """The layer's own name, where old releases of diffusers have that of the attention processor's LoRA layer."""
-    if xlabs := _XLABS.fullmatch(module):
-        return f"{xlabs['block']}.{'img' if xlabs['stream'] == '1' else 'txt'}_attn.{xlabs['part']}"
     found = _ATTENTION.fullmatch(module)
     if found is None:
         return module

@@ -3,10 +3,13 @@
 import re
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from loramerge.bases.candidates import NamedShape, candidates
 from loramerge.bases.published import architecture
 from loramerge.families import FAMILIES, told_by
+from loramerge.formats.told_family import ToldFamily
 
 SIZES = [f"{family.name}/{size}" for family in FAMILIES.values() for size in family.published]
 FLUX = {"flux", "chroma", "hunyuan_video", "framepack"}
@@ -81,6 +84,42 @@ def test_a_few_modules_that_somebody_added_do_not_hide_the_family():
     assert candidates([*modules, *strange * (len(modules) // 20)]) == ("flux",)
     assert candidates([*modules[:4], *strange * 4]) == ()
     assert candidates([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("only", "metadata", "expected"),
+    [
+        ("^single_", {"ss_base_model_version": "hunyuan_video"}, {"hunyuan_video"}),
+        ("^single_", {"modelspec.architecture": "Flux-1-dev/lora"}, {"flux"}),
+        ("^single_", {"ss_base_model_version": "sdxl_base_v1-0"}, {"flux", "hunyuan_video", "framepack"}),
+        ("", {"ss_base_model_version": "hunyuan_video"}, {"flux"}),
+        ("", {"modelspec.architecture": "chroma/lora"}, {"flux"}),
+    ],
+)
+def test_metadata_decides_among_what_fits_and_never_against_the_shapes(only, metadata, expected, tmp_path):
+    tensors = {}
+    for module in canonical("flux", only):
+        tensors[f"{module.names[0]}.lora_A.weight"] = torch.ones(1, module.shape[1])
+        tensors[f"{module.names[0]}.lora_B.weight"] = torch.ones(module.shape[0], 1)
+    save_file(tensors, tmp_path / "x.safetensors", metadata)
+    found = {*ToldFamily.of("x", tmp_path, ["x.safetensors"]).families}
+    assert expected <= found
+    assert found - expected <= ({"longcat", "bria_fibo"} if len(expected) > 1 else set())
+
+
+def test_models_that_others_are_a_part_of_are_told_by_metadata(tmp_path):
+    tensors = {}
+    for module in original("wan_vace", r"^blocks\.0\.self_attn"):
+        tensors[f"{module.names[0]}.lora_A.weight"] = torch.ones(1, module.shape[1])
+        tensors[f"{module.names[0]}.lora_B.weight"] = torch.ones(module.shape[0], 1)
+    for said, expected in (("wan_2.1_vace", "wan_vace"), ("wan_2.1", "wan")):
+        save_file(tensors, tmp_path / "x.safetensors", {"ss_base_model_version": said})
+        assert ToldFamily.of("x", tmp_path, ["x.safetensors"]).families == (expected,)
+
+
+@pytest.mark.parametrize(("name", "mark"), [(name, mark) for name, family in FAMILIES.items() for mark in family.marks])
+def test_a_mark_is_of_one_family_and_no_beginning_of_another_one(name, mark):
+    assert told_by({"ss_base_model_version": mark}) == (name,)
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.specification])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from documentation.commands_page import NOTE
 
-from loramerge.bases.blocks import block_of, listed
+from loramerge.bases.blocks import KINDS, block_of, kind_of, listed
 from loramerge.bases.published import architecture
 from loramerge.families import FAMILIES, Family
 
@@ -62,6 +62,7 @@ def _section(family: Family) -> Iterator[str]:
     if family.published:
         sizes = (f"`{size}` (`{model.repository}`)" for size, model in family.published.items())
         yield f"Sizes: {', '.join(sizes)}."
+        yield f"Kinds of layers: {', '.join(_kinds(family))}."
     if not family.has_original_names:
         yield "Its LoRAs are read and written in diffusers' names alone; `kohya` and `comfyui` are refused."
     if family.flat_is_canonical:
@@ -114,6 +115,12 @@ def _blocks(family: Family) -> Iterator[str]:
             numbers[name] = max(numbers.get(name, 0), number)
     for name, last in numbers.items():
         yield f"`{name.partition('.')[2]}` 0–{last}"
+
+
+def _kinds(family: Family) -> Iterator[str]:
+    """As weights by kinds of layers call them, in the order of the common ones."""
+    found = {kind_of(module, family.kinds) for module in _denoiser(family).modules}
+    yield from (f"`{kind}`" for kind in KINDS if kind in found)
 
 
 def _denoiser(family: Family) -> Component:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import json
 
 import pytest
 import torch
 from canonical import read
+from diffusers.loaders import lora_conversion_utils
 from families.models import config_of
 from families.rows import ROWS
 from safetensors.torch import load_file, save_file
 
 from loramerge.bases.base import from_configs
+from loramerge.bases.fit import fit
 from loramerge.errors import LoramergeError
 from loramerge.families import FAMILIES
 
@@ -84,6 +87,23 @@ def test_original_names(dialect, family, tmp_path):
     assert_equal(read(path, base_of(family)), read(expected, base_of(family)))
 
 
+@pytest.mark.parametrize("family", ["flux", "wan", "z_image", "mochi", "ace_step"])
+def test_peft_around_the_original_class(family, tmp_path):
+    """A folder, whose config has the alpha; a file alone does not say its scale."""
+    expected = written(
+        originals(family), lambda name: f"diffusion_model.{name}", A_B, tmp_path / "expected.safetensors"
+    )
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    path = written(
+        originals(family), lambda name: f"base_model.model.{name}", A_B, folder / "adapter_model.safetensors"
+    )
+    with pytest.raises(LoramergeError, match="without its adapter_config"):
+        read(path, base_of(family))
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 2}))
+    assert_equal(read(folder, base_of(family)), read(expected, base_of(family)))
+
+
 @pytest.mark.parametrize("family", ["flux", "wan", "z_image", "krea2", "ltx2"])
 @pytest.mark.parametrize("dialect", CANONICAL)
 def test_diffusers_names(dialect, family, tmp_path):
@@ -93,17 +113,40 @@ def test_diffusers_names(dialect, family, tmp_path):
     assert_equal(read(path, base_of(family)), read(expected, base_of(family)))
 
 
-def test_double_blocks_as_xlabs_has_them(tmp_path):
-    names = {
-        f"double_blocks.{block}.{stream}_attn.{part}": f"double_blocks.{block}.processor.{part}_lora{number}"
-        for block in (0, 1)
-        for stream, number in (("img", 1), ("txt", 2))
-        for part in ("qkv", "proj")
-    }
-    shapes = {name: originals("flux")[name] for name in names}
-    expected = written(shapes, lambda name: f"diffusion_model.{name}", A_B, tmp_path / "expected.safetensors")
-    path = written(shapes, names.__getitem__, ("down.weight", "up.weight"), tmp_path / "x.safetensors")
-    assert_equal(read(path, base_of("flux")), read(expected, base_of("flux")))
+def xlabs_shapes():
+    """What XLabs' processors change, by their names: as wide as the layers of the original checkpoint."""
+    known, held = originals("flux"), {}
+    for block in (0, 1):
+        for stream, number in (("img", 1), ("txt", 2)):
+            for part in ("qkv", "proj"):
+                shape = known[f"double_blocks.{block}.{stream}_attn.{part}"]
+                held[f"double_blocks.{block}.processor.{part}_lora{number}"] = shape
+        width = known[f"single_blocks.{block}.linear1"][1]
+        held[f"single_blocks.{block}.processor.qkv_lora"] = (3 * width, width)
+        held[f"single_blocks.{block}.processor.proj_lora"] = known[f"single_blocks.{block}.linear2"]
+    return held
+
+
+@pytest.mark.parametrize("prefix", ["", "diffusion_model."])
+def test_processors_as_xlabs_has_them(prefix, tmp_path):
+    """The same as diffusers makes of them, whose converter is right here."""
+    path = written(xlabs_shapes(), lambda name: f"{prefix}{name}", ("down.weight", "up.weight"),
+                   tmp_path / "x.safetensors")  # fmt: skip
+    converted = lora_conversion_utils._convert_xlabs_flux_lora_to_diffusers(load_file(path))
+    save_file({key: tensor.clone() for key, tensor in converted.items()}, tmp_path / "expected.safetensors")
+    found = read(path, base_of("flux"))
+    assert_equal(found, read(tmp_path / "expected.safetensors", base_of("flux")))
+    assert "single_transformer_blocks.0.attn.to_v" in found.components["transformer"]
+    assert "single_transformer_blocks.0.proj_mlp" not in found.components["transformer"]
+
+
+def test_a_processor_of_another_size_is_shown_with_both_shapes(tmp_path):
+    shapes = {"single_blocks.0.processor.qkv_lora": originals("flux")["single_blocks.0.linear1"]}
+    path = written(shapes, str, ("down.weight", "up.weight"), tmp_path / "x.safetensors")
+    out, width = next(iter(shapes.values()))
+    said = f"processor.qkv_lora is {out}×{width}, the base has {3 * width}×{width}"
+    with pytest.raises(LoramergeError, match=said):
+        fit("x", read(path, base_of("flux")), base_of("flux"), skip=False)
 
 
 def test_ace_step_without_the_decoder(tmp_path):
@@ -116,7 +159,9 @@ def test_ace_step_without_the_decoder(tmp_path):
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("double_blocks.0.img_attn.qkv.lora_B.bias", "a LoRA with biases"),
+        ("double_blocks.0.img_attn.qkv.lora_B.bias", "a control LoRA of Black Forest Labs"),
+        ("img_in.lora_B.bias", "a control LoRA of Black Forest Labs"),
+        ("transformer.transformer_blocks.0.attn.to_q.lora_B.bias", "a LoRA with biases"),
         ("double_blocks.0.img_attn.norm.query_norm.scale", "1 key that no part of a LoRA explains"),
         ("transformer.transformer_blocks.0.attn.to_q.lokr_w1", "LoKr"),
         ("diffusion_model.double_blocks.0.img_mlp.0.diff", "full-weight differences"),
