@@ -185,7 +185,7 @@ def _loaded(source: PipelineFolder, base: Base, device: str) -> Any:
             local_files_only=True,
             **absent,
         )
-    except (AttributeError, OSError, ValueError) as error:
+    except (AttributeError, OSError, ValueError, NotImplementedError) as error:
         raise SourceError(f"{source.folder} can't be loaded as a pipeline: {error}") from None
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -279,7 +279,7 @@ def test_an_artifact_and_a_source_are_no_folders_for_pictures(read, tmp_path):
 def test_a_base_that_does_not_load_is_named(read, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(tiny.folder("sd15"), base)
-    (base / "vae/diffusion_pytorch_model.safetensors").write_bytes(b"")
+    (base / "scheduler/scheduler_config.json").write_text('{"beta_schedule": "none that there is"}')
     with pytest.raises(SourceError, match="base can't be loaded as a pipeline"):
         preview(read(base=base), out=tmp_path / "out")
     (base / "scheduler/scheduler_config.json").write_text("{")
