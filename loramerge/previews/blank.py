@@ -131,7 +131,11 @@ def _part(place: Path, class_name: str) -> Any:
     import torch
 
     if (place / _SCHEDULER).exists():
-        return pipeline_class(class_name).from_config(read_json(place / _SCHEDULER, str(place / _SCHEDULER)))
+        settings = read_json(place / _SCHEDULER, str(place / _SCHEDULER))
+        try:
+            return pipeline_class(class_name).from_config(settings)
+        except Exception as error:  # noqa: BLE001  whatever upstream raises on settings that nobody meant
+            raise SourceError(f"{place.parent} can't be loaded as a pipeline: {error}") from None
     if not (place / _CONFIG).exists():
         return None
     config = read_json(place / _CONFIG, str(place / _CONFIG))
