@@ -47,7 +47,8 @@ class ComfyuiOutput(AdapterOutput):
         super().check(base, components)
         single_file.check_names("comfyui", base)
         encoders = base.family.text_encoders
-        known = {*base.denoisers, *(name for name, each in encoders.items() if each.comfyui), *_beside(base)}
+        beside = {place.partition(".")[0] for place in base.family.components.values()}
+        known = {*base.denoisers, *(name for name, each in encoders.items() if each.comfyui), *beside}
         single_file.check_components("comfyui", base, components, known)
 
     def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
@@ -75,20 +76,14 @@ class ComfyuiOutput(AdapterOutput):
         yield from single_file.copied(self.folder, place, facts, {"ComfyUI": COMFYUI})
 
 
-def _beside(base: Base) -> dict[str, tuple[str, str]]:
-    """Component that the original checkpoint has beside its denoiser → its name there, and the part that it is of."""
-    found = {}
-    for original, place in base.family.components.items():
-        component, _, within = place.partition(".")
-        found[component] = original, within
-    return found
-
-
 def _key(component: str, module: str, base: Base) -> str:
+    """Raises MismatchError where the original checkpoint has no such part beside its denoiser."""
     if component in base.denoisers:
         return f"diffusion_model.{module}"
-    if component in (beside := _beside(base)):
-        original, within = beside[component]
-        rest = module[len(within) :].removeprefix(".")
-        return "diffusion_model." + ".".join(filter(None, (original, rest)))
-    return f"text_encoders.{base.family.text_encoders[component].comfyui}.transformer.{module}"
+    if component in base.family.text_encoders:
+        return f"text_encoders.{base.family.text_encoders[component].comfyui}.transformer.{module}"
+    place = f"{component}.{module}"
+    for original, beside in base.family.components.items():
+        if place == beside or place.startswith(f"{beside}."):
+            return f"diffusion_model.{original}{place[len(beside) :]}"
+    raise single_file.unnamed("comfyui", base, [place])

@@ -39,9 +39,14 @@ def check_components(name: str, base: Base, components: Collection[str], known: 
         MismatchError: Names it.
     """
     if unknown := [component for component in components if component not in known]:
-        raise MismatchError(
-            f"`format: {name}` has no names for {any_of(unknown)} of {base.family.title}", hint=_OTHER_FORMATS
-        )
+        raise unnamed(name, base, unknown)
+
+
+def unnamed(name: str, base: Base, parts: Sequence[str]) -> MismatchError:
+    """What is said where a format has no names for some parts of a base."""
+    return MismatchError(
+        f"`format: {name}` has no names for {any_of(parts)} of {base.family.title}", hint=_OTHER_FORMATS
+    )
 
 
 def top_names(recipe: str, parts: Sequence[str]) -> tuple[str, ...]:
