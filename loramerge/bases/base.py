@@ -15,7 +15,7 @@ from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.component import Component, Components
 from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import SourceError
-from loramerge.families import TRANSFORMERS_COMPONENT, model_family, recognise
+from loramerge.families import FAMILIES, TRANSFORMERS_COMPONENT, model_family, recognise
 from loramerge.families.unet import UNET
 from loramerge.files.reading import read_json
 from loramerge.messages import some
@@ -127,7 +127,9 @@ def _model(reference: str, config: Mapping[str, Any]) -> Base:
     """A lone model: one of transformers, or a denoiser of diffusers without its pipeline."""
     architecture = Architecture.of(config)
     if architecture.library == "diffusers":
-        name = recognise(architecture.class_name, config).denoisers[0]
+        found = recognise(architecture.class_name, config)
+        named = found.denoisers[0] if found.name in FAMILIES else "transformer"
+        name = "unet" if "UNet" in architecture.class_name else named
     elif config.get("architectures"):
         name = TRANSFORMERS_COMPONENT
     else:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _ENOUGH = 0.9
 """A model that has so many of the modules is what the LoRA is for; the rest is what somebody added or mistook."""
-_MOST_UNLIKE = 4
+_MOST_PREFIXES = 4
+"""Names that may stand before a module's own, dot by dot, its own counted."""
 _FLAT_PREFIXES = ("lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_")
 
 
@@ -43,7 +44,7 @@ class NamedShape:
     def written(cls, name: str, shape: tuple[int, ...]) -> NamedShape:
         """A module with all that a file has before its name."""
         parts = name.split(".")
-        names = [".".join(parts[start:]) for start in range(min(len(parts), _MOST_UNLIKE))]
+        names = [".".join(parts[start:]) for start in range(min(len(parts), _MOST_PREFIXES))]
         names += [name.removeprefix(prefix) for prefix in _FLAT_PREFIXES if name.startswith(prefix)]
         return cls(tuple(names), shape)
 

@@ -102,7 +102,8 @@ class Family:
         further: The same for names that a trainer made up for some layers; they are read and never written.
         flat_is_canonical: kohya's flat names are of diffusers' names, although there are original ones.
         text_encoders: By component; those whose LoRAs have names of their own.
-        components: Further components that LoRAs touch: name in the original checkpoint → component.
+        components: Further components that LoRAs touch: name in the original checkpoint → component, or a
+            part of one: `connectors.text_proj_in`.
         wrapper: What original names begin with, and files may leave out.
         marks: What `ss_base_model_version`, `modelspec.architecture` and their like begin with.
         published: By name; the first is the one that is meant where only the family is said.

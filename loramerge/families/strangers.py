@@ -1,4 +1,4 @@
-"""Model families whose LoRAs can't be merged yet, told by the names of their modules so that they are called right."""
+"""What a LoRA looks like that fits no published size of any family: told by the names of its modules alone."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ class _Names:
                                 for name in several)  # fmt: skip
             raise MismatchError(
                 f"{self._file.reference} does not say which of the base's denoisers it is for: {', '.join(several)}",
-                hint=f"say it at the LoRA: {shown}",
+                hint=f"say it at the LoRA in a recipe: {shown}; `merge` takes --set loras.0.component=…",
             )
 
     def _text_encoder(self, group: Mapping[str, Spelling]) -> Sequence[str]:
@@ -236,11 +236,13 @@ def _check_alphas(reference: str, base: Base, found: Places) -> None:
         if component not in base.components:
             continue
         original = base.components[component].layout.by_canonical.get(module)
-        for part in original.parts if original and "alpha" in own else ():
+        if original is None or "alpha" not in own:
+            continue
+        for part in original.parts:
             others = roles.get((component, part.canonical))
             if others and "alpha" not in others:
                 raise MismatchError(
                     f"{reference}: {component}.{module} has an alpha and {component}.{part.canonical} has none; both "
-                    f"are parts of {original.name if original else ''}",
+                    f"are parts of {original.name}",
                     hint="use the file as its trainer wrote it",
                 )

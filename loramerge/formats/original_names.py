@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def _share_down(pairs: Sequence[LowRank]) -> bool:
         return all(other.down.equal(down) for other in others)
 
 
-class _Fused(LowRank):
+class _Fused(LowRank, ABC):
     """A pair for a whole layer, made of those of its parts when it is asked for.
 
     Args:
@@ -65,12 +66,13 @@ class _Fused(LowRank):
     _original: Original
     _parts: Mapping[str, LowRank]
 
+    @abstractmethod
     def _scale(self) -> float:
-        raise NotImplementedError
+        """Of the whole."""
 
+    @abstractmethod
     def _columns(self) -> Iterator[tuple[str, Tensor, int]]:
         """Of each part its canonical name, its `up`, and the column of the whole at which that begins."""
-        raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, ...]:

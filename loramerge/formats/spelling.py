@@ -27,6 +27,7 @@ _PREFIXES: dict[str, tuple[str, str | None]] = {
     "text_encoder_3.": ("diffusers", "text_encoder_3"),
     "transformer.": ("diffusers", "transformer"),  # a DiT, or a CLIP text model within the original model's wrapper
     "transformer_2.": ("diffusers", "transformer_2"),
+    "transformer_ref.": ("diffusers", "transformer_ref"),
     "connectors.": ("diffusers", "connectors"),
     "text_conditioner.": ("diffusers", "text_conditioner"),
     "lora_unet__": ("kohya", DENOISER),

@@ -34,7 +34,7 @@ class ToldFamily:
     Attributes:
         reference: The LoRA.
         families: Those that it can be of, by what recipes call them: `flux`, `wan/1.3b`.
-        strangers: Families that no size is known of whose modules have such names.
+        strangers: What has modules of such names, where no size that is known has them.
     """
 
     reference: str
@@ -86,8 +86,8 @@ class ToldFamily:
             )
         if self.strangers:
             raise MismatchError(
-                f"{self.reference} looks like a LoRA for {any_of(self.strangers)}, whose sizes are not known",
-                hint="give its base: a folder or hf://owner/name",
+                f"{self.reference} looks like a LoRA for {any_of(self.strangers)}, and fits no size that is known",
+                hint="give its base with --base: a folder or hf://owner/name",
             )
         raise MismatchError(
             f"{self.reference} does not tell which model it was trained on",

@@ -56,7 +56,7 @@ class Lora(StrictModel):
     )
     revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
     sha256: Sha256 | None = Field(None, description="SHA-256 of the file; required for https://.")
-    component: Literal["transformer", "transformer_2"] | None = Field(
+    component: Literal["transformer", "transformer_2", "transformer_ref"] | None = Field(
         None, description="Which of the base's two denoisers it is for, where the file does not say it."
     )
     rank: Rank | None = Field(None, description="The rank that the file must have.")

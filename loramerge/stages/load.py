@@ -175,7 +175,7 @@ def _notes(name: str, reference: str, adapter: Adapter, left_out: Sequence[Misfi
     if families and base.family.name not in families:
         yield (
             f"LoRA {name} says that it is for {any_of([*map(title_of, families)])}, and the base is "
-            f"{base.family.title}; by names and shapes it fits that as well"
+            f"{base.family.title}; by names and shapes {'the rest' if left_out else 'it'} fits that as well"
         )
     said, known = prediction_said(adapter.metadata), base_prediction(base)
     if said and known and said != known:
