@@ -52,6 +52,13 @@ def test_flux_on_hunyuan(here):
     assert "It looks like a LoRA for FLUX.1" in said
 
 
+def test_an_old_spelling_of_another_family(here):
+    """As diffusers wrote LoRAs of attention processors."""
+    module = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor.to_k_lora"
+    save_file(pair(module, (320, 768)), here / "ink.safetensors")
+    assert "It looks like a LoRA for Stable Diffusion 1.5, the base is FLUX.1" in refused("--base", "flux")
+
+
 def test_what_fits_by_chance_is_said(here):
     """By all names and shapes it is a LoRA of HunyuanVideo as well."""
     lora_for("flux", "double_blocks.0.img_attn.qkv", metadata={"ss_base_model_version": "flux1"})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from loramerge.bases.attention_names import layer_name
 from loramerge.bases.component import flat
 from loramerge.bases.published import architecture
 from loramerge.families import FAMILIES
@@ -46,7 +47,7 @@ class NamedShape:
         parts = name.split(".")
         names = [".".join(parts[start:]) for start in range(min(len(parts), _MOST_PREFIXES))]
         names += [name.removeprefix(prefix) for prefix in _FLAT_PREFIXES if name.startswith(prefix)]
-        return cls(tuple(names), shape)
+        return cls((*names, *map(layer_name, names)), shape)
 
 
 def candidates(modules: Sequence[NamedShape]) -> tuple[str, ...]:

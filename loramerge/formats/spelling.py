@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from loramerge.bases.attention_names import layer_name
+
 Role = Literal["down", "up", "alpha"]
 
 DENOISER = "denoiser"
@@ -64,8 +66,6 @@ _ENDING = re.compile(
     re.DOTALL,
 )
 _ROLES: dict[str | None, Role] = {"A": "down", "down": "down", "B": "up", "up": "up", None: "alpha"}
-_ATTENTION = re.compile(r"(?P<layer>.+?)(?:\.processor)?\.to_(?P<which>[qkv]|out)(?:_lora)?", re.DOTALL)
-_TEXT_ATTENTION = ".self_attn"
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,5 @@ def spelled(key: str) -> Spelling | None:
     if not names[-1]:
         return None
     written, role = stem.removeprefix(_WRAPPER), _ROLES[found["half"] or found["bare"]]
-    modules = tuple(dict.fromkeys(each for name in names for each in (name, _layer(name))))
+    modules = tuple(dict.fromkeys(each for name in names for each in (name, layer_name(name))))
     return Spelling(known or "diffusers", said, written, modules, role, found["adapter"])
-
-
-def _layer(module: str) -> str:
-    """The layer's own name, where old releases of diffusers have that of the attention processor's LoRA layer."""
-    found = _ATTENTION.fullmatch(module)
-    if found is None:
-        return module
-    layer, which = found["layer"], found["which"]
-    if layer.endswith(_TEXT_ATTENTION):
-        return f"{layer}.{which}_proj"
-    return f"{layer}.to_{which}.0" if which == "out" else f"{layer}.to_{which}"

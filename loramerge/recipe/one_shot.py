@@ -14,7 +14,6 @@ from loramerge.documents.problems import RecipeProblemsError, did_you_mean
 from loramerge.errors import InvalidRecipeError, UsageError
 from loramerge.families import FAMILIES, SIZES
 from loramerge.fields import name_like
-from loramerge.messages import some
 from loramerge.methods import METHODS
 from loramerge.recipe.init import names_for
 from loramerge.recipe.model import Recipe, parse
@@ -112,7 +111,7 @@ class GivenBase:
             return cls(source=text)
         raise UsageError(
             f"--base {text or repr(text)}: neither a folder nor a family{did_you_mean(text, SIZES)}",
-            hint=f"give a folder, hf://owner/name, or a family: {some(SIZES)}",
+            hint="give a folder, hf://owner/name, or a family such as sdxl, flux or wan/1.3b; docs/families.md has all",
         )
 
 
