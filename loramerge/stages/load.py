@@ -15,7 +15,6 @@ from loramerge.bases.published import architecture
 from loramerge.errors import SourceError
 from loramerge.families import SIZES, title_of, told_by
 from loramerge.formats.kohya_labels import base_prediction, prediction_said
-from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
 from loramerge.formats.told_family import ToldFamily
 from loramerge.formats.trigger_words import tag_frequency
@@ -26,6 +25,7 @@ from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources import parse
 from loramerge.sources.inputs import InputFiles
+from loramerge.stages.resolve import chosen_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -238,7 +238,7 @@ def load_adapter(
         MismatchError: It does not fit the base, or no family is recognised.
     """
     located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
-    names = lora_files(located.reference, located.files)
+    names, _ = chosen_files(located, None if base is None else lambda: base)
     place = located.fetch(names)
     known = base or architecture(ToldFamily.of(located.reference, place, names).certain())
     _, adapter = read_lora(located.reference, place, names, known)

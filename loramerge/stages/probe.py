@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import title_of
-from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import format_of
 from loramerge.formats.told_family import ToldFamily, trained_on
 from loramerge.messages import any_of
 from loramerge.progress import Progress, Silent
 from loramerge.sources import parse
+from loramerge.stages.resolve import chosen_files
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -69,9 +70,10 @@ def probe(
     """
     progress = progress or Silent()
     progress.start("load", len(references))
+    known = (lambda: base or architecture(family or "")) if base or family else None
     loras = []
     for reference in references:
-        loras.append(_read(reference, folder or Path.cwd()))
+        loras.append(_read(reference, folder or Path.cwd(), known))
         progress.advance()
     source = None if base or family else _named(loras)
     name = "" if base or source else family or _common([lora.told for lora in loras])
@@ -90,9 +92,9 @@ def _named(loras: Sequence[_Lora]) -> str | None:
     return f"hf://{name}" if _REPOSITORY.fullmatch(name) else None
 
 
-def _read(reference: str, folder: Path) -> _Lora:
+def _read(reference: str, folder: Path, base: Callable[[], Base] | None) -> _Lora:
     located = parse(reference, folder=folder).locate()
-    names = lora_files(located.reference, located.files)
+    names, _ = chosen_files(located, base)
     place = located.fetch(names)
     return _Lora(located.reference, place, names, ToldFamily.of(located.reference, place, names))
 

@@ -112,26 +112,35 @@ def resolve(
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         lora_pin = lora_pins.get(lora.name)
         located = _locate(source, lora_pin)
-        names, note = _files(lora, located, known)
+        names, said = chosen_files(located, known)
+        note = f"LoRA {lora.name}: {said}" if said else ""
         loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names, note))
         progress.advance()
     return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family)
 
 
-def _files(lora: Lora, located: Located, base: Callable[[], Base]) -> tuple[tuple[str, ...], str]:
-    """A LoRA's files, and what is to be said of the choice. Where there are several LoRAs, headers decide."""
+def chosen_files(located: Located, base: Callable[[], Base] | None) -> tuple[tuple[str, ...], str]:
+    """A LoRA's files, and what is to be said of the choice. Where there are several LoRAs, headers decide.
+
+    Args:
+        located: Where they are.
+        base: What the LoRA is merged for; asked for only where there are several. None where nobody knows it.
+
+    Raises:
+        SeveralLorasError: None of several fits the base, or several do.
+        SourceError: There is no LoRA.
+    """
     try:
         return lora_files(located.reference, located.files), ""
     except SeveralLorasError as error:
         number = len(error.candidates)
-        if located.outline is not None and number > _MOST_ASKED:
+        if base is None or (located.outline is not None and number > _MOST_ASKED):
             raise
         with located.outlines(name for names in error.candidates for name in names) as folder:
             chosen = only_fitting(located.reference, folder, error.candidates, base())
         if chosen is None:
             raise
-        said = f"of {number} LoRAs in {located.reference} only {some(chosen)} fits the base; it is used"
-        return chosen, f"LoRA {lora.name}: {said}"
+        return chosen, f"of {number} LoRAs in {located.reference} only {some(chosen)} fits the base; it is used"
 
 
 def local_sources(recipe: Recipe) -> list[Path]:

@@ -8,7 +8,7 @@ from hub.environment import CACHE
 from hub.example import OWNER
 from hub.faults import Status
 
-from loramerge import read_recipe
+from loramerge import load_adapter, load_base, read_recipe
 from loramerge.errors import ExitCode, SourceError
 from loramerge.files.pickles import PICKLES
 from loramerge.formats.lora_files import SeveralLorasError, lora_files
@@ -231,6 +231,19 @@ def test_a_family_is_enough_to_tell_which_one_fits(folder):
     result = invoke("plan", path)
     assert result.exit_code == ExitCode.BAD_SOURCE
     assert "loras holds 2 LoRAs" in result.stderr
+
+
+def test_one_line_chooses_as_a_recipe_does_where_it_has_a_base(folder):
+    base = ("--base", str(tiny.folder("sd15")))
+    merged = invoke("merge", "loras", "-o", "merged.safetensors", *base)
+    assert merged.exit_code == ExitCode.DONE, merged.output
+    assert "of 2 LoRAs in loras only sd15.safetensors fits the base; it is used" in merged.stderr
+    assert invoke("init", "loras", "-o", "first.yaml", *base).exit_code == ExitCode.DONE
+    assert "unet" in load_adapter("loras", load_base(tiny.folder("sd15"))).components
+    alone = invoke("merge", "loras", "-o", "other.safetensors")
+    assert alone.exit_code == ExitCode.BAD_SOURCE
+    assert "\n    loras/sd15.safetensors\n" in alone.stderr
+    assert not (folder / "other.safetensors").exists()
 
 
 def test_where_two_fit_both_are_listed(folder):
