@@ -32,7 +32,7 @@ HOUSE = {
     "outputs": "files bases tensor_files formats",
     "targets": "files artifact hub formats",
     "recipe": "artifact sources documents families formats methods merging outputs targets",
-    "lock": "files sources documents",
+    "lock": "files sources documents families",
     "previews": "files artifact bases formats merging recipe",
     "analysis": "files sources families bases numerics tensor_files formats merging",
     "provenance": "files artifact sources tensor_files recipe lock analysis",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 from loramerge.families.ace_step import ACE_STEP
 from loramerge.families.amused import AMUSED
@@ -63,6 +64,7 @@ __all__ = [
     "SIZES",
     "TRANSFORMERS_COMPONENT",
     "Family",
+    "FamilyName",
     "model_family",
     "named",
     "published",
@@ -135,6 +137,10 @@ SIZES: tuple[str, ...] = tuple(
     for name in (family.name, *(f"{family.name}/{size}" for size in family.published))
 )
 """What a recipe can say instead of a source: a family, whose first size is meant, or a family and its size."""
+if TYPE_CHECKING:
+    FamilyName = str
+else:
+    FamilyName = Literal[SIZES]
 _OTHER_DENOISERS = ("unet", "transformer", "transformer_2", "prior", "decoder")
 
 

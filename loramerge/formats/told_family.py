@@ -87,11 +87,11 @@ class ToldFamily:
         if self.strangers:
             raise MismatchError(
                 f"{self.reference} looks like a LoRA for {any_of(self.strangers)}, and fits no size that is known",
-                hint="give its base with --base: a folder or hf://owner/name",
+                hint="give its base, a folder or hf://owner/name, with --base, or as `base: {source: …}` in a recipe",
             )
         raise MismatchError(
             f"{self.reference} does not tell which model it was trained on",
-            hint="say it with --base: a folder, hf://owner/name, or a family",
+            hint="say it with --base, a folder, hf://owner/name or a family, or as `base:` in a recipe",
         )
 
 

@@ -44,6 +44,8 @@ def _each_change(earlier: Lock, later: Lock) -> Iterator[Change]:
     if earlier.recipe != later.recipe:
         yield Change("recipe", "name", earlier.recipe, later.recipe)
     yield from _of_source("base", earlier.sources.base, later.sources.base)
+    if earlier.sources.family != later.sources.family:
+        yield Change("base", "family", earlier.sources.family, later.sources.family)
     loras, now = earlier.sources.loras, later.sources.loras
     for name in sorted(loras.keys() | now.keys()):
         yield from _of_source(f"loras.{name}", loras.get(name), now.get(name))

@@ -13,6 +13,7 @@ from loramerge.documents import yaml_document
 from loramerge.documents.explain import mistakes
 from loramerge.documents.problems import Problem, RecipeProblemsError
 from loramerge.documents.text import read_text
+from loramerge.families import FamilyName
 from loramerge.fields import Listed, Name, Sha256, StrictModel, Text, Version, in_words
 from loramerge.files.atomic import replacing_file
 from loramerge.files.reading import content_of
@@ -78,7 +79,10 @@ class LockedSource(StrictModel):
 class LockedSources(StrictModel):
     """All sources of the recipe."""
 
-    base: LockedSource | None = Field(None, description="The base; absent where the recipe names a family alone.")
+    base: LockedSource | None = Field(None, description="The base; absent where a family alone is known of it.")
+    family: FamilyName | None = Field(
+        None, description="What the LoRAs are for, where they tell it and the recipe names no base."
+    )
     loras: dict[Name, LockedSource] = Field(min_length=1, description="The LoRAs by name.")
 
 

@@ -134,7 +134,10 @@ def _differences(recipe: Recipe, lock: Lock) -> Iterator[str]:
     if lock.recipe != recipe.name:
         yield f"it is of the recipe {lock.recipe}"
     base = lock.sources.base
-    if base is None or recipe.base.source is None:
+    if recipe.given_base is None:
+        if base is None and lock.sources.family is None:
+            yield "the recipe names no base, and the lock does not say what the LoRAs are for"
+    elif base is None or recipe.base.source is None:
         if base is not None:
             yield f"base has the family {recipe.base.family}, the lock has the source {base.source}"
         elif recipe.base.source is not None:

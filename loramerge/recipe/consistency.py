@@ -30,8 +30,10 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     Yields:
         The key and what is wrong with it.
     """
-    if isinstance(base := data.get("base"), dict):
+    base = data.get("base")
+    if isinstance(base, dict):
         yield from _base(base)
+    if base is None or isinstance(base, dict):
         yield from _without_weights(data, base)
     loras = dict(_mappings(data, "loras"))
     for index, lora in loras.items():
@@ -141,13 +143,20 @@ def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             yield ("base", *key), message
 
 
-def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """What a family's names and sizes are not enough for."""
-    if base.get("source") is not None or base.get("family") is None:
+def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) -> Iterator[tuple[KeyPath, str]]:
+    """What a family's names and sizes are not enough for.
+
+    Args:
+        data: The recipe.
+        base: Of it; None where it names none.
+    """
+    if base is not None and (base.get("source") is not None or base.get("family") is None):
         return
     advice = "a family is names and sizes; give the base's `source:` instead"
+    if base is None:
+        advice = "the recipe names no base; add `base: {source: …}`"
     for key in ("revision", "variant"):
-        if base.get(key) is not None:
+        if base is not None and base.get(key) is not None:
             yield ("base", key), f"a family has no {key}; leave it out, or give the base's `source:` instead"
     needing = {get_args(output.model_fields["kind"].annotation)[0] for output in OUTPUTS if output.needs_weights}
     for index, output in _mappings(data, "outputs"):

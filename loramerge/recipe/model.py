@@ -52,8 +52,11 @@ class Recipe(StrictModel):
         description="Of the result, as the Hub names it; the strictest that the inputs allow if absent.",
         json_schema_extra=in_words("the Hub's name of a licence, such as openrail++ or apache-2.0"),
     )
-    base: BaseSource = Field(
-        description="The model that the LoRAs were trained on.",
+    given_base: BaseSource | None = Field(
+        None,
+        alias="base",
+        description="The model that the LoRAs were trained on; the one family and size that they tell if absent, which "
+        "outputs without the base's weights need nothing beyond.",
         examples=[{"source": "hf://stabilityai/stable-diffusion-xl-base-1.0"}],
     )
     entries: Listed[GivenLora] = Field(
@@ -77,6 +80,7 @@ class Recipe(StrictModel):
     )
 
     _reading: _Reading = PrivateAttr(default_factory=_Reading)
+    _told_base: BaseSource = PrivateAttr(default_factory=BaseSource)
 
     @property
     def folder(self) -> Path:
@@ -112,6 +116,17 @@ class Recipe(StrictModel):
         return _without_secrets(self.model_dump(mode="json", exclude_none=True))
 
     @property
+    def base(self) -> BaseSource:
+        """The model that the LoRAs were trained on; where the recipe leaves it out, what `with_base` was told."""
+        return self.given_base or self._told_base
+
+    def with_base(self, told: BaseSource) -> Self:
+        """The same recipe, which leaves its base out, where it is known what the LoRAs tell. Its text stays."""
+        recipe = self.model_copy()
+        recipe._told_base = told  # noqa: SLF001  its own
+        return recipe
+
+    @property
     def loras(self) -> tuple[Lora, ...]:
         """The LoRAs to merge: of one that has a file for each denoiser both."""
         return tuple(lora for entry in self.entries for lora in entry.each())
@@ -141,7 +156,7 @@ class Recipe(StrictModel):
     def _fits_together(self) -> Self:
         details = [
             InitErrorDetails(type=PydanticCustomError("inconsistent", "{what}", {"what": what}), loc=key, input=None)
-            for key, what in inconsistencies(self.model_dump(mode="json"))
+            for key, what in inconsistencies(self.model_dump(mode="json", exclude_none=True))
         ]
         if details:
             raise ValidationError.from_exception_data(type(self).__name__, details)
@@ -203,7 +218,7 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
 
 
 def _without_secrets(data: dict[str, Any]) -> dict[str, Any]:
-    for entry in (data["base"], *data["loras"]):
+    for entry in (*filter(None, [data.get("base")]), *data["loras"]):
         if isinstance(source := entry.get("source"), str):
             entry["source"] = shown(source)
         elif source:

@@ -1,22 +1,16 @@
 """What a recipe names: the base, the LoRAs, and the pictures that are drawn."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from loramerge.families import SIZES, title_of
+from loramerge.families import FamilyName, title_of
 from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, in_words, json_type
 from loramerge.recipe.weights import Weight
 from loramerge.sources.source import shown
 
 Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Prompt = Annotated[str, Field(min_length=1, pattern=r"\S", json_schema_extra=in_words("text that is more than blanks"))]
-
-
-if TYPE_CHECKING:
-    FamilyName = str
-else:
-    FamilyName = Literal[SIZES]
 
 
 class BaseSource(StrictModel):

@@ -9,6 +9,7 @@ from loramerge.lock.model import Lock, LockedCard, LockedFile, LockedSource, Loc
 from loramerge.progress import Progress, Silent
 from loramerge.sources import shown
 from loramerge.stages.resolve import resolve
+from loramerge.stages.with_base import with_base
 
 if TYPE_CHECKING:
     from loramerge.hub.listing import CardFacts
@@ -38,6 +39,7 @@ def lock(
         SourceError: A source is missing, refused, unreachable, or holds no base or LoRA.
     """
     progress = progress or Silent()
+    recipe = with_base(recipe, progress=progress)
     resolved = resolved or resolve(recipe, like=like, progress=progress)
     progress.start("lock", 1 + len(resolved.loras))
     base = None if resolved.family else _locked(recipe.base, resolved.base, resolved.base_names)
@@ -46,7 +48,8 @@ def lock(
     for entry in sorted(resolved.loras, key=lambda entry: entry.lora.name):
         loras[entry.lora.name] = _locked(entry.lora, entry.located, entry.names)
         progress.advance()
-    return Lock(version=1, recipe=recipe.name, sources=LockedSources(base=base, loras=loras))
+    told = resolved.family if recipe.given_base is None else None
+    return Lock(version=1, recipe=recipe.name, sources=LockedSources(base=base, family=told, loras=loras))
 
 
 def _locked(given: BaseSource | Lora, located: Located, names: Iterable[str]) -> LockedSource:

@@ -22,6 +22,7 @@ from loramerge.stages.combine import combine, weighted
 from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.resolve import local_sources, resolve
+from loramerge.stages.with_base import with_base
 from loramerge.stages.write import write_output
 from loramerge.tensor_files.lazy import Spool
 
@@ -99,6 +100,7 @@ def merge(
     filling = replacing_by_one if recipe.outputs[0].is_one_file else replacing
     with in_turn(place, progress), filling(place, lambda old: check(old=old)) as folder:
         check()  # another merge may have been there meanwhile
+        recipe = with_base(recipe, progress=progress)
         resolved = resolve(recipe, progress=progress)
         loaded = load(resolved, progress=progress)
         check_outputs(recipe, loaded)

@@ -1,4 +1,4 @@
-"""Stage: what LoRAs are, before there is a recipe: their family and their format."""
+"""Stage: what LoRAs are, before it is known what they were trained on: their family and their format."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from loramerge.formats.reading import format_of
 from loramerge.formats.told_family import ToldFamily, trained_on
 from loramerge.messages import any_of
 from loramerge.progress import Progress, Silent
+from loramerge.recipe.parts import BaseSource
 from loramerge.sources import parse
 from loramerge.stages.resolve import chosen_files
 
@@ -40,11 +41,33 @@ class Probed:
 
 
 @dataclass(frozen=True)
-class _Lora:
-    reference: str
-    folder: Path
-    names: tuple[str, ...]
+class Headers:
+    """What a LoRA's headers say.
+
+    Attributes:
+        told: Of its family.
+        trained_on: The base that a PEFT adapter names: a folder or a repository; empty where nothing does.
+        format: What its files are.
+    """
+
     told: ToldFamily
+    trained_on: str
+    format: str
+
+    @classmethod
+    def at(cls, reference: str, folder: Path, names: Sequence[str]) -> Headers:
+        """Read them.
+
+        Args:
+            reference: For messages.
+            folder: Where the files lie; the tensors may have no numbers.
+            names: The files.
+
+        Raises:
+            SourceError: One can't be read, or is no plain LoRA.
+        """
+        told = ToldFamily.of(reference, folder, names)
+        return cls(told, trained_on(reference, folder, names), format_of(reference, folder, names))
 
 
 def probe(
@@ -71,32 +94,51 @@ def probe(
     progress = progress or Silent()
     progress.start("load", len(references))
     known = (lambda: base or architecture(family or "")) if base or family else None
+    folder = folder or Path.cwd()
     loras = []
     for reference in references:
-        loras.append(_read(reference, folder or Path.cwd(), known))
+        loras.append(_read(reference, folder, known))
         progress.advance()
-    source = None if base or family else _named(loras)
-    name = "" if base or source else family or _common([lora.told for lora in loras])
-    found = tuple(format_of(lora.reference, lora.folder, lora.names) for lora in loras)
-    return Probed(name, found, source)
+    formats = tuple(lora.format for lora in loras)
+    if base:
+        return Probed("", formats)
+    if family:
+        return Probed(family, formats)
+    told = told_base(loras, folder)
+    return Probed(told.family or "", formats, told.source)
 
 
-def _named(loras: Sequence[_Lora]) -> str | None:
+def told_base(loras: Sequence[Headers], folder: Path) -> BaseSource:
+    """What LoRAs were trained on: the one family and size that all can be of, or the base that they name.
+
+    Args:
+        loras: At least one.
+        folder: Where a relative path that they name starts.
+
+    Raises:
+        MismatchError: They are of several families, or none tells which.
+    """
+    source = _named(loras, folder)
+    if source is not None:
+        return BaseSource(source=source)
+    return BaseSource(family=_common([lora.told for lora in loras]))
+
+
+def _named(loras: Sequence[Headers], folder: Path) -> str | None:
     """The one base that all LoRAs name, where their layers are those of no family: a folder here, or a repository."""
-    names = {trained_on(lora.reference, lora.folder, lora.names) for lora in loras}
+    names = {lora.trained_on for lora in loras}
     if len(names) != 1 or any(lora.told.families for lora in loras):
         return None
     name = names.pop()
-    if name and Path(name).is_dir():
+    if name and (folder / name).is_dir():
         return name
     return f"hf://{name}" if _REPOSITORY.fullmatch(name) else None
 
 
-def _read(reference: str, folder: Path, base: Callable[[], Base] | None) -> _Lora:
+def _read(reference: str, folder: Path, base: Callable[[], Base] | None) -> Headers:
     located = parse(reference, folder=folder).locate()
     names, _ = chosen_files(located, base)
-    place = located.fetch(names)
-    return _Lora(located.reference, place, names, ToldFamily.of(located.reference, place, names))
+    return Headers.at(located.reference, located.fetch(names), names)
 
 
 def _common(told: Sequence[ToldFamily]) -> str:

@@ -23,6 +23,7 @@ from loramerge.recipe import Recipe, parse
 from loramerge.sources.path import is_relative
 from loramerge.stages.load import base_of
 from loramerge.stages.run import run
+from loramerge.stages.with_base import with_base
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def rebuild_and_compare(
         UsageError: Relative paths start nowhere.
         LoramergeError: It can't be run again.
     """
-    again, lock = _recipe(reference, files, recipe), _lock(reference, files)
+    lock = _lock(reference, files)
+    again = with_base(_recipe(reference, files, recipe), lock, progress=progress)
     with TemporaryDirectory(prefix="loramerge-") as temporary:
         device = "cpu" if provenance.environment.get("device") == "cpu" else "auto"
         place = Path(temporary) / again.name

@@ -24,6 +24,7 @@ from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
+from loramerge.stages.with_base import with_base
 from loramerge.stages.write import write
 from loramerge.tensor_files.lazy import Spool
 
@@ -93,6 +94,7 @@ def run(  # noqa: PLR0913  each is an option of the command
     with in_turn(place, progress):
         check()  # another run may have been there meanwhile
         with replacing(place, lambda old: check(old=old)) as folder:
+            recipe = with_base(recipe, lock, progress=progress)
             resolved = resolve(recipe, lock, progress=progress)
             loaded = load(resolved, progress=progress)
             check_outputs(recipe, loaded)
@@ -120,5 +122,7 @@ def run(  # noqa: PLR0913  each is an option of the command
 
 
 def _left_out(recipe: Recipe) -> Iterator[str]:
+    if recipe.given_base is None:
+        yield f"the recipe names no base; its LoRAs tell that they are for {recipe.base}"
     for source in recipe.secretive:
         yield f"recipe.yaml has {shown(source)} without its query, which may hold a token"

@@ -23,10 +23,10 @@ it was published in. A base of any other pipeline of diffusers, or of any model 
 the formats `peft` and `diffusers`: those have the base's own names.
 
 Where only adapters are written, the base itself is not needed: `base: {family: flux}` in a recipe, `--base
-flux/schnell` on the command line. A family alone means the first of its sizes. `loramerge merge` needs not even that
-where the LoRAs tell it themselves: by what their trainers wrote into them, by names, and by shapes. Names and shapes
-alone often fit several families (a LoRA of FLUX.1 that leaves out a few layers is one of HunyuanVideo by all that can
-be seen); then the error lists them.
+flux/schnell` on the command line. A family alone means the first of its sizes. `loramerge merge` and recipes need not
+even that where the LoRAs tell it themselves: by what their trainers wrote into them, by names, and by shapes. Names
+and shapes alone often fit several families (a LoRA of FLUX.1 that leaves out a few layers is one of HunyuanVideo by
+all that can be seen); then the error lists them.
 
 A layer of the original checkpoint may be several of diffusers' (`qkv` is three). Such a LoRA is read as rows of the
 whole, exactly. Written in original names, parts become one pair again: where all read with the same `down` the rank

@@ -387,13 +387,13 @@ def test_what_to_write_instead(changes, said):
 
 def test_missing_parts_show_the_lines_to_write():
     data = small()
-    del data["base"], data["outputs"]
+    del data["merge"], data["outputs"]
     with pytest.raises(RecipeProblemsError) as caught:
         parsed(data)
     assert caught.value.hint.splitlines() == [
         "write it like this:",
-        "  base:",
-        "    source: hf://stabilityai/stable-diffusion-xl-base-1.0",
+        "  merge:",
+        "    combination_type: cat",
         "  outputs:",
         "  - format: kohya",
         "    kind: adapter",
