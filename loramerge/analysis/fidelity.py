@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from loramerge.merging.module import Share
@@ -44,6 +44,7 @@ class ModuleFidelity:
         norm: Of the merged delta.
         target: Norm of the weighted sum.
         difference: Norm of merged minus weighted sum.
+        products: Inner products of two LoRAs' weighted deltas, by the names of both.
     """
 
     ranks: Mapping[str, int]
@@ -52,6 +53,7 @@ class ModuleFidelity:
     norm: float
     target: float
     difference: float
+    products: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def error(self) -> float | None:
@@ -107,6 +109,7 @@ def measure_module(merged: LowRank, inputs: Sequence[Share]) -> ModuleFidelity:
         inputs: What each LoRA has there.
     """
     found = norms(merged, [share.pair for share in inputs], [share.weight * share.pair.scale for share in inputs])
+    names = [share.name for share in inputs]
     return ModuleFidelity(
         ranks={share.name: share.pair.rank for share in inputs},
         norms={share.name: norm for share, norm in zip(inputs, found.inputs, strict=True)},
@@ -114,4 +117,5 @@ def measure_module(merged: LowRank, inputs: Sequence[Share]) -> ModuleFidelity:
         norm=found.merged,
         target=found.target,
         difference=found.difference,
+        products={(names[one], names[other]): product for (one, other), product in found.products.items()},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
+    from loramerge.analysis.fidelity import Fidelity
     from loramerge.merging.block_weights import Weighing
     from loramerge.progress import Progress
 
@@ -107,6 +108,30 @@ def overlaps(
             anatomy=blocks,
         )
         for one, other in found
+    )
+
+
+def directions(
+    fidelity: Fidelity, names: Sequence[str], *, same: Mapping[tuple[str, str], str], anatomy: Anatomy
+) -> tuple[PairOverlap, ...]:
+    """Every pair of LoRAs, by what measuring the merge told of them: cosines and sizes, no spaces and no signs.
+
+    Args:
+        fidelity: Of the merge.
+        names: Of the LoRAs.
+        same: What pairs of one LoRA under two names are, in words.
+        anatomy: The blocks of the base.
+    """
+    found: dict[tuple[str, str], dict[tuple[str, str], Overlap]] = {pair: {} for pair in combinations(names, 2)}
+    for component, modules in fidelity.items():
+        for module, entry in modules.items():
+            for pair, product in entry.products.items():
+                one, other = (entry.norms[name] ** 2 for name in pair)
+                overlap = Overlap(modules=1, product=product, energy=one, other_energy=other)
+                found[pair][component, module] = overlap
+    return tuple(
+        PairOverlap(pair, modules, alone=(0, 0), unlike=0, same=same.get(pair, ""), anatomy=anatomy)
+        for pair, modules in found.items()
     )
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -185,6 +186,7 @@ def _signs(one: Delta, other: Delta) -> tuple[float, float, bool]:
     return scale * agreeing, scale * differing, scale > 1
 
 
+@cache
 def _some(size: int, most: int) -> Tensor:
     """Where to look: everywhere, or at `most` places, the same for every size."""
     import torch

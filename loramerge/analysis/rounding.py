@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from loramerge.analysis.fidelity import EXACT
+from loramerge.numerics.gram import gram_in_strips
 from loramerge.numerics.norms import inner_product, root_of
 from loramerge.tensor_files.header import STORED_AS, torch_dtype
 
@@ -38,10 +39,12 @@ def loss(pair: LowRank, dtype: str) -> float:
     """
     import torch
 
-    up, down = pair.up.flatten(1).T, pair.down.flatten(1)
+    up, down = pair.up.flatten(1), pair.down.flatten(1).T
     up_error, down_error = _rounding_error(up, dtype), _rounding_error(down, dtype)
-    ups, downs = torch.cat([up_error, up]), torch.cat([down + down_error, down_error])
-    return root_of(inner_product(ups @ ups.T, downs @ downs.T)) * abs(pair.scale)
+    if up_error.any():
+        up, down_error = torch.cat([up_error, up], 1), torch.cat([down + down_error, down_error], 1)
+    # else the ups are those of LoRAs of the same number format, as `cat` takes them over
+    return root_of(inner_product(gram_in_strips(up), gram_in_strips(down_error))) * abs(pair.scale)
 
 
 def _rounding_error(tensor: torch.Tensor, dtype: str) -> torch.Tensor:

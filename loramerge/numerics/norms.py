@@ -8,8 +8,9 @@ computed in float64, which tells 1e-8 of the terms from zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from loramerge.numerics.gram import gram_in_strips
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _FEW = 8  # rows of a factor that are compared in float64 at once
 _CANCELLED = 0.05  # of the sum of all terms' squares: where less than this is left, float32 is not enough
+_SAME = 1e-7  # of a norm: a tenth of what float32 tells of it
 _TINY = 1e-24  # a term's square; float32 loses the squares of numbers below 1e-19
 _ALL = slice(None)
 
@@ -58,12 +60,14 @@ class Norms:
         merged: Of the merged delta.
         target: Of the sum of the inputs.
         difference: Of merged minus target.
+        products: Inner products of two inputs, times their factors, by the places of both.
     """
 
     inputs: tuple[float, ...]
     merged: float
     target: float
     difference: float
+    products: Mapping[tuple[int, int], float]
 
 
 def norms(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Norms:
@@ -75,15 +79,14 @@ def norms(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) 
         factors: By what each input's up @ down counts in the sum.
     """
     if _are_stacked(merged, inputs):
-        found, difference = _of_stacked(merged, inputs, factors)
-    else:
-        pairs = [merged, *inputs]
-        spans = _spans(pairs)
-        column = _column(pairs, [merged.scale, *(-factor for factor in factors)])
-        places = [*spans, slice(spans[0].stop, None), _ALL]
-        *found, difference = _squares(_gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
-    first, *middle, target = map(root_of, found)
-    return Norms(inputs=tuple(middle), merged=first, target=target, difference=root_of(difference))
+        return _of_stacked(merged, inputs, factors)
+    pairs = [merged, *inputs]
+    spans = _spans(pairs)
+    column = _column(pairs, [merged.scale, *(-factor for factor in factors)])
+    places = [*spans, slice(spans[0].stop, None), _ALL]
+    products = _products(_gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
+    first, *middle, target, difference = (root_of(_sum(products, span, span)) for span in places)
+    return Norms(tuple(middle), first, target, difference, _between(products, spans[1:]))
 
 
 def _are_stacked(merged: LowRank, inputs: Sequence[LowRank]) -> bool:
@@ -96,17 +99,19 @@ def _are_stacked(merged: LowRank, inputs: Sequence[LowRank]) -> bool:
     return all(torch.equal(up[:, span], pair.up) for span, pair in zip(_spans(inputs), inputs, strict=True))
 
 
-def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> tuple[list[float], float]:
-    """Squares of merged, inputs and target, and of the difference, which is up·(difference of the downs)."""
+def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Norms:
+    """Here the difference is up·(difference of the downs)."""
     spans = _spans(inputs)
     ups = _gram_of_ups([merged])
-    squares = _squares(ups, _gram_of_downs(inputs), _column(inputs, factors), [*spans, _ALL])
-    (whole,) = _squares(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]), [_ALL])
+    products = _products(ups, _gram_of_downs(inputs), _column(inputs, factors), [*spans, _ALL])
+    *middle, target = (root_of(_sum(products, span, span)) for span in (*spans, _ALL))
     rows = _lost(merged, inputs, factors)
-    if not rows.any():
-        return [whole, *squares], 0.0
-    (difference,) = _squares(ups, _Gram(lambda dtype: rows.to(dtype).T), _column([merged], [1.0]), [_ALL])
-    return [whole, *squares], difference
+    lost = _Gram(lambda dtype: rows.to(dtype).T)
+    difference = _whole(ups, lost, _column([merged], [1.0])) if rows.any() else 0.0
+    # A norm is as near to the other as the difference is small, and float32 tells it no better.
+    same = difference <= _SAME * target
+    first = target if same else _whole(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]))
+    return Norms(tuple(middle), first, target, difference, _between(products, spans))
 
 
 def _lost(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Tensor:
@@ -143,17 +148,32 @@ class _Gram:
 def _gram_of_ups(pairs: Sequence[LowRank]) -> _Gram:
     import torch
 
-    return _Gram(lambda dtype: torch.cat([pair.up.flatten(1).to(dtype) for pair in pairs], 1))
+    def columns(dtype: torch.dtype) -> Tensor:
+        ups = [pair.up.flatten(1).to(dtype) for pair in pairs]
+        return ups[0] if len(ups) == 1 else torch.cat(ups, 1)
+
+    return _Gram(columns)
 
 
 def _gram_of_downs(pairs: Sequence[LowRank]) -> _Gram:
     import torch
 
-    return _Gram(lambda dtype: torch.cat([pair.down.flatten(1).to(dtype) for pair in pairs]).T)
+    def columns(dtype: torch.dtype) -> Tensor:
+        downs = [pair.down.flatten(1).to(dtype) for pair in pairs]
+        return (downs[0] if len(downs) == 1 else torch.cat(downs)).T
+
+    return _Gram(columns)
 
 
-def _squares(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -> list[float]:
-    """The squared norm of the sum over each span of terms, each times its number in the column."""
+def _products(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -> Tensor:
+    """The inner products of all terms with each other, each times its number in the column.
+
+    Args:
+        ups: Of the terms.
+        downs: Of the terms.
+        column: A number for each.
+        spans: The sums whose norms are wanted.
+    """
     import torch
 
     counted = torch.outer(column, column)
@@ -161,7 +181,20 @@ def _squares(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -
     products = quick[0] * quick[1] * counted
     if any(float(gram.diagonal().min()) <= _TINY for gram in quick) or _cancels(products, spans):
         products = ups(torch.float64) * downs(torch.float64) * counted
-    return [float(products[span, span].sum()) for span in spans]
+    return products
+
+
+def _whole(ups: _Gram, downs: _Gram, column: Tensor) -> float:
+    """The norm of the sum of all terms."""
+    return root_of(_sum(_products(ups, downs, column, [_ALL]), _ALL, _ALL))
+
+
+def _sum(products: Tensor, one: slice, other: slice) -> float:
+    return float(products[one, other].sum())
+
+
+def _between(products: Tensor, spans: Sequence[slice]) -> dict[tuple[int, int], float]:
+    return {(one, two): _sum(products, spans[one], spans[two]) for one, two in combinations(range(len(spans)), 2)}
 
 
 def _cancels(products: Tensor, spans: Sequence[slice]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.conflicts import conflicts
-from loramerge.analysis.overlap import overlaps
+from loramerge.analysis.overlap import directions, overlaps
 from loramerge.analysis.rounding import by_output, coarse
 from loramerge.analysis.storage import storage
 from loramerge.analysis.strength import strength
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 
 def assess(
-    recipe: Recipe, loaded: Loaded, combined: Combined, *, licence: str, progress: Progress | None = None
+    recipe: Recipe, loaded: Loaded, combined: Combined, *, licence: str, full: bool, progress: Progress | None = None
 ) -> Mapping[str, Any]:
-    """Compare the merge with its LoRAs, and these with each other where the recipe wants the full report.
+    """Compare the merge with its LoRAs, and these with each other; briefly by what the merge's own measures tell.
 
     Args:
         recipe: Names method and outputs.
         loaded: The inputs.
         combined: The merge.
         licence: Of the result, as the Hub names it.
+        full: Also which spaces the LoRAs share and where their signs differ, which is read off all of their tensors.
         progress: Told of every pair of LoRAs.
 
     Returns:
@@ -42,7 +43,8 @@ def assess(
     same = twins({lora.name: (lora.adapter, _digests(lora)) for lora in loaded.loras})
     single_weights = {lora.name: single(lora.weight) for lora in loaded.loras}
     anatomy = loaded.base.anatomy(combined.adapter.components)
-    met = overlaps(weights, same=pairs_of(same), anatomy=anatomy, progress=progress) if recipe.report == "full" else ()
+    met = overlaps(weights, same=pairs_of(same), anatomy=anatomy, progress=progress) if full else ()
+    seen = met if full else directions(combined.fidelity, list(weights), same=pairs_of(same), anatomy=anatomy)
     warnings = (
         *loaded.notes,
         *combined.notes,
@@ -50,7 +52,7 @@ def assess(
         *coarse(recipe, rounding),
         *strength(combined.fidelity, {name: weigh for name, (_, weigh) in weights.items()}),
         *(each.merged(single_weights) for each in same),
-        *conflicts(met, recipe.merge),
+        *conflicts(seen, recipe.merge),
     )
     return report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {
         "rounding": rounding,

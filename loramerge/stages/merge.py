@@ -114,7 +114,7 @@ def merge(
             formats=formats_of(recipe),
             progress=progress,
         )
-        report = assess(recipe, loaded, combined, licence=UNKNOWN, progress=progress)
+        report = assess(recipe, loaded, combined, licence=UNKNOWN, full=False, progress=progress)
         lock = lock_sources(recipe, known(resolved, loaded))
         write_output(recipe.outputs[0], folder, recipe, loaded, combined, lock=lock)
     return MergedLora(place, combined.adapter, summary(combined.fidelity), tuple(report["notes"]), report)

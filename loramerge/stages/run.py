@@ -112,7 +112,7 @@ def run(  # noqa: PLR0913  each is an option of the command
                 progress=progress,
             )
             made_of = lock or lock_sources(recipe, known(resolved, loaded))
-            found = assess(recipe, loaded, combined, licence=licence, progress=progress)
+            found = assess(recipe, loaded, combined, licence=licence, full=recipe.report == "full", progress=progress)
             facts = write(folder, recipe, loaded, combined, found, lock=made_of, progress=progress)
             if signer is not None:
                 signer.sign(folder, recipe.name)

@@ -7,11 +7,15 @@ import torch
 
 from loramerge.adapter import Adapter, LowRank
 from loramerge.analysis.conflicts import MOST_OF_A_KIND, conflicts
+from loramerge.analysis.fidelity import measure_module
 from loramerge.analysis.notable import MOST_PAIRS, notable
-from loramerge.analysis.overlap import overlaps
+from loramerge.analysis.overlap import directions, overlaps
 from loramerge.analysis.overlap_json import MOST_MODULES, as_data
+from loramerge.bases.anatomy import Anatomy
 from loramerge.bases.published import architecture
+from loramerge.merging.module import Share
 from loramerge.methods import Cat, TiesSvd
+from loramerge.stages.combine import WeightedAdapter
 
 BLOCKS = ("down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
 
@@ -36,7 +40,32 @@ def said(one, other, method=None, weights=(1.0, 1.0)):
         name: (Adapter(components), lambda *_, weight=weight: weight)
         for name, components, weight in zip(("feng", "ikea"), (one, other), weights, strict=True)
     }
-    return conflicts(overlaps(adapters), method)
+    found = conflicts(overlaps(adapters), method)
+    assert conflicts(briefly(adapters), method) == found
+    return found
+
+
+def briefly(adapters):
+    """What measuring the merge tells of the LoRAs."""
+    parts = [WeightedAdapter(name, adapter, weigh()) for name, (adapter, weigh) in adapters.items()]
+    modules = {
+        place: [
+            Share(part.name, part.adapter.components[place[0]][place[1]], part.weight)
+            for part in parts
+            if place[1] in part.adapter.components.get(place[0], {}) and part.weight
+        ]
+        for place in dict.fromkeys((component, module) for part in parts for component, module, _ in part.adapter)
+    }
+    fidelity = {}
+    for (component, module), inputs in modules.items():
+        if inputs:
+            merged = LowRank(
+                torch.cat([share.pair.down * (share.weight * share.pair.scale) for share in inputs]),
+                torch.cat([share.pair.up for share in inputs], 1),
+                1.0,
+            )
+            fidelity.setdefault(component, {})[module] = measure_module(merged, inputs)
+    return directions(fidelity, list(adapters), same={}, anatomy=Anatomy())
 
 
 def test_loras_that_were_trained_apart_are_nothing_to_think_over():
