@@ -85,7 +85,7 @@ def norms(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) 
     column = _column(pairs, [merged.scale, *(-factor for factor in factors)])
     places = [*spans, slice(spans[0].stop, None), _ALL]
     products = _products(_gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
-    first, *middle, target, difference = (root_of(_sum(products, span, span)) for span in places)
+    first, *middle, target, difference = (root_of(_of_all(products, span, span)) for span in places)
     return Norms(tuple(middle), first, target, difference, _between(products, spans[1:]))
 
 
@@ -104,13 +104,13 @@ def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[fl
     spans = _spans(inputs)
     ups = _gram_of_ups([merged])
     products = _products(ups, _gram_of_downs(inputs), _column(inputs, factors), [*spans, _ALL])
-    *middle, target = (root_of(_sum(products, span, span)) for span in (*spans, _ALL))
+    *middle, target = (root_of(_of_all(products, span, span)) for span in (*spans, _ALL))
     rows = _lost(merged, inputs, factors)
     lost = _Gram(lambda dtype: rows.to(dtype).T)
-    difference = _whole(ups, lost, _column([merged], [1.0])) if rows.any() else 0.0
+    difference = _norm_of_all(ups, lost, _column([merged], [1.0])) if rows.any() else 0.0
     # A norm is as near to the other as the difference is small, and float32 tells it no better.
     same = difference <= _SAME * target
-    first = target if same else _whole(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]))
+    first = target if same else _norm_of_all(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]))
     return Norms(tuple(middle), first, target, difference, _between(products, spans))
 
 
@@ -184,17 +184,17 @@ def _products(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) 
     return products
 
 
-def _whole(ups: _Gram, downs: _Gram, column: Tensor) -> float:
+def _norm_of_all(ups: _Gram, downs: _Gram, column: Tensor) -> float:
     """The norm of the sum of all terms."""
-    return root_of(_sum(_products(ups, downs, column, [_ALL]), _ALL, _ALL))
+    return root_of(_of_all(_products(ups, downs, column, [_ALL]), _ALL, _ALL))
 
 
-def _sum(products: Tensor, one: slice, other: slice) -> float:
+def _of_all(products: Tensor, one: slice, other: slice) -> float:
     return float(products[one, other].sum())
 
 
 def _between(products: Tensor, spans: Sequence[slice]) -> dict[tuple[int, int], float]:
-    return {(one, two): _sum(products, spans[one], spans[two]) for one, two in combinations(range(len(spans)), 2)}
+    return {(one, two): _of_all(products, spans[one], spans[two]) for one, two in combinations(range(len(spans)), 2)}
 
 
 def _cancels(products: Tensor, spans: Sequence[slice]) -> bool:
