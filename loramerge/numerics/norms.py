@@ -27,6 +27,9 @@ _SAME = 1e-7  # of a norm: a tenth of what float32 tells of it
 _TINY = 1e-24  # a term's square; float32 loses the squares of numbers below 1e-19
 _ALL = slice(None)
 
+Gram = Callable[["torch.dtype"], "Tensor"]
+"""A Gram matrix, computed in a number format, given in float64."""
+
 
 def inner_product(ups: Tensor, downs: Tensor) -> float:
     """The inner product of two deltas, from what their factors have in common; of one with itself: its squared norm.
@@ -105,9 +108,7 @@ def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[fl
     ups = _gram_of_ups([merged])
     products = _products(ups, _gram_of_downs(inputs), _column(inputs, factors), [*spans, _ALL])
     *middle, target = (root_of(_of_all(products, span, span)) for span in (*spans, _ALL))
-    rows = _lost(merged, inputs, factors)
-    lost = _Gram(lambda dtype: rows.to(dtype).T)
-    difference = _norm_of_all(ups, lost, _column([merged], [1.0])) if rows.any() else 0.0
+    difference = _norm_of_lost(ups, _lost(merged, inputs, factors))
     # A norm is as near to the other as the difference is small, and float32 tells it no better.
     same = difference <= _SAME * target
     first = target if same else _norm_of_all(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]))
@@ -165,7 +166,7 @@ def _gram_of_downs(pairs: Sequence[LowRank]) -> _Gram:
     return _Gram(columns)
 
 
-def _products(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -> Tensor:
+def _products(ups: Gram, downs: Gram, column: Tensor, spans: Sequence[slice]) -> Tensor:
     """The inner products of all terms with each other, each times its number in the column.
 
     Args:
@@ -184,7 +185,18 @@ def _products(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) 
     return products
 
 
-def _norm_of_all(ups: _Gram, downs: _Gram, column: Tensor) -> float:
+def _norm_of_lost(ups: Gram, rows: Tensor) -> float:
+    """The norm of up·rows. Rows of zeros, which a weight such as 0.5 leaves, have no part in it."""
+    import torch
+
+    there = rows.any(1).nonzero().flatten()
+    if not len(there):
+        return 0.0
+    column = torch.ones(len(there), dtype=torch.float64)
+    return _norm_of_all(lambda dtype: ups(dtype)[there][:, there], _Gram(lambda dtype: rows[there].to(dtype).T), column)
+
+
+def _norm_of_all(ups: Gram, downs: Gram, column: Tensor) -> float:
     """The norm of the sum of all terms."""
     return root_of(_of_all(_products(ups, downs, column, [_ALL]), _ALL, _ALL))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +47,10 @@ class Headers:
     Attributes:
         told: Of its family.
         trained_on: The base that a PEFT adapter names: a folder or a repository; empty where nothing does.
-        format: What its files are.
     """
 
     told: ToldFamily
     trained_on: str
-    format: str
 
     @classmethod
     def at(cls, reference: str, folder: Path, names: Sequence[str]) -> Headers:
@@ -66,8 +64,7 @@ class Headers:
         Raises:
             SourceError: One can't be read, or is no plain LoRA.
         """
-        told = ToldFamily.of(reference, folder, names)
-        return cls(told, trained_on(reference, folder, names), format_of(reference, folder, names))
+        return cls(ToldFamily.of(reference, folder, names), trained_on(reference, folder, names))
 
 
 def probe(
@@ -95,17 +92,19 @@ def probe(
     progress.start("load", len(references))
     known = (lambda: base or architecture(family or "")) if base or family else None
     folder = folder or Path.cwd()
-    loras = []
+    formats, loras = [], []
     for reference in references:
-        loras.append(_read(reference, folder, known))
+        located = parse(reference, folder=folder).locate()
+        names, _ = chosen_files(located, known)
+        lora = located.reference, located.fetch(names), names
+        formats.append(format_of(*lora))
+        if known is None:
+            loras.append(Headers.at(*lora))
         progress.advance()
-    formats = tuple(lora.format for lora in loras)
-    if base:
-        return Probed("", formats)
-    if family:
-        return Probed(family, formats)
+    if known is not None:
+        return Probed("" if base else family or "", tuple(formats))
     told = told_base(loras, folder)
-    return Probed(told.family or "", formats, told.source)
+    return Probed(told.family or "", tuple(formats), told.source)
 
 
 def told_base(loras: Sequence[Headers], folder: Path) -> BaseSource:
@@ -133,12 +132,6 @@ def _named(loras: Sequence[Headers], folder: Path) -> str | None:
     if name and (folder / name).is_dir():
         return name
     return f"hf://{name}" if _REPOSITORY.fullmatch(name) else None
-
-
-def _read(reference: str, folder: Path, base: Callable[[], Base] | None) -> Headers:
-    located = parse(reference, folder=folder).locate()
-    names, _ = chosen_files(located, base)
-    return Headers.at(located.reference, located.fetch(names), names)
 
 
 def _common(told: Sequence[ToldFamily]) -> str:

@@ -94,6 +94,14 @@ def test_what_rounding_loses_in_stacked_factors_is_told_exactly(size, shape):
     assert measured == pytest.approx(exact, rel=1e-5, abs=0)
 
 
+def test_what_one_weight_loses_and_another_does_not_is_told_in_float32(formats, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.WEIGHTS", (0.7, 0.5))
+    pairs = [random_pair(seed, scale=1.0) for seed in range(2)]
+    merged = concatenated(pairs)
+    assert found(merged, pairs) == pytest.approx(truth(merged, pairs), rel=1e-5, abs=0)
+    assert set(formats) == {torch.float32}
+
+
 def test_factors_that_are_kept_to_the_bit_differ_by_nothing():
     pairs = [random_pair(seed, scale=1.0) for seed in range(2)]
     merged = LowRank(torch.cat([pair.down for pair in pairs]), torch.cat([pair.up for pair in pairs], 1), 1.0)
