@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help quickstart check test lint type quick unit docs bench pictures clean
+.PHONY: help quickstart check test lint type quick unit docs bench gpu pictures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -40,6 +40,13 @@ docs: $(STAMP)  ## write the reference from the code, and build docs/ into build
 
 bench: $(STAMP)  ## measure against PEFT and diffusers, and write docs/figures.md and the README's figures; half an hour of a quiet machine
 	$(BIN)/python tests/bench/run.py --write tests/bench/figures.json
+
+gpu: $(STAMP)  ## on a machine with an NVIDIA GPU: its tests, then figures into build/gpu.json and build/gpu.md
+	$(BIN)/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'torch sees no CUDA device')"
+	$(BIN)/python -m pytest tests/gpu -n 0
+	mkdir -p build
+	$(BIN)/python tests/bench/run.py --device cuda --only merging --only files --models sdxl --ranks 64 --loras 2 \
+		--types cat ties dare_linear svd --write build/gpu.json
 
 pictures: quickstart  ## make the pictures of the README and of docs/ again
 	$(BIN)/python tests/pictures.py

@@ -40,7 +40,7 @@ PROFILED = ((32, 2), (128, 5))  # ranks and numbers of LoRAs for which ours tell
 def rows(plan: Plan) -> Iterator[Figures]:
     """A row for each type, model, rank and number of LoRAs."""
     every = list(product(plan.models, plan.ranks, plan.loras))
-    if plan.device == "cpu" and "tiny" not in plan.models:
+    if "tiny" not in plan.models:
         every += product(TRANSFORMERS, plan.ranks[:1], plan.loras[:1])
     for model, rank, count in sorted(every, key=lambda setting: setting != HEADLINE):  # what counts most comes first
         whole = (model, rank, count) == HEADLINE
