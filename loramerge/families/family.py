@@ -100,6 +100,8 @@ class Family:
             its LoRAs are known in diffusers' names alone.
         comfyui: The same for ComfyUI, where that calls things otherwise than the original checkpoint does.
         further: The same for names that a trainer made up for some layers; they are read and never written.
+        named: The same for files whose keys have PEFT's name of the adapter (`lora_A.default.weight`), where those mean
+            other rows by the original names; they are read and never written.
         flat_is_canonical: kohya's flat names are of diffusers' names, although there are original ones.
         text_encoders: By component; those whose LoRAs have names of their own.
         components: Further components that LoRAs touch: name in the original checkpoint → component, or a
@@ -121,6 +123,7 @@ class Family:
     original: tuple[Rule, ...] | Callable[[Config], tuple[Rule, ...]] | None = None
     comfyui: tuple[Rule, ...] | None = None
     further: tuple[Rule, ...] = ()
+    named: Callable[[Config], tuple[Rule, ...]] | None = None
     flat_is_canonical: bool = False
     text_encoders: Mapping[str, TextEncoder] = field(default_factory=dict)
     components: Mapping[str, str] = field(default_factory=dict)
@@ -152,4 +155,6 @@ class Family:
             component: Its name.
             config: Its config.json.
         """
-        return Tables(self.rules(config), self.comfyui, self.further) if component in self.denoisers else NO_TABLES
+        if component not in self.denoisers:
+            return NO_TABLES
+        return Tables(self.rules(config), self.comfyui, self.further, self.named(config) if self.named else ())

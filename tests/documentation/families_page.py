@@ -65,6 +65,11 @@ def _section(family: Family) -> Iterator[str]:
         yield f"Kinds of layers: {', '.join(_kinds(family))}."
     if not family.has_original_names:
         yield "Its LoRAs are read and written in diffusers' names alone; `kohya` and `comfyui` are refused."
+    if family.named:
+        yield (
+            "Files that keep PEFT's name of the adapter (`.lora_A.default.weight`, as DiffSynth's) have the rows of a "
+            "head's queries, keys and values together; they are read so."
+        )
     if family.flat_is_canonical:
         yield "Files for kohya's programs have diffusers' names, as those that its trainers write."
     if len(family.denoisers) > 1 and family.files:
