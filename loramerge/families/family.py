@@ -38,10 +38,12 @@ class TextEncoder:
     Attributes:
         kohya: The prefixes of its flat names; the first is the one that is written.
         comfyui: What ComfyUI calls it, between `text_encoders.` and `.transformer.`; empty where it has none.
+        names: Rules from ComfyUI's names of its layers, where those are others than transformers'.
     """
 
     kohya: tuple[str, ...]
     comfyui: str = ""
+    names: tuple[Rule, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,8 @@ class Family:
             component: Its name.
             config: Its config.json.
         """
+        if component in self.text_encoders:
+            return Tables(comfyui=self.text_encoders[component].names)
         if component not in self.denoisers:
             return NO_TABLES
         return Tables(self.rules(config), self.comfyui, self.further, self.named(config) if self.named else ())
