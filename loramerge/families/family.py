@@ -142,6 +142,11 @@ class Family:
         """Whether its original names are known; ComfyUI and kohya's trainers use no others."""
         return self.original is not None
 
+    @property
+    def flat_in_comfyui(self) -> bool:
+        """Whether ComfyUI knows kohya's flat names: its own with `_` for `.`, diffusers' of UNets (comfy/lora.py)."""
+        return self.denoisers == ("unet",) or (self.comfyui is None and not self.flat_is_canonical)
+
     def rules(self, config: Config) -> tuple[Rule, ...]:
         """From a denoiser's original names to diffusers'; none where the original ones are not known.
 

@@ -72,6 +72,8 @@ def _section(family: Family) -> Iterator[str]:
         )
     if family.flat_is_canonical:
         yield "Files for kohya's programs have diffusers' names, as those that its trainers write."
+    if family.has_original_names and not family.flat_in_comfyui:
+        yield "ComfyUI does not know kohya's flat names of it: `format: comfyui` is what it reads."
     if len(family.denoisers) > 1 and family.files:
         ends = (f"`{name}` (`…_{end}.safetensors`)" for name, end in family.files.items())
         yield f"Some of its models have two denoisers, with a file for each: {' and '.join(ends)}."
