@@ -33,6 +33,10 @@ whole, exactly. Written in original names, parts become one pair again: where al
 stays what it is, elsewhere the ranks add up, also exactly. After `svd` the rank of a fused layer is the sum of its
 parts': who wants it smaller writes `format: diffusers`.
 
+Sizes are those of the models' own configs. They are compared, layer by layer, with tables made of trainers' classes or
+with what other projects say that run the models (`tests/families/test_other_configs.py`). Bria FIBO and SkyReels'
+small image-to-video model are known from diffusers alone.
+
 What is refused: the formats `kohya` and `comfyui` where a family's original names are not known, or a text encoder
 has no name there; LoRAs of another family or size, with both shapes; a file for one of two denoisers that does not
 say which. What is no plain LoRA is refused for all families alike: [Formats](formats.md#what-is-refused)."""
