@@ -79,6 +79,14 @@ class Component:
         return found
 
     @cached_property
+    def spelled_with_adapter(self) -> Mapping[str, Original]:
+        """The same for files that keep PEFT's name of the adapter."""
+        if not self.tables.named:
+            return self.spelled
+        originals = Layout(self.tables.named, self.modules).originals
+        return {**self.spelled, **{flat(name): original for name, original in originals.items()}}
+
+    @cached_property
     def names(self) -> frozenset[str]:
         """Every name of a layer, with its dots: canonical, in memory, and those that files have."""
         originals = (name for layout in self.layouts for name in layout.originals)

@@ -12,7 +12,7 @@ import click
 
 from loramerge.cli import console, options, progress, summary
 from loramerge.errors import UsageError
-from loramerge.families import title_of
+from loramerge.families import named, title_of
 
 if TYPE_CHECKING:
     from loramerge import MergedLora, Recipe
@@ -145,8 +145,8 @@ def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
     kept = f", which keeps {_share_kept(done):.1%} of the squared norm" if recipe.merge.sums_deltas else ""
     yield "rank", (f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}") + kept
     formats = ", ".join(dict.fromkeys(lora["format"] for lora in done.report["loras"]))
-    name = output.default_folder
-    yield "format", f"{name}, {output.number_format}, for {output.readers}; what went in is {formats}"
+    name, family = output.default_folder, named(done.report["base"]["family"])
+    yield "format", f"{name}, {output.number_format}, for {output.readers_of(family)}; what went in is {formats}"
     yield "family", title_of(done.report["base"]["family"])
     yield "size", console.size(_size(done.place))
     yield from summary.storage_rows(done.report, "--dtype {}")

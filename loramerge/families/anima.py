@@ -3,6 +3,7 @@
 from loramerge.families.cosmos import COSMOS_MODEL, PREDICT2, PREDICT2_NAMES, is_anima
 from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
 from loramerge.families.layout import rules
+from loramerge.families.llama import INNER_MODEL
 
 ANIMA = Family(
     name="anima",
@@ -10,7 +11,7 @@ ANIMA = Family(
     classes=(COSMOS_MODEL,),
     is_this=is_anima,
     original=rules(PREDICT2_NAMES),
-    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen3_06b")},
+    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen3_06b", INNER_MODEL)},
     components={"llm_adapter": "text_conditioner"},
     marks=("anima",),
     published={

@@ -38,10 +38,12 @@ class TextEncoder:
     Attributes:
         kohya: The prefixes of its flat names; the first is the one that is written.
         comfyui: What ComfyUI calls it, between `text_encoders.` and `.transformer.`; empty where it has none.
+        names: Rules from ComfyUI's names of its layers, where those are others than transformers'.
     """
 
     kohya: tuple[str, ...]
     comfyui: str = ""
+    names: tuple[Rule, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Family:
             its LoRAs are known in diffusers' names alone.
         comfyui: The same for ComfyUI, where that calls things otherwise than the original checkpoint does.
         further: The same for names that a trainer made up for some layers; they are read and never written.
+        named: The same for files whose keys have PEFT's name of the adapter (`lora_A.default.weight`), where those mean
+            other rows by the original names; they are read and never written.
         flat_is_canonical: kohya's flat names are of diffusers' names, although there are original ones.
         text_encoders: By component; those whose LoRAs have names of their own.
         components: Further components that LoRAs touch: name in the original checkpoint → component, or a
@@ -121,6 +125,7 @@ class Family:
     original: tuple[Rule, ...] | Callable[[Config], tuple[Rule, ...]] | None = None
     comfyui: tuple[Rule, ...] | None = None
     further: tuple[Rule, ...] = ()
+    named: Callable[[Config], tuple[Rule, ...]] | None = None
     flat_is_canonical: bool = False
     text_encoders: Mapping[str, TextEncoder] = field(default_factory=dict)
     components: Mapping[str, str] = field(default_factory=dict)
@@ -137,6 +142,11 @@ class Family:
         """Whether its original names are known; ComfyUI and kohya's trainers use no others."""
         return self.original is not None
 
+    @property
+    def flat_in_comfyui(self) -> bool:
+        """Whether ComfyUI knows kohya's flat names: its own with `_` for `.`, diffusers' of UNets (comfy/lora.py)."""
+        return self.denoisers == ("unet",) or (self.comfyui is None and not self.flat_is_canonical)
+
     def rules(self, config: Config) -> tuple[Rule, ...]:
         """From a denoiser's original names to diffusers'; none where the original ones are not known.
 
@@ -152,4 +162,8 @@ class Family:
             component: Its name.
             config: Its config.json.
         """
-        return Tables(self.rules(config), self.comfyui, self.further) if component in self.denoisers else NO_TABLES
+        if component in self.text_encoders:
+            return Tables(comfyui=self.text_encoders[component].names)
+        if component not in self.denoisers:
+            return NO_TABLES
+        return Tables(self.rules(config), self.comfyui, self.further, self.named(config) if self.named else ())

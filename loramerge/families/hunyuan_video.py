@@ -6,6 +6,7 @@ from types import MappingProxyType
 from loramerge.families.clip import CLIP_L
 from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
 from loramerge.families.layout import ADDED_QKV, QKV, Rule, each, rules
+from loramerge.families.llama import INNER_MODEL
 
 _MODEL = "HunyuanVideoTransformer3DModel"
 _DOUBLE, _SINGLE = "transformer_blocks.*", "single_transformer_blocks.*"
@@ -115,7 +116,10 @@ HUNYUAN_KINDS: Mapping[str, str] = MappingProxyType(
     }
 )
 HUNYUAN_TEXT_ENCODERS: Mapping[str, TextEncoder] = MappingProxyType(
-    {"text_encoder": TextEncoder(("lora_te1_",), "llama"), "text_encoder_2": TextEncoder(("lora_te2_",), "clip_l")}
+    {
+        "text_encoder": TextEncoder(("lora_te1_",), "llama", INNER_MODEL),
+        "text_encoder_2": TextEncoder(("lora_te2_",), "clip_l"),
+    }
 )
 
 

@@ -9,12 +9,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 Shapes = Mapping[str, tuple[int, ...]]
 Span = tuple[int, int]
 """First row and the one behind the last."""
 QKV = ("to_q", "to_k", "to_v")
 ADDED_QKV = ("add_q_proj", "add_k_proj", "add_v_proj")
+NO_TURNS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ class Rule:
         original: `double_blocks.*.img_attn.qkv`.
         canonical: diffusers' names.
         swapped: The halves of the rows have changed places: (shift, scale) there, (scale, shift) in diffusers.
+        turns: How often each of the canonical names has its turn, with an equal share of its rows: once where they lie
+            one after the other, once for each head where a head's queries, keys and values stand together.
     """
 
     original: str
     canonical: tuple[str, ...]
     swapped: bool = False
+    turns: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,26 +48,36 @@ class Tables:
         original: From the names of the original checkpoint.
         comfyui: From ComfyUI's, where those are others.
         further: From those that a trainer made up for some of the layers; they are read and never written.
+        named: From those of files that keep PEFT's name of the adapter, where these mean other rows by the same names.
     """
 
     original: tuple[Rule, ...] = ()
     comfyui: tuple[Rule, ...] | None = None
     further: tuple[Rule, ...] = ()
+    named: tuple[Rule, ...] = ()
 
 
 NO_TABLES = Tables()
 
 
-def rules(names: Mapping[str, str | Sequence[str]], swapped: Iterable[str] = ()) -> tuple[Rule, ...]:
+def rules(
+    names: Mapping[str, str | Sequence[str]], swapped: Iterable[str] = (), turns: Mapping[str, int] = NO_TURNS
+) -> tuple[Rule, ...]:
     """Rules as a table.
 
     Args:
         names: Original name → canonical name, or several where one tensor holds the rows of all of them.
         swapped: Original names of those whose halves have changed places.
+        turns: Original name → how often its parts take turns, where they do.
     """
     halves = {*swapped}
     return tuple(
-        Rule(original, (canonical,) if isinstance(canonical, str) else tuple(canonical), original in halves)
+        Rule(
+            original,
+            (canonical,) if isinstance(canonical, str) else tuple(canonical),
+            original in halves,
+            turns.get(original, 1),
+        )
         for original, canonical in names.items()
     )
 
@@ -128,13 +143,8 @@ class Layout:
             if rule is None:
                 held.setdefault(name, []).append(Piece(name, ((0, shape[0] if shape else 1),)))
                 continue
-            start = sum(
-                self._height(_numbered(other, numbers) + rest)
-                for other in rule.canonical[: rule.canonical.index(prefix)]
-            )
-            stop = start + shape[0]
-            middle = start + shape[0] // 2
-            spans = ((middle, stop), (start, middle)) if rule.swapped else ((start, stop),)
+            heights = [self._height(_numbered(other, numbers) + rest) for other in rule.canonical]
+            spans = _spans(rule, heights, rule.canonical.index(prefix))
             held.setdefault(_numbered(rule.original, numbers) + rest, []).append(Piece(name, spans))
         return {name: self._original(name, parts) for name, parts in held.items()}
 
@@ -158,6 +168,16 @@ class Layout:
         shape = self._shapes[ordered[0].canonical]
         height = max(stop for part in ordered for _, stop in part.spans)
         return Original(name, (height, *shape[1:]) if shape else (), ordered)
+
+
+def _spans(rule: Rule, heights: Sequence[int], part: int) -> tuple[Span, ...]:
+    """The rows of a part, of parts of these heights."""
+    start, height = sum(heights[:part]), heights[part]
+    if rule.swapped:
+        middle = start + height // 2
+        return (middle, start + height), (start, middle)
+    turn, first, own = (rows // rule.turns for rows in (sum(heights), start, height))
+    return tuple((number * turn + first, number * turn + first + own) for number in range(rule.turns))
 
 
 def _pattern(name: str) -> re.Pattern[str]:

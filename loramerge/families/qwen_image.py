@@ -1,6 +1,7 @@
 """Qwen-Image, to edit and in layers as well: diffusers' names are Alibaba's own (QwenLM/Qwen-Image)."""
 
 from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
+from loramerge.families.llama import WITH_PICTURES
 
 _MODEL = "QwenImageTransformer2DModel"
 
@@ -9,7 +10,7 @@ QWEN_IMAGE = Family(
     title="Qwen-Image",
     classes=(_MODEL,),
     original=(),
-    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen25_7b")},
+    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen25_7b", WITH_PICTURES)},
     marks=("qwen_image", "qwen-image"),
     published={
         "qwen-image": PublishedModel("Qwen/Qwen-Image", {"transformer": {"_class_name": _MODEL}}),

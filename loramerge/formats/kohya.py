@@ -27,6 +27,7 @@ from loramerge.tensor_files.planned import Planned, factors
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
+    from loramerge.families import Family
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts, Snippet
     from loramerge.formats.lora_file import LoraFile
@@ -86,9 +87,12 @@ class KohyaOutput(AdapterOutput):
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """ComfyUI and A1111 read what lies in their own folders."""
         webuis = ", ".join(facts.family.card.webuis)
-        yield from single_file.copied(
-            self.folder, place, facts, {"ComfyUI": COMFYUI} | ({webuis: _WEBUI} if webuis else {})
-        )
+        folders = {"ComfyUI": COMFYUI} if facts.family.flat_in_comfyui else {}
+        yield from single_file.copied(self.folder, place, facts, folders | ({webuis: _WEBUI} if webuis else {}))
+
+    def readers_of(self, family: Family) -> str:
+        """ComfyUI knows the flat names of some families by its own alone."""
+        return super().readers_of(family) if family.flat_in_comfyui else "kohya's programs"
 
 
 def _pairs(adapter: Adapter, base: Base, components: Sequence[str]) -> Iterator[tuple[str, LowRank]]:

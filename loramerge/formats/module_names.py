@@ -11,7 +11,7 @@ from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.component import flat, form
 from loramerge.errors import MismatchError, SourceError
 from loramerge.formats.assemble import TensorPlace
-from loramerge.formats.spelling import DENOISER, Spelling, spelled
+from loramerge.formats.spelling import DEFAULT_ADAPTER, DENOISER, Spelling, spelled
 from loramerge.messages import some
 
 if TYPE_CHECKING:
@@ -157,7 +157,9 @@ class _Names:
         for name in components:
             component = self._base.components[name]
             wrapped = [f"{flat(self._base.family.wrapper)}{each}" for each in names]
-            known = next((component.spelled[each] for each in (*names, *wrapped) if each in component.spelled), None)
+            named = spelling.adapter == DEFAULT_ADAPTER
+            spelled_here = component.spelled_with_adapter if named else component.spelled
+            known = next((spelled_here[each] for each in (*names, *wrapped) if each in spelled_here), None)
             if known is not None:
                 return _Home(name, known)
             if name in self._base.denoisers and (elsewhere := self._elsewhere(names)):

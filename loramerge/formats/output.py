@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
+    from loramerge.families import Family
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts, Snippet
 
@@ -99,6 +100,11 @@ class Output(StrictModel):
         Raises:
             MismatchError: It has no names for them.
         """
+
+    def readers_of(self, family: Family) -> str:
+        """The programs that load a merged LoRA of a family, in words."""
+        del family
+        return self.readers
 
     def count(self, base: Base, components: Collection[str]) -> int:
         """How many files hold the merged LoRA, where its output is one file for one model.

@@ -15,6 +15,8 @@ from loramerge.bases.attention_names import layer_name
 
 Role = Literal["down", "up", "alpha"]
 
+DEFAULT_ADAPTER = "default"
+"""What PEFT calls an adapter that nobody gave a name."""
 DENOISER = "denoiser"
 """Said by prefixes that stand before the denoiser of any model, whatever the base calls it."""
 

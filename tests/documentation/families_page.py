@@ -33,6 +33,10 @@ whole, exactly. Written in original names, parts become one pair again: where al
 stays what it is, elsewhere the ranks add up, also exactly. After `svd` the rank of a fused layer is the sum of its
 parts': who wants it smaller writes `format: diffusers`.
 
+Sizes are those of the models' own configs. They are compared, layer by layer, with tables made of trainers' classes or
+with what other projects say that run the models (`tests/families/test_other_configs.py`). Bria FIBO and SkyReels'
+small image-to-video model are known from diffusers alone.
+
 What is refused: the formats `kohya` and `comfyui` where a family's original names are not known, or a text encoder
 has no name there; LoRAs of another family or size, with both shapes; a file for one of two denoisers that does not
 say which. What is no plain LoRA is refused for all families alike: [Formats](formats.md#what-is-refused)."""
@@ -65,8 +69,15 @@ def _section(family: Family) -> Iterator[str]:
         yield f"Kinds of layers: {', '.join(_kinds(family))}."
     if not family.has_original_names:
         yield "Its LoRAs are read and written in diffusers' names alone; `kohya` and `comfyui` are refused."
+    if family.named:
+        yield (
+            "Files that keep PEFT's name of the adapter (`.lora_A.default.weight`, as DiffSynth's) have the rows of a "
+            "head's queries, keys and values together; they are read so."
+        )
     if family.flat_is_canonical:
         yield "Files for kohya's programs have diffusers' names, as those that its trainers write."
+    if family.has_original_names and not family.flat_in_comfyui:
+        yield "ComfyUI does not know kohya's flat names of it: `format: comfyui` is what it reads."
     if len(family.denoisers) > 1 and family.files:
         ends = (f"`{name}` (`…_{end}.safetensors`)" for name, end in family.files.items())
         yield f"Some of its models have two denoisers, with a file for each: {' and '.join(ends)}."

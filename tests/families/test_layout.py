@@ -18,9 +18,10 @@ def _held(layout):
 
 
 def test_rules_as_a_table():
-    assert rules({"a": "b", "c": ["d", "e"]}, swapped=["a"]) == (
+    assert rules({"a": "b", "c": ["d", "e"], "f": ["g", "h"]}, swapped=["a"], turns={"f": 4}) == (
         Rule("a", ("b",), swapped=True),
         Rule("c", ("d", "e")),
+        Rule("f", ("g", "h"), turns=4),
     )
 
 
@@ -65,6 +66,18 @@ def test_swapped_halves():
     assert fused.equal(torch.cat([shift, scale]))
 
 
+def test_parts_that_take_turns():
+    """Two heads, of which each has four rows of queries and two of keys: more heads have queries than have keys."""
+    layout = Layout(
+        rules({"qkv": ["to_q", "to_k", "to_v"]}, turns={"qkv": 2}),
+        {"to_q": (8, 3), "to_k": (4, 3), "to_v": (4, 3)},
+    )
+    original = layout.originals["qkv"]
+    assert _held(layout) == {"qkv": {"to_q": ((0, 4), (8, 12)), "to_k": ((4, 6), (12, 14)), "to_v": ((6, 8), (14, 16))}}
+    assert original.shape == (16, 3)
+    assert not original.is_whole
+
+
 def test_what_no_rule_names_keeps_its_name():
     layout = Layout(FUSED, {"proj.weight": (2, 3), "scale": (), "layers.0.to_out.1": (4, 4)})
     assert [*layout.originals] == ["proj.weight", "scale", "layers.0.to_out.1"]
@@ -104,9 +117,15 @@ def test_a_canonical_tensor_is_found():
     assert {layout.by_canonical[f"layers.0.{name}"].name for name in QKV} == {"blocks.0.qkv"}
 
 
-@given(heights=st.lists(st.integers(0, 5), min_size=1, max_size=5), swapped=st.booleans(), width=st.integers(1, 3))
-def test_what_is_fused_and_split_again_is_the_same(heights, swapped, width):
+@given(
+    heights=st.lists(st.integers(0, 5), min_size=1, max_size=5),
+    swapped=st.booleans(),
+    turns=st.integers(1, 4),
+    width=st.integers(1, 3),
+)
+def test_what_is_fused_and_split_again_is_the_same(heights, swapped, turns, width):
     names = [f"part_{number}" for number in range(len(heights))]
+    heights = [height * turns for height in heights]
     if swapped:
         names, heights = names[:1], [2 * heights[0]]
     start = 0
@@ -115,7 +134,7 @@ def test_what_is_fused_and_split_again_is_the_same(heights, swapped, width):
         tensors[name] = torch.arange(start, start + height * width).reshape(height, width).float()
         start += height * width
     layout = Layout(
-        (Rule("whole", tuple(names), swapped),), {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        (Rule("whole", tuple(names), swapped, turns),), {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     )
     fused = in_original_names(layout, tensors)["whole"]
     assert fused.shape == (sum(heights), width)

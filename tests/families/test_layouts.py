@@ -12,6 +12,7 @@ from families.models import config_of, in_original_names, layers_of, layout_of, 
 from families.rows import ROWS
 
 from loramerge.families import FAMILIES
+from loramerge.families.layout import Layout
 
 CONVERTED = [row for row in ROWS if row.converter]
 RULED = sorted({row.family for row in ROWS if FAMILIES[row.family].original})
@@ -38,6 +39,19 @@ def test_diffusers_converter_gives_every_tensor_back(row):
     checkpoint = in_original_names(layout_of(row, shapes_of(row)), tensors)
     converted = _converter(row)(checkpoint, config=config_of(row))
     back = {name: tensor for name, tensor in converted.items() if tensor is not None}
+    assert back.keys() == tensors.keys()
+    assert [name for name in tensors if not torch.equal(back[name], tensors[name])] == []
+
+
+def test_minimax_shards_have_queries_keys_and_values_by_turns_for_each_head():
+    row = next(row for row in ROWS if row.family == "minimax_h3")
+    tensors, config = tensors_of(row), config_of(row)
+    checkpoint = in_original_names(Layout(FAMILIES[row.family].named(config), shapes_of(row)), tensors)
+    stacked = in_original_names(layout_of(row, shapes_of(row)), tensors)
+    assert {name for name in stacked if not stacked[name].equal(checkpoint[name])} == {
+        f"{block}.attn.qkv_proj.weight" for block in ("blocks.0", "blocks.1", "token_refiner.blocks.0")
+    }
+    back = single_file_utils.convert_minimax_h3_transformer_checkpoint_to_diffusers(checkpoint, config, "interleaved")
     assert back.keys() == tensors.keys()
     assert [name for name in tensors if not torch.equal(back[name], tensors[name])] == []
 

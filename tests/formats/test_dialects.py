@@ -149,6 +149,37 @@ def test_a_processor_of_another_size_is_shown_with_both_shapes(tmp_path):
         fit("x", read(path, base_of("flux")), base_of("flux"), skip=False)
 
 
+@functools.cache
+def minimax():
+    """With heads as wide as those of the published model, which diffusers takes for granted."""
+    row = next(row for row in ROWS if row.family == "minimax_h3")
+    return from_configs("tiny", {"transformer": {**config_of(row), "attention_head_dim": 128}})
+
+
+@pytest.mark.parametrize("endings", [A_B, ("lora_A.default.weight", "lora_B.default.weight")])
+def test_diffsynth_has_queries_keys_and_values_by_turns_for_each_head(endings, tmp_path):
+    """Its files of MiniMax-H3 keep the adapter's name; others mean rows one after the other by the same names."""
+    shapes = {name: original.shape for name, original in minimax().components["transformer"].layout.originals.items()}
+    path = written(shapes, str, endings, tmp_path / "x.safetensors")
+    converted = lora_conversion_utils._convert_non_diffusers_minimax_h3_lora_to_diffusers(load_file(path))
+    save_file({key: tensor.clone() for key, tensor in converted.items()}, tmp_path / "expected.safetensors")
+    assert_equal(read(path, minimax()), read(tmp_path / "expected.safetensors", minimax()))
+
+
+def test_turns_are_the_same_deltas(tmp_path):
+    """Against the definition in float64: head by head, rows of queries, then of keys, then of values."""
+    name, width, heads = "blocks.1.attn.qkv_proj", 128, 2
+    shape = minimax().components["transformer"].layout.originals[name].shape
+    path = written({name: shape}, str, ("lora_A.default.weight", "lora_B.default.weight"), tmp_path / "x.safetensors")
+    ((_, down, up),) = pairs({name: shape})
+    delta = (up.double() @ down.double()).reshape(heads, 3, width, -1)
+    found = read(path, minimax()).components["transformer"]
+    for number, part in enumerate(("to_q", "to_k", "to_v")):
+        pair = found[f"transformer_blocks.1.attn.{part}"]
+        assert pair.rank == 2
+        assert torch.allclose(pair.delta(), delta[:, number].flatten(0, 1), rtol=1e-12, atol=0)
+
+
 def test_ace_step_without_the_decoder(tmp_path):
     shapes = {name: shape for name, shape in originals("ace_step").items() if name.startswith("decoder.layers")}
     expected = written(shapes, lambda name: f"diffusion_model.{name}", A_B, tmp_path / "expected.safetensors")
