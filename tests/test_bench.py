@@ -105,10 +105,10 @@ def test_starting(rest):
 @pytest.mark.slow
 def test_the_whole_command(rest):
     (*_, row), tables = rest
-    assert (row["model"], row["layers"]) == ("flux", 504)
+    assert (row["model"], row["layers"]) == ("pixart", 287)
     assert {*row["sides"]} == {"loramerge merge", "read and write", "concatenate, as kohya's script"}
     assert all(figures["peak_mb"][0] > 0 for figures in row["sides"].values())
-    assert "| `flux`, 504 layers, rank 4" in tables
+    assert "| `pixart`, 287 layers, rank 4" in tables
 
 
 @pytest.mark.gpu

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -123,9 +123,14 @@ class Component:
         """Name in the base's own checkpoint of what has this name in memory or in a file."""
         return canonical(name, self.prefix)
 
-    def skeleton(self) -> nn.Module:
-        """Its layers on the meta device: names and shapes, no memory."""
-        return skeleton({live: self.modules[module] for module, live in self.live.items()})
+    def skeleton(self, chosen: Container[str] | None = None) -> nn.Module:
+        """Its layers on the meta device: names and shapes, no memory.
+
+        Args:
+            chosen: Canonical names of those that are wanted; default: all. Their order is that of the whole.
+        """
+        wanted = self.modules if chosen is None else chosen
+        return skeleton({live: self.modules[module] for module, live in self.live.items() if module in wanted})
 
 
 def flat(name: str) -> str:

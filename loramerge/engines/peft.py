@@ -164,7 +164,8 @@ def _peft_model(
         name = _adapter_name(position)
         config = _config(component, part, rank or _largest(part))
         if model is None:
-            base = _weightless(component.skeleton(), device)
+            # PEFT looks through the whole model for each adapter, so a layer that no LoRA touches is left out.
+            base = _weightless(component.skeleton({each for part in parts for each in part.modules}), device)
             model = get_peft_model(base, config, adapter_name=name, low_cpu_mem_usage=True)
         else:
             model.add_adapter(name, config, low_cpu_mem_usage=True)

@@ -6,7 +6,9 @@ from torch import nn
 
 from loramerge.adapter import LowRank
 from loramerge.bases.base import Component
+from loramerge.bases.published import architecture
 from loramerge.engines import ENGINES
+from loramerge.families import FAMILIES
 from loramerge.merging.module import Part
 from loramerge.methods import Cat, Svd
 
@@ -15,7 +17,7 @@ def layers_of(model):
     return [
         (name, type(layer), tuple(layer.weight.shape))
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d)
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
     ]
 
 
@@ -24,6 +26,16 @@ def test_a_skeleton_has_the_layers_of_the_model_in_their_order(family, component
     found = base_of(family).components[component].skeleton()
     assert layers_of(found) == layers_of(getattr(tiny.shared(family), component))
     assert {parameter.device.type for parameter in found.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.published])
+def test_some_of_the_layers_come_in_the_order_of_all(family):
+    """PEFT draws random numbers in the order of the modules, and is given those alone that a LoRA touches."""
+    for component in architecture(family).components.values():
+        some = {*list(component.modules)[::3], *list(component.modules)[::7]}
+        names = [name for name, *_ in layers_of(component.skeleton())]
+        wanted = {component.live[module] for module in some}
+        assert [name for name, *_ in layers_of(component.skeleton(some))] == [name for name in names if name in wanted]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
