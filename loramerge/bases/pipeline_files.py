@@ -79,7 +79,7 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
     """
     if model_index.FILE not in located.files:
         raise MismatchError(
-            f"{located.reference} is one model and no pipeline: an output of `kind: pipeline` and pictures need a "
+            f"{located.reference} is one model and no pipeline: an output of `kind: model` and pictures need a "
             "pipeline, and fusing a merge into a lone model is not there yet",
             hint="write `kind: adapter` with `format: peft`; PEFT's merge_and_unload() puts it into the loaded model",
         )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
-    from loramerge.outputs.pipeline import PipelineOutput
+    from loramerge.outputs.fused import FusedOutput
 
 _INDEX = "model_index.json"
 _CONFIG = "config.json"
@@ -31,7 +31,7 @@ _DTYPE_SETTINGS = ("dtype", "torch_dtype")  # transformers 5, transformers 4
 _NO_MODULES: Modules = MappingProxyType({})
 
 
-def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOutput, folder: Path) -> dict[str, str]:
+def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: FusedOutput, folder: Path) -> dict[str, str]:
     """Write the fused pipeline.
 
     No model is loaded: weights go from file to file in blocks. Where the LoRA touches one, the sum is formed in
@@ -82,7 +82,7 @@ def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> 
 
 
 def _planned(
-    files: PipelineFiles, name: str, base: Base, modules: Modules, output: PipelineOutput
+    files: PipelineFiles, name: str, base: Base, modules: Modules, output: FusedOutput
 ) -> Sequence[TensorChange]:
     shown = f"{base.reference}/{name}"
     stored = stored_in(files.weights(name), shown)

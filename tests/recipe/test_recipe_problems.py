@@ -144,9 +144,12 @@ def lora(**changes) -> list[dict[str, object]]:
         ({"loras": lora(sha256="ABC")}, "expected the SHA-256 of the file: 64 digits from 0-9 and a-f"),
         ({"loras": lora(unmatched="skp")}, "expected 'error' or 'skip'; did you mean 'skip'?"),
         ({"outputs": []}, "outputs: found an empty list; expected a list that is not empty"),
-        ({"outputs": [{}]}, "outputs.0.kind: missing; expected 'adapter', 'inputs' or 'pipeline'"),
+        ({"outputs": [{}]}, "outputs.0.kind: missing; expected 'adapter', 'inputs', 'model' or 'pipeline'"),
         ({"outputs": [{"kind": "pipelin"}]}, "outputs.0.kind: found the text 'pipelin'; expected 'adapter', 'inputs'"),
-        ({"outputs": [{"kind": None}]}, "outputs.0.kind: found nothing; expected 'adapter', 'inputs' or 'pipeline'"),
+        (
+            {"outputs": [{"kind": None}]},
+            "outputs.0.kind: found nothing; expected 'adapter', 'inputs', 'model' or 'pipeline'",
+        ),
         (
             {"outputs": [{"kind": "adapter"}]},
             "outputs.0.format: missing; expected 'comfyui', 'diffusers', 'kohya' or 'peft'",
@@ -161,7 +164,7 @@ def lora(**changes) -> list[dict[str, object]]:
         ),
         (
             {"outputs": [{"kind": "adapter", "format": "peft", "lora_scale": 1}]},
-            "outputs.0.lora_scale: `lora_scale` is not a parameter of `peft`; it is one of `pipeline`",
+            "outputs.0.lora_scale: `lora_scale` is not a parameter of `peft`; it is one of `model`, `pipeline`",
         ),
         ({"outputs": [{"kind": "pipeline", "dtype": "fp16"}]}, "did you mean 'float16'?"),
         ({"outputs": [{"kind": "pipeline", "max_shard_size": "5 GB"}]}, "expected a size such as 500MB or 5GB"),
