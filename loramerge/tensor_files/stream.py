@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loramerge.numerics.threads import in_order, workers
@@ -26,15 +27,16 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 """Bytes read at once: with the float32 sums it stays in a core's cache."""
 _AHEAD = 8  # blocks that are computed before the first of them is written
-_METADATA = {"format": "pt"}
+_METADATA = MappingProxyType({"format": "pt"})
 
 
-def write_blocks(path: Path, changes: Sequence[TensorChange]) -> str:
+def write_blocks(path: Path, changes: Sequence[TensorChange], metadata: Mapping[str, str] = _METADATA) -> str:
     """Write a safetensors file.
 
     Args:
         path: Where to; its folder exists.
         changes: What it holds, in this order.
+        metadata: What it says of itself.
 
     Returns:
         SHA-256 of the file, 64 hex digits.
@@ -44,7 +46,7 @@ def write_blocks(path: Path, changes: Sequence[TensorChange]) -> str:
         LoramergeError: A result is more than its number format can hold.
         OSError: The file can't be written.
     """
-    start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), _METADATA)
+    start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), metadata)
     digest = hashlib.sha256(start)
     buffers = _Buffers()
     places = {each.stored.path: each.stored.place for each in changes}
@@ -118,7 +120,7 @@ def _pieces(changes: Iterable[TensorChange]) -> Iterator[_Piece]:
     for change in changes:
         stored = change.stored
         if stored.size:
-            row = math.prod(stored.shape[1:]) if change.pair else 1
+            row = math.prod(stored.shape[1:]) if change.shares else 1
             step = max(BLOCK * stored.count // stored.size // row, 1) * row
             for first in range(0, stored.count, step):
                 yield _Piece(change, first, min(step, stored.count - first))
