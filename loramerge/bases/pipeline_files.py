@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.bases import model_index
+from loramerge.bases.base import single_file
 from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import MismatchError, SourceError
 from loramerge.files.reading import read_json
@@ -64,7 +65,7 @@ class _Weights:
 
 
 def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
-    """Configs, tokenizers, and the weights of one variant, of the components that the pipeline has.
+    """Configs, tokenizers, and the weights of one variant, of the components that the pipeline has; or its one file.
 
     A component that lacks the variant is taken without it, as diffusers does.
 
@@ -77,6 +78,8 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
             the variant.
         MismatchError: It is a lone model, or a pipeline without any part that LoRAs touch.
     """
+    if file := single_file(located):
+        return (file,)
     if model_index.FILE not in located.files:
         raise MismatchError(
             f"{located.reference} is one model and no pipeline: an output of `kind: model` and pictures need a "

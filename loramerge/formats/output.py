@@ -89,6 +89,10 @@ class Output(StrictModel):
         del recipe, loras, parts
         return ()
 
+    def top_names_of_file(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+        """The same where the base is one file."""
+        return self.top_names(recipe, loras, parts)
+
     def check(self, base: Base, components: Collection[str]) -> None:
         """Go on only if the output can hold a merge for a base.
 

@@ -12,7 +12,7 @@ from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import SourceError
 from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
-from loramerge.files.writing import writing
+from loramerge.files.writing import check_room, writing
 from loramerge.tensor_files import shards
 from loramerge.tensor_files.fuse_plan import TensorChange, changes, stored_in, with_lora
 from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
@@ -55,12 +55,17 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: FusedOutput
     digests: dict[str, str] = {}
     index = read_json(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
     with writing(folder):
+        largest = shards.size_of(output.max_shard_size)
+        components = {
+            name: _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
+            for name in _components(files, index, base.reference)
+        }
+        computed = [planned for planned in components.values() if planned and not _is_copied(planned, largest)]
+        check_room(folder, sum(change.size for planned in computed for change in planned))
         _write_settings(files.folder / _INDEX, index, folder / _INDEX)
-        for name in _components(files, index, base.reference):
+        for name, planned in components.items():
             (folder / name).mkdir()
-            planned = _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
             _copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
-            largest = shards.size_of(output.max_shard_size)
             written = _write_weights(planned, largest, folder / name) if planned else {}
             digests |= {f"{name}/{file}": digest for file, digest in written.items()}
     return digests
@@ -98,7 +103,7 @@ def _write_weights(planned: Sequence[TensorChange], largest: int, folder: Path) 
     stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"
     parts = shards.split(planned, largest)
     names = shards.names(stem, len(parts))
-    if len(parts) == 1 and all(change.is_plain and change.stored.path == source for change in planned):
+    if _is_copied(planned, largest):
         copy(source, folder / names[0])
         return {}
     digests = {name: write_blocks(folder / name, part) for name, part in zip(names, parts, strict=True)}
@@ -107,6 +112,13 @@ def _write_weights(planned: Sequence[TensorChange], largest: int, folder: Path) 
         text = shards.index(where, sum(change.size for change in planned))
         (folder / f"{stem}.safetensors.index.json").write_text(text, encoding="utf-8")
     return digests
+
+
+def _is_copied(planned: Sequence[TensorChange], largest: int) -> bool:
+    """Whether a component stays the one file that it is, which may take no room on the disk."""
+    source = planned[0].stored.path
+    plain = all(change.is_plain and change.stored.path == source for change in planned)
+    return plain and len(shards.split(planned, largest)) == 1
 
 
 def _copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:

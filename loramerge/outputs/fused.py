@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,11 @@ from loramerge.fields import Dtype, Scale, in_words
 from loramerge.formats.loading import Address, Facts, Snippet, arguments
 from loramerge.formats.output import MergeResult, Output
 from loramerge.outputs.fuse import fuse
+from loramerge.outputs.fuse_file import check_places, fuse_file, name_of
+from loramerge.outputs.load_file import loading_file
+
+if TYPE_CHECKING:
+    from loramerge.bases.base import Base
 
 
 class FusedOutput(Output):
@@ -43,12 +48,29 @@ class FusedOutput(Output):
         del recipe, loras, parts
         return ("model_index.json",)
 
+    def top_names_of_file(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+        """The file is called after the recipe."""
+        del loras, parts
+        return (name_of(recipe),)
+
+    def check(self, base: Base, components: Collection[str]) -> None:
+        """A file has room for what it holds alone."""
+        if base.checkpoint is not None:
+            check_places(base, base.checkpoint, [*components])
+
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the base's files, changed where the LoRA touches them."""
-        return fuse(result.base_files, result.base, result.adapter, self, folder)
+        base, checkpoint = result.base, result.base.checkpoint
+        if checkpoint is None:
+            return fuse(result.base_files, base, result.adapter, self, folder)
+        file = result.base_files.folder / checkpoint.file
+        return fuse_file(file, base, checkpoint, result.adapter, self, result.labels, folder)
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
-        """Diffusers takes a pipeline from a folder here, or from the root of a repository."""
+        """Diffusers takes a pipeline from a folder here, or from the root of a repository; programs take a file."""
+        if facts.parts:
+            yield from loading_file(self.folder, place, facts)
+            return
         title = f"diffusers, without any LoRA: `{self.folder}`"
         pipeline = facts.pipeline
         if place.repo is None or not place.folder:

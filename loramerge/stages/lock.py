@@ -12,7 +12,7 @@ from loramerge.stages.resolve import resolve
 
 if TYPE_CHECKING:
     from loramerge.hub.listing import CardFacts
-    from loramerge.recipe import BaseSource, Lora, Recipe
+    from loramerge.recipe import Recipe
     from loramerge.sources import Located
     from loramerge.stages.resolve import Resolved
 
@@ -40,19 +40,26 @@ def lock(
     progress = progress or Silent()
     resolved = resolved or resolve(recipe, like=like, progress=progress)
     progress.start("lock", 1 + len(resolved.loras))
-    base = None if resolved.family else _locked(recipe.base, resolved.base, resolved.base_names)
+    base = (
+        None
+        if resolved.family
+        else _locked(recipe.base.source, recipe.base.revision, resolved.base, resolved.base_names)
+    )
+    told = None
+    if config := resolved.config:
+        told = _locked(recipe.base.config, None, config.located, config.names)
     progress.advance()
     loras = {}
     for entry in sorted(resolved.loras, key=lambda entry: entry.lora.name):
-        loras[entry.lora.name] = _locked(entry.lora, entry.located, entry.names)
+        loras[entry.lora.name] = _locked(entry.lora.source, entry.lora.revision, entry.located, entry.names)
         progress.advance()
-    return Lock(version=1, recipe=recipe.name, sources=LockedSources(base=base, loras=loras))
+    return Lock(version=1, recipe=recipe.name, sources=LockedSources(base=base, config=told, loras=loras))
 
 
-def _locked(given: BaseSource | Lora, located: Located, names: Iterable[str]) -> LockedSource:
+def _locked(source: str | None, revision: str | None, located: Located, names: Iterable[str]) -> LockedSource:
     return LockedSource(
-        source=shown(given.source or ""),
-        revision=given.revision,
+        source=shown(source or ""),
+        revision=revision,
         commit=located.revision,
         licence=located.licence,
         card=_card(located.card),

@@ -36,7 +36,7 @@ def add(change: TensorChange, first: int, count: int, read: memoryview, made: me
     after = torch.frombuffer(made, dtype=torch_dtype(change.dtype), count=count)
     exact = torch.float64 if change.stored.dtype == "F64" else torch.float32
     summed = _scratch("sum", count, exact).copy_(before)
-    delta = _delta(change, first, count, exact)
+    delta = _added(change, first, count, exact)
     if delta is not None:
         summed.add_(delta)
     after.copy_(summed)
@@ -45,7 +45,7 @@ def add(change: TensorChange, first: int, count: int, read: memoryview, made: me
         _check_sum(change, summed, delta, after)
 
 
-def _delta(change: TensorChange, first: int, count: int, exact: torch.dtype) -> Tensor | None:
+def _added(change: TensorChange, first: int, count: int, exact: torch.dtype) -> Tensor | None:
     """What is added to the elements; None where that is nothing."""
     import torch
 

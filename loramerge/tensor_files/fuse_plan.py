@@ -25,7 +25,7 @@ _HINT = "fetch the base again, or choose another revision"
 
 
 @dataclass(frozen=True)
-class Share:
+class RowDelta:
     """What is added to consecutive rows of a tensor: rows of a delta.
 
     Attributes:
@@ -41,7 +41,7 @@ class Share:
     row: int = 0
 
     @classmethod
-    def whole(cls, pair: LowRank) -> Share:
+    def whole(cls, pair: LowRank) -> RowDelta:
         """The pair for all rows of a tensor of its shape, or of that of an equal map."""
         return cls(pair, 0, pair.shape[0])
 
@@ -59,7 +59,7 @@ class TensorChange:
 
     stored: Stored
     dtype: str
-    shares: tuple[Share, ...]
+    shares: tuple[RowDelta, ...]
     shown_as: str
 
     @property
@@ -144,12 +144,12 @@ def with_lora(
     for module, pair in modules.items():
         name = f"{module}.weight"
         by_name[name] = with_shares(
-            by_name[name], [Share.whole(pair.times(scale))], shown, f"{component.name}.{module}"
+            by_name[name], [RowDelta.whole(pair.times(scale))], shown, f"{component.name}.{module}"
         )
     return list(by_name.values())
 
 
-def with_shares(change: TensorChange, shares: Iterable[Share], shown: str, shown_as: str) -> TensorChange:
+def with_shares(change: TensorChange, shares: Iterable[RowDelta], shown: str, shown_as: str) -> TensorChange:
     """The same change, with more that is added.
 
     Args:

@@ -17,7 +17,7 @@ from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.tensor_files import stream as blocks
-from loramerge.tensor_files.fuse_plan import Share, TensorChange
+from loramerge.tensor_files.fuse_plan import RowDelta, TensorChange
 from loramerge.tensor_files.header import layout
 from loramerge.tensor_files.stream import write_blocks
 
@@ -38,7 +38,7 @@ def saved(path, tensors):
 
 def changes(stored, pairs=(), dtype=None):
     pairs = dict(pairs)
-    shares = {key: (Share.whole(each),) for key, each in pairs.items()}
+    shares = {key: (RowDelta.whole(each),) for key, each in pairs.items()}
     return [TensorChange(each, dtype or each.dtype, shares.get(each.key, ()), each.key) for each in stored]
 
 
@@ -166,7 +166,7 @@ def test_rows_of_one_tensor_get_deltas_of_several_pairs(stored, block, tmp_path,
     before = {"qkv": noise(14, 6, dtype=DTYPES[stored]), "other": noise(3, 3, dtype=DTYPES[stored])}
     value, halves = pair(4, 6), pair(6, 6, seed=2)
     # rows 0-3 of one pair, 4-7 of nothing, and the halves of another one in each other's place
-    shares = (Share(value, 0, 4), Share(halves, 8, 11, 3), Share(halves, 11, 14, 0))
+    shares = (RowDelta(value, 0, 4), RowDelta(halves, 8, 11, 3), RowDelta(halves, 11, 14, 0))
     planned = [
         TensorChange(each, each.dtype, shares if each.key == "qkv" else (), each.key)
         for each in saved(tmp_path / "base.safetensors", before)
@@ -189,7 +189,7 @@ import sys, torch
 from pathlib import Path
 from loramerge.adapter import LowRank
 from loramerge.tensor_files.stream import write_blocks
-from loramerge.tensor_files.fuse_plan import Share, TensorChange
+from loramerge.tensor_files.fuse_plan import RowDelta, TensorChange
 from loramerge.tensor_files.header import layout
 
 def peak():
@@ -198,7 +198,7 @@ def peak():
 torch.ones(64, 64) @ torch.ones(64, 64)
 before = peak()
 folder = Path(sys.argv[1])
-shares = (Share.whole(LowRank(torch.ones(4, 4096), torch.ones(8192, 4), 0.1)),)
+shares = (RowDelta.whole(LowRank(torch.ones(4, 4096), torch.ones(8192, 4), 0.1)),)
 stored = layout(folder / "base.safetensors")
 write_blocks(folder / "written.safetensors", [TensorChange(each, "F16", shares, each.key) for each in stored])
 print(peak() - before)
