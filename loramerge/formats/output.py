@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -30,6 +30,7 @@ class MergeResult:
         base_files: Those of the base's files that were fetched; with weights only if an output needs them.
         loras: Name → every LoRA that went in, in the recipe's order.
         labels: What files say of themselves.
+        notes: What is to be said of what was written; outputs add to it.
     """
 
     adapter: Adapter
@@ -37,6 +38,7 @@ class MergeResult:
     base_files: PipelineFiles
     loras: Mapping[str, Adapter]
     labels: Labels
+    notes: list[str] = field(default_factory=list)
 
 
 class Output(StrictModel):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.model_index import ModelIndex
+from loramerge.bases.quantised import refuse_quantised
 from loramerge.errors import SourceError
 from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
     from loramerge.outputs.fused import FusedOutput
+    from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 _INDEX = "model_index.json"
 _CONFIG = "config.json"
@@ -31,7 +33,14 @@ _DTYPE_SETTINGS = ("dtype", "torch_dtype")  # transformers 5, transformers 4
 _NO_MODULES: Modules = MappingProxyType({})
 
 
-def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: FusedOutput, folder: Path) -> dict[str, str]:
+def fuse(
+    files: PipelineFiles,
+    base: Base,
+    adapter: Adapter,
+    output: FusedOutput,
+    folder: Path,
+    loss: RoundingLoss | None = None,
+) -> dict[str, str]:
     """Write the fused pipeline.
 
     No model is loaded: weights go from file to file in blocks. Where the LoRA touches one, the sum is formed in
@@ -44,6 +53,7 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: FusedOutput
         adapter: The merged LoRA.
         output: dtype, scale and shard size.
         folder: Where to; it exists and is empty.
+        loss: Told of sums that are rounded to 8 bits.
 
     Returns:
         SHA-256 of the files that were computed, by their '/'-separated names below `folder`.
@@ -66,7 +76,7 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: FusedOutput
         for name, planned in components.items():
             (folder / name).mkdir()
             _copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
-            written = _write_weights(planned, largest, folder / name) if planned else {}
+            written = _write_weights(planned, largest, folder / name, loss) if planned else {}
             digests |= {f"{name}/{file}": digest for file, digest in written.items()}
     return digests
 
@@ -91,13 +101,16 @@ def _planned(
 ) -> Sequence[TensorChange]:
     shown = f"{base.reference}/{name}"
     stored = stored_in(files.weights(name), shown)
+    refuse_quantised((tensor.key for tensor in stored), shown)
     planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, shown)
     if name not in base.components:
         return planned
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
 
 
-def _write_weights(planned: Sequence[TensorChange], largest: int, folder: Path) -> dict[str, str]:
+def _write_weights(
+    planned: Sequence[TensorChange], largest: int, folder: Path, loss: RoundingLoss | None
+) -> dict[str, str]:
     """Shards and their index; the digests of the shards by name."""
     source = planned[0].stored.path
     stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"
@@ -106,7 +119,7 @@ def _write_weights(planned: Sequence[TensorChange], largest: int, folder: Path) 
     if _is_copied(planned, largest):
         copy(source, folder / names[0])
         return {}
-    digests = {name: write_blocks(folder / name, part) for name, part in zip(names, parts, strict=True)}
+    digests = {name: write_blocks(folder / name, part, loss=loss) for name, part in zip(names, parts, strict=True)}
     if len(parts) > 1:
         where = {change.stored.key: name for name, part in zip(names, parts, strict=True) for change in part}
         text = shards.index(where, sum(change.size for change in planned))

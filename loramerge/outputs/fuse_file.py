@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from loramerge.adapter import Adapter, LowRank
+    from loramerge.adapter import LowRank
     from loramerge.bases.base import Base
     from loramerge.bases.checkpoint import Checkpoint, WeightPlace
-    from loramerge.formats.labels import Labels
+    from loramerge.formats.output import MergeResult
     from loramerge.outputs.fused import FusedOutput
     from loramerge.tensor_files.fuse_plan import TensorChange
+    from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 _NO_LONGER_TRUE = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")
 """Metadata that tell the digest of the tensors as they were."""
@@ -47,7 +48,7 @@ def check_places(base: Base, checkpoint: Checkpoint, components: Sequence[str]) 
 
 
 def fuse_file(
-    path: Path, base: Base, checkpoint: Checkpoint, adapter: Adapter, output: FusedOutput, labels: Labels, folder: Path
+    result: MergeResult, checkpoint: Checkpoint, output: FusedOutput, folder: Path, loss: RoundingLoss | None = None
 ) -> dict[str, str]:
     """Write the fused file.
 
@@ -56,13 +57,11 @@ def fuse_file(
     rounded once.
 
     Args:
-        path: The base's file.
-        base: What it is.
-        checkpoint: How it names that.
-        adapter: The merged LoRA.
+        result: The base, its file, and what is fused in.
+        checkpoint: How the file names what it holds.
         output: dtype and scale.
-        labels: What the file says of itself besides.
         folder: Where to; it exists.
+        loss: Told of sums that are rounded to 8 bits.
 
     Returns:
         SHA-256 of the file by its name.
@@ -71,10 +70,11 @@ def fuse_file(
         SourceError: The base's file is damaged, or lacks a tensor that the LoRA touches.
         LoramergeError: A sum does not fit the dtype, or the file can't be written.
     """
-    shown = base.reference
+    base, shown = result.base, result.base.reference
+    path = result.base_files.folder / checkpoint.file
     planned = changes(stored_in((path,), shown), STORED_AS[output.dtype] if output.dtype else None, shown)
     by_key = {change.stored.key: change for change in sorted(planned, key=_as_it_lies)}
-    for component, modules in adapter.components.items():
+    for component, modules in result.adapter.components.items():
         places = checkpoint.parts[component].places(base.components[component].modules)
         for module, pair in modules.items():
             place = places[module]
@@ -82,10 +82,10 @@ def fuse_file(
             shares = _shares(place, pair.times(output.lora_scale))
             by_key[place.key] = with_shares(change, shares, shown, f"{component}.{module}")
     said = {key: text for key, text in opened(path, shown).metadata.items() if key not in _NO_LONGER_TRUE}
-    name = name_of(labels.name)
+    name = name_of(result.labels.name)
     check_room(folder, sum(change.size for change in by_key.values()))
     with writing(folder / name):
-        return {name: write_blocks(folder / name, [*by_key.values()], {**said, **labels.origin()})}
+        return {name: write_blocks(folder / name, [*by_key.values()], {**said, **result.labels.origin()}, loss)}
 
 
 def _as_it_lies(change: TensorChange) -> tuple[int, int]:

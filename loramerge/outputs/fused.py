@@ -14,6 +14,7 @@ from loramerge.formats.output import MergeResult, Output
 from loramerge.outputs.fuse import fuse
 from loramerge.outputs.fuse_file import check_places, fuse_file, name_of
 from loramerge.outputs.load_file import loading_file
+from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -60,11 +61,17 @@ class FusedOutput(Output):
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the base's files, changed where the LoRA touches them."""
-        base, checkpoint = result.base, result.base.checkpoint
+        checkpoint, loss = result.base.checkpoint, RoundingLoss()
         if checkpoint is None:
-            return fuse(result.base_files, base, result.adapter, self, folder)
-        file = result.base_files.folder / checkpoint.file
-        return fuse_file(file, base, checkpoint, result.adapter, self, result.labels, folder)
+            digests = fuse(result.base_files, result.base, result.adapter, self, folder, loss)
+        else:
+            digests = fuse_file(result, checkpoint, self, folder, loss)
+        if loss.relative is not None:
+            result.notes.append(
+                f"output {self.folder}: rounding to float8 loses {loss.relative:.1%} of what is added to the base: the "
+                "steps between such numbers are coarse; write it with dtype: bfloat16 or float32 to keep it"
+            )
+        return digests
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """Diffusers takes a pipeline from a folder here, or from the root of a repository; programs take a file."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError
 from loramerge.tensor_files.header import torch_dtype
+from loramerge.tensor_files.rounding_loss import SMALL, largest
 
 if TYPE_CHECKING:
     import torch
@@ -15,9 +16,17 @@ if TYPE_CHECKING:
 
     from loramerge.adapter import LowRank
     from loramerge.tensor_files.fuse_plan import TensorChange
+    from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 
-def add(change: TensorChange, first: int, count: int, read: memoryview, made: memoryview) -> None:
+def add(
+    change: TensorChange,
+    first: int,
+    count: int,
+    read: memoryview,
+    made: memoryview,
+    loss: RoundingLoss | None = None,
+) -> None:
     """Add the LoRA's share to consecutive elements, in float32 (float64 for what is stored so), and round once.
 
     Args:
@@ -26,6 +35,7 @@ def add(change: TensorChange, first: int, count: int, read: memoryview, made: me
         count: Number of elements; whole rows, if something is added.
         read: Begins with the elements as they are stored.
         made: Gets them as they are written; may be the same memory.
+        loss: Told of sums that are rounded to 8 bits.
 
     Raises:
         LoramergeError: A result is more than its number format can hold.
@@ -41,8 +51,10 @@ def add(change: TensorChange, first: int, count: int, read: memoryview, made: me
         summed.add_(delta)
     after.copy_(summed)
     # Rounding keeps the order: if the least and the greatest stay finite, all do.
-    if not torch.stack(torch.aminmax(summed)).to(after.dtype).isfinite().all():
+    if not _held(torch.stack(torch.aminmax(summed)), after.dtype).all():
         _check_sum(change, summed, delta, after)
+    if loss is not None and delta is not None and change.dtype in SMALL:
+        loss.count(delta, summed, after)
 
 
 def _added(change: TensorChange, first: int, count: int, exact: torch.dtype) -> Tensor | None:
@@ -67,10 +79,19 @@ def _added(change: TensorChange, first: int, count: int, exact: torch.dtype) -> 
     return delta
 
 
+def _held(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Which values a number format can hold."""
+    if dtype.itemsize == 1:
+        return values.abs() <= largest(dtype)
+    return values.to(dtype).isfinite()
+
+
 def _check_sum(change: TensorChange, summed: Tensor, delta: Tensor | None, after: Tensor) -> None:
     """What the file itself has as infinite is the file's own affair."""
     before = summed if delta is None else summed - delta
-    if bool((before.isfinite() & ~after.isfinite()).any()) or (delta is not None and not delta.isfinite().all()):
+    if bool((before.isfinite() & ~_held(summed, after.dtype)).any()) or (
+        delta is not None and not delta.isfinite().all()
+    ):
         what = "base plus LoRA is" if change.shares else "the base's values are"
         raise LoramergeError(
             f"{change.shown_as}: {what} more than {after.dtype} can hold".replace("torch.", ""),

@@ -29,14 +29,14 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 LABELS = Labels("ink")
 
 
-def fused(path, told, adapter, folder, **settings):
+def fused(path, told, adapter, folder, notes=None, **settings):
     """The fused file of a base that is one file."""
     base = read_base("base.safetensors", path.parent, (path.name,), told)
     output = ModelOutput(kind="model", **settings)
     output.check(base, [*adapter.components])
     folder.mkdir()
     files = PipelineFiles(path.parent, (path.name,), None)
-    digests = output.write(MergeResult(adapter, base, files, {}, LABELS), folder)
+    digests = output.write(MergeResult(adapter, base, files, {}, LABELS, [] if notes is None else notes), folder)
     assert digests == {"ink.safetensors": sha256_of(folder / "ink.safetensors")}
     return folder / "ink.safetensors"
 
@@ -208,3 +208,53 @@ def test_diffusers_loads_the_file_as_it_loads_the_folder(family, tmp_path):
         have, want = (getattr(each, component).state_dict() for each in (one, two))
         assert have.keys() == want.keys()
         assert [name for name in want if not torch.equal(have[name], want[name])] == []
+
+
+@pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_float8_is_summed_in_float32_and_rounded_once(stored, dtype, tmp_path):
+    tensors = single_files.checkpoint("sd15", tiny.folder("sd15"))
+    eight = {
+        name: each.to(stored) if each.dtype == torch.float32 and each.ndim else each for name, each in tensors.items()
+    }
+    adapter = adapter_of(foreign.random_lora(tiny.shared("sd15"), rank=4, alpha=2, seed=3, few=True))
+    wide = {name: each.float() if each.dtype == stored else each for name, each in eight.items()}
+    exact = load_file(
+        fused(single_files.write(wide, tmp_path / "w.safetensors"), base_of("sd15"), adapter, tmp_path / "w")
+    )
+    path = single_files.write(eight, tmp_path / "base.safetensors")
+    notes = []
+    have = load_file(fused(path, base_of("sd15"), adapter, tmp_path / "file", notes, dtype=dtype))
+    to = stored if dtype is None else torch.bfloat16
+    touched = [name for name in exact if not torch.equal(exact[name], wide[name])]
+    for name in touched:
+        assert torch.equal(have[name].float(), exact[name].to(to).float()), name
+    if dtype is not None:
+        assert notes == []
+        return
+    lost = torch.cat([(have[name].float() - exact[name]).flatten() for name in touched]).double().norm()
+    added = torch.cat([(exact[name] - wide[name]).flatten() for name in touched]).double().norm()
+    assert notes == [notes[0]]
+    assert notes[0].startswith(
+        f"output model: rounding to float8 loses {lost / added:.1%} of what is added to the base"
+    )
+
+
+@pytest.mark.parametrize(("stored", "limit"), [(torch.float8_e4m3fn, 464.0), (torch.float8_e5m2, 61440.0)])
+def test_a_sum_that_float8_can_not_hold_is_an_error(stored, limit, tmp_path):
+    told = from_configs("base", {"transformer": config_of(next(row for row in ROWS if row.family == "qwen_image"))})
+    tensors = {
+        f"{name}.weight": torch.zeros(shape).to(stored)
+        for name, shape in told.components["transformer"].modules.items()
+    }
+    path = single_files.write(tensors, tmp_path / "base.safetensors")
+    module, shape = next(iter(told.components["transformer"].modules.items()))
+    for value, fits in ((limit * 0.99, True), (limit * 1.01, False)):
+        pair = LowRank(torch.ones(1, shape[1]), torch.full((shape[0], 1), value), 1.0)
+        place = tmp_path / str(fits)
+        if fits:
+            have = load_file(fused(path, told, Adapter({"transformer": {module: pair}}), place))
+            assert bool((have[f"{module}.weight"].float() == torch.finfo(stored).max).all())
+        else:
+            with pytest.raises(LoramergeError, match=r"more than float8_e.* can hold"):
+                fused(path, told, Adapter({"transformer": {module: pair}}), place)
