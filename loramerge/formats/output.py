@@ -47,6 +47,7 @@ class Output(StrictModel):
     Attributes:
         default_folder: Its folder's name where the recipe gives none.
         needs_weights: The base's weights have to be there when it is written.
+        needs_pipeline_folder: The base has to be the folder of a pipeline.
         holds_merged_lora: It is the merged LoRA itself, in some format.
         is_one_file: It is a single safetensors file.
         readers: The programs that load a merged LoRA, in words.
@@ -56,6 +57,7 @@ class Output(StrictModel):
 
     default_folder: ClassVar[str]
     needs_weights: ClassVar[bool] = False
+    needs_pipeline_folder: ClassVar[bool] = False
     holds_merged_lora: ClassVar[bool] = False
     is_one_file: ClassVar[bool] = False
     readers: ClassVar[str] = ""

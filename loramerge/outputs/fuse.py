@@ -75,8 +75,8 @@ def fuse(
         _write_settings(files.folder / _INDEX, index, folder / _INDEX)
         for name, planned in components.items():
             (folder / name).mkdir()
-            _copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
-            written = _write_weights(planned, largest, folder / name, loss) if planned else {}
+            copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
+            written = write_weights(planned, largest, folder / name, loss) if planned else {}
             digests |= {f"{name}/{file}": digest for file, digest in written.items()}
     return digests
 
@@ -108,10 +108,20 @@ def _planned(
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
 
 
-def _write_weights(
+def write_weights(
     planned: Sequence[TensorChange], largest: int, folder: Path, loss: RoundingLoss | None
 ) -> dict[str, str]:
-    """Shards and their index; the digests of the shards by name."""
+    """Write shards and their index.
+
+    Args:
+        planned: All tensors of a component.
+        largest: Bytes that a shard holds.
+        folder: Where to; it exists.
+        loss: Told of sums that are rounded to 8 bits.
+
+    Returns:
+        The digests of the shards by name.
+    """
     source = planned[0].stored.path
     stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"
     parts = shards.split(planned, largest)
@@ -134,12 +144,21 @@ def _is_copied(planned: Sequence[TensorChange], largest: int) -> bool:
     return plain and len(shards.split(planned, largest)) == 1
 
 
-def _copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:
-    """Everything but weights. A config says in which format they are, and not where they once lay."""
+def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:
+    """Write everything of a component but weights. A config says their format, and not where they once lay.
+
+    Args:
+        files: The base's.
+        name: The component's folder; empty where the base is that alone.
+        stored_as: Number formats of the weights, as a header spells them.
+        reference: The base, for messages.
+        folder: Where to.
+    """
+    place = f"{name}/" if name else ""
     for file in files.names:
-        if not file.startswith(f"{name}/") or file.endswith(".safetensors") or shards.is_index(file):
+        if not file.startswith(place) or file.endswith(".safetensors") or shards.is_index(file):
             continue
-        if file == f"{name}/{_CONFIG}":
+        if file == f"{place}{_CONFIG}":
             settings = read_json(files.folder / file, f"{reference}/{file}")
             numbers = sorted(ITEM_SIZES.keys() & stored_as, key=lambda dtype: (ITEM_SIZES[dtype], dtype))
             dtype = _SAID_AS.get(numbers[-1]) if numbers else None

@@ -13,6 +13,7 @@ from loramerge.formats.loading import Address, Facts, Snippet, arguments
 from loramerge.formats.output import MergeResult, Output
 from loramerge.outputs.fuse import fuse
 from loramerge.outputs.fuse_file import check_places, fuse_file, name_of
+from loramerge.outputs.fuse_model import check_model, fuse_model
 from loramerge.outputs.load_file import loading_file
 from loramerge.tensor_files.rounding_loss import RoundingLoss
 
@@ -58,11 +59,15 @@ class FusedOutput(Output):
         """A file has room for what it holds alone."""
         if base.checkpoint is not None:
             check_places(base, base.checkpoint, [*components])
+        if base.is_model:
+            check_model(base.reference, base.components[base.main])
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the base's files, changed where the LoRA touches them."""
         checkpoint, loss = result.base.checkpoint, RoundingLoss()
-        if checkpoint is None:
+        if result.base.is_model:
+            digests = fuse_model(result, self, folder, loss)
+        elif checkpoint is None:
             digests = fuse(result.base_files, result.base, result.adapter, self, folder, loss)
         else:
             digests = fuse_file(result, checkpoint, self, folder, loss)
@@ -78,8 +83,11 @@ class FusedOutput(Output):
         if facts.parts:
             yield from loading_file(self.folder, place, facts)
             return
-        title = f"diffusers, without any LoRA: `{self.folder}`"
         pipeline = facts.pipeline
+        title = f"{pipeline.library}, without any LoRA: `{self.folder}`"
+        if pipeline.library == "transformers":
+            yield Snippet.python(title, *pipeline.imports, "", *pipeline.loaded(place.arguments()))
+            return
         if place.repo is None or not place.folder:
             loaded = pipeline.loaded(place.arguments())
             yield Snippet.python(title, *pipeline.imports_to_make, "", *loaded, *pipeline.made(place))

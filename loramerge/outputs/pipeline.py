@@ -17,6 +17,7 @@ class PipelineOutput(FusedOutput):
     """A pipeline with the merged LoRA fused in."""
 
     default_folder: ClassVar[str] = "pipeline"
+    needs_pipeline_folder: ClassVar[bool] = True
 
     kind: Literal["pipeline"] = Field(
         description="A pipeline with the merged LoRA fused in: the older name of `kind: model`."

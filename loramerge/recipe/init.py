@@ -83,7 +83,7 @@ def recipe_text(
         combination_type: One of `COMBINATION_TYPES`.
         output_format: `kohya`, `diffusers` or `peft`.
         run_line: The command that runs the recipe.
-        fusible: The base is a pipeline, into which a merge can be fused.
+        fusible: The base is one into which a merge can be fused.
     """
     lines = [f"# {run_line}", "version: 1", f"name: {_scalar(name)}"]
     lines += ["", "base:", *(f"  {key}: {_scalar(value)}" for key, value in base.items())]

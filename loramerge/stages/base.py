@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
+from loramerge.bases import model_index
 from loramerge.bases.base import config_files, read_base, single_file
+from loramerge.bases.pipeline_files import no_pipeline
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import SIZES
@@ -104,11 +106,11 @@ def located_base(located: Located, names: tuple[str, ...], told: Callable[[], Ba
         return read_base(located.reference, folder, names, told())
 
 
-def check_one_file(recipe: Recipe, base: Located) -> None:
-    """Refuse what a recipe wants of a base that is one file, or of one that is none.
+def check_kind_of_base(recipe: Recipe, base: Located) -> None:
+    """Refuse what a recipe wants of a base that is one file or a lone model, or of one that is none.
 
     Raises:
-        MismatchError: Pictures of a file, or a config for a folder.
+        MismatchError: Pictures or a pipeline of what is none, or a config for a folder.
     """
     file = single_file(base)
     if file is None and recipe.base.config is not None:
@@ -116,6 +118,9 @@ def check_one_file(recipe: Recipe, base: Located) -> None:
             f"base.config says what one file is, and {base.reference} has configs of its own",
             hint="leave base.config out",
         )
+    wants_pipeline = any(output.needs_pipeline_folder for output in recipe.outputs)
+    if file is None and model_index.FILE not in base.files and (wants_pipeline or recipe.preview is not None):
+        raise no_pipeline(base.reference, "an output of `kind: pipeline` and pictures need one; `kind: model` does not")
     if file is not None and recipe.preview is not None:
         raise MismatchError(
             f"preview: {base.reference} is one file, and pictures need the folder of a pipeline with its tokenizers",

@@ -19,7 +19,7 @@ from loramerge.previews.checks import check_kind
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
-from loramerge.stages.base import base_config, check_one_file, located_base, told
+from loramerge.stages.base import base_config, check_kind_of_base, located_base, told
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -200,8 +200,8 @@ def _located(
     base = _locate(source, pin)
     configs = _configs(base, earlier)
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
+    check_kind_of_base(recipe, base)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
-    check_one_file(recipe, base)
     if recipe.preview is not None:
         check_kind(base)  # now, for its weights may be large
     if pin is not None:
