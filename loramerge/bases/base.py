@@ -14,18 +14,21 @@ from loramerge.bases.architecture import Architecture
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.component import Component, Components
 from loramerge.bases.model_index import ModelIndex
+from loramerge.bases.quantised import refuse_gguf
 from loramerge.errors import SourceError
 from loramerge.families import FAMILIES, TRANSFORMERS_COMPONENT, model_family, recognise
 from loramerge.families.unet import UNET
 from loramerge.files.reading import read_json
-from loramerge.messages import some
+from loramerge.messages import any_of, some
 
 if TYPE_CHECKING:
+    from loramerge.bases.checkpoint import Checkpoint
     from loramerge.families import Family
     from loramerge.sources import Located
 
 __all__ = ["Base", "Component", "config_files", "from_architectures", "from_configs", "read_base", "unknown_model"]
 MODEL_CONFIG = "config.json"
+_SAFETENSORS = ".safetensors"
 SCHEDULER = "scheduler/scheduler_config.json"
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
@@ -41,6 +44,7 @@ class Base:
         size: Of those that the family was published in; None where the base was read.
         prediction: `v` or `epsilon`, what its UNet predicts as its scheduler's config says; None where it does not.
         pipeline: The class of its pipeline; empty where it has none, or nothing but its family is known.
+        checkpoint: How its file names what it holds, where it is one file; None where it is a folder, or none at all.
     """
 
     reference: str
@@ -49,6 +53,7 @@ class Base:
     size: str | None = None
     prediction: str | None = None
     pipeline: str = ""
+    checkpoint: Checkpoint | None = None
 
     @property
     def denoisers(self) -> tuple[str, ...]:
@@ -90,27 +95,52 @@ def config_files(located: Located) -> tuple[str, ...]:
         return (model_index.FILE, *(name for name in wanted if name in located.files))
     if MODEL_CONFIG in located.files:
         return (MODEL_CONFIG,)
+    if file := single_file(located):
+        return (file,)
     seen = some(located.files) or "nothing"
+    files = [name for name in located.files if name.endswith(_SAFETENSORS)]
     raise SourceError(
         f"{located.reference} is no base: it has neither the model_index.json of a diffusers pipeline nor the "
         f"config.json of a model (found {seen})",
-        hint="give the folder or repository that from_pretrained takes",
+        hint="give the folder or repository that from_pretrained takes, or one safetensors file"
+        + (f": {any_of(f'{located.reference}/{each}' for each in files[:4])}" if files else ""),
     )
 
 
-def read_base(reference: str, folder: Path, names: Collection[str] = ()) -> Base:
-    """Read a base's configs; no weight is opened.
+def single_file(located: Located) -> str | None:
+    """The name of the one file that a base is; None where it is a folder.
+
+    Raises:
+        SourceError: It is a GGUF file.
+    """
+    if len(located.files) != 1:
+        return None
+    (name,) = located.files
+    refuse_gguf(name, located.reference)
+    return name if name.endswith(_SAFETENSORS) else None
+
+
+def read_base(reference: str, folder: Path, names: Collection[str] = (), told: Base | None = None) -> Base:
+    """Read a base's configs, or the header of the file that it is; no weight is read.
 
     Args:
         reference: As the recipe gives it, for messages.
         folder: Where the files lie.
         names: Those files, and others perhaps. A scheduler's config is read only where it is among them: a lock of
             an earlier version has none.
+        told: What its one file is, where the recipe says that.
 
     Raises:
-        SourceError: A config is missing or damaged, or describes no model that LoRAs are made for.
-        MismatchError: A pipeline without any component that LoRAs touch.
+        SourceError: A config is missing or damaged, or describes no model that LoRAs are made for; or a file is
+            unsound, or holds no model that is known.
+        MismatchError: A pipeline without any component that LoRAs touch; or a file that fits several families, or not
+            what was told.
     """
+    if [*names] and all(name.endswith(_SAFETENSORS) for name in names):
+        from loramerge.bases.from_file import base_of_file  # which needs this module
+
+        (name,) = names
+        return base_of_file(reference, folder / name, told)
     if not (folder / model_index.FILE).exists():
         return _model(reference, read_json(folder / MODEL_CONFIG, f"{reference}/{MODEL_CONFIG}"))
     index = ModelIndex.parse(read_json(folder / model_index.FILE, f"{reference}/{model_index.FILE}"), reference)

@@ -13,6 +13,8 @@ from loramerge.families.strangers import strangers
 from loramerge.messages import any_of, by, some
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
 
@@ -64,7 +66,7 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
         else:
             fitting.setdefault(component, {})[module] = shaped
     _check_saved(name, adapter, base)
-    others = _others(adapter, base, len(misfits)) if misfits else ()
+    others = _others(adapter, base, misfits) if misfits else ()
     if misfits and (others or not (skip and fitting)):
         raise _mismatch(name, adapter, misfits, base, others, can_skip=bool(fitting) and not skip)
     return replace(adapter, components=fitting), tuple(misfits)
@@ -100,7 +102,7 @@ def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == _KERNEL_1X1 else shape
 
 
-def _others(adapter: Adapter, base: Base, misfits: int) -> tuple[str, ...]:
+def _others(adapter: Adapter, base: Base, misfits: Sequence[Misfit]) -> tuple[str, ...]:
     """The models that a LoRA is for if it is not for this base, as titles: their names and shapes are its own."""
     denoised = [
         NamedShape.written(module, pair.shape)
@@ -109,7 +111,9 @@ def _others(adapter: Adapter, base: Base, misfits: int) -> tuple[str, ...]:
     ]
     found = candidates(denoised)
     if any(name.partition("/")[0] == base.family.name for name in found):
-        few = misfits <= _FEW * len(adapter)
+        # A text encoder that the base does not have, as many files do not, says nothing of its denoiser.
+        absent = sum(each.component.startswith("text_encoder") for each in misfits if each.expected is None)
+        few = len(misfits) - absent <= _FEW * len(adapter)
         return () if few else tuple(title_of(with_size(name)) for name in found)
     if found:
         return tuple(map(title_of, found))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.bases import model_index
+from loramerge.bases.base import MODEL_CONFIG, single_file
 from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import MismatchError, SourceError
 from loramerge.files.reading import read_json
@@ -64,7 +65,7 @@ class _Weights:
 
 
 def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
-    """Configs, tokenizers, and the weights of one variant, of the components that the pipeline has.
+    """Configs, tokenizers, and the weights of one variant, of the components that the pipeline has; or its one file.
 
     A component that lacks the variant is taken without it, as diffusers does.
 
@@ -75,14 +76,12 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
     Raises:
         SourceError: A component has weights, but none in safetensors, or not all shards of them; or no component has
             the variant.
-        MismatchError: It is a lone model, or a pipeline without any part that LoRAs touch.
+        MismatchError: It is a lone model of diffusers, or a pipeline without any part that LoRAs touch.
     """
+    if file := single_file(located):
+        return (file,)
     if model_index.FILE not in located.files:
-        raise MismatchError(
-            f"{located.reference} is one model and no pipeline: an output of `kind: pipeline` and pictures need a "
-            "pipeline, and fusing a merge into a lone model is not there yet",
-            hint="write `kind: adapter` with `format: peft`; PEFT's merge_and_unload() puts it into the loaded model",
-        )
+        return _model_files(located, variant)
     place = located.fetch([model_index.FILE]) / model_index.FILE
     index = ModelIndex.parse(read_json(place, f"{located.reference}/{model_index.FILE}"), located.reference)
     folders: dict[str, list[str]] = {}
@@ -103,6 +102,26 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
             for folder, files in sorted(folders.items())
             for file in sorted([*_plain(files), *_chosen(f"{located.reference}/{folder}", files, variant)])
         ),
+    )
+
+
+def _model_files(located: Located, variant: str | None) -> tuple[str, ...]:
+    """The files of a lone model of transformers; one of diffusers is refused."""
+    config = read_json(located.fetch([MODEL_CONFIG]) / MODEL_CONFIG, f"{located.reference}/{MODEL_CONFIG}")
+    if "_class_name" in config:
+        raise no_pipeline(located.reference, "fusing a merge into a lone part of a pipeline is not there yet")
+    files = [name for name in located.files if "/" not in name]
+    weights = _chosen(located.reference, files, variant)
+    if not weights:
+        raise SourceError(f"{located.reference} has no weights", hint="fetch the base again")
+    return (*_plain(files), *weights)
+
+
+def no_pipeline(reference: str, why: str) -> MismatchError:
+    """What is said where a base is a lone model, and a pipeline is needed."""
+    return MismatchError(
+        f"{reference} is one model and no pipeline: {why}",
+        hint="write `kind: adapter` with `format: peft`; PEFT's merge_and_unload() puts it into the loaded model",
     )
 
 

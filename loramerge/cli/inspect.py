@@ -68,7 +68,7 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     from loramerge.analysis.inspection import labels, overlaps_of, twins_of
     from loramerge.bases.published import architecture
     from loramerge.recipe.one_shot import GivenBase, unweighted
-    from loramerge.stages.load import load_base
+    from loramerge.stages.base import load_base
 
     given = GivenBase.parse(base)
     known = load_base(given.source) if given.source else architecture(given.family) if given.family else None

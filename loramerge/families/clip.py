@@ -1,7 +1,9 @@
-"""The configs of CLIP's text encoders that several families use."""
+"""CLIP's text encoders, as several families use them: configs, and OpenCLIP's names (open_clip/transformer.py)."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from loramerge.families.layout import each, rules
 
 CLIP_L: Mapping[str, Any] = {
     "architectures": ["CLIPTextModel"],
@@ -26,3 +28,22 @@ OPENCLIP_G: Mapping[str, Any] = {
     "num_attention_heads": 20,
     "projection_dim": 1280,
 }
+_THERE, _HERE = "transformer.resblocks.*.", "text_model.encoder.layers.*."
+_ATTENTION = f"{_HERE}self_attn."
+OPENCLIP = rules(
+    {
+        "token_embedding": "text_model.embeddings.token_embedding",
+        "positional_embedding": "text_model.embeddings.position_embedding.weight",
+        "ln_final": "text_model.final_layer_norm",
+        f"{_THERE}ln_1": f"{_HERE}layer_norm1",
+        f"{_THERE}ln_2": f"{_HERE}layer_norm2",
+        f"{_THERE}mlp.c_fc": f"{_HERE}mlp.fc1",
+        f"{_THERE}mlp.c_proj": f"{_HERE}mlp.fc2",
+        f"{_THERE}attn.out_proj": f"{_ATTENTION}out_proj",
+        **{
+            f"{_THERE}attn.in_proj_{kind}": each(_ATTENTION, (f"{part}_proj.{kind}" for part in "qkv"))
+            for kind in ("weight", "bias")
+        },
+    }
+)
+"""The projection is left out: OpenCLIP keeps it as in×out, which is no rows of the one that transformers keeps."""

@@ -39,11 +39,16 @@ class TextEncoder:
         kohya: The prefixes of its flat names; the first is the one that is written.
         comfyui: What ComfyUI calls it, between `text_encoders.` and `.transformer.`; empty where it has none.
         names: Rules from ComfyUI's names of its layers, where those are others than transformers'.
+        checkpoint: What its names begin with in an original checkpoint that holds it beside the denoiser; empty where
+            there are none but those that ComfyUI has saved.
+        original: Rules from the names that it has there; none where they are those of transformers.
     """
 
     kohya: tuple[str, ...]
     comfyui: str = ""
     names: tuple[Rule, ...] | None = None
+    checkpoint: str = ""
+    original: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Card:
         tags: Of the family.
         library: That loads it.
         opens: The class of diffusers that loads a pipeline.
+        opens_file: The class of diffusers that loads a checkpoint with all parts in it; empty where there are none.
         loads: What has the method that loads a LoRA in diffusers' format: the pipeline, or its denoiser alone.
         guidance: What its pipelines call how closely they follow the prompt.
         no_negative_prompt: What its pipelines take for none, where guidance works beside a negative prompt alone.
@@ -65,6 +71,7 @@ class Card:
     tags: tuple[str, ...] = ()
     library: str = "diffusers"
     opens: str = "DiffusionPipeline"
+    opens_file: str = ""
     loads: Literal["pipeline", "model", "nothing"] = "pipeline"
     guidance: str = "guidance_scale"
     no_negative_prompt: str = ""

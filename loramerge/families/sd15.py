@@ -25,7 +25,9 @@ SD15 = Family(
     is_this=lambda config: draws_from_clip(config) and not config.get("use_linear_projection"),
     original=unet_rules,
     flat_is_canonical=True,
-    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "clip_l")},
+    text_encoders={
+        "text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "clip_l", checkpoint="cond_stage_model.transformer.")
+    },
     marks=("sd_v1", "stable-diffusion-v1"),
     published={
         "v1.5": PublishedModel(
@@ -36,5 +38,5 @@ SD15 = Family(
     specification=Specification(
         "stable-diffusion-v1", "sd_v1", "512x512", "https://github.com/Stability-AI/generative-models"
     ),
-    card=Card("text-to-image", ("stable-diffusion",), webuis=("A1111", "Forge")),
+    card=Card("text-to-image", ("stable-diffusion",), opens_file="StableDiffusionPipeline", webuis=("A1111", "Forge")),
 )

@@ -1,6 +1,6 @@
 """Stable Diffusion 2.x (Stability AI, ldm/modules/diffusionmodules/openaimodel.py)."""
 
-from loramerge.families.clip import OPENCLIP_H
+from loramerge.families.clip import OPENCLIP, OPENCLIP_H
 from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
 from loramerge.families.sd15 import SD_UNET
 from loramerge.families.sgm import unet_rules
@@ -14,7 +14,11 @@ SD2 = Family(
     is_this=lambda config: draws_from_clip(config) and bool(config.get("use_linear_projection")),
     original=unet_rules,
     flat_is_canonical=True,
-    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "clip_h")},
+    text_encoders={
+        "text_encoder": TextEncoder(
+            ("lora_te_", "lora_te1_"), "clip_h", checkpoint="cond_stage_model.model.", original=OPENCLIP
+        )
+    },
     marks=("sd_v2", "stable-diffusion-v2"),
     published={
         "v2.1": PublishedModel(
@@ -33,5 +37,5 @@ SD2 = Family(
     specification=Specification(
         "stable-diffusion-v2-512", "sd_v2", "512x512", "https://github.com/Stability-AI/generative-models"
     ),
-    card=Card("text-to-image", ("stable-diffusion",), webuis=("A1111", "Forge")),
+    card=Card("text-to-image", ("stable-diffusion",), opens_file="StableDiffusionPipeline", webuis=("A1111", "Forge")),
 )

@@ -1,6 +1,6 @@
 """Stable Diffusion XL (Stability AI, sgm/modules/diffusionmodules/openaimodel.py)."""
 
-from loramerge.families.clip import CLIP_L, OPENCLIP_G
+from loramerge.families.clip import CLIP_L, OPENCLIP, OPENCLIP_G
 from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
 from loramerge.families.sgm import unet_rules
 from loramerge.families.unet import CROSS_DOWN, CROSS_UP, DOWN, UNET, UP, draws_from_clip_and_size
@@ -13,8 +13,12 @@ SDXL = Family(
     is_this=draws_from_clip_and_size,
     original=unet_rules,
     text_encoders={
-        "text_encoder": TextEncoder(("lora_te1_", "lora_te_"), "clip_l"),
-        "text_encoder_2": TextEncoder(("lora_te2_",), "clip_g"),
+        "text_encoder": TextEncoder(
+            ("lora_te1_", "lora_te_"), "clip_l", checkpoint="conditioner.embedders.0.transformer."
+        ),
+        "text_encoder_2": TextEncoder(
+            ("lora_te2_",), "clip_g", checkpoint="conditioner.embedders.1.model.", original=OPENCLIP
+        ),
     },
     marks=("sdxl", "stable-diffusion-xl"),
     published={
@@ -45,5 +49,7 @@ SDXL = Family(
         "1024x1024",
         "https://github.com/Stability-AI/generative-models",
     ),
-    card=Card("text-to-image", ("stable-diffusion-xl",), webuis=("A1111", "Forge")),
+    card=Card(
+        "text-to-image", ("stable-diffusion-xl",), opens_file="StableDiffusionXLPipeline", webuis=("A1111", "Forge")
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,3 +44,22 @@ def _reason(place: Path, error: OSError) -> str:
         if files:
             return f"{files[0]} is a file"
     return error.strerror or str(error)
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Go on only if a disk has room for what is to be written.
+
+    Args:
+        folder: Where it goes; it exists.
+        size: In bytes.
+
+    Raises:
+        LoramergeError: The disk has less room.
+    """
+    with writing(folder):
+        free = shutil.disk_usage(folder).free
+    if size > free:
+        raise LoramergeError(
+            f"{folder} can't be written: it takes {size / 1e9:.1f} GB, and the disk has room for {free / 1e9:.1f} GB",
+            hint="free some space, or let --out name a folder on another disk",
+        )

@@ -50,6 +50,12 @@ class Address:
         """A file or folder of the output."""
         return "/".join(filter(None, (self.folder, name)))
 
+    def file(self, name: str) -> str:
+        """What `from_single_file` takes to find a file of the output."""
+        if self.repo is None:
+            return literal(self.path(name))
+        return literal(f"https://huggingface.co/{self.repo}/blob/{self.revision or 'main'}/{self.path(name)}")
+
     def arguments(self, name: str = "", **more: str) -> str:
         """What `from_pretrained` and its like take to find a folder of the output."""
         path = self.path(name)
@@ -71,6 +77,8 @@ class Facts:
         components: Of the base, those that the merged LoRA touches.
         denoisers: Of the base.
         loras: Name → components that it touches, for every LoRA that went in.
+        parts: What the base's one file holds of what LoRAs can touch; nothing where it is a folder.
+        single_file: Diffusers loads such a file.
     """
 
     recipe: str
@@ -80,6 +88,8 @@ class Facts:
     components: Sequence[str]
     denoisers: Sequence[str]
     loras: Mapping[str, Sequence[str]]
+    parts: Sequence[str] = ()
+    single_file: bool = False
 
 
 def arguments(first: str, **named: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,6 +31,7 @@ class MergeResult:
         base_files: Those of the base's files that were fetched; with weights only if an output needs them.
         loras: Name → every LoRA that went in, in the recipe's order.
         labels: What files say of themselves.
+        notes: What is to be said of what was written; outputs add to it.
     """
 
     adapter: Adapter
@@ -38,6 +39,7 @@ class MergeResult:
     base_files: PipelineFiles
     loras: Mapping[str, Adapter]
     labels: Labels
+    notes: list[str] = field(default_factory=list)
 
 
 class Output(StrictModel):
@@ -46,6 +48,7 @@ class Output(StrictModel):
     Attributes:
         default_folder: Its folder's name where the recipe gives none.
         needs_weights: The base's weights have to be there when it is written.
+        needs_pipeline_folder: The base has to be the folder of a pipeline.
         holds_merged_lora: It is the merged LoRA itself, in some format.
         is_one_file: It is a single safetensors file.
         readers: The programs that load a merged LoRA, in words.
@@ -55,6 +58,7 @@ class Output(StrictModel):
 
     default_folder: ClassVar[str]
     needs_weights: ClassVar[bool] = False
+    needs_pipeline_folder: ClassVar[bool] = False
     holds_merged_lora: ClassVar[bool] = False
     is_one_file: ClassVar[bool] = False
     readers: ClassVar[str] = ""
@@ -89,6 +93,10 @@ class Output(StrictModel):
         """
         del recipe, loras, parts
         return ()
+
+    def top_names_of_file(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+        """The same where the base is one file."""
+        return self.top_names(recipe, loras, parts)
 
     def check(self, base: Base, components: Collection[str]) -> None:
         """Go on only if the output can hold a merge for a base.

@@ -7,6 +7,38 @@ from dataclasses import dataclass
 from loramerge.formats.loading import Address, literal
 
 _PICTURE = "picture.png"
+SINGLE_FILES = frozenset(
+    {
+        "AuraFlowTransformer2DModel",
+        "ChromaTransformer2DModel",
+        "ChronoEditTransformer3DModel",
+        "CosmosTransformer3DModel",
+        "ErnieImageTransformer2DModel",
+        "Flux2Transformer2DModel",
+        "Flux3Transformer2DModel",
+        "FluxTransformer2DModel",
+        "HiDreamImageTransformer2DModel",
+        "HunyuanVideoTransformer3DModel",
+        "Krea2Transformer2DModel",
+        "LTX2VideoTransformer3DModel",
+        "LTXVideoTransformer3DModel",
+        "Lumina2Transformer2DModel",
+        "MiniMaxH3Transformer3DModel",
+        "MochiTransformer3DModel",
+        "QwenImage21Transformer2DModel",
+        "QwenImageTransformer2DModel",
+        "SD3Transformer2DModel",
+        "SanaTransformer2DModel",
+        "SkyReelsV2Transformer3DModel",
+        "UNet2DConditionModel",
+        "WanAnimate2Transformer3DModel",
+        "WanAnimateTransformer3DModel",
+        "WanTransformer3DModel",
+        "WanVACETransformer3DModel",
+        "ZImageTransformer2DModel",
+    }
+)
+"""Denoisers that diffusers loads from one file in original names (diffusers 0.42, loaders/single_file_model.py)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +73,7 @@ class PipelineCode:
     @property
     def imports(self) -> list[str]:
         """Lines that import what loads a pipeline."""
-        return [*(["import torch"] if self.dtype else []), f"from {self.library} import {self.opens}"]
+        return [*(["import torch"] if self.dtype else []), f"from {self.library} import {self._classes}"]
 
     @property
     def imports_to_make(self) -> list[str]:
@@ -51,9 +83,13 @@ class PipelineCode:
         return [
             *(["import soundfile"] if self.call and self._makes("audio") else []),
             "import torch",
-            f"from diffusers import {self.opens}",
+            f"from diffusers import {self._classes}",
             *([f"from diffusers.utils import {named}"] if named else []),
         ]
+
+    @property
+    def _classes(self) -> str:
+        return self.opens
 
     def loaded(self, given: str) -> list[str]:
         """Lines that load `pipeline`.
@@ -87,3 +123,35 @@ class PipelineCode:
 
     def _makes(self, what: str) -> bool:
         return self.task.endswith(f"-to-{what}")
+
+
+@dataclass(frozen=True)
+class CheckpointCode(PipelineCode):
+    """How a base is written that is one file.
+
+    Attributes:
+        denoiser: Name and class of the one component that the file holds; empty where it holds all of the pipeline.
+        rest: `owner/name` of the pipeline that has the other components.
+    """
+
+    denoiser: tuple[str, str] = ("", "")
+    rest: str = ""
+
+    @property
+    def _classes(self) -> str:
+        return ", ".join(sorted(filter(None, (self.opens, self.denoiser[1]))))
+
+    def loaded(self, given: str) -> list[str]:
+        """Lines that load `pipeline`.
+
+        Args:
+            given: What `from_single_file` takes, as source.
+        """
+        name, class_name = self.denoiser
+        more = f", dtype=torch.{self.dtype}" if self.dtype else ""
+        if not name:
+            return [f"pipeline = {self.opens}.from_single_file({given}{more})"]
+        return [
+            f"{name} = {class_name}.from_single_file({given}{more})",
+            f"pipeline = {self.opens}.from_pretrained({literal(self.rest)}, {name}={name}{more})",
+        ]

@@ -83,6 +83,9 @@ class LockedSources(StrictModel):
     family: FamilyName | None = Field(
         None, description="What the LoRAs are for, where they tell it and the recipe names no base."
     )
+    config: LockedSource | None = Field(
+        None, description="What says what the base's one file is; absent where the recipe has no `base.config`."
+    )
     loras: dict[Name, LockedSource] = Field(min_length=1, description="The LoRAs by name.")
 
 
@@ -130,7 +133,7 @@ def text(lock: Lock) -> str:
     data = lock.model_dump(mode="json", exclude_none=True)
     sources = data["sources"]
     sources["loras"] = _by_name(sources["loras"])
-    for source in (*filter(None, [sources.get("base")]), *sources["loras"].values()):
+    for source in (*filter(None, [sources.get("base"), sources.get("config")]), *sources["loras"].values()):
         source["files"] = _by_name(source["files"])
     return _HEAD + yaml_document.dump(data)
 

@@ -116,6 +116,17 @@ def pins(recipe: Recipe, lock: Lock) -> tuple[Pin | None, dict[str, Pin]]:
     return None if base is None else Pin("base", base, command), loras
 
 
+def config_pin(recipe: Recipe, lock: Lock) -> Pin | None:
+    """What the lock says of `base.config`, where it has a source.
+
+    Raises:
+        SourceError: The lock does not fit the recipe.
+    """
+    _check_fits(recipe, lock)
+    config = lock.sources.config
+    return None if config is None else Pin("base.config", config, command_for(recipe))
+
+
 def _check_fits(recipe: Recipe, lock: Lock) -> None:
     """Compare what a recipe says of its sources with the lock; nothing is looked up.
 
@@ -143,7 +154,11 @@ def _differences(recipe: Recipe, lock: Lock) -> Iterator[str]:
         elif recipe.base.source is not None:
             yield f"base has the source {shown(recipe.base.source)}, the lock has none"
     else:
-        yield from _of_source("base", recipe.base, None, base)
+        yield from _of_source("base", recipe.base, recipe.base.sha256, base)
+    config = recipe.base.config_source
+    locked_config = lock.sources.config.source if lock.sources.config else None
+    if config != locked_config:
+        yield f"base.config is {config or 'no source'}, the lock has {locked_config or 'none'}"
     locked, given = lock.sources.loras, {lora.name: lora for lora in recipe.loras}
     yield from (f"it has no LoRA {name}" for name in given if name not in locked)
     yield from (f"it has a LoRA {name}, and the recipe has none" for name in locked if name not in given)

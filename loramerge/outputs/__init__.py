@@ -10,9 +10,10 @@ from pydantic import Field
 from loramerge.formats import Format
 from loramerge.formats.output import Output
 from loramerge.outputs.inputs import InputsOutput
+from loramerge.outputs.model import ModelOutput
 from loramerge.outputs.pipeline import PipelineOutput
 
-__all__ = ["OUTPUTS", "AnyOutput", "InputsOutput", "PipelineOutput"]
+__all__ = ["OUTPUTS", "AnyOutput", "InputsOutput", "ModelOutput", "PipelineOutput"]
 
-OUTPUTS: tuple[type[Output], ...] = (PipelineOutput, InputsOutput)
-AnyOutput = Annotated[Format | PipelineOutput | InputsOutput, Field(discriminator="kind")]
+OUTPUTS: tuple[type[Output], ...] = (ModelOutput, PipelineOutput, InputsOutput)
+AnyOutput = Annotated[Format | ModelOutput | PipelineOutput | InputsOutput, Field(discriminator="kind")]

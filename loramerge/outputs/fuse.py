@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.model_index import ModelIndex
+from loramerge.bases.quantised import refuse_quantised
 from loramerge.errors import SourceError
 from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
-from loramerge.files.writing import writing
+from loramerge.files.writing import check_room, writing
 from loramerge.tensor_files import shards
 from loramerge.tensor_files.fuse_plan import TensorChange, changes, stored_in, with_lora
 from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
-    from loramerge.outputs.pipeline import PipelineOutput
+    from loramerge.outputs.fused import FusedOutput
+    from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 _INDEX = "model_index.json"
 _CONFIG = "config.json"
@@ -31,7 +33,14 @@ _DTYPE_SETTINGS = ("dtype", "torch_dtype")  # transformers 5, transformers 4
 _NO_MODULES: Modules = MappingProxyType({})
 
 
-def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOutput, folder: Path) -> dict[str, str]:
+def fuse(
+    files: PipelineFiles,
+    base: Base,
+    adapter: Adapter,
+    output: FusedOutput,
+    folder: Path,
+    loss: RoundingLoss | None = None,
+) -> dict[str, str]:
     """Write the fused pipeline.
 
     No model is loaded: weights go from file to file in blocks. Where the LoRA touches one, the sum is formed in
@@ -44,6 +53,7 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOut
         adapter: The merged LoRA.
         output: dtype, scale and shard size.
         folder: Where to; it exists and is empty.
+        loss: Told of sums that are rounded to 8 bits.
 
     Returns:
         SHA-256 of the files that were computed, by their '/'-separated names below `folder`.
@@ -55,13 +65,18 @@ def fuse(files: PipelineFiles, base: Base, adapter: Adapter, output: PipelineOut
     digests: dict[str, str] = {}
     index = read_json(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
     with writing(folder):
+        largest = shards.size_of(output.max_shard_size)
+        components = {
+            name: _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
+            for name in _components(files, index, base.reference)
+        }
+        computed = [planned for planned in components.values() if planned and not _is_copied(planned, largest)]
+        check_room(folder, sum(change.size for planned in computed for change in planned))
         _write_settings(files.folder / _INDEX, index, folder / _INDEX)
-        for name in _components(files, index, base.reference):
+        for name, planned in components.items():
             (folder / name).mkdir()
-            planned = _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
-            _copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
-            largest = shards.size_of(output.max_shard_size)
-            written = _write_weights(planned, largest, folder / name) if planned else {}
+            copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
+            written = write_weights(planned, largest, folder / name, loss) if planned else {}
             digests |= {f"{name}/{file}": digest for file, digest in written.items()}
     return digests
 
@@ -82,26 +97,39 @@ def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> 
 
 
 def _planned(
-    files: PipelineFiles, name: str, base: Base, modules: Modules, output: PipelineOutput
+    files: PipelineFiles, name: str, base: Base, modules: Modules, output: FusedOutput
 ) -> Sequence[TensorChange]:
     shown = f"{base.reference}/{name}"
     stored = stored_in(files.weights(name), shown)
+    refuse_quantised((tensor.key for tensor in stored), shown)
     planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, shown)
     if name not in base.components:
         return planned
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
 
 
-def _write_weights(planned: Sequence[TensorChange], largest: int, folder: Path) -> dict[str, str]:
-    """Shards and their index; the digests of the shards by name."""
+def write_weights(
+    planned: Sequence[TensorChange], largest: int, folder: Path, loss: RoundingLoss | None
+) -> dict[str, str]:
+    """Write shards and their index.
+
+    Args:
+        planned: All tensors of a component.
+        largest: Bytes that a shard holds.
+        folder: Where to; it exists.
+        loss: Told of sums that are rounded to 8 bits.
+
+    Returns:
+        The digests of the shards by name.
+    """
     source = planned[0].stored.path
     stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"
     parts = shards.split(planned, largest)
     names = shards.names(stem, len(parts))
-    if len(parts) == 1 and all(change.is_plain and change.stored.path == source for change in planned):
+    if _is_copied(planned, largest):
         copy(source, folder / names[0])
         return {}
-    digests = {name: write_blocks(folder / name, part) for name, part in zip(names, parts, strict=True)}
+    digests = {name: write_blocks(folder / name, part, loss=loss) for name, part in zip(names, parts, strict=True)}
     if len(parts) > 1:
         where = {change.stored.key: name for name, part in zip(names, parts, strict=True) for change in part}
         text = shards.index(where, sum(change.size for change in planned))
@@ -109,12 +137,28 @@ def _write_weights(planned: Sequence[TensorChange], largest: int, folder: Path) 
     return digests
 
 
-def _copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:
-    """Everything but weights. A config says in which format they are, and not where they once lay."""
+def _is_copied(planned: Sequence[TensorChange], largest: int) -> bool:
+    """Whether a component stays the one file that it is, which may take no room on the disk."""
+    source = planned[0].stored.path
+    plain = all(change.is_plain and change.stored.path == source for change in planned)
+    return plain and len(shards.split(planned, largest)) == 1
+
+
+def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:
+    """Write everything of a component but weights. A config says their format, and not where they once lay.
+
+    Args:
+        files: The base's.
+        name: The component's folder; empty where the base is that alone.
+        stored_as: Number formats of the weights, as a header spells them.
+        reference: The base, for messages.
+        folder: Where to.
+    """
+    place = f"{name}/" if name else ""
     for file in files.names:
-        if not file.startswith(f"{name}/") or file.endswith(".safetensors") or shards.is_index(file):
+        if not file.startswith(place) or file.endswith(".safetensors") or shards.is_index(file):
             continue
-        if file == f"{name}/{_CONFIG}":
+        if file == f"{place}{_CONFIG}":
             settings = read_json(files.folder / file, f"{reference}/{file}")
             numbers = sorted(ITEM_SIZES.keys() & stored_as, key=lambda dtype: (ITEM_SIZES[dtype], dtype))
             dtype = _SAID_AS.get(numbers[-1]) if numbers else None

@@ -115,11 +115,10 @@ class Provenance:
 
 def locked_inputs(lock: Lock) -> dict[tuple[str, str], str]:
     """What a lock says of the files that went in, as `Provenance.inputs` has them."""
-    base = {"": lock.sources.base} if lock.sources.base else {}
-    sources = {**base, **lock.sources.loras}
+    base = [("", source) for source in (lock.sources.base, lock.sources.config) if source is not None]
     return {
         (lora, input_uri(source.source, source.commit, name)): file.sha256
-        for lora, source in sources.items()
+        for lora, source in (*base, *lock.sources.loras.items())
         for name, file in source.files.items()
     }
 
@@ -176,6 +175,9 @@ def _inputs(loaded: Loaded, lock: Lock) -> Iterator[dict[str, Any]]:
     base, sources = loaded.base.reference, lock.sources
     for file in loaded.base_inputs.files():
         yield _input(base, loaded.revision, file, {"role": "base"}, sources.base.licence if sources.base else None)
+    if (config := sources.config) is not None and loaded.config_inputs is not None:
+        for file in loaded.config_inputs.files():
+            yield _input(config.source, config.commit, file, {"role": "config"}, config.licence)
     for lora in loaded.loras:
         for file in lora.inputs.files():
             yield _input(

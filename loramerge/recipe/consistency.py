@@ -12,6 +12,7 @@ from loramerge import sources
 from loramerge.artifact.contents import PAPERS, SIGNATURE
 from loramerge.documents.problems import KeyPath, did_you_mean
 from loramerge.errors import SourceError
+from loramerge.families import SIZES
 from loramerge.fields import NAME_LENGTH
 from loramerge.messages import any_of, is_address
 from loramerge.outputs import OUTPUTS
@@ -19,6 +20,7 @@ from loramerge.recipe import weights
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _ANY_SHA256 = "0" * 64
+_SAFETENSORS = ".safetensors"
 
 
 def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -134,13 +136,13 @@ def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     elif base.get("source") is not None and base.get("family") is not None:
         yield ("base", "family"), "the source says which family it is; leave out one of them"
     for key, message in _source(base):
-        if key == ("sha256",):
-            yield (
-                ("base", "source"),
-                "a base is a folder or a repository, not one file; write hf://owner/name or a path",
-            )
-        else:
-            yield ("base", *key), message
+        yield ("base", *key), message
+    config = base.get("config")
+    if config not in SIZES:
+        for _, message in _source({"source": config}):
+            yield ("base", "config"), message
+    if base.get("variant") is not None and str(base.get("source")).endswith(_SAFETENSORS):
+        yield ("base", "variant"), "the source is one file, and a variant is one of several; leave it out"
 
 
 def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) -> Iterator[tuple[KeyPath, str]]:
@@ -155,7 +157,7 @@ def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) ->
     advice = "a family is names and sizes; give the base's `source:` instead"
     if base is None:
         advice = "the recipe names no base; add `base: {source: …}`"
-    for key in ("revision", "variant"):
+    for key in ("revision", "variant", "sha256", "config"):
         if base is not None and base.get(key) is not None:
             yield ("base", key), f"a family has no {key}; leave it out, or give the base's `source:` instead"
     needing = {get_args(output.model_fields["kind"].annotation)[0] for output in OUTPUTS if output.needs_weights}

@@ -83,7 +83,7 @@ def recipe_text(
         combination_type: One of `COMBINATION_TYPES`.
         output_format: `kohya`, `diffusers` or `peft`.
         run_line: The command that runs the recipe.
-        fusible: The base is a pipeline, into which a merge can be fused.
+        fusible: The base is one into which a merge can be fused.
     """
     lines = [f"# {run_line}", "version: 1", f"name: {_scalar(name)}"]
     lines += ["", "base:", *(f"  {key}: {_scalar(value)}" for key, value in base.items())]
@@ -114,7 +114,7 @@ def _output_lines(output_format: str, *, fusible: bool, has_weights: bool) -> It
     yield "    dtype: float16  # float32 rounds nothing"
     needs = "" if has_weights else "; needs the base's `source:`"
     if fusible:
-        yield from (f"  # - kind: pipeline  # the base with the merge fused in{needs}", "  #   dtype: float16")
+        yield from (f"  # - kind: model  # the base with the merge fused in{needs}", "  #   dtype: float16")
     path = "~/ComfyUI/models/loras" if output.is_one_file else "~/loras"
     yield from ("", "# publish:", "#   - kind: folder", f"#     path: {path}", f"#     outputs: [{output_format}]")
 

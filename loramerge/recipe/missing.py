@@ -37,7 +37,10 @@ def missing_sources(recipe: Recipe) -> list[MissingSource]:
 
 
 def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, Path, str]]:
-    given: list[tuple[KeyPath, str | None]] = [(("base", "source"), recipe.base.source)]
+    given: list[tuple[KeyPath, str | None]] = [
+        (("base", "source"), recipe.base.source),
+        (("base", "config"), recipe.base.config_source),
+    ]
     for index, entry in enumerate(recipe.entries):
         several = len(entry.each()) > 1
         given += [

@@ -143,9 +143,8 @@ class Recipe(StrictModel):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Of the base, where it has one, and of the LoRAs."""
-        base = () if self.base.source is None else (self.base.source,)
-        return (*base, *(lora.source for lora in self.loras))
+        """Of the base and its config, where it has them, and of the LoRAs."""
+        return (*filter(None, (self.base.source, self.base.config_source)), *(lora.source for lora in self.loras))
 
     @property
     def secretive(self) -> tuple[str, ...]:

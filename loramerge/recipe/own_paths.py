@@ -53,6 +53,6 @@ def _paths(data: Any) -> list[tuple[dict[str, Any], str]]:
         (entry, key)
         for entry in entries
         if isinstance(entry, dict)
-        for key in ("source", "path", "transformer", "transformer_2")
+        for key in ("source", "config", "path", "transformer", "transformer_2")
         if isinstance(entry.get(key), str)
     ]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from loramerge.families import FamilyName, title_of
+from loramerge.families import SIZES, FamilyName, title_of
 from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text, in_words, json_type
 from loramerge.recipe.weights import Weight
 from loramerge.sources.source import shown
@@ -19,7 +19,7 @@ class BaseSource(StrictModel):
     source: Text | None = Field(
         None,
         description="A diffusers pipeline, or a model of transformers: hf://owner/name, or a path that starts at the "
-        "recipe.",
+        "recipe. Or one safetensors file: a path, hf://owner/name/file, or https://… with sha256.",
     )
     family: FamilyName | None = Field(
         None,
@@ -28,10 +28,26 @@ class BaseSource(StrictModel):
     )
     revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
     variant: Text | None = Field(None, description="Variant of the weight files, such as fp16.")
+    sha256: Sha256 | None = Field(None, description="SHA-256 of the one file; required for https://.")
+    config: Text | None = Field(
+        None,
+        description="What the one file is, where its names and shapes do not tell it: hf://owner/name or a folder, "
+        "with a config.json, or a family such as wan/14b.",
+    )
 
     def __str__(self) -> str:
         """What messages and papers call it; of an address, what may hold a token is left out."""
         return title_of(self.family) if self.family else shown(self.source or "")
+
+    @property
+    def config_source(self) -> str | None:
+        """Where its config is; None where there is none, or it is that of a family's published size."""
+        return None if self.config in SIZES else self.config
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the source names one safetensors file."""
+        return shown(self.source or "").endswith(".safetensors")
 
 
 class DenoiserSources(StrictModel):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.pipeline_class import start_of, task_of
 from loramerge.families import TRANSFORMERS_COMPONENT, model_family, named, published
-from loramerge.formats.loading import Address, Facts, Snippet, arguments, named_arguments
-from loramerge.formats.pipeline_code import PipelineCode
+from loramerge.formats.loading import Address, Facts, Snippet, arguments, literal, named_arguments
+from loramerge.formats.pipeline_code import SINGLE_FILES, CheckpointCode, PipelineCode
 from loramerge.reports.markdown import code, fenced
 from loramerge.sources.path import is_relative
+from loramerge.sources.source import shown
 
 if TYPE_CHECKING:
     from loramerge.families import Family
@@ -38,6 +39,8 @@ def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequenc
         components=list(report["fidelity"]),
         denoisers=report["base"]["denoisers"],
         loras={lora["name"]: list(lora["modules"]) for lora in report["loras"]},
+        parts=_held(report),
+        single_file=_opens_file(report),
     )
     for output in recipe.outputs:
         yield from output.snippets(_place(recipe, output.folder), facts)
@@ -112,9 +115,43 @@ def _place(recipe: Recipe, output: str) -> Address:
 
 def _base(recipe: Recipe, report: Mapping[str, Any]) -> str:
     """What `from_pretrained` takes for the base at the commit that was used."""
+    if recipe.base.is_file:
+        return _single_file(recipe, report)
     options = {"revision": report["base"]["revision"], "variant": recipe.base.variant}
     given = {key: value for key, value in options.items() if value}
     return arguments(base_id(recipe) or recipe.base.source or repository(recipe) or "", **given)
+
+
+def _single_file(recipe: Recipe, report: Mapping[str, Any]) -> str:
+    """What `from_single_file` takes for a base that is one file; where diffusers opens none, its published pipeline."""
+    if not _opens_file(report):
+        return arguments(_rest(report))
+    source = shown(recipe.base.source or "")
+    if (repo := base_id(recipe)) is None:
+        return literal(source)
+    return Address(repo, report["base"]["revision"], "").file(source.removeprefix(f"hf://{repo}/"))
+
+
+def _held(report: Mapping[str, Any]) -> Sequence[str]:
+    """What the base's one file holds of what LoRAs can touch; nothing where it is a folder."""
+    found: Sequence[str] = report["base"].get("file", {}).get("parts", ())
+    return found
+
+
+def _opens_file(report: Mapping[str, Any]) -> bool:
+    """Whether the base is a file that diffusers opens."""
+    return bool(_held(report)) and (_is_whole(report) or family_of(report).classes[0] in SINGLE_FILES)
+
+
+def _is_whole(report: Mapping[str, Any]) -> bool:
+    """Whether the base is a file that holds all parts of a pipeline."""
+    return bool(family_of(report).card.opens_file) and len(_held(report)) > 1
+
+
+def _rest(report: Mapping[str, Any]) -> str:
+    """`owner/name` of the published pipeline of which the base's file is the denoiser."""
+    family, size = family_of(report), report["base"]["file"]["size"]
+    return next(iter([family.published[size]] if size else family.published.values())).repository
 
 
 def _pipeline(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequence[str]) -> PipelineCode:
@@ -127,7 +164,7 @@ def _pipeline(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequen
     if family.card.opens == "ModularPipeline":
         results["video"] = "videos"
     result = results.get(task(report).rpartition("-")[2], "")
-    return PipelineCode(
+    code = PipelineCode(
         opens=family.card.opens,
         dtype="" if "unet" in family.denoisers else "bfloat16",
         task=task(report),
@@ -135,6 +172,12 @@ def _pipeline(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequen
         result="image" if pipeline in _ONE_IMAGE else result,
         file=recipe.name,
     )
+    if not _opens_file(report):
+        return code
+    if _is_whole(report):
+        return CheckpointCode(**{**vars(code), "opens": family.card.opens_file})
+    denoiser = report["base"]["denoisers"][0], family.classes[0]
+    return CheckpointCode(**vars(code), denoiser=denoiser, rest=_rest(report))
 
 
 def _call(recipe: Recipe, family: Family, trigger_phrases: Sequence[str]) -> str:

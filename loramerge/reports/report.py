@@ -18,6 +18,7 @@ from loramerge.sources import shown
 if TYPE_CHECKING:
     from loramerge.analysis.fidelity import Fidelity
     from loramerge.analysis.overlap import PairOverlap
+    from loramerge.bases.base import Base
     from loramerge.methods import Method
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
@@ -47,6 +48,7 @@ def report(
             "blocks": list(loaded.base.anatomy(combined.adapter.components).blocks),
             "pipeline": loaded.base.pipeline,
             "denoisers": list(loaded.base.denoisers),
+            **_single_file(loaded.base),
         },
         "loras": [_lora_data(lora) for lora in loaded.loras],
         "fidelity": {
@@ -63,6 +65,11 @@ def report(
         "notes": list(warnings),
         "environment": environment(combined.device),
     }
+
+
+def _single_file(base: Base) -> dict[str, Any]:
+    """Of a base that is one file: what it holds, and which of the published sizes that is."""
+    return {} if base.checkpoint is None else {"file": {"parts": [*base.checkpoint.parts], "size": base.size}}
 
 
 def summary(fidelity: Fidelity) -> dict[str, float | None]:

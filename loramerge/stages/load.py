@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.bases.base import Base, config_files, read_base
+from loramerge.bases.base import Base, read_base
 from loramerge.bases.fit import fit
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
 from loramerge.errors import SourceError
-from loramerge.families import SIZES, title_of, told_by
+from loramerge.families import title_of, told_by
 from loramerge.formats.kohya_labels import base_prediction, prediction_said
 from loramerge.formats.reading import read_lora
 from loramerge.formats.told_family import ToldFamily
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.fit import Misfit
     from loramerge.merging.block_weights import Weighing
-    from loramerge.recipe import Recipe
     from loramerge.stages.resolve import Resolved, ResolvedLora
 
 
@@ -68,6 +67,7 @@ class Loaded:
         base: Without its weights.
         base_files: Those of its files that were fetched; with weights only if an output needs them.
         base_inputs: The same files, as they are read.
+        config_inputs: What `base.config` is, where the recipe has one with a source.
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
@@ -79,6 +79,7 @@ class Loaded:
     revision: str | None
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
+    config_inputs: InputFiles | None = None
 
 
 def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
@@ -92,7 +93,11 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     progress.start("load", 1 + len(resolved.loras))
     names = resolved.base_names
     folder = resolved.base.fetch(names)
-    base = architecture(resolved.family) if resolved.family else read_base(resolved.base.reference, folder, names)
+    base = (
+        architecture(resolved.family)
+        if resolved.family
+        else read_base(resolved.base.reference, folder, names, resolved.told())
+    )
     progress.advance()
     loras, notes = [], []
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -104,6 +109,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
         progress.advance()
     # Last, for a base is large, and a LoRA that can't be read should be said at once.
     base_inputs = InputFiles(pool, resolved.base.reference, folder, names)
+    config_inputs = resolved.config.inputs(pool) if resolved.config else None
     pool.shutdown(wait=False)  # the digests have time until somebody asks for them
     return Loaded(
         base=base,
@@ -112,6 +118,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
         revision=resolved.base.revision,
         loras=tuple(loras),
         notes=tuple(notes),
+        config_inputs=config_inputs,
     )
 
 
@@ -187,39 +194,6 @@ def _notes(name: str, reference: str, adapter: Adapter, left_out: Sequence[Misfi
         tag_frequency(reference, adapter.metadata)
     except SourceError as error:
         yield f"{error.message}; its training tags are left out"
-
-
-def base_of(recipe: Recipe) -> Base:
-    """The base of a recipe, without its weights.
-
-    Raises:
-        SourceError: It can't be had, or is no pipeline.
-        MismatchError: It is of another family.
-    """
-    given = recipe.base
-    if given.source is None:
-        return architecture(given.family or "")
-    return load_base(given.source, revision=given.revision, folder=recipe.folder)
-
-
-def load_base(reference: str | Path, *, revision: str | None = None, folder: Path | None = None) -> Base:
-    """Read a base's configs, without its weights.
-
-    Args:
-        reference: `hf://owner/name`, the folder of a diffusers pipeline or of a model of transformers, or a family
-            whose published sizes are known: `sdxl`, `wan/1.3b`. A folder of that name counts before a family.
-        revision: Of a Hub repository.
-        folder: Where a relative path starts; the current one by default.
-
-    Raises:
-        SourceError: It can't be had, or is no pipeline.
-        MismatchError: It is of another family.
-    """
-    if reference in SIZES and not (folder or Path.cwd()).joinpath(reference).exists():
-        return architecture(str(reference))
-    located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
-    names = config_files(located)
-    return read_base(located.reference, located.fetch(names), names)
 
 
 def load_adapter(

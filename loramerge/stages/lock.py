@@ -13,7 +13,7 @@ from loramerge.stages.with_base import with_base
 
 if TYPE_CHECKING:
     from loramerge.hub.listing import CardFacts
-    from loramerge.recipe import BaseSource, Lora, Recipe
+    from loramerge.recipe import Recipe
     from loramerge.sources import Located
     from loramerge.stages.resolve import Resolved
 
@@ -42,20 +42,28 @@ def lock(
     recipe = with_base(recipe, progress=progress)
     resolved = resolved or resolve(recipe, like=like, progress=progress)
     progress.start("lock", 1 + len(resolved.loras))
-    base = None if resolved.family else _locked(recipe.base, resolved.base, resolved.base_names)
+    base = (
+        None
+        if resolved.family
+        else _locked(recipe.base.source, recipe.base.revision, resolved.base, resolved.base_names)
+    )
+    told = None
+    if config := resolved.config:
+        told = _locked(recipe.base.config, None, config.located, config.names)
     progress.advance()
     loras = {}
     for entry in sorted(resolved.loras, key=lambda entry: entry.lora.name):
-        loras[entry.lora.name] = _locked(entry.lora, entry.located, entry.names)
+        loras[entry.lora.name] = _locked(entry.lora.source, entry.lora.revision, entry.located, entry.names)
         progress.advance()
-    told = resolved.family if recipe.given_base is None else None
-    return Lock(version=1, recipe=recipe.name, sources=LockedSources(base=base, family=told, loras=loras))
+    family = resolved.family if recipe.given_base is None else None
+    known = LockedSources(base=base, family=family, config=told, loras=loras)
+    return Lock(version=1, recipe=recipe.name, sources=known)
 
 
-def _locked(given: BaseSource | Lora, located: Located, names: Iterable[str]) -> LockedSource:
+def _locked(source: str | None, revision: str | None, located: Located, names: Iterable[str]) -> LockedSource:
     return LockedSource(
-        source=shown(given.source or ""),
-        revision=given.revision,
+        source=shown(source or ""),
+        revision=revision,
         commit=located.revision,
         licence=located.licence,
         card=_card(located.card),

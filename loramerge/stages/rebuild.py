@@ -21,7 +21,7 @@ from loramerge.provenance import comparison
 from loramerge.provenance.provenance import Provenance
 from loramerge.recipe import Recipe, parse
 from loramerge.sources.path import is_relative
-from loramerge.stages.load import base_of
+from loramerge.stages.base import base_of
 from loramerge.stages.run import run
 from loramerge.stages.with_base import with_base
 from loramerge.tensor_files.safetensors import opened

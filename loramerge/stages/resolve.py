@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
-from loramerge.bases.base import SCHEDULER, config_files, read_base
+from loramerge.bases.base import SCHEDULER, config_files, single_file
 from loramerge.bases.pipeline_files import pipeline_files
 from loramerge.bases.published import architecture
 from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
-from loramerge.lock.pin import Pin, pins
+from loramerge.lock.pin import Pin, config_pin, pins
 from loramerge.messages import some
 from loramerge.previews.checks import check_kind
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
+from loramerge.stages.base import base_config, check_kind_of_base, located_base, told
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.lock.model import Lock, LockedSource
     from loramerge.recipe import Lora, Recipe
     from loramerge.sources import Source
+    from loramerge.stages.base import BaseConfig
 
 _MOST_ASKED = 24
 """LoRAs of a repository whose headers are asked for: each is a request or two."""
@@ -58,6 +60,8 @@ class Resolved:
         variant: Of the base's weight files.
         loras: In the recipe's order.
         family: Of a base that the recipe names by that alone; it has no files.
+        config: What says what the base's one file is, where the recipe names it.
+        told: What that is.
     """
 
     base: Located
@@ -66,6 +70,8 @@ class Resolved:
     variant: str | None
     loras: tuple[ResolvedLora, ...]
     family: str | None = None
+    config: BaseConfig | None = None
+    told: Callable[[], Base | None] = lambda: None
 
     @property
     def base_names(self) -> tuple[str, ...]:
@@ -99,13 +105,18 @@ def resolve(
     progress = progress or Silent()
     progress.start("resolve", 1 + len(recipe.loras))
     base, configs, files = _located(recipe, pin, pin.locked if pin else like.sources.base if like else None)
+    config = base_config(recipe.base, recipe.folder, config_pin(recipe, lock) if lock else None)
     progress.advance()
+
+    @cache
+    def meant() -> Base | None:
+        return told(recipe.base, config)
 
     @cache
     def known() -> Base:
         if recipe.base.family:
             return architecture(recipe.base.family)
-        return read_base(base.reference, base.fetch(configs), configs)
+        return located_base(base, configs, meant)
 
     loras = []
     for lora in recipe.loras:
@@ -116,7 +127,7 @@ def resolve(
         note = f"LoRA {lora.name}: {said}" if said else ""
         loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names, note))
         progress.advance()
-    return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family)
+    return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family, config, meant)
 
 
 def chosen_files(located: Located, base: Callable[[], Base] | None) -> tuple[tuple[str, ...], str]:
@@ -150,7 +161,9 @@ def local_sources(recipe: Recipe) -> list[Path]:
         sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         for lora in recipe.loras
     ]
-    return [source.local for source in (base, *loras) if source is not None and source.local is not None]
+    where = recipe.base.config_source
+    config = sources.parse(where, folder=recipe.folder) if where else None
+    return [source.local for source in (base, config, *loras) if source is not None and source.local is not None]
 
 
 def check_local(recipe: Recipe, lock: Lock) -> None:
@@ -163,8 +176,12 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
     source = _source(recipe)
     if pin is not None and source is not None and source.local is not None:
         base, configs, files = _located(recipe, pin, pin.locked)
-        base.fetch(configs)
-        pin.check_sizes(source.local, files)
+        file = single_file(base)
+        folder = base.fetch([] if file else configs)
+        pin.check_sizes(folder, [file] if file else files)
+    config = base_config(recipe.base, recipe.folder, config_pin(recipe, lock))
+    if config is not None and config.located.revision is None:
+        config.located.fetch(config.names)
     for lora in recipe.loras:
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         if source.local is not None:
@@ -183,6 +200,7 @@ def _located(
     base = _locate(source, pin)
     configs = _configs(base, earlier)
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
+    check_kind_of_base(recipe, base)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
     if recipe.preview is not None:
         check_kind(base)  # now, for its weights may be large
@@ -202,7 +220,8 @@ def _source(recipe: Recipe) -> Source | None:
     """The base's, where the recipe gives more than its family."""
     if recipe.base.source is None:
         return None
-    return sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision)
+    given = recipe.base
+    return sources.parse(recipe.base.source, folder=recipe.folder, revision=given.revision, sha256=given.sha256)
 
 
 def _nothing(_names: Iterable[str], /) -> Path:

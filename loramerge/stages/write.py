@@ -54,7 +54,7 @@ def write(
         progress: Told of every output.
 
     Returns:
-        The report, with what there was to say of the pictures.
+        The report, with what there was to say of what was written.
 
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
@@ -70,7 +70,7 @@ def write(
             place.mkdir(parents=True, exist_ok=True)
         known |= {f"{output.folder}/{name}": digest for name, digest in output.write(result, place).items()}
         progress.advance()
-    notes = draw(folder, recipe, loaded, combined, progress)
+    notes = [*result.notes, *draw(folder, recipe, loaded, combined, progress)]
     loras = [
         {**data, "trigger_phrases": _phrases(lora, lock)}
         for data, lora in zip(report["loras"], loaded.loras, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,19 +25,41 @@ _HINT = "fetch the base again, or choose another revision"
 
 
 @dataclass(frozen=True)
+class RowDelta:
+    """What is added to consecutive rows of a tensor: rows of a delta.
+
+    Attributes:
+        pair: Has the delta.
+        start: First of the tensor's rows.
+        stop: The row behind the last.
+        row: Of the delta, the row that is added to the first.
+    """
+
+    pair: LowRank
+    start: int
+    stop: int
+    row: int = 0
+
+    @classmethod
+    def whole(cls, pair: LowRank) -> RowDelta:
+        """The pair for all rows of a tensor of its shape, or of that of an equal map."""
+        return cls(pair, 0, pair.shape[0])
+
+
+@dataclass(frozen=True)
 class TensorChange:
     """A tensor on its way from one file to another.
 
     Attributes:
         stored: Where it is.
         dtype: Number format in which it is written, as a header spells it.
-        pair: What is added to it; its `shape` is the tensor's, or that of an equal map.
+        shares: What is added to it; no two have a row in common.
         shown_as: What errors call it.
     """
 
     stored: Stored
     dtype: str
-    pair: LowRank | None
+    shares: tuple[RowDelta, ...]
     shown_as: str
 
     @property
@@ -48,7 +70,7 @@ class TensorChange:
     @property
     def is_plain(self) -> bool:
         """Whether its bytes stay what they are."""
-        return self.pair is None and self.dtype == self.stored.dtype
+        return not self.shares and self.dtype == self.stored.dtype
 
 
 def stored_in(weights: Sequence[Path], shown: str) -> tuple[Stored, ...]:
@@ -94,9 +116,7 @@ def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[Ten
                 f"{shown}: {tensor.key} is stored as {tensor.dtype}, which can't be converted",
                 hint="leave the output's dtype out, or choose a base in float32, float16 or bfloat16",
             )
-        found.append(
-            TensorChange(tensor, dtype if dtype and is_number else tensor.dtype, None, f"{shown}.{tensor.key}")
-        )
+        found.append(TensorChange(tensor, dtype if dtype and is_number else tensor.dtype, (), f"{shown}.{tensor.key}"))
     return sorted(found, key=lambda change: -(change.size // change.stored.count if change.stored.count else 1))
 
 
@@ -123,14 +143,30 @@ def with_lora(
     _check_complete({name: change.stored for name, change in by_name.items()}, component, shown)
     for module, pair in modules.items():
         name = f"{module}.weight"
-        change = by_name[name]
-        if change.stored.dtype not in ITEM_SIZES:
-            raise SourceError(
-                f"{shown}: {change.stored.key} is stored as {change.stored.dtype}, which nothing can be added to",
-                hint="choose a base in float32, float16 or bfloat16",
-            )
-        by_name[name] = replace(change, pair=pair.times(scale), shown_as=f"{component.name}.{module}")
+        by_name[name] = with_shares(
+            by_name[name], [RowDelta.whole(pair.times(scale))], shown, f"{component.name}.{module}"
+        )
     return list(by_name.values())
+
+
+def with_shares(change: TensorChange, shares: Iterable[RowDelta], shown: str, shown_as: str) -> TensorChange:
+    """The same change, with more that is added.
+
+    Args:
+        change: What becomes of the tensor so far.
+        shares: Of rows to which nothing is added yet.
+        shown: What errors call the file or folder.
+        shown_as: What they call the tensor from now on.
+
+    Raises:
+        SourceError: Nothing can be added to numbers of the tensor's format.
+    """
+    if change.stored.dtype not in ITEM_SIZES:
+        raise SourceError(
+            f"{shown}: {change.stored.key} is stored as {change.stored.dtype}, which nothing can be added to",
+            hint="choose a base in float32, float16 or bfloat16",
+        )
+    return replace(change, shares=(*change.shares, *shares), shown_as=shown_as)
 
 
 def _canonical_name(component: Component, key: str) -> str:

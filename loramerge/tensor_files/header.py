@@ -20,7 +20,7 @@ from loramerge.files.tensor_header import TensorEntry, read_header
 if TYPE_CHECKING:
     import torch
 
-ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """How a header spells the number formats that a recipe can ask for."""
 _LENGTH = struct.Struct("<Q")

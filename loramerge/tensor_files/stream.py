@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loramerge.numerics.threads import in_order, workers
@@ -22,19 +23,27 @@ from loramerge.tensor_files.write_behind import SteadyWriter
 if TYPE_CHECKING:
     from loramerge.files.file_view import FileBytes
     from loramerge.tensor_files.fuse_plan import TensorChange
+    from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 BLOCK = 1 << 20
 """Bytes read at once: with the float32 sums it stays in a core's cache."""
 _AHEAD = 8  # blocks that are computed before the first of them is written
-_METADATA = {"format": "pt"}
+_METADATA = MappingProxyType({"format": "pt"})
 
 
-def write_blocks(path: Path, changes: Sequence[TensorChange]) -> str:
+def write_blocks(
+    path: Path,
+    changes: Sequence[TensorChange],
+    metadata: Mapping[str, str] = _METADATA,
+    loss: RoundingLoss | None = None,
+) -> str:
     """Write a safetensors file.
 
     Args:
         path: Where to; its folder exists.
         changes: What it holds, in this order.
+        metadata: What it says of itself.
+        loss: Told of sums that are rounded to 8 bits.
 
     Returns:
         SHA-256 of the file, 64 hex digits.
@@ -44,13 +53,13 @@ def write_blocks(path: Path, changes: Sequence[TensorChange]) -> str:
         LoramergeError: A result is more than its number format can hold.
         OSError: The file can't be written.
     """
-    start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), _METADATA)
+    start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), metadata)
     digest = hashlib.sha256(start)
     buffers = _Buffers()
     places = {each.stored.path: each.stored.place for each in changes}
 
     def made(block: Sequence[_Piece]) -> memoryview:
-        return _made(block, buffers, places)
+        return _made(block, buffers, places, loss)
 
     def written(blocks: Iterable[memoryview]) -> Iterator[memoryview]:
         for block in blocks:
@@ -118,7 +127,7 @@ def _pieces(changes: Iterable[TensorChange]) -> Iterator[_Piece]:
     for change in changes:
         stored = change.stored
         if stored.size:
-            row = math.prod(stored.shape[1:]) if change.pair else 1
+            row = math.prod(stored.shape[1:]) if change.shares else 1
             step = max(BLOCK * stored.count // stored.size // row, 1) * row
             for first in range(0, stored.count, step):
                 yield _Piece(change, first, min(step, stored.count - first))
@@ -139,7 +148,9 @@ def _blocks(changes: Iterable[TensorChange]) -> Iterator[list[_Piece]]:
         yield block
 
 
-def _made(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
+def _made(
+    block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes], loss: RoundingLoss | None
+) -> memoryview:
     """The bytes of a block as they are written."""
     read = _read_block(block, buffers, places)
     if all(piece.change.dtype == piece.change.stored.dtype for piece in block):
@@ -149,7 +160,7 @@ def _made(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, File
     source = target = 0
     for piece in block:
         if not piece.change.is_plain:
-            add(piece.change, piece.first, piece.count, read[source:], made[target:])
+            add(piece.change, piece.first, piece.count, read[source:], made[target:], loss)
         elif made is not read:
             made[target : target + piece.size] = read[source : source + piece.size]
         source, target = source + piece.size, target + piece.size_made

@@ -86,7 +86,9 @@ def test_parts_of_recipes_are_valid(tmp_path):
             block = "\n".join(f"    {line}" for line in text.splitlines())
             whole = head.replace("[{name: a, source: a.safetensors, WEIGHT}]", f"\n  - name: a\n    source: a\n{block}")
         else:
-            whole = head.replace(", WEIGHT", "") + text
+            given = {line.partition(":")[0] for line in text.splitlines()}
+            rest = [line for line in head.splitlines() if line.partition(":")[0] not in given]
+            whole = "\n".join([*rest, text]).replace(", WEIGHT", "")
         assert parse(whole, origin=page, folder=tmp_path)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
+from diffusers.loaders import single_file_utils
 
 from loramerge.families import FAMILIES
 from loramerge.families.layout import Layout
@@ -43,6 +45,17 @@ def tensors_of(row: Row) -> Mapping[str, torch.Tensor]:
     return {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
 
 
+def converter_of(row: Row) -> Any:
+    """diffusers' function with the tiny model's sizes in place of the real one's."""
+    source = inspect.getsource(getattr(single_file_utils, row.converter))
+    for real, tiny in row.sizes.items():
+        assert real in source
+        source = source.replace(real, tiny)
+    names = dict(vars(single_file_utils))
+    exec(source, names)  # noqa: S102  upstream's own function, but for its constants
+    return names[row.converter]
+
+
 def shapes_of(row: Row) -> Shapes:
     """Shape of every tensor of a tiny model."""
     return {name: tuple(tensor.shape) for name, tensor in tensors_of(row).items()}
@@ -72,7 +85,7 @@ def in_original_names(layout: Layout, tensors: Mapping[str, torch.Tensor]) -> di
 def _assembled(original: Any, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     if not original.shape:
         return tensors[original.parts[0].canonical]
-    whole = torch.full(original.shape, torch.nan)
+    whole = torch.full(original.shape, torch.nan, dtype=tensors[original.parts[0].canonical].dtype)
     for part in original.parts:
         row = 0
         for start, stop in part.spans:

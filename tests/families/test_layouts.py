@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 
 import pytest
 import torch
 from diffusers.loaders import single_file_utils
-from families.models import config_of, in_original_names, layers_of, layout_of, shapes_of, tensors_of
+from families.models import config_of, converter_of, in_original_names, layers_of, layout_of, shapes_of, tensors_of
 from families.rows import ROWS
 
 from loramerge.families import FAMILIES
@@ -22,22 +21,11 @@ def _label(row):
     return f"{row.family}-{ROWS.index(row)}"
 
 
-def _converter(row):
-    """diffusers' function with the tiny model's sizes in place of the real one's."""
-    source = inspect.getsource(getattr(single_file_utils, row.converter))
-    for real, tiny in row.sizes.items():
-        assert real in source
-        source = source.replace(real, tiny)
-    names = dict(vars(single_file_utils))
-    exec(source, names)  # noqa: S102  upstream's own function, but for its constants
-    return names[row.converter]
-
-
 @pytest.mark.parametrize("row", CONVERTED, ids=_label)
 def test_diffusers_converter_gives_every_tensor_back(row):
     tensors = tensors_of(row)
     checkpoint = in_original_names(layout_of(row, shapes_of(row)), tensors)
-    converted = _converter(row)(checkpoint, config=config_of(row))
+    converted = converter_of(row)(checkpoint, config=config_of(row))
     back = {name: tensor for name, tensor in converted.items() if tensor is not None}
     assert back.keys() == tensors.keys()
     assert [name for name in tensors if not torch.equal(back[name], tensors[name])] == []

@@ -20,6 +20,7 @@ from loramerge.files.digest import sha256_of
 from loramerge.outputs import PipelineOutput
 from loramerge.outputs.fuse import fuse
 from loramerge.sources import parse
+from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -223,11 +224,34 @@ def test_a_tensor_that_two_files_have_is_an_error(tmp_path):
 def test_a_format_that_nothing_can_be_added_to_is_an_error(tmp_path):
     module = next(iter(pairs_of("sdxl")["unet"]))
     shape = base_of("sdxl").components["unet"].modules[module]
-    with pytest.raises(SourceError, match=f"{module}.weight is stored as F8_E4M3"):
+    with pytest.raises(SourceError, match=f"{module}.weight is stored as U8"):
         damaged(
-            lambda source: edit(source / UNET, **{f"{module}.weight": torch.zeros(shape).to(torch.float8_e4m3fn)}),
+            lambda source: edit(source / UNET, **{f"{module}.weight": torch.zeros(shape, dtype=torch.uint8)}),
             tmp_path,
         )
+
+
+def test_numbers_with_scales_beside_them_are_refused_by_name(tmp_path):
+    key = "down_blocks.0.resnets.0.conv1.weight_scale"
+    with pytest.raises(SourceError, match=r"base/unet holds scaled float8.*weight_scale"):
+        damaged(lambda source: edit(source / UNET, **{key: torch.ones(1)}), tmp_path)
+
+
+def test_a_folder_in_float8_is_summed_in_float32_and_says_what_it_loses(tmp_path):
+    pairs, source = pairs_of("sdxl"), tmp_path / "base"
+    shutil.copytree(tiny.folder("sdxl"), source)
+    before = load_file(source / UNET)
+    edit(source / UNET, **{name: each.to(torch.float8_e4m3fn) for name, each in before.items()})
+    have, loss = tmp_path / "ours", RoundingLoss()
+    have.mkdir()
+    files = PipelineFiles(source, tuple(files_of(source)), None)
+    fuse(files, read_base("base", source), adapter_of(pairs), PipelineOutput(kind="pipeline"), have, loss)
+    written = load_file(have / UNET)
+    for name, delta in foreign.deltas(pairs)["unet"].items():
+        summed = before[f"{name}.weight"].to(torch.float8_e4m3fn).float() + delta.float()
+        error = (written[f"{name}.weight"].float() - summed).abs()
+        assert bool((error <= 0.0626 * summed.abs() + 2**-9).all())
+    assert 0 < loss.relative < 1
 
 
 @pytest.mark.parametrize("lost", ["vae", "scheduler"])

@@ -144,9 +144,12 @@ def lora(**changes) -> list[dict[str, object]]:
         ({"loras": lora(sha256="ABC")}, "expected the SHA-256 of the file: 64 digits from 0-9 and a-f"),
         ({"loras": lora(unmatched="skp")}, "expected 'error' or 'skip'; did you mean 'skip'?"),
         ({"outputs": []}, "outputs: found an empty list; expected a list that is not empty"),
-        ({"outputs": [{}]}, "outputs.0.kind: missing; expected 'adapter', 'inputs' or 'pipeline'"),
+        ({"outputs": [{}]}, "outputs.0.kind: missing; expected 'adapter', 'inputs', 'model' or 'pipeline'"),
         ({"outputs": [{"kind": "pipelin"}]}, "outputs.0.kind: found the text 'pipelin'; expected 'adapter', 'inputs'"),
-        ({"outputs": [{"kind": None}]}, "outputs.0.kind: found nothing; expected 'adapter', 'inputs' or 'pipeline'"),
+        (
+            {"outputs": [{"kind": None}]},
+            "outputs.0.kind: found nothing; expected 'adapter', 'inputs', 'model' or 'pipeline'",
+        ),
         (
             {"outputs": [{"kind": "adapter"}]},
             "outputs.0.format: missing; expected 'comfyui', 'diffusers', 'kohya' or 'peft'",
@@ -161,7 +164,7 @@ def lora(**changes) -> list[dict[str, object]]:
         ),
         (
             {"outputs": [{"kind": "adapter", "format": "peft", "lora_scale": 1}]},
-            "outputs.0.lora_scale: `lora_scale` is not a parameter of `peft`; it is one of `pipeline`",
+            "outputs.0.lora_scale: `lora_scale` is not a parameter of `peft`; it is one of `model`, `pipeline`",
         ),
         ({"outputs": [{"kind": "pipeline", "dtype": "fp16"}]}, "did you mean 'float16'?"),
         ({"outputs": [{"kind": "pipeline", "max_shard_size": "5 GB"}]}, "expected a size such as 500MB or 5GB"),
@@ -243,9 +246,29 @@ def test_https_needs_a_sha256():
     assert parsed(small(loras=lora(source="https://example.org/x.safetensors", sha256=SHA256)))
 
 
-def test_a_base_is_no_single_file():
+def test_a_base_may_be_one_file():
+    for base in (
+        {"source": "models/x.safetensors"},
+        {"source": "hf://a/b/x.safetensors", "revision": "main"},
+        {"source": "https://example.org/x.safetensors", "sha256": SHA256},
+        {"source": "x.safetensors", "config": "hf://a/b"},
+        {"source": "x.safetensors", "config": "wan/14b"},
+        {"source": "x.safetensors", "config": "./folder"},
+    ):
+        assert parsed(small(base=base)).base.is_file
     (only,) = problems(base={"source": "https://example.org/x.safetensors"})
-    assert only == "base.source: a base is a folder or a repository, not one file; write hf://owner/name or a path"
+    assert only.startswith("base.sha256: https://example.org/x.safetensors: `sha256` is required")
+
+
+def test_what_goes_with_a_base_that_is_one_file():
+    (only,) = problems(base={"source": "x.safetensors", "variant": "fp16"})
+    assert only == "base.variant: the source is one file, and a variant is one of several; leave it out"
+    (only,) = problems(base={"source": "x.safetensors", "config": "ftp://a/b"})
+    assert only.startswith("base.config: ftp://a/b: sources of this kind are not read")
+    (only,) = problems(base={"source": "x.ckpt"})
+    assert only.startswith("base.source: x.ckpt is refused: a pickle can run code")
+    (only,) = problems(base={"family": "sdxl", "config": "hf://a/b"})
+    assert only == "base.config: a family has no config; leave it out, or give the base's `source:` instead"
 
 
 def test_a_sha256_is_for_one_file():

@@ -303,7 +303,7 @@ def test_what_adapter_a_command_line_is_told(here):
     recipe = read_recipe(here / "both.yaml")
     assert recipe.base.source == "base"
     assert recipe.folders == ("peft",)
-    assert "kind: pipeline" not in recipe.text
+    assert "kind: model" not in recipe.text
     assert "merged" in invoke("merge", "a", "b", "-o", "merged").output
     assert (here / "merged" / "adapter_config.json").exists()
 

@@ -17,7 +17,7 @@ from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.tensor_files import stream as blocks
-from loramerge.tensor_files.fuse_plan import TensorChange
+from loramerge.tensor_files.fuse_plan import RowDelta, TensorChange
 from loramerge.tensor_files.header import layout
 from loramerge.tensor_files.stream import write_blocks
 
@@ -38,7 +38,8 @@ def saved(path, tensors):
 
 def changes(stored, pairs=(), dtype=None):
     pairs = dict(pairs)
-    return [TensorChange(each, dtype or each.dtype, pairs.get(each.key), each.key) for each in stored]
+    shares = {key: (RowDelta.whole(each),) for key, each in pairs.items()}
+    return [TensorChange(each, dtype or each.dtype, shares.get(each.key, ()), each.key) for each in stored]
 
 
 def written(tmp_path, stored, pairs=(), dtype=None):
@@ -158,12 +159,37 @@ def test_a_file_that_vanishes_is_an_error(tmp_path):
         write_blocks(tmp_path / "written.safetensors", changes(stored))
 
 
+@pytest.mark.parametrize("block", [1, 100, 4096, 1 << 20])
+@pytest.mark.parametrize("stored", DTYPES)
+def test_rows_of_one_tensor_get_deltas_of_several_pairs(stored, block, tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", block)
+    before = {"qkv": noise(14, 6, dtype=DTYPES[stored]), "other": noise(3, 3, dtype=DTYPES[stored])}
+    value, halves = pair(4, 6), pair(6, 6, seed=2)
+    # rows 0-3 of one pair, 4-7 of nothing, and the halves of another one in each other's place
+    shares = (RowDelta(value, 0, 4), RowDelta(halves, 8, 11, 3), RowDelta(halves, 11, 14, 0))
+    planned = [
+        TensorChange(each, each.dtype, shares if each.key == "qkv" else (), each.key)
+        for each in saved(tmp_path / "base.safetensors", before)
+    ]
+    write_blocks(tmp_path / "written.safetensors", planned, {"a": "b"})
+    after = load_file(tmp_path / "written.safetensors")
+    delta = torch.zeros(14, 6, dtype=torch.float64)
+    delta[:4], delta[8:11], delta[11:] = value.delta(), halves.delta()[3:], halves.delta()[:3]
+    exact = before["qkv"].double() + delta
+    assert torch.equal(after["other"], before["other"])
+    assert torch.equal(after["qkv"][4:8], before["qkv"][4:8])
+    slack = torch.finfo(DTYPES[stored]).eps * 0.51 * exact.abs() + 1e-6
+    assert bool(((after["qkv"].double() - exact).abs() <= slack).all())
+    with safe_open(tmp_path / "written.safetensors", "pt") as file:
+        assert file.metadata() == {"a": "b"}
+
+
 PEAK = """
 import sys, torch
 from pathlib import Path
 from loramerge.adapter import LowRank
 from loramerge.tensor_files.stream import write_blocks
-from loramerge.tensor_files.fuse_plan import TensorChange
+from loramerge.tensor_files.fuse_plan import RowDelta, TensorChange
 from loramerge.tensor_files.header import layout
 
 def peak():
@@ -172,9 +198,9 @@ def peak():
 torch.ones(64, 64) @ torch.ones(64, 64)
 before = peak()
 folder = Path(sys.argv[1])
-pair = LowRank(torch.ones(4, 4096), torch.ones(8192, 4), 0.1)
+shares = (RowDelta.whole(LowRank(torch.ones(4, 4096), torch.ones(8192, 4), 0.1)),)
 stored = layout(folder / "base.safetensors")
-write_blocks(folder / "written.safetensors", [TensorChange(each, "F16", pair, each.key) for each in stored])
+write_blocks(folder / "written.safetensors", [TensorChange(each, "F16", shares, each.key) for each in stored])
 print(peak() - before)
 """
 

@@ -1,0 +1,106 @@
+"""`kind: model` of a model of transformers: what it loads is what PEFT merges into the loaded model."""
+
+import json
+
+import pytest
+import small_models
+import torch
+from command_line import invoke, write_recipe
+from safetensors.torch import load_file, save_file
+
+from loramerge import read_recipe, run
+from loramerge.errors import ExitCode, MismatchError, SourceError
+
+LLAMA = "LlamaForCausalLM"
+MODEL = ({"kind": "model"}, {"kind": "adapter", "format": "peft"})
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder for a base, two LoRAs and what becomes of them."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recipe(here, class_name, outputs=MODEL, **settings):
+    small_models.save(class_name, here / "base", weights=True)
+    for seed, name in enumerate("ab"):
+        small_models.lora(class_name, here / name, seed=seed, **settings)
+    loras = {"a": {"source": "a", "weight": 0.7}, "b": {"source": "b", "weight": -0.4}}
+    return write_recipe(here, base="base", loras=loras, outputs=list(outputs))
+
+
+def loaded(class_name, folder):
+    import transformers
+
+    return getattr(transformers, class_name).from_pretrained(folder).state_dict()
+
+
+@pytest.mark.parametrize("class_name", [name for name in small_models.CONFIGS if name != "GPT2LMHeadModel"])
+def test_transformers_loads_what_peft_merges(here, class_name):
+    run(read_recipe(recipe(here, class_name)), out=here / "out", device="cpu")
+    want = small_models.weights_with(class_name, here / "out" / "peft")
+    have = loaded(class_name, here / "out" / "model")
+    before = loaded(class_name, here / "base")
+    assert have.keys() == want.keys()
+    changed = {name for name in have if not torch.equal(have[name], before[name])}
+    assert len(changed) >= 2
+    for name, tensor in have.items():
+        assert torch.allclose(tensor.double(), want[name], rtol=1e-6, atol=1e-7), name
+    names = {each.name for each in (here / "base").iterdir()}
+    assert {each.name for each in (here / "out" / "model").iterdir()} == names
+
+
+def test_shards_and_a_dtype_of_its_own(here):
+    outputs = [{"kind": "model", "dtype": "bfloat16", "max_shard_size": "5KB"}]
+    run(read_recipe(recipe(here, LLAMA, outputs)), out=here / "out", device="cpu")
+    folder = here / "out" / "model"
+    assert len([*folder.glob("model-*-of-*.safetensors")]) > 1
+    assert (folder / "model.safetensors.index.json").is_file()
+    settings = json.loads((folder / "config.json").read_text())
+    assert "bfloat16" in {settings.get("dtype"), settings.get("torch_dtype")}
+    assert {tensor.dtype for tensor in loaded(LLAMA, folder).values()} == {torch.bfloat16}
+
+
+def test_the_card_loads_it_and_it_is_made_again(here):
+    done = invoke("run", recipe(here, LLAMA))
+    assert done.exit_code == ExitCode.DONE, done.output
+    card = (here / "dist" / "small" / "README.md").read_text()
+    assert "### transformers, without any LoRA: `model`" in card
+    assert 'model = AutoModelForCausalLM.from_pretrained("model")' in card
+    again = invoke("verify", here / "dist" / "small", "--rebuild", "--recipe", here / "small.yaml")
+    assert again.exit_code == ExitCode.DONE, again.output
+
+
+def test_a_head_that_is_the_embedding_is_not_fused_into(here):
+    path = recipe(here, "GemmaForCausalLM", target_modules=["q_proj", "lm_head"])
+    for name in "ab":
+        file = here / name / "adapter_model.safetensors"
+        pairs = {key: each for key, each in load_file(file).items() if ".lora_" in key}  # PEFT saves the head as well
+        save_file(pairs, file, metadata={"format": "pt"})
+    with pytest.raises(MismatchError, match=r"lm_head has the weights of the embedding \(`tie_word_embeddings`\)"):
+        run(read_recipe(path), out=here / "out", device="cpu")
+    assert not (here / "out").exists()
+
+
+def test_weights_that_lie_the_other_way_round_are_refused(here):
+    with pytest.raises(MismatchError, match="as in×out, into which nothing is fused yet"):
+        run(read_recipe(recipe(here, "GPT2LMHeadModel")), out=here / "out", device="cpu")
+
+
+def test_a_base_without_weights_is_refused(here):
+    path = recipe(here, LLAMA)
+    (here / "base" / "model.safetensors").unlink()
+    with pytest.raises(SourceError, match="has no weights"):
+        run(read_recipe(path), out=here / "out", device="cpu")
+
+
+def test_a_tensor_that_the_files_lack_is_named(here):
+    path = recipe(here, LLAMA)
+    file = here / "base" / "model.safetensors"
+    tensors = load_file(file)
+    key = next(name for name in tensors if "layers.1" in name and "q_proj" in name)
+    del tensors[key]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(SourceError, match=f"has no tensor {key}"):
+        run(read_recipe(path), out=here / "out", device="cpu")
