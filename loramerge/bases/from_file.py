@@ -141,7 +141,8 @@ def _only(reference: str, fits: list[_Fit], metadata: Mapping[str, str]) -> _Fit
             f"{reference} holds no model that is known by its names and shapes",
             hint=f"{_CONFIG} flux/dev; a LoRA, a text encoder or a VAE alone is no base",
         )
-    if len({fit.base.family.name for fit in found}) > 1:
+    # Sizes of one family with the same layers are the same merge, unless original checkpoints call these otherwise.
+    if len({(fit.base.family.name, fit.base.components[fit.base.main].tables) for fit in found}) > 1:
         raise MismatchError(
             f"{reference} may be {any_of(title_of(fit.name) for fit in found)}: their names and shapes are the same",
             hint=f"{_CONFIG} {found[0].name}",

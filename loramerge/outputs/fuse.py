@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.base import SCHEDULER
 from loramerge.bases.model_index import ModelIndex
 from loramerge.bases.quantised import refuse_quantised
 from loramerge.errors import SourceError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
     from loramerge.outputs.fused import FusedOutput
+    from loramerge.outputs.scheduler import Scheduler
     from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 _INDEX = "model_index.json"
@@ -65,6 +67,8 @@ def fuse(
     digests: dict[str, str] = {}
     index = read_json(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
     with writing(folder):
+        if output.scheduler is not None:
+            index = {**index, "scheduler": ["diffusers", output.scheduler.class_name]}
         largest = shards.size_of(output.max_shard_size)
         components = {
             name: _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
@@ -78,7 +82,19 @@ def fuse(
             copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
             written = write_weights(planned, largest, folder / name, loss) if planned else {}
             digests |= {f"{name}/{file}": digest for file, digest in written.items()}
+        if output.scheduler is not None:
+            _write_scheduler(files, output.scheduler, base.reference, folder)
     return digests
+
+
+def _write_scheduler(files: PipelineFiles, scheduler: Scheduler, reference: str, folder: Path) -> None:
+    if SCHEDULER not in files.names:
+        raise SourceError(
+            f"{reference} has no {SCHEDULER} whose place another could take", hint="leave `scheduler` out"
+        )
+    before = read_json(files.folder / SCHEDULER, f"{reference}/{SCHEDULER}")
+    (folder / SCHEDULER).unlink()
+    _write_settings(files.folder / SCHEDULER, scheduler.config(before), folder / SCHEDULER)
 
 
 def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from loramerge.errors import MismatchError
 from loramerge.fields import Dtype, Scale, in_words
 from loramerge.formats.loading import Address, Facts, Snippet, arguments
 from loramerge.formats.output import MergeResult, Output
@@ -15,6 +16,7 @@ from loramerge.outputs.fuse import fuse
 from loramerge.outputs.fuse_file import check_places, fuse_file, name_of
 from loramerge.outputs.fuse_model import check_model, fuse_model
 from loramerge.outputs.load_file import loading_file
+from loramerge.outputs.scheduler import Scheduler
 from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ class FusedOutput(Output):
         pattern=r"^[1-9][0-9]{0,5}(?:\.[0-9]{1,3})?(?:KB|MB|GB|TB)$",
         description="Largest weight file; larger ones are split.",
         json_schema_extra=in_words("a size such as 500MB or 5GB"),
+    )
+
+    scheduler: Scheduler | None = Field(
+        None, description="Of a pipeline's folder: the scheduler that it is written with; the base's own if absent."
     )
 
     @property
@@ -56,7 +62,11 @@ class FusedOutput(Output):
         return (name_of(recipe),)
 
     def check(self, base: Base, components: Collection[str]) -> None:
-        """A file has room for what it holds alone."""
+        """A file has room for what it holds alone, and a folder of a pipeline alone has a scheduler."""
+        if self.scheduler is not None:
+            if base.checkpoint is not None or not base.pipeline:
+                raise MismatchError(f"{base.reference} has no scheduler that could be replaced", hint="leave it out")
+            self.scheduler.config({})
         if base.checkpoint is not None:
             check_places(base, base.checkpoint, [*components])
         if base.is_model:
