@@ -435,16 +435,28 @@ def hooked(git, repository):
     return repository
 
 
-@pytest.fixture
-def pre_commit(git, hooked, tmp_path):
-    """Runs pre-commit in the repository, with a cache of its own."""
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """pre-commit's cache: an environment in which it has installed hooks is made once."""
+    return tmp_path_factory.mktemp("pre-commit")
 
-    def pre_commit(*arguments, code=HERE):
+
+@pytest.fixture
+def pre_commit(git, hooked, clone, kept):
+    """Runs pre-commit in the repository, which takes the hooks from the clone; `language` overrides theirs."""
+    head = subprocess.run(["git", "-C", clone, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+
+    def pre_commit(*arguments, code=HERE, **overrides):
+        hooks = [{"id": each["id"], **overrides} for each in loaded(HOOKS)]
+        config = {"repos": [{"repo": str(clone), "rev": head.strip(), "hooks": hooks}]}
+        (hooked / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
+        git("add", "--all", cwd=hooked)
         env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PRE_COMMIT"))}
-        own = {"PRE_COMMIT_HOME": str(tmp_path / "cache"), "PRE_COMMIT_COLOR": "never", "PYTHONPATH": str(code)}
+        own = {"PRE_COMMIT_HOME": str(kept), "PRE_COMMIT_COLOR": "never", "PYTHONPATH": str(code)}
+        own["VIRTUALENV_NO_PERIODIC_UPDATE"] = "1"  # it would ask the package registry, behind the test's back
         path = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
         done = subprocess.run(
-            [sys.executable, "-m", "pre_commit", *map(str, arguments)],
+            [sys.executable, "-m", "pre_commit", "run", *arguments],
             cwd=hooked,
             env={**env, **git.env, **own, "PATH": path},
             stdout=subprocess.PIPE,
@@ -453,7 +465,7 @@ def pre_commit(git, hooked, tmp_path):
             check=False,
             timeout=300,
         )
-        for tests in (tmp_path / "cache").glob("repo*/tests"):
+        for tests in kept.glob("repo*/tests"):
             on_purpose(tests)
         return done
 
@@ -467,8 +479,8 @@ def outcomes(done):
 
 @pytest.mark.slow
 @needs_git
-def test_the_hooks_of_a_clean_clone_pass(pre_commit, clone):
-    done = pre_commit("try-repo", clone, "--all-files", "--verbose")
+def test_the_hooks_of_a_clean_clone_pass(pre_commit):
+    done = pre_commit("--all-files", "--verbose")
     assert done.returncode == 0, done.stdout
     assert outcomes(done) == {"loramerge validate": "Passed", "loramerge lock --check": "Passed"}
     assert "recipes/good.yaml: ok\n" in done.stdout
@@ -477,11 +489,10 @@ def test_the_hooks_of_a_clean_clone_pass(pre_commit, clone):
 
 @pytest.mark.slow
 @needs_git
-def test_the_hooks_of_a_clean_clone_fail(pre_commit, clone, git, hooked, hub):
+def test_the_hooks_of_a_clean_clone_fail(pre_commit, hooked, hub):
     recipe(hooked, "bad", colour="red")
-    git("add", "--all", cwd=hooked)
     hub.store.write(hub.store.repositories["model", INK], {"ink.safetensors": b"other"})
-    done = pre_commit("try-repo", clone, "--all-files")
+    done = pre_commit("--all-files")
     assert done.returncode == 1
     assert outcomes(done) == {"loramerge validate": "Failed", "loramerge lock --check": "Failed"}
     assert re.search(r"^error: recipes/bad\.yaml:\d+:1: colour: unknown key", done.stdout, re.MULTILINE)
@@ -491,20 +502,15 @@ def test_the_hooks_of_a_clean_clone_fail(pre_commit, clone, git, hooked, hub):
 
 @pytest.mark.slow
 @needs_git
-def test_what_the_hooks_look_at(pre_commit, clone, git, hooked):
+def test_what_the_hooks_look_at(pre_commit, hooked):
     """Run by the loramerge that is installed, as `language: system` has it."""
-    head = subprocess.run(["git", "-C", clone, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-    hooks = [{"id": each["id"], "language": "system"} for each in loaded(HOOKS)]
-    config = {"repos": [{"repo": str(clone), "rev": head.strip(), "hooks": hooks}]}
-    (hooked / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
     recipe(hooked, "unlocked")
     (hooked / "recipes" / "models").mkdir()
     for name in ("compose.yaml", "recipes/models/scheduler.yaml", "recipes/astray.lock.yaml"):
         (hooked / name).write_text("{}\n")
-    git("add", "--all", cwd=hooked)
 
     def looked_at(*changed):
-        done = pre_commit("run", "--files", *changed, code=ROOT)
+        done = pre_commit("--files", *changed, code=ROOT, language="system")
         found = outcomes(done)
         assert done.returncode == ("Failed" in found.values()), done.stdout
         return found["loramerge validate"], found["loramerge lock --check"]
