@@ -168,8 +168,9 @@ def _misfit(reference: str, told: Base, shapes: Shapes) -> MismatchError:
                 wrong = differing
             if not differing:
                 wrong = ["it has more blocks than that"]
+    at = "" if told.reference == told.family.title else f", {told.reference}"
     return MismatchError(
-        f"{reference} is not the {told.family.title} that base.config says, {told.reference}: "
+        f"{reference} is not the {told.family.title} that base.config says{at}: "
         f"{some(wrong) if wrong else 'it has none of its layers'}",
         hint="leave base.config out, or name the config of the model that the file was made from",
     )

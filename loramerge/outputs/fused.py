@@ -65,7 +65,9 @@ class FusedOutput(Output):
         """A file has room for what it holds alone, and a folder of a pipeline alone has a scheduler."""
         if self.scheduler is not None:
             if base.checkpoint is not None or not base.pipeline:
-                raise MismatchError(f"{base.reference} has no scheduler that could be replaced", hint="leave it out")
+                raise MismatchError(
+                    f"{base.reference} has no scheduler that could be replaced", hint="leave `scheduler` out"
+                )
             self.scheduler.config({})
         if base.checkpoint is not None:
             check_places(base, base.checkpoint, [*components])

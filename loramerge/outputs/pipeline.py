@@ -26,6 +26,6 @@ class PipelineOutput(FusedOutput):
 
     def check(self, base: "Base", components: Collection[str]) -> None:
         """What is no folder is no pipeline."""
-        del components
         if base.checkpoint is not None:
             raise MismatchError(f"{base.reference} is one file and no pipeline", hint="write `kind: model`")
+        super().check(base, components)

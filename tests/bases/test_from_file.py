@@ -131,6 +131,8 @@ def test_a_model_of_another_size_is_none_that_is_known(change, tmp_path):
     assert "`base.config:` names what has its config.json" in caught.value.hint
     with pytest.raises(MismatchError, match=r"is not the FLUX\.1 that base\.config says, FLUX\.1 \(dev\)"):
         read(path, architecture("flux/dev"))
+    with pytest.raises(MismatchError, match=r"is not the FLUX\.1 that base\.config says: "):
+        read(path, architecture("flux"))
 
 
 def test_a_config_says_what_a_model_of_its_own_size_is(tmp_path):

@@ -81,6 +81,9 @@ def test_a_scheduler_that_diffusers_does_not_know_is_refused(scheduler, match, h
         with_scheduler(tmp_path, **scheduler)
     assert caught.value.hint == hint
     assert not [*tmp_path.iterdir()]
+    older = PipelineOutput.model_validate({"kind": "pipeline", "scheduler": scheduler})
+    with pytest.raises(MismatchError, match=match):
+        older.check(read_base("base", tiny.folder("sd15")), ["unet"])
 
 
 def test_what_is_no_pipeline_has_no_scheduler():
