@@ -41,9 +41,8 @@ def loss(pair: LowRank, dtype: str) -> float:
 
     up, down = pair.up.flatten(1), pair.down.flatten(1).T
     up_error, down_error = _rounding_error(up, dtype), _rounding_error(down, dtype)
-    if up_error.any():
+    if up_error.any():  # what `cat` takes over from LoRAs of the same number format has none
         up, down_error = torch.cat([up_error, up], 1), torch.cat([down + down_error, down_error], 1)
-    # else the ups are those of LoRAs of the same number format, as `cat` takes them over
     return root_of(inner_product(gram_in_strips(up), gram_in_strips(down_error))) * abs(pair.scale)
 
 

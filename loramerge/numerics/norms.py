@@ -27,7 +27,7 @@ _SAME = 1e-7  # of a norm: a tenth of what float32 tells of it
 _TINY = 1e-24  # a term's square; float32 loses the squares of numbers below 1e-19
 _ALL = slice(None)
 
-Gram = Callable[["torch.dtype"], "Tensor"]
+_Gram = Callable[["torch.dtype"], "Tensor"]
 """A Gram matrix, computed in a number format, given in float64."""
 
 
@@ -128,8 +128,8 @@ def _lost(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) 
     return found
 
 
-class _Gram:
-    """The Gram matrix `columnsᵀ @ columns`.
+class _KeptGram:
+    """The Gram matrix `columnsᵀ @ columns`, kept in every number format that it was asked for.
 
     Args:
         columns: Gives the columns in a number format.
@@ -146,27 +146,27 @@ class _Gram:
         return self._known[dtype]
 
 
-def _gram_of_ups(pairs: Sequence[LowRank]) -> _Gram:
+def _gram_of_ups(pairs: Sequence[LowRank]) -> _KeptGram:
     import torch
 
     def columns(dtype: torch.dtype) -> Tensor:
         ups = [pair.up.flatten(1).to(dtype) for pair in pairs]
         return ups[0] if len(ups) == 1 else torch.cat(ups, 1)
 
-    return _Gram(columns)
+    return _KeptGram(columns)
 
 
-def _gram_of_downs(pairs: Sequence[LowRank]) -> _Gram:
+def _gram_of_downs(pairs: Sequence[LowRank]) -> _KeptGram:
     import torch
 
     def columns(dtype: torch.dtype) -> Tensor:
         downs = [pair.down.flatten(1).to(dtype) for pair in pairs]
         return (downs[0] if len(downs) == 1 else torch.cat(downs)).T
 
-    return _Gram(columns)
+    return _KeptGram(columns)
 
 
-def _products(ups: Gram, downs: Gram, column: Tensor, spans: Sequence[slice]) -> Tensor:
+def _products(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -> Tensor:
     """The inner products of all terms with each other, each times its number in the column.
 
     Args:
@@ -185,7 +185,7 @@ def _products(ups: Gram, downs: Gram, column: Tensor, spans: Sequence[slice]) ->
     return products
 
 
-def _norm_of_lost(ups: Gram, rows: Tensor) -> float:
+def _norm_of_lost(ups: _Gram, rows: Tensor) -> float:
     """The norm of up·rows. Rows of zeros, which a weight such as 0.5 leaves, have no part in it."""
     import torch
 
@@ -193,10 +193,12 @@ def _norm_of_lost(ups: Gram, rows: Tensor) -> float:
     if not len(there):
         return 0.0
     column = torch.ones(len(there), dtype=torch.float64)
-    return _norm_of_all(lambda dtype: ups(dtype)[there][:, there], _Gram(lambda dtype: rows[there].to(dtype).T), column)
+    return _norm_of_all(
+        lambda dtype: ups(dtype)[there][:, there], _KeptGram(lambda dtype: rows[there].to(dtype).T), column
+    )
 
 
-def _norm_of_all(ups: Gram, downs: Gram, column: Tensor) -> float:
+def _norm_of_all(ups: _Gram, downs: _Gram, column: Tensor) -> float:
     """The norm of the sum of all terms."""
     return root_of(_of_all(_products(ups, downs, column, [_ALL]), _ALL, _ALL))
 
