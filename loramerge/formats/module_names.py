@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.component import flat, form
+from loramerge.deltas import shape_of
 from loramerge.errors import MismatchError, SourceError
 from loramerge.formats.assemble import TensorPlace
 from loramerge.formats.spelling import DEFAULT_ADAPTER, DENOISER, Spelling, spelled
@@ -129,12 +130,14 @@ class _Names:
             yield TensorPlace(home.component, original.name, role)  # whoever fits it to the base shows both shapes
         else:
             for part in original.parts:
-                yield TensorPlace(home.component, part.canonical, role, part.spans if role == "up" else ())
+                yield TensorPlace(home.component, part.canonical, role, part.spans)
 
     def _heights(self, group: Mapping[str, Spelling]) -> dict[str, int]:
-        """Rows of the `up` half of each module, by what is written of it."""
-        shapes = {spelling.written: self._file.tensors.shape(key) for key, spelling in group.items()
-                  if spelling.role == "up"}  # fmt: skip
+        """Rows of the delta of each module, by what is written of it."""
+        tensors: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+        for key, spelling in group.items():
+            tensors[spelling.written][spelling.role] = self._file.tensors.shape(key)
+        shapes = {written: shape_of(found) for written, found in tensors.items()}
         return {written: shape[0] for written, shape in shapes.items() if shape}
 
     def _homes(self, said: str | None, group: Mapping[str, Spelling]) -> dict[str, _Home | None]:
