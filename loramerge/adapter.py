@@ -74,10 +74,8 @@ class LowRank:
             stop: The row behind the last.
             out: Gets them, (stop - start)×(in·kh·kw), in its own number format, in which they are computed.
         """
-        import torch
-
         rows = self.up[start:stop].flatten(1).to(out.dtype) * self.scale
-        torch.mm(rows, self.down.flatten(1).to(out.dtype), out=out)
+        out.addmm_(rows, self.down.flatten(1).to(out.dtype), beta=0)
 
     def times(self, factor: float) -> LowRank:
         """The pair of a delta that is this one's times a factor."""
@@ -89,9 +87,8 @@ class LowRank:
         Args:
             spans: First row and the one behind the last, of each run of rows.
         """
-        import torch
-
-        return LowRank(self.down, torch.cat([self.up[start:stop] for start, stop in spans]), self.scale)
+        chosen = [row for start, stop in spans for row in range(start, stop)]
+        return LowRank(self.down, self.up[chosen], self.scale)
 
     def shaped(self, shape: tuple[int, ...]) -> LowRank:
         """The same map for a weight of an equivalent shape: a linear layer and a 1×1 convolution are one map."""

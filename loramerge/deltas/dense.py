@@ -29,6 +29,7 @@ class Dense(LowRank):
         shape: Of the weight.
         scale: As in `LowRank`.
         kind: What it is in its file.
+        trained_rank: What alpha is divided by there, where it is factored in another way.
         number_formats: Of the tensors in the file.
     """
 
@@ -41,16 +42,19 @@ class Dense(LowRank):
         scale: float = 1.0,
         *,
         kind: str = "full difference",
+        trained_rank: int | None = None,
         number_formats: frozenset[str] = _FLOAT32,
     ) -> None:
         object.__setattr__(self, "_matrix", matrix)
         object.__setattr__(self, "_shape", shape)
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "_trained_rank", trained_rank)
         object.__setattr__(self, "_number_formats", number_formats)
 
     _matrix: Callable[[], Tensor]
     _shape: tuple[int, ...]
+    _trained_rank: int | None
     _number_formats: frozenset[str]
 
     @classmethod
@@ -84,6 +88,11 @@ class Dense(LowRank):
     def rank(self) -> int:
         """The largest that a weight of the shape can have."""
         return min(self._shape[0], math.prod(self._shape[1:]))
+
+    @property
+    def trained_rank(self) -> int:
+        """What alpha is divided by in the file."""
+        return self._trained_rank or self.rank
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -163,7 +172,14 @@ class Dense(LowRank):
         return self._like(lambda: matrix, self._shape, self.scale)
 
     def _like(self, matrix: Callable[[], Tensor], shape: tuple[int, ...], scale: float) -> Dense:
-        return Dense(matrix, shape, scale, kind=self.kind, number_formats=self._number_formats)
+        return Dense(
+            matrix,
+            shape,
+            scale,
+            kind=self.kind,
+            trained_rank=self._trained_rank,
+            number_formats=self._number_formats,
+        )
 
 
 class FullDifference(Kind):

@@ -68,7 +68,7 @@ class Hadamard(Kind):
 
         found: LowRank
         if math.prod(ranks) >= min(shape[0], math.prod(shape[1:])):
-            found = Dense(matrix, shape, scale(ranks[0]), kind=cls.title, number_formats=formats)
+            found = Dense(matrix, shape, scale(ranks[0]), kind=cls.title, trained_rank=ranks[0], number_formats=formats)
         else:
             found = ComputedLowRank(
                 factors,

@@ -66,7 +66,7 @@ class Kronecker(Kind):
 
         found: LowRank
         if rank >= min(shape[0], math.prod(shape[1:])):
-            found = Dense(matrix, shape, scale(trained), kind=cls.title, number_formats=formats)
+            found = Dense(matrix, shape, scale(trained), kind=cls.title, trained_rank=trained, number_formats=formats)
         else:
             found = ComputedLowRank(
                 factors, shape, rank, scale(trained), kind=cls.title, trained_rank=trained, number_formats=formats

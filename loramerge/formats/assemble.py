@@ -90,14 +90,14 @@ def assemble(
         )
     components: dict[str, dict[str, LowRank]] = {}
     for (component, module), slot in slots.items():
-        components.setdefault(component, {})[module] = _delta(reference, file, (component, module), slot, scale_of)
+        components.setdefault(component, {})[module] = _of_slot(reference, file, (component, module), slot, scale_of)
     with one_thread():  # handing them to threads takes several times as long as looking at them
         for key in file.keys:
             _check_numbers(reference, file, key)
     return components
 
 
-def _delta(reference: str, file: TensorFile, where: tuple[str, str], slot: Slot, scale_of: ScaleRule) -> LowRank:
+def _of_slot(reference: str, file: TensorFile, where: tuple[str, str], slot: Slot, scale_of: ScaleRule) -> LowRank:
     keys = {role: key for role, (key, _) in slot.items()}
     kind = _kind(reference, keys)
     tensors: dict[str, Numbers] = {

@@ -39,12 +39,12 @@ def in_original_names(layout: Layout, modules: Modules) -> Iterator[tuple[str, L
         else:
             found = {part.canonical: modules[part.canonical] for part in original.parts if part.canonical in modules}
             if any(pair.is_dense for pair in found.values()):
-                yield original.name, _whole(original, found)
+                yield original.name, _full(original, found)
             else:
                 yield original.name, (_Shared if _share_down([*found.values()]) else _Stacked)(original, found)
 
 
-def _whole(original: Original, parts: Mapping[str, LowRank]) -> Dense:
+def _full(original: Original, parts: Mapping[str, LowRank]) -> Dense:
     """A full difference for a whole layer; rows of a part that nothing touches are zeros."""
 
     def matrix() -> Tensor:
