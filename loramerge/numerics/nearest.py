@@ -20,7 +20,6 @@ from loramerge.numerics.subspace import chebyshev, largest_outside, ritz
 from loramerge.numerics.svd import of_matrix, with_signs
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from loramerge.numerics.svd import Decomposition
@@ -35,9 +34,9 @@ _LARGEST_SHARE = 0.25  # of the columns; a larger block takes longer than all si
 _SPARE = 8
 _DEGREE = 6
 _BUDGET = 60  # products of the Gram matrix with the block; beyond, all singular values take less
-_RESOLVED = 3e-6  # of the energy: less is not told from the rounding of a Gram matrix in float32
+_ROUNDING = 2  # roundings of the largest eigenvalue: what a Gram matrix in float32 tells of the others
 _CLEAR = 1e-3  # of the largest square: directions with more are exact enough to be taken away
-_FLOOR = 100  # roundings of the largest eigenvalue
+_FLOOR = 100  # roundings of the largest eigenvalue, below which no filter parts anything
 _SMALLEST = 1e12  # times the least normal number: of smaller squares, digits that count are lost
 _GROWTH = 0.1  # share of a column that a polynomial may make of its rounding
 _STAGES = 12
@@ -64,7 +63,7 @@ def nearest(matrix: Tensor, rank: int) -> Decomposition:
         right = _right_vectors(tall, rank)
     if right is None:
         return _without_nothing(of_matrix(matrix, rank))
-    return _without_nothing(_decomposed(matrix, tall, right, wide=wide))
+    return _without_nothing(_from_right(matrix, tall, right, wide=wide))
 
 
 def nearest_by_energy(matrix: Tensor, energy: float, most: int | None = None) -> Decomposition:
@@ -85,35 +84,17 @@ def nearest_by_energy(matrix: Tensor, energy: float, most: int | None = None) ->
         count = min(_MORE * count, largest)
 
 
-def distance(matrix: Tensor, up: Tensor, down: Tensor) -> float:
-    """‖matrix - up·down‖, in float64; no other matrix of that size is made.
-
-    Args:
-        matrix: out×in.
-        up: out×r.
-        down: r×in.
-    """
-    import torch
-
-    wide = down.double()
-    squares = (
-        float(torch.linalg.vector_norm(rows.double().sub_(part.double() @ wide))) ** 2
-        for rows, part in zip(torch.split(matrix, _SMALL), torch.split(up, _SMALL), strict=True)
-    )
-    return math.sqrt(math.fsum(squares))
-
-
 def _without_nothing(found: Decomposition) -> Decomposition:
     """Without the last triples, as far as they all together are not told from nothing."""
     held = found.values.square().flip(0).cumsum(0).flip(0)
     return found.first(max(int((held > (SAME / 2) ** 2 * found.energy).sum()), 1))
 
 
-def _decomposed(matrix: Tensor, tall: Tensor, right: Tensor, *, wide: bool) -> Decomposition:
+def _from_right(matrix: Tensor, tall: Tensor, right: Tensor, *, wide: bool) -> Decomposition:
     """From an orthonormal basis of the right vectors."""
     import torch
 
-    left = torch.linalg.qr(product_of(tall, right)).Q
+    left = _orthonormal(product_of(tall, right))
     outer, values, inner = torch.linalg.svd(transposed_product_of(tall, left), full_matrices=False)
     left = left @ inner.mT
     both = (outer, left.mT) if wide else (left, outer.mT)
@@ -132,16 +113,23 @@ def _right_vectors(tall: Tensor, rank: int) -> Tensor | None:
         if block is None:
             return None
         if block.is_resolved:
-            return torch.linalg.qr(torch.cat([found, block.vectors.double()], 1)).Q
+            return _orthonormal(torch.cat([found, block.vectors.double()], 1))
         clear = block.vectors[:, : block.clear].double()
-        clear = transposed_product_of(tall, torch.linalg.qr(product_of(tall, clear)).Q)
-        found = torch.linalg.qr(torch.cat([found, clear / clear.norm(dim=0)], 1)).Q
+        clear = transposed_product_of(tall, _orthonormal(product_of(tall, clear)))
+        found = _orthonormal(torch.cat([found, clear / clear.norm(dim=0)], 1))
         if found.shape[1] == rank:
             return found
         rest = _without(tall, found)
         if energy_of(rest) <= SAME**2 * whole:
             return found
     return None
+
+
+def _orthonormal(columns: Tensor) -> Tensor:
+    import torch
+
+    found: Tensor = torch.linalg.qr(columns).Q
+    return found
 
 
 def _without(tall: Tensor, directions: Tensor) -> Tensor:
@@ -192,31 +180,25 @@ def _search(gram: Tensor, rank: int) -> _Block | None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(gram), rank + _SPARE, generator=generator, dtype=torch.float64)
     block, products = gram @ noise.to(gram), 1
-    rounding = _FLOOR * torch.finfo(gram.dtype).eps
+    rounding = _ROUNDING * torch.finfo(gram.dtype).eps
+    told = 2 * rank * rounding  # of the energy: less is not told from rounding
     while products < _BUDGET:
         values, block, image = ritz(gram, block)
         products += 1
-        floor = max(float(values[-1]), rounding * float(values[0]))
+        last, least = float(values[-1]), rounding * float(values[0])
         residual, captured = image - block * values, float(values[:rank].sum(dtype=torch.float64))
-        if _missed(values, residual, rank, floor) <= _allowed(1 - captured):
+        if _missed(values, residual, rank, max(last, least)) <= max(2 * TOLERANCE * (1 - captured), told):
             # Only now, for it takes as long as a product: what no direction outside the block exceeds.
-            missed = _missed(values, residual, rank, max(largest_outside(gram, block), floor))
-            if missed <= _allowed(1 - captured - missed):
+            missed = _missed(values, residual, rank, max(largest_outside(gram, block), least))
+            allowed = 2 * TOLERANCE * (1 - captured - missed)
+            if missed <= max(allowed, told):
                 clear = int((values[:rank] >= _CLEAR * values[0]).sum())
-                return _Block(block[:, :rank], clear, is_resolved=_is_told(1 - captured - missed))
-        degree = _degree(values, rank, floor)
-        block = chebyshev(gram, block, image, floor, degree)
+                return _Block(block[:, :rank], clear, is_resolved=allowed >= told)
+        edge = max(last, _FLOOR / _ROUNDING * least)
+        degree = _degree(values, rank, edge)
+        block = chebyshev(gram, block, image, edge, degree)
         products += degree - 1
     return None
-
-
-def _allowed(left: float) -> float:
-    """How much more energy other directions may capture, where this share is left over by the best."""
-    return max(2 * TOLERANCE * left, _RESOLVED)
-
-
-def _is_told(left: float) -> bool:
-    return 2 * TOLERANCE * left >= _RESOLVED
 
 
 def _missed(values: Tensor, residual: Tensor, rank: int, outside: float) -> float:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from loramerge.numerics import nearest as module
-from loramerge.numerics.nearest import SAME, TOLERANCE, distance, nearest, nearest_by_energy
+from loramerge.numerics.gram import distance_of
+from loramerge.numerics.nearest import SAME, TOLERANCE, nearest, nearest_by_energy
 from loramerge.numerics.threads import one_thread
 
 RANK = 24
@@ -70,7 +71,7 @@ def test_nothing_is_nearer_but_for_the_tolerance(spectrum, shape):
     assert len(found.values) <= RANK
     far = float((matrix.double() - product(found)).norm())
     assert far <= max(least * (1 + TOLERANCE), 2 * SAME * norm)
-    assert far == pytest.approx(distance(matrix, found.left * found.values, found.right), rel=1e-6, abs=ROOM * norm)
+    assert far == pytest.approx(distance_of(matrix, found.left * found.values, found.right), rel=1e-6, abs=ROOM * norm)
     assert found.energy == pytest.approx(norm**2, rel=1e-6)
     assert bool((found.values[:-1] >= found.values[1:]).all())
     for vectors in (found.left.T, found.right):
