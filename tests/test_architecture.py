@@ -28,6 +28,7 @@ HOUSE = {
     "tensor_files": "files numerics deltas",
     "formats": "files families bases numerics deltas tensor_files",
     "methods": "numerics",
+    "extraction": "bases numerics tensor_files",
     "merging": "documents bases numerics deltas",
     "engines": "bases numerics methods merging",
     "outputs": "files bases tensor_files formats",
@@ -38,12 +39,12 @@ HOUSE = {
     "analysis": "files sources families bases numerics deltas tensor_files formats merging",
     "provenance": "files artifact sources tensor_files recipe lock analysis",
     "reports": "files artifact sources documents families bases formats recipe analysis provenance",
-    "stages": "files artifact sources families bases numerics tensor_files formats merging engines targets recipe lock "
-    "previews analysis provenance reports",
+    "stages": "files artifact sources families bases numerics tensor_files formats extraction merging engines targets "
+    "recipe lock previews analysis provenance reports",
     "cli": "files artifact documents families bases formats merging recipe lock analysis provenance stages",
 }
 LIBRARIES = {
-    "torch": "artifact numerics deltas tensor_files formats methods merging engines previews analysis bases",
+    "torch": "artifact numerics deltas tensor_files formats methods extraction merging engines previews analysis bases",
     "numpy": "numerics merging provenance",
     "safetensors": "",
     "diffusers": "bases previews",

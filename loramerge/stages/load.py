@@ -16,24 +16,26 @@ from loramerge.errors import SourceError
 from loramerge.families import title_of, told_by
 from loramerge.formats.kohya_labels import base_prediction, prediction_said
 from loramerge.formats.reading import read_lora
-from loramerge.formats.told_family import ToldFamily
 from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
 from loramerge.messages import any_of, some
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
-from loramerge.sources import parse
 from loramerge.sources.inputs import InputFiles
-from loramerge.stages.resolve import chosen_files
+from loramerge.stages.extract import BaseWeights, extracted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from loramerge.adapter import Adapter
+    from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.fit import Misfit
+    from loramerge.extraction.extraction import Extraction
     from loramerge.merging.block_weights import Weighing
     from loramerge.stages.resolve import Resolved, ResolvedLora
+
+EXTRACTED = "extracted"
+"""The format of a LoRA that comes from no file of its own."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class LoadedLora:
         format: The format that the files turned out to have.
         weight: A number, or diffusers' mapping by component and block.
         adapter: Its pairs.
+        extraction: How it was made of the model that is its source; None where that is a LoRA.
     """
 
     name: str
@@ -57,6 +60,7 @@ class LoadedLora:
     format: str
     weight: float | dict[str, Any]
     adapter: Adapter
+    extraction: Extraction | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,18 @@ class Loaded:
     config_inputs: InputFiles | None = None
 
 
-def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
+def load(
+    resolved: Resolved,
+    *,
+    keep: Callable[[LowRank], LowRank] = lambda pair: pair,
+    progress: Progress | None = None,
+) -> Loaded:
     """Fetch and read the base's configs (its weights, where an output needs them) and every LoRA.
+
+    Args:
+        resolved: Where they are.
+        keep: Puts a pair that is extracted from a model where it is to wait, and gives it back from there.
+        progress: Told of every source, and of every layer from which a pair is extracted.
 
     Raises:
         SourceError: A file can't be had or read.
@@ -103,7 +117,11 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     pool = ThreadPoolExecutor(os.cpu_count())
     for entry in resolved.loras:
         place = entry.located.fetch(entry.names)
-        lora, said = _load_lora(entry, place, InputFiles(pool, entry.located.reference, place, entry.names), base)
+        inputs = InputFiles(pool, entry.located.reference, place, entry.names)
+        if entry.lora.extract is None:
+            lora, said = _load_lora(entry, place, inputs, base)
+        else:
+            lora, said = _extract_lora(entry, inputs, BaseWeights(base, folder, names), keep, progress)
         loras.append(lora)
         notes.extend(said)
         progress.advance()
@@ -165,6 +183,30 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
     return loaded, [*filter(None, [entry.note]), *_notes(loaded.name, located.reference, adapter, left_out, base)]
 
 
+def _extract_lora(
+    entry: ResolvedLora,
+    inputs: InputFiles,
+    base: BaseWeights,
+    keep: Callable[[LowRank], LowRank],
+    progress: Progress,
+) -> tuple[LoadedLora, list[str]]:
+    """A LoRA made of a model, and what is to be said of it."""
+    lora, located = entry.lora, entry.located
+    assert lora.extract is not None  # noqa: S101  whoever calls it has looked
+    found = extracted(lora.extract, located, entry.names, base, keep, progress)
+    loaded = LoadedLora(
+        name=lora.name,
+        reference=located.reference,
+        revision=located.revision,
+        inputs=inputs,
+        format=EXTRACTED,
+        weight=plain(lora.weight),
+        adapter=found.adapter,
+        extraction=found.facts,
+    )
+    return loaded, [f"LoRA {lora.name}: {each}" for each in found.facts.sentences()]
+
+
 def _notes(name: str, reference: str, adapter: Adapter, left_out: Sequence[Misfit], base: Base) -> Iterator[str]:
     """What is to be said of a LoRA that was read.
 
@@ -194,26 +236,3 @@ def _notes(name: str, reference: str, adapter: Adapter, left_out: Sequence[Misfi
         tag_frequency(reference, adapter.metadata)
     except SourceError as error:
         yield f"{error.message}; its training tags are left out"
-
-
-def load_adapter(
-    reference: str | Path, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
-) -> Adapter:
-    """Read a LoRA in any format.
-
-    Args:
-        reference: `hf://owner/name[/file]`, a file or a folder.
-        base: What it was trained on; it is fitted to it. Without one the family is guessed from the LoRA itself.
-        revision: Of a Hub repository.
-        folder: Where a relative path starts; the current one by default.
-
-    Raises:
-        SourceError: It can't be had or read.
-        MismatchError: It does not fit the base, or no family is recognised.
-    """
-    located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
-    names, _ = chosen_files(located, None if base is None else lambda: base)
-    place = located.fetch(names)
-    known = base or architecture(ToldFamily.of(located.reference, place, names).certain())
-    _, adapter = read_lora(located.reference, place, names, known)
-    return fit(located.reference, adapter, known, skip=False)[0].loaded()
