@@ -146,6 +146,12 @@ def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         yield ("base", "variant"), "the source is one file, and a variant is one of several; leave it out"
 
 
+_DEPENDING = {
+    "extract": "a difference needs the base's weights",
+    "dora": "what a DoRA adds depends on the base's weights",
+}
+
+
 def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) -> Iterator[tuple[KeyPath, str]]:
     """What a family's names and sizes are not enough for.
 
@@ -165,9 +171,12 @@ def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) ->
     for index, output in _mappings(data, "outputs"):
         if output.get("kind") in needing:
             yield ("outputs", index, "kind"), f"it needs the base's weights, and {advice}"
-    for index, lora in _mappings(data, "loras"):
-        if lora.get("extract") is not None:
-            yield ("loras", index, "extract"), f"a difference needs the base's weights, and {advice}"
+    yield from (
+        (("loras", index, key), f"{what}, and {advice}")
+        for index, lora in _mappings(data, "loras")
+        for key, what in _DEPENDING.items()
+        if lora.get(key)
+    )
     if data.get("preview") is not None:
         yield ("preview",), f"pictures need the base's weights, and {advice}"
 
@@ -198,8 +207,8 @@ def _extract(entry: Mapping[str, Any], extract: Mapping[str, Any]) -> Iterator[t
     for key in ("revision", "sha256"):
         if entry.get(key) is not None:
             yield (key,), f"it is that of a LoRA's file; write it below `extract:`, as `extract.{key}`"
-    for key in ("rank", "component"):
-        if entry.get(key) is not None:
+    for key in ("rank", "component", "dora"):
+        if entry.get(key):
             yield (key,), "it is said of a LoRA's file; leave it out, `extract.rank` says how large the LoRA becomes"
     for (named, *_), message in _source({**extract, "source": extract.get("from")}):
         yield ("extract", "from" if named == "source" else named), message

@@ -117,6 +117,10 @@ class Lora(StrictModel):
     unmatched: Literal["error", "skip"] = Field(
         "error", description="What to do with modules that the base does not have."
     )
+    dora: bool = Field(
+        default=False,
+        description="It is a DoRA: what it adds depends on the base's weights, which have to be there.",
+    )
     extract: Extract | None = Field(
         None, description="In place of a source: the difference of a model that was trained from the base."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +23,7 @@ if TYPE_CHECKING:
     from loramerge.progress import Progress
     from loramerge.recipe.parts import Extract
     from loramerge.sources import Located
-
-
-@dataclass(frozen=True)
-class BaseWeights:
-    """The base with its files.
-
-    Attributes:
-        base: Without its weights.
-        folder: Where its files lie.
-        names: Of them.
-    """
-
-    base: Base
-    folder: Path
-    names: Sequence[str]
+    from loramerge.stages.bind import BaseWeights
 
 
 def extracted(
@@ -72,7 +57,7 @@ def extracted(
     key = (located.reference, base.base.reference, cut.key, *(FileBytes.at(each, str(each)).version for each in places))
     if key not in _latest:
         tuned = weights_of(_model_at(located, folder, names, base.base), folder, names)
-        made = extract(tuned, weights_of(base.base, base.folder, base.names), cut, keep=keep, progress=progress)
+        made = extract(tuned, base.found, cut, keep=keep, progress=progress)
         _latest.clear()
         _latest[key] = made
     return _latest[key]

@@ -23,7 +23,8 @@ from loramerge.messages import any_of, some
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources.inputs import InputFiles
-from loramerge.stages.extract import BaseWeights, extracted
+from loramerge.stages.bind import BaseWeights, bind
+from loramerge.stages.extract import extracted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +76,7 @@ class Loaded:
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
+        weights: Of the base's layers, where its files have them.
     """
 
     base: Base
@@ -83,6 +85,7 @@ class Loaded:
     revision: str | None
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
+    weights: BaseWeights
     config_inputs: InputFiles | None = None
 
 
@@ -115,13 +118,14 @@ def load(
     progress.advance()
     loras, notes = [], []
     pool = ThreadPoolExecutor(os.cpu_count())
+    weights = BaseWeights(base, folder, names)
     for entry in resolved.loras:
         place = entry.located.fetch(entry.names)
         inputs = InputFiles(pool, entry.located.reference, place, entry.names)
         if entry.lora.extract is None:
-            lora, said = _load_lora(entry, place, inputs, base)
+            lora, said = _load_lora(entry, place, inputs, weights)
         else:
-            lora, said = _extract_lora(entry, inputs, BaseWeights(base, folder, names), keep, progress)
+            lora, said = _extract_lora(entry, inputs, weights, keep, progress)
         loras.append(lora)
         notes.extend(said)
         progress.advance()
@@ -136,6 +140,7 @@ def load(
         revision=resolved.base.revision,
         loras=tuple(loras),
         notes=tuple(notes),
+        weights=weights,
         config_inputs=config_inputs,
     )
 
@@ -165,9 +170,11 @@ def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
     return {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loaded.loras}
 
 
-def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base) -> tuple[LoadedLora, list[str]]:
+def _load_lora(
+    entry: ResolvedLora, folder: Path, inputs: InputFiles, weights: BaseWeights
+) -> tuple[LoadedLora, list[str]]:
     """A LoRA from its folder, and what is to be said of it."""
-    lora, located = entry.lora, entry.located
+    lora, located, base = entry.lora, entry.located, weights.base
     found, adapter = read_lora(located.reference, folder, entry.names, base, lora.component)
     check_rank(lora.name, adapter, lora.rank)
     fitted, left_out = fit(lora.name, adapter, base, skip=lora.unmatched == "skip")
@@ -178,7 +185,7 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
         inputs=inputs,
         format=found,
         weight=plain(lora.weight),
-        adapter=fitted,
+        adapter=bind(lora.name, fitted, weights, said=lora.dora),
     )
     return loaded, [*filter(None, [entry.note]), *_notes(loaded.name, located.reference, adapter, left_out, base)]
 
