@@ -62,10 +62,11 @@ def command(
     LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base and the type, so that
     what is written can be run. The output is in the format of the LoRAs; for ComfyUI and A1111, if they have several.
     """
-    from loramerge import WeightedAdapter, load_base, read_adapter
+    from loramerge import WeightedAdapter, load_base
     from loramerge.bases.published import architecture
     from loramerge.recipe.one_shot import GivenBase, format_of_all, unweighted
     from loramerge.stages.combine import check_combination
+    from loramerge.stages.load_adapter import read_adapter
     from loramerge.stages.probe import probe
 
     del verbose
