@@ -72,7 +72,7 @@ PLUGINS = {
 }
 # What the plug-ins of a folder share.
 SHARED = {
-    "deltas": {"computed", "kind", "stored"},
+    "deltas": {"computed", "dora", "kind", "rescaled", "stored"},
     "formats": {
         "adapter_output", "assemble", "denoiser_files", "inner_model", "kohya_labels", "labels", "loading", "lora_file",
         "lora_files", "module_names", "module_pattern", "original_names", "output", "peft_config", "pipeline_code",

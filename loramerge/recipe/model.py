@@ -137,11 +137,6 @@ class Recipe(StrictModel):
         return any(entry.extract is not None for entry in self.entries)
 
     @property
-    def reads_weights(self) -> bool:
-        """Whether what a LoRA adds depends on the base's weights."""
-        return self.extracts or any(entry.dora for entry in self.entries)
-
-    @property
     def folders(self) -> tuple[str, ...]:
         """Folders of the outputs in the artifact."""
         return tuple(output.folder for output in self.outputs)

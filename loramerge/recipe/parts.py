@@ -125,6 +125,11 @@ class Lora(StrictModel):
         None, description="In place of a source: the difference of a model that was trained from the base."
     )
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether what it adds depends on the base's weights."""
+        return self.dora or self.extract is not None
+
 
 LoraSource = Annotated[
     Annotated[Text, Tag("string")] | Annotated[DenoiserSources, Tag("object")], Discriminator(json_type)

@@ -213,7 +213,7 @@ def _located(
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     check_kind_of_base(recipe, base)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
-    if recipe.reads_weights and not files:
+    if any(lora.needs_weights for lora in recipe.loras) and not files:
         files = weight_files(base, recipe.base.variant)
     if recipe.preview is not None:
         check_kind(base)  # now, for its weights may be large
