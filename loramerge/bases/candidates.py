@@ -6,6 +6,7 @@ answer is a set.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -82,7 +83,7 @@ def candidates(modules: Sequence[NamedShape]) -> tuple[str, ...]:
 def _widths(family: str, size: str) -> frozenset[int]:
     """What the denoiser's layers read from."""
     layers = layers_of(family, size).get(FAMILIES[family].denoisers[0], {})
-    return frozenset(shape[1] for shape in layers.values())
+    return frozenset(width for shape in layers.values() for width in (shape[1], math.prod(shape[1:])))
 
 
 def _count(modules: Iterable[NamedShape], component: Component) -> int:
@@ -94,6 +95,11 @@ def _is_layer(name: str, shape: tuple[int, ...], component: Component) -> bool:
     if "." in name and name not in component.names:
         return False
     original = component.spelled.get(flat(name))
-    if original is None or shape[1:2] != original.shape[1:2]:
+    if original is None or not _reads_as_much(shape, original.shape):
         return False
     return shape[0] in {0, original.shape[0]}
+
+
+def _reads_as_much(shape: tuple[int, ...], of_layer: tuple[int, ...]) -> bool:
+    """Whether both read from as many numbers; LoHa and LoKr have a convolution's kernel in their columns."""
+    return shape[1:2] == of_layer[1:2] or (len(shape) == 2 and shape[1] == math.prod(of_layer[1:]))  # noqa: PLR2004
