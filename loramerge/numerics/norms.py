@@ -58,7 +58,7 @@ def norm_of(pair: LowRank) -> float:
 
 
 def gram_of_ups(pairs: Sequence[LowRank]) -> KeptGram:
-    """The Gram matrix of what the ups of some pairs are, one beside the other."""
+    """The Gram matrix of the ups of some pairs, one beside the other; computed when it is asked for."""
     import torch
 
     def columns(dtype: torch.dtype) -> Tensor:
@@ -96,7 +96,7 @@ def norms(
         merged: The result, in memory.
         inputs: The terms of the sum, in memory.
         factors: By what each input's up @ down counts in the sum.
-        ups: That of the merged pair, for whoever has it.
+        ups: The Gram matrix of the merged up, for whoever has it.
     """
     if any(pair.is_dense for pair in (merged, *inputs)):
         return _of_rows(merged, inputs, factors)
