@@ -17,6 +17,7 @@ from loramerge.numerics.threads import one_thread, workers
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
     from loramerge.merging.block_weights import Weighing
+    from loramerge.numerics.gram import KeptGram
 
 EXACT = 1e-6
 """Relative error up to which a float32 merge is told from the weighted sum by rounding alone."""
@@ -101,14 +102,16 @@ def total(fidelity: Mapping[Any, ModuleFidelity]) -> float | None:
     return math.hypot(*(entry.difference for entry in fidelity.values())) / target if target > 0 else None
 
 
-def measure_module(merged: LowRank, inputs: Sequence[Share]) -> ModuleFidelity:
+def measure_module(merged: LowRank, inputs: Sequence[Share], *, ups: KeptGram | None = None) -> ModuleFidelity:
     """Measure one module of a merge.
 
     Args:
         merged: The result.
         inputs: What each LoRA has there.
+        ups: The Gram matrix of the result's up, for whoever has it.
     """
-    found = norms(merged, [share.pair for share in inputs], [share.weight * share.pair.scale for share in inputs])
+    factors = [share.weight * share.pair.scale for share in inputs]
+    found = norms(merged, [share.pair for share in inputs], factors, ups=ups)
     names = [share.name for share in inputs]
     return ModuleFidelity(
         ranks={share.name: share.pair.rank for share in inputs},

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from loramerge.analysis.fidelity import EXACT
 from loramerge.deltas.dense import Dense
 from loramerge.numerics.gram import gram_in_strips
-from loramerge.numerics.norms import inner_product, norm_of, root_of
+from loramerge.numerics.norms import gram_of_ups, inner_product, norm_of, root_of
 from loramerge.tensor_files.header import STORED_AS, torch_dtype
 
 if TYPE_CHECKING:
     import torch
 
     from loramerge.adapter import LowRank
+    from loramerge.numerics.gram import KeptGram
     from loramerge.recipe import Recipe
 
 COARSE = {"float16": 5e-3, "bfloat16": 5e-2}
@@ -28,7 +29,7 @@ def formats_of(recipe: Recipe) -> tuple[str, ...]:
     return tuple(sorted(dtype for dtype in used if dtype not in (None, "float32")))
 
 
-def loss(pair: LowRank, dtype: str) -> float:
+def loss(pair: LowRank, dtype: str, *, ups: KeptGram | None = None) -> float:
     """Norm of what a pair's delta loses when both factors are rounded: ‖round(up)·round(down) - up·down‖ · |scale|.
 
     With E the errors of the factors that is ‖E_up·round(down) + up·E_down‖, a pair of twice the rank. None of its terms
@@ -37,6 +38,7 @@ def loss(pair: LowRank, dtype: str) -> float:
     Args:
         pair: In memory.
         dtype: `float16` or `bfloat16`.
+        ups: The Gram matrix of the pair's up, for whoever has it.
     """
     import torch
 
@@ -44,9 +46,12 @@ def loss(pair: LowRank, dtype: str) -> float:
         return norm_of(Dense.of(_rounding_error(pair.matrix() * pair.scale, dtype)))
     up, down = pair.up.flatten(1), pair.down.flatten(1).T
     up_error, down_error = _rounding_error(up, dtype), _rounding_error(down, dtype)
-    if up_error.any():  # what `cat` takes over from LoRAs of the same number format has none
-        up, down_error = torch.cat([up_error, up], 1), torch.cat([down + down_error, down_error], 1)
-    return root_of(inner_product(gram_in_strips(up), gram_in_strips(down_error))) * abs(pair.scale)
+    if up_error.numpy().any():
+        gram = gram_in_strips(torch.cat([up_error, up], 1))
+        down_error = torch.cat([down + down_error, down_error], 1)
+    else:  # as with what `cat` takes over from LoRAs of the same number format
+        gram = (ups or gram_of_ups([pair]))(torch.float32).float()
+    return root_of(inner_product(gram, gram_in_strips(down_error))) * abs(pair.scale)
 
 
 def _rounding_error(tensor: torch.Tensor, dtype: str) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +58,24 @@ def gram_in_strips(columns: Tensor) -> Tensor:
         torch.mm(columns[:, strip].T, columns[:, : strip.stop], out=found[strip, : strip.stop])
         found[: strip.start, strip] = found[strip, : strip.start].T
     return found
+
+
+class KeptGram:
+    """The Gram matrix `columnsᵀ @ columns`, kept in every number format that it was asked for.
+
+    Args:
+        columns: Gives the columns in a number format.
+    """
+
+    def __init__(self, columns: Callable[[torch.dtype], Tensor]) -> None:
+        self._columns = columns
+        self._known: dict[torch.dtype, Tensor] = {}
+
+    def __call__(self, dtype: torch.dtype) -> Tensor:
+        """Computed in a number format, given in float64."""
+        if dtype not in self._known:
+            self._known[dtype] = gram_in_strips(self._columns(dtype)).double()
+        return self._known[dtype]
 
 
 def energy_of(matrix: Tensor) -> float:

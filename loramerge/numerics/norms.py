@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from loramerge.numerics.blocks import products_of
-from loramerge.numerics.gram import gram_in_strips
+from loramerge.numerics.gram import KeptGram
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +57,17 @@ def norm_of(pair: LowRank) -> float:
     return abs(pair.scale) * root_of(inner_product(up.T @ up, down @ down.T))
 
 
+def gram_of_ups(pairs: Sequence[LowRank]) -> KeptGram:
+    """The Gram matrix of the ups of some pairs, one beside the other; computed when it is asked for."""
+    import torch
+
+    def columns(dtype: torch.dtype) -> Tensor:
+        ups = [pair.up.flatten(1).to(dtype) for pair in pairs]
+        return ups[0] if len(ups) == 1 else torch.cat(ups, 1)
+
+    return KeptGram(columns)
+
+
 @dataclass(frozen=True)
 class Norms:
     """Frobenius norms of a merged module and of what it stands for.
@@ -76,23 +87,26 @@ class Norms:
     products: Mapping[tuple[int, int], float]
 
 
-def norms(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Norms:
+def norms(
+    merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float], *, ups: KeptGram | None = None
+) -> Norms:
     """Compare a merged delta with the sum that it stands for.
 
     Args:
         merged: The result, in memory.
         inputs: The terms of the sum, in memory.
         factors: By what each input's up @ down counts in the sum.
+        ups: The Gram matrix of the merged up, for whoever has it.
     """
     if any(pair.is_dense for pair in (merged, *inputs)):
         return _of_rows(merged, inputs, factors)
     if _are_stacked(merged, inputs):
-        return _of_stacked(merged, inputs, factors)
+        return _of_stacked(merged, inputs, factors, ups or gram_of_ups([merged]))
     pairs = [merged, *inputs]
     spans = _spans(pairs)
     column = _column(pairs, [merged.scale, *(-factor for factor in factors)])
     places = [*spans, slice(spans[0].stop, None), _ALL]
-    products = _products(_gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
+    products = _products(gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
     first, *middle, target, difference = (root_of(_of_all(products, span, span)) for span in places)
     return Norms(tuple(middle), first, target, difference, _between(products, spans[1:]))
 
@@ -110,18 +124,18 @@ def _of_rows(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float
 
 def _are_stacked(merged: LowRank, inputs: Sequence[LowRank]) -> bool:
     """Whether the ups of the merged pair are those of the inputs, one beside the other, as `cat` has it."""
-    import torch
+    import numpy as np
 
     if merged.rank != sum(pair.rank for pair in inputs):
         return False
-    up = merged.up
-    return all(torch.equal(up[:, span], pair.up) for span, pair in zip(_spans(inputs), inputs, strict=True))
+    up = merged.up.numpy()
+    # torch.equal takes three times as long for columns of a matrix.
+    return all(np.array_equal(up[:, span], pair.up.numpy()) for span, pair in zip(_spans(inputs), inputs, strict=True))
 
 
-def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Norms:
+def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float], ups: KeptGram) -> Norms:
     """Here the difference is up·(difference of the downs)."""
     spans = _spans(inputs)
-    ups = _gram_of_ups([merged])
     products = _products(ups, _gram_of_downs(inputs), _column(inputs, factors), [*spans, _ALL])
     *middle, target = (root_of(_of_all(products, span, span)) for span in (*spans, _ALL))
     difference = _norm_of_lost(ups, _lost(merged, inputs, factors))
@@ -144,42 +158,14 @@ def _lost(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) 
     return found
 
 
-class _KeptGram:
-    """The Gram matrix `columnsᵀ @ columns`, kept in every number format that it was asked for.
-
-    Args:
-        columns: Gives the columns in a number format.
-    """
-
-    def __init__(self, columns: Callable[[torch.dtype], Tensor]) -> None:
-        self._columns = columns
-        self._known: dict[torch.dtype, Tensor] = {}
-
-    def __call__(self, dtype: torch.dtype) -> Tensor:
-        """Computed in a number format, given in float64."""
-        if dtype not in self._known:
-            self._known[dtype] = gram_in_strips(self._columns(dtype)).double()
-        return self._known[dtype]
-
-
-def _gram_of_ups(pairs: Sequence[LowRank]) -> _KeptGram:
-    import torch
-
-    def columns(dtype: torch.dtype) -> Tensor:
-        ups = [pair.up.flatten(1).to(dtype) for pair in pairs]
-        return ups[0] if len(ups) == 1 else torch.cat(ups, 1)
-
-    return _KeptGram(columns)
-
-
-def _gram_of_downs(pairs: Sequence[LowRank]) -> _KeptGram:
+def _gram_of_downs(pairs: Sequence[LowRank]) -> KeptGram:
     import torch
 
     def columns(dtype: torch.dtype) -> Tensor:
         downs = [pair.down.flatten(1).to(dtype) for pair in pairs]
         return (downs[0] if len(downs) == 1 else torch.cat(downs)).T
 
-    return _KeptGram(columns)
+    return KeptGram(columns)
 
 
 def _products(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -> Tensor:
@@ -205,12 +191,12 @@ def _norm_of_lost(ups: _Gram, rows: Tensor) -> float:
     """The norm of up·rows. Rows of zeros, which a weight such as 0.5 leaves, have no part in it."""
     import torch
 
-    there = rows.any(1).nonzero().flatten()
+    there = torch.from_numpy(rows.numpy().any(1)).nonzero().flatten()  # torch's own `any` takes five times as long
     if not len(there):
         return 0.0
     column = torch.ones(len(there), dtype=torch.float64)
     return _norm_of_all(
-        lambda dtype: ups(dtype)[there][:, there], _KeptGram(lambda dtype: rows[there].to(dtype).T), column
+        lambda dtype: ups(dtype)[there][:, there], KeptGram(lambda dtype: rows[there].to(dtype).T), column
     )
 
 

@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from loramerge.numerics.memory import keep_freed_memory
+
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 
@@ -37,6 +39,7 @@ def workers(count: int | None = None) -> ThreadPoolExecutor:
     """
     import torch
 
+    keep_freed_memory()
     # OpenMP keeps its number of threads per thread, so each worker has to be told.
     return ThreadPoolExecutor(count or os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,))
 

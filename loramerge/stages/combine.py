@@ -19,6 +19,7 @@ from loramerge.merging.device import chosen_device
 from loramerge.merging.module import Merged, Part, Share
 from loramerge.merging.whole_parameters import WholeParameters
 from loramerge.numerics.finite import is_finite
+from loramerge.numerics.norms import gram_of_ups
 from loramerge.progress import Progress, Silent
 from loramerge.stages.combine_notes import is_one, notes_of
 
@@ -121,8 +122,9 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
 
     def finish(component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
         _check_finite(f"{component}.{module}", merged.pair, method)
-        fidelity = measure_module(merged.pair, inputs)
-        losses = {dtype: loss(merged.pair, dtype) for dtype in formats}
+        ups = gram_of_ups([merged.pair])
+        fidelity = measure_module(merged.pair, inputs, ups=ups)
+        losses = {dtype: loss(merged.pair, dtype, ups=ups) for dtype in formats}
         return _Finished(keep(merged.pair), merged.retained_energy, fidelity, losses)
 
     merged = {

@@ -123,7 +123,11 @@ def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str], *
                 writer.write(data)
                 yield data
 
-        for _ in in_order(hasher, digest.update, written(), ahead=_AHEAD):
+        def hashed(data: memoryview) -> None:
+            digest.update(data)
+            writer.let_go()
+
+        for _ in in_order(hasher, hashed, written(), ahead=_AHEAD):
             pass
     if seal is None:
         return digest.hexdigest()

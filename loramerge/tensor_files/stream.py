@@ -69,6 +69,7 @@ def write_blocks(
     def hashed(block: memoryview) -> None:
         digest.update(block)
         buffers.give(block)
+        writer.let_go()
 
     with path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
         writer = SteadyWriter(file)

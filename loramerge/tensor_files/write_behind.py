@@ -27,7 +27,10 @@ class SteadyWriter:
         """Append bytes."""
         self._file.write(data)
         self._end += len(data)
+
+    def let_go(self) -> None:
+        """See to what was written since the last call. It may wait for the disk, so another thread should call it."""
         if self._end - self._sent >= _STRETCH and hasattr(os, "posix_fadvise"):
-            start = max(self._sent - (_BEHIND - 1) * _STRETCH, 0)
-            os.posix_fadvise(self._file.fileno(), start, self._end - start, os.POSIX_FADV_DONTNEED)
-            self._sent = self._end
+            start, end = max(self._sent - (_BEHIND - 1) * _STRETCH, 0), self._end
+            os.posix_fadvise(self._file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
+            self._sent = end

@@ -155,6 +155,7 @@ def floor(folder: Path, loras: int, **_: Any) -> Figures:
                 hashed = pool.submit(digest.update, block[: made - start])
                 writer.write(block[: made - start])
                 hashed.result()
+                writer.let_go()
         sync(place / "floor")
     return {**figures, **_memory(idle)}
 

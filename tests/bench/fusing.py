@@ -189,6 +189,7 @@ def _copied(source: Path, folder: Path, each: Callable[[memoryview], object]) ->
             writer = SteadyWriter(file)
             while size := reading.readinto(block):
                 writer.write(memoryview(block)[:size])
+                writer.let_go()
                 each(memoryview(block)[:size])
         sync(folder)
     return figures

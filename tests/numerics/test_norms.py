@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from loramerge.adapter import LowRank
-from loramerge.numerics import norms as tested
+from loramerge.numerics import gram
 from loramerge.numerics.norms import norms
 
 WEIGHTS = (0.7, -1.3)
@@ -53,8 +53,8 @@ def found(merged, pairs):
 @pytest.fixture
 def formats(monkeypatch):
     """The number formats in which Gram matrices were computed."""
-    used, compute = [], tested.gram_in_strips
-    monkeypatch.setattr(tested, "gram_in_strips", lambda columns: used.append(columns.dtype) or compute(columns))
+    used, compute = [], gram.gram_in_strips
+    monkeypatch.setattr(gram, "gram_in_strips", lambda columns: used.append(columns.dtype) or compute(columns))
     return used
 
 

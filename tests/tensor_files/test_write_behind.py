@@ -18,4 +18,5 @@ def test_every_byte_arrives(has_advice, tmp_path, monkeypatch):
         writer = SteadyWriter(file)
         for piece in pieces:
             writer.write(memoryview(piece))
+            writer.let_go()
     assert (tmp_path / "file").read_bytes() == b"".join(pieces)
