@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
+    from loramerge.bases.replacement import Replacement
     from loramerge.families import Family
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts, Snippet
@@ -32,6 +33,7 @@ class MergeResult:
         loras: Name → every LoRA that went in, in the recipe's order.
         labels: What files say of themselves.
         notes: What is to be said of what was written; outputs add to it.
+        replaced: Folder of an output → component → what takes its place there.
     """
 
     adapter: Adapter
@@ -40,6 +42,7 @@ class MergeResult:
     loras: Mapping[str, Adapter]
     labels: Labels
     notes: list[str] = field(default_factory=list)
+    replaced: Mapping[str, Mapping[str, Replacement]] = field(default_factory=dict)
 
 
 class Output(StrictModel):
@@ -77,6 +80,11 @@ class Output(StrictModel):
     def number_format(self) -> str | None:
         """Dtype of its tensors; None where that is the base's own."""
         return None
+
+    @property
+    def other_components(self) -> Mapping[str, str | None]:
+        """Component of the base → source of what is written in its place; None where it is left out."""
+        return {}
 
     @property
     def fused_at(self) -> float | None:

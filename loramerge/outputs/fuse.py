@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.architecture import Architecture
 from loramerge.bases.base import SCHEDULER
 from loramerge.bases.model_index import ModelIndex
 from loramerge.bases.quantised import refuse_quantised
+from loramerge.bases.replacement import SAFETY_CHECKER, takes_safety_checker
 from loramerge.errors import SourceError
 from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
+    from loramerge.bases.replacement import Replacement
     from loramerge.outputs.fused import FusedOutput
     from loramerge.outputs.scheduler import Scheduler
     from loramerge.tensor_files.rounding_loss import RoundingLoss
@@ -42,6 +45,7 @@ def fuse(
     output: FusedOutput,
     folder: Path,
     loss: RoundingLoss | None = None,
+    others: Mapping[str, Replacement] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Write the fused pipeline.
 
@@ -56,6 +60,7 @@ def fuse(
         output: dtype, scale and shard size.
         folder: Where to; it exists and is empty.
         loss: Told of sums that are rounded to 8 bits.
+        others: Component → what takes its place.
 
     Returns:
         SHA-256 of the files that were computed, by their '/'-separated names below `folder`.
@@ -67,19 +72,24 @@ def fuse(
     digests: dict[str, str] = {}
     index = read_json(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
     with writing(folder):
-        if output.scheduler is not None:
-            index = {**index, "scheduler": ["diffusers", output.scheduler.class_name]}
+        index = _with_others(index, output, others)
         largest = shards.size_of(output.max_shard_size)
         components = {
             name: _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
-            for name in _components(files, index, base.reference)
+            if name not in others
+            else _replaced(others[name], name, output)
+            for name in _components(files, index, base.reference, others)
         }
         computed = [planned for planned in components.values() if planned and not _is_copied(planned, largest)]
         check_room(folder, sum(change.size for planned in computed for change in planned))
         _write_settings(files.folder / _INDEX, index, folder / _INDEX)
         for name, planned in components.items():
             (folder / name).mkdir()
-            copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
+            stored_as = {change.dtype for change in planned}
+            if other := others.get(name):
+                copy_settings(other.files, "", stored_as, other.reference, folder / name)
+            else:
+                copy_settings(files, name, stored_as, base.reference, folder)
             written = write_weights(planned, largest, folder / name, loss) if planned else {}
             digests |= {f"{name}/{file}": digest for file, digest in written.items()}
         if output.scheduler is not None:
@@ -97,14 +107,37 @@ def _write_scheduler(files: PipelineFiles, scheduler: Scheduler, reference: str,
     _write_settings(files.folder / SCHEDULER, scheduler.config(before), folder / SCHEDULER)
 
 
-def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> list[str]:
+def _with_others(index: dict[str, Any], output: FusedOutput, others: Mapping[str, Replacement]) -> dict[str, Any]:
+    """The model_index.json of the pipeline as it is written."""
+    if output.scheduler is not None:
+        index = {**index, "scheduler": ["diffusers", output.scheduler.class_name]}
+    index = {**index, **{name: [*other.entry] for name, other in others.items()}}
+    dropped = {name: [None, None] for name, source in output.other_components.items() if source is None}
+    if SAFETY_CHECKER in dropped and takes_safety_checker(str(index.get("_class_name"))):
+        index = {**index, "requires_safety_checker": False}
+    return {**index, **dropped}
+
+
+def _replaced(other: Replacement, name: str, output: FusedOutput) -> Sequence[TensorChange]:
+    """All tensors of a component from elsewhere, which are those of its config."""
+    stored = stored_in(
+        [other.files.folder / file for file in other.files.names if file.endswith(".safetensors")], other.reference
+    )
+    refuse_quantised((tensor.key for tensor in stored), other.reference)
+    planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, other.reference)
+    config = read_json(other.files.folder / _CONFIG, f"{other.reference}/{_CONFIG}")
+    component = Architecture.of(config, *other.entry).component(name, f"{other.reference}/{_CONFIG}")
+    return with_lora(planned, component, _NO_MODULES, 1.0, other.reference)
+
+
+def _components(files: PipelineFiles, index: dict[str, Any], reference: str, others: Collection[str] = ()) -> list[str]:
     """The folders of what the pipeline consists of."""
     parsed = ModelIndex.parse(index, reference)
     folders = {name.partition("/")[0] for name in files.names if "/" in name}
     named = sorted({*parsed.classes, *filter(parsed.owner, folders)})
     for name in named:
         present = {file.partition("/")[2] for file in files.names if file.startswith(f"{name}/")}
-        if not present or (_CONFIG in present and not files.weights(name)):
+        if name not in others and (not present or (_CONFIG in present and not files.weights(name))):
             lacks = "weights" if present else "files"
             raise SourceError(
                 f"{reference} can't be loaded as a pipeline: {name} has no {lacks}", hint="fetch the base again"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from loramerge.errors import MismatchError
-from loramerge.fields import Dtype, Scale, in_words
+from loramerge.fields import Dtype, Scale, Text, in_words
 from loramerge.formats.loading import Address, Facts, Snippet, arguments
 from loramerge.formats.output import MergeResult, Output
+from loramerge.messages import some
 from loramerge.outputs.fuse import fuse
 from loramerge.outputs.fuse_file import check_places, fuse_file, name_of
 from loramerge.outputs.fuse_model import check_model, fuse_model
@@ -21,6 +22,16 @@ from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
+    from loramerge.bases.replacement import Replacement
+
+
+ComponentName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9_]*$",
+        json_schema_extra=in_words("the name of a component in model_index.json, such as vae"),
+    ),
+]
 
 
 class FusedOutput(Output):
@@ -37,6 +48,18 @@ class FusedOutput(Output):
         json_schema_extra=in_words("a size such as 500MB or 5GB"),
     )
 
+    components: (
+        Annotated[
+            dict[ComponentName, Text | None], Field(min_length=1, json_schema_extra={"additionalProperties": False})
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Of a pipeline's folder: components that are not the base's own, by their names there. A source, "
+        "hf://owner/name or a path that starts at the recipe, takes the component's place; null leaves out one that "
+        "the pipeline does without, such as safety_checker.",
+        examples=[{"vae": "hf://madebyollin/sdxl-vae-fp16-fix", "safety_checker": None}],
+    )
     scheduler: Scheduler | None = Field(
         None, description="Of a pipeline's folder: the scheduler that it is written with; the base's own if absent."
     )
@@ -45,6 +68,11 @@ class FusedOutput(Output):
     def number_format(self) -> str | None:
         """The recipe's, where it gives one."""
         return self.dtype
+
+    @property
+    def other_components(self) -> Mapping[str, str | None]:
+        """The recipe's `components`."""
+        return self.components or {}
 
     @property
     def fused_at(self) -> float | None:
@@ -69,6 +97,12 @@ class FusedOutput(Output):
                     f"{base.reference} has no scheduler that could be replaced", hint="leave `scheduler` out"
                 )
             self.scheduler.config({})
+        if touched := [name for name in components if name in self.other_components]:
+            raise MismatchError(
+                f"outputs.{self.folder}.components: LoRAs touch {some(touched)}, and what they add belongs to "
+                "the base's own",
+                hint="leave it out of `components`, or choose a base that has it",
+            )
         if base.checkpoint is not None:
             check_places(base, base.checkpoint, [*components])
         if base.is_model:
@@ -80,7 +114,9 @@ class FusedOutput(Output):
         if result.base.is_model:
             digests = fuse_model(result, self, folder, loss)
         elif checkpoint is None:
-            digests = fuse(result.base_files, result.base, result.adapter, self, folder, loss)
+            others = result.replaced.get(self.folder, {})
+            digests = fuse(result.base_files, result.base, result.adapter, self, folder, loss, others)
+            result.notes.extend(self._said(others))
         else:
             digests = fuse_file(result, checkpoint, self, folder, loss)
         if loss.relative is not None:
@@ -89,6 +125,11 @@ class FusedOutput(Output):
                 "steps between such numbers are coarse; write it with dtype: bfloat16 or float32 to keep it"
             )
         return digests
+
+    def _said(self, others: Mapping[str, Replacement]) -> Iterator[str]:
+        yield from (f"output {self.folder}: its {name} is that of {each.reference}" for name, each in others.items())
+        if dropped := [name for name, source in self.other_components.items() if source is None]:
+            yield f"output {self.folder}: it is written without {some(dropped)}"
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """Diffusers takes a pipeline from a folder here, or from the root of a repository; programs take a file."""

@@ -25,6 +25,7 @@ from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources import parse
 from loramerge.sources.inputs import InputFiles
+from loramerge.stages.components import load_components
 from loramerge.stages.resolve import chosen_files
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.fit import Misfit
     from loramerge.merging.block_weights import Weighing
+    from loramerge.stages.components import LoadedComponent
     from loramerge.stages.resolve import Resolved, ResolvedLora
 
 
@@ -68,6 +70,7 @@ class Loaded:
         base_files: Those of its files that were fetched; with weights only if an output needs them.
         base_inputs: The same files, as they are read.
         config_inputs: What `base.config` is, where the recipe has one with a source.
+        components: What outputs have in the place of the base's own components.
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
@@ -80,6 +83,7 @@ class Loaded:
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
     config_inputs: InputFiles | None = None
+    components: tuple[LoadedComponent, ...] = ()
 
 
 def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
@@ -110,6 +114,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     # Last, for a base is large, and a LoRA that can't be read should be said at once.
     base_inputs = InputFiles(pool, resolved.base.reference, folder, names)
     config_inputs = resolved.config.inputs(pool) if resolved.config else None
+    components = load_components(resolved.components, pool)
     pool.shutdown(wait=False)  # the digests have time until somebody asks for them
     return Loaded(
         base=base,
@@ -119,6 +124,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
         loras=tuple(loras),
         notes=tuple(notes),
         config_inputs=config_inputs,
+        components=components,
     )
 
 
@@ -132,6 +138,10 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
     return replace(
         resolved,
         base=resolved.base.knowing(loaded.base_inputs.digests()),
+        components=tuple(
+            replace(each.resolved, located=each.resolved.located.knowing(each.inputs.digests()))
+            for each in loaded.components
+        ),
         loras=tuple(
             replace(entry, located=entry.located.knowing(inputs[entry.lora.name].digests())) for entry in resolved.loras
         ),

@@ -23,6 +23,7 @@ from loramerge.provenance.provenance import input_uri, provenance
 from loramerge.reports.card import model_card
 from loramerge.reports.page import write_page
 from loramerge.stages.artifact_previews import as_drawn, draw
+from loramerge.stages.components import by_output
 
 if TYPE_CHECKING:
     from loramerge.formats.output import Output
@@ -106,7 +107,8 @@ def write_output(
 
 def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
     loras = {lora.name: lora.adapter for lora in loaded.loras}
-    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels)
+    replaced = by_output(loaded.components)
+    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels, replaced=replaced)
 
 
 def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock) -> Labels:
