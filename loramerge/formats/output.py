@@ -13,6 +13,8 @@ from pydantic import Field
 from loramerge.fields import Name, StrictModel
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
@@ -143,6 +145,23 @@ class Output(StrictModel):
             SourceError: The base's files are incomplete, damaged or do not fit its configs.
             LoramergeError: A value does not fit the dtype, or the folder can't be written.
         """
+
+    @classmethod
+    def write_several(cls, outputs: Sequence[tuple[Self, Path]], result: MergeResult) -> list[dict[str, str]]:
+        """Write several outputs, each into its folder; those that need the base's weights may read them together.
+
+        Args:
+            outputs: At least one, with its folder, which exists and is empty.
+            result: What they are made of.
+
+        Returns:
+            Of each, SHA-256 of large files by their '/'-separated names below its folder.
+
+        Raises:
+            SourceError: As `write`.
+            LoramergeError: As `write`.
+        """
+        return [output.write(result, folder) for output, folder in outputs]
 
     @abstractmethod
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:

@@ -16,11 +16,10 @@ from loramerge.bases.replacement import SAFETY_CHECKER, takes_safety_checker
 from loramerge.errors import SourceError
 from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
-from loramerge.files.writing import check_room, writing
+from loramerge.outputs.prepared import PreparedOutput, Weights
 from loramerge.tensor_files import shards
 from loramerge.tensor_files.fuse_plan import TensorChange, changes, stored_in, with_lora
 from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
-from loramerge.tensor_files.stream import write_blocks
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
@@ -46,8 +45,8 @@ def fuse(
     folder: Path,
     loss: RoundingLoss | None = None,
     others: Mapping[str, Replacement] = MappingProxyType({}),
-) -> dict[str, str]:
-    """Write the fused pipeline.
+) -> PreparedOutput:
+    """Plan the fused pipeline.
 
     No model is loaded: weights go from file to file in blocks. Where the LoRA touches one, the sum is formed in
     float32 and rounded once, to the output's dtype or the file's own; all others are converted to it, or copied.
@@ -62,26 +61,20 @@ def fuse(
         loss: Told of sums that are rounded to 8 bits.
         others: Component → what takes its place.
 
-    Returns:
-        SHA-256 of the files that were computed, by their '/'-separated names below `folder`.
-
     Raises:
         SourceError: The base's files are incomplete, damaged or do not fit its configs.
-        LoramergeError: A sum does not fit the dtype, or the folder can't be written.
     """
-    digests: dict[str, str] = {}
     index = read_json(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
-    with writing(folder):
-        index = _with_others(index, output, others)
-        largest = shards.size_of(output.max_shard_size)
-        components = {
-            name: _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
-            if name not in others
-            else _replaced(others[name], name, output)
-            for name in _components(files, index, base.reference, others)
-        }
-        computed = [planned for planned in components.values() if planned and not _is_copied(planned, largest)]
-        check_room(folder, sum(change.size for planned in computed for change in planned))
+    index = _with_others(index, output, others)
+    largest = shards.size_of(output.max_shard_size)
+    components = {
+        name: _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
+        if name not in others
+        else _replaced(others[name], name, output)
+        for name in _components(files, index, base.reference, others)
+    }
+
+    def settings() -> None:
         _write_settings(files.folder / _INDEX, index, folder / _INDEX)
         for name, planned in components.items():
             (folder / name).mkdir()
@@ -90,11 +83,13 @@ def fuse(
                 copy_settings(other.files, "", stored_as, other.reference, folder / name)
             else:
                 copy_settings(files, name, stored_as, base.reference, folder)
-            written = write_weights(planned, largest, folder / name, loss) if planned else {}
-            digests |= {f"{name}/{file}": digest for file, digest in written.items()}
         if output.scheduler is not None:
             _write_scheduler(files, output.scheduler, base.reference, folder)
-    return digests
+
+    weights = tuple(
+        Weights.sharded(planned, largest, folder / name, f"{name}/") for name, planned in components.items() if planned
+    )
+    return PreparedOutput(folder, settings, weights, loss)
 
 
 def _write_scheduler(files: PipelineFiles, scheduler: Scheduler, reference: str, folder: Path) -> None:
@@ -155,42 +150,6 @@ def _planned(
     if name not in base.components:
         return planned
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
-
-
-def write_weights(
-    planned: Sequence[TensorChange], largest: int, folder: Path, loss: RoundingLoss | None
-) -> dict[str, str]:
-    """Write shards and their index.
-
-    Args:
-        planned: All tensors of a component.
-        largest: Bytes that a shard holds.
-        folder: Where to; it exists.
-        loss: Told of sums that are rounded to 8 bits.
-
-    Returns:
-        The digests of the shards by name.
-    """
-    source = planned[0].stored.path
-    stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"
-    parts = shards.split(planned, largest)
-    names = shards.names(stem, len(parts))
-    if _is_copied(planned, largest):
-        copy(source, folder / names[0])
-        return {}
-    digests = {name: write_blocks(folder / name, part, loss=loss) for name, part in zip(names, parts, strict=True)}
-    if len(parts) > 1:
-        where = {change.stored.key: name for name, part in zip(names, parts, strict=True) for change in part}
-        text = shards.index(where, sum(change.size for change in planned))
-        (folder / f"{stem}.safetensors.index.json").write_text(text, encoding="utf-8")
-    return digests
-
-
-def _is_copied(planned: Sequence[TensorChange], largest: int) -> bool:
-    """Whether a component stays the one file that it is, which may take no room on the disk."""
-    source = planned[0].stored.path
-    plain = all(change.is_plain and change.stored.path == source for change in planned)
-    return plain and len(shards.split(planned, largest)) == 1
 
 
 def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from loramerge.bases.quantised import refuse_quantised
 from loramerge.errors import MismatchError, SourceError
-from loramerge.files.writing import check_room, writing
 from loramerge.messages import by
-from loramerge.outputs.fuse import copy_settings, write_weights
+from loramerge.outputs.fuse import copy_settings
+from loramerge.outputs.prepared import PreparedOutput, Weights
 from loramerge.tensor_files import shards
 from loramerge.tensor_files.fuse_plan import RowDelta, changes, stored_in, with_shares
 from loramerge.tensor_files.header import STORED_AS
@@ -39,8 +40,8 @@ def check_model(reference: str, component: Component) -> None:
 
 def fuse_model(
     result: MergeResult, output: FusedOutput, folder: Path, loss: RoundingLoss | None = None
-) -> dict[str, str]:
-    """Write the fused model.
+) -> PreparedOutput:
+    """Plan the fused model.
 
     Files, names and settings are the base's own; weights go from file to file in blocks, as those of a pipeline do.
 
@@ -50,13 +51,9 @@ def fuse_model(
         folder: Where to; it exists and is empty.
         loss: Told of sums that are rounded to 8 bits.
 
-    Returns:
-        SHA-256 of the weight files by their names.
-
     Raises:
         SourceError: The base's files are damaged, or lack a tensor that the LoRA touches.
         MismatchError: A weight that the LoRA touches is another layer's as well.
-        LoramergeError: A sum does not fit the dtype, or the folder can't be written.
     """
     files, base = result.base_files, result.base
     component, shown = base.components[base.main], base.reference
@@ -76,10 +73,9 @@ def fuse_model(
         share = RowDelta.whole(pair.times(output.lora_scale))
         by_key[key] = with_shares(by_key[key], [share], shown, f"{component.name}.{module}")
     changed = [*by_key.values()]
-    check_room(folder, sum(change.size for change in changed))
-    with writing(folder):
-        copy_settings(files, "", {change.dtype for change in changed}, shown, folder)
-        return write_weights(changed, shards.size_of(output.max_shard_size), folder, loss)
+    settings = partial(copy_settings, files, "", {change.dtype for change in changed}, shown, folder)
+    written = Weights.sharded(changed, shards.size_of(output.max_shard_size), folder)
+    return PreparedOutput(folder, settings, (written,), loss)
 
 
 def _key(known: Container[str], module: str, component: Component, shown: str) -> str:

@@ -17,12 +17,14 @@ from loramerge.outputs.fuse import fuse
 from loramerge.outputs.fuse_file import check_places, fuse_file, name_of
 from loramerge.outputs.fuse_model import check_model, fuse_model
 from loramerge.outputs.load_file import loading_file
+from loramerge.outputs.prepared import PreparedOutput, write_prepared
 from loramerge.outputs.scheduler import Scheduler
 from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from loramerge.bases.base import Base
-    from loramerge.bases.replacement import Replacement
 
 
 ComponentName = Annotated[
@@ -110,26 +112,41 @@ class FusedOutput(Output):
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the base's files, changed where the LoRA touches them."""
-        checkpoint, loss = result.base.checkpoint, RoundingLoss()
+        return self.write_several([(self, folder)], result)[0]
+
+    @classmethod
+    def write_several(cls, outputs: Sequence[tuple[Self, Path]], result: MergeResult) -> list[dict[str, str]]:
+        """Write several with one pass over the base's weights, as far as they have its tensors in the same order."""
+        losses = [RoundingLoss() for _ in outputs]
+        prepared = [
+            output._prepared(result, folder, loss)  # noqa: SLF001  its own
+            for (output, folder), loss in zip(outputs, losses, strict=True)
+        ]
+        digests = write_prepared(prepared)
+        for (output, _), loss in zip(outputs, losses, strict=True):
+            result.notes.extend(output._said(result, loss))  # noqa: SLF001  its own
+        return digests
+
+    def _prepared(self, result: MergeResult, folder: Path, loss: RoundingLoss) -> PreparedOutput:
+        checkpoint = result.base.checkpoint
         if result.base.is_model:
-            digests = fuse_model(result, self, folder, loss)
-        elif checkpoint is None:
-            others = result.replaced.get(self.folder, {})
-            digests = fuse(result.base_files, result.base, result.adapter, self, folder, loss, others)
-            result.notes.extend(self._said(others))
-        else:
-            digests = fuse_file(result, checkpoint, self, folder, loss)
+            return fuse_model(result, self, folder, loss)
+        if checkpoint is not None:
+            return fuse_file(result, checkpoint, self, folder, loss)
+        others = result.replaced.get(self.folder, {})
+        return fuse(result.base_files, result.base, result.adapter, self, folder, loss, others)
+
+    def _said(self, result: MergeResult, loss: RoundingLoss) -> Iterator[str]:
+        """What is to be said of what was written."""
+        for name, other in result.replaced.get(self.folder, {}).items():
+            yield f"output {self.folder}: its {name} is that of {other.reference}"
+        if dropped := [name for name, source in self.other_components.items() if source is None]:
+            yield f"output {self.folder}: it is written without {some(dropped)}"
         if loss.relative is not None:
-            result.notes.append(
+            yield (
                 f"output {self.folder}: rounding to float8 loses {loss.relative:.1%} of what is added to the base: the "
                 "steps between such numbers are coarse; write it with dtype: bfloat16 or float32 to keep it"
             )
-        return digests
-
-    def _said(self, others: Mapping[str, Replacement]) -> Iterator[str]:
-        yield from (f"output {self.folder}: its {name} is that of {each.reference}" for name, each in others.items())
-        if dropped := [name for name, source in self.other_components.items() if source is None]:
-            yield f"output {self.folder}: it is written without {some(dropped)}"
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """Diffusers takes a pipeline from a folder here, or from the root of a repository; programs take a file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +65,15 @@ def write(
     labels = labels_of(recipe, loaded, lock)
     result = _result(loaded, combined, labels)
     known: dict[str, str] = {}  # sha256 of large files, taken while they were written
-    for output in recipe.outputs:
-        place = folder / output.folder
-        with writing(place):
-            place.mkdir(parents=True, exist_ok=True)
-        known |= {f"{output.folder}/{name}": digest for name, digest in output.write(result, place).items()}
-        progress.advance()
+    for group in _groups(recipe.outputs):
+        places = {output.folder: folder / output.folder for output in group}
+        for place in places.values():
+            with writing(place):
+                place.mkdir(parents=True, exist_ok=True)
+        written = group[0].write_several([(output, places[output.folder]) for output in group], result)
+        for name, digests in zip(places, written, strict=True):
+            known |= {f"{name}/{file}": digest for file, digest in digests.items()}
+            progress.advance()
     notes = [*result.notes, *draw(folder, recipe, loaded, combined, progress)]
     loras = [
         {**data, "trigger_phrases": _phrases(lora, lock)}
@@ -92,6 +95,13 @@ def write(
         statement = provenance(recipe, loaded, lock, files, device=combined.device, reference=combined.reference)
         (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
     return report
+
+
+def _groups(outputs: Sequence[Output]) -> Iterator[list[Output]]:
+    """Outputs that are written together: the base is large, and those that need its weights read them once."""
+    yield from ([output] for output in outputs if not output.needs_weights)
+    if together := [output for output in outputs if output.needs_weights]:
+        yield together
 
 
 def write_output(

@@ -5,13 +5,12 @@ import shutil
 import foreign
 import pytest
 import tiny
-from canonical import adapter_of, files_of
+from canonical import adapter_of, files_of, fuse
 
 from loramerge.bases.base import read_base, unknown_model
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.errors import LoramergeError, MismatchError
 from loramerge.outputs import ModelOutput, PipelineOutput
-from loramerge.outputs.fuse import fuse
 
 
 def test_it_is_what_pipeline_was_to_the_byte(tmp_path):
