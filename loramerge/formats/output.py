@@ -108,6 +108,10 @@ class Output(StrictModel):
         """The same where the base is one file."""
         return self.top_names(recipe, loras, parts)
 
+    def top_names_of_model(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+        """The same where the base is the folder of one model."""
+        return self.top_names(recipe, loras, parts)
+
     def check(self, base: Base, components: Collection[str]) -> None:
         """Go on only if the output can hold a merge for a base.
 

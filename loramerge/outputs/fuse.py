@@ -93,10 +93,6 @@ def fuse(
 
 
 def _write_scheduler(files: PipelineFiles, scheduler: Scheduler, reference: str, folder: Path) -> None:
-    if SCHEDULER not in files.names:
-        raise SourceError(
-            f"{reference} has no {SCHEDULER} whose place another could take", hint="leave `scheduler` out"
-        )
     before = read_json(files.folder / SCHEDULER, f"{reference}/{SCHEDULER}")
     (folder / SCHEDULER).unlink()
     _write_settings(files.folder / SCHEDULER, scheduler.config(before), folder / SCHEDULER)

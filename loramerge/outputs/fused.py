@@ -91,10 +91,15 @@ class FusedOutput(Output):
         del loras, parts
         return (name_of(recipe),)
 
+    def top_names_of_model(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+        """Every model has its config."""
+        del recipe, loras, parts
+        return ("config.json",)
+
     def check(self, base: Base, components: Collection[str]) -> None:
         """A file has room for what it holds alone, and a folder of a pipeline alone has a scheduler."""
         if self.scheduler is not None:
-            if base.checkpoint is not None or not base.pipeline:
+            if base.checkpoint is not None or not base.pipeline or not base.has_scheduler:
                 raise MismatchError(
                     f"{base.reference} has no scheduler that could be replaced", hint="leave `scheduler` out"
                 )

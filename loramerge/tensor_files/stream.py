@@ -71,7 +71,7 @@ def write_variants(variants: Sequence[Variant]) -> list[list[str]]:
     buffers = _Buffers()
     together = list(zip(*(variant.changes for variant in variants), strict=True))
     places = {changes[0].stored.path: changes[0].stored.place for changes in together}
-    starts = {_name(file.changes[0]) for variant in variants for file in variant.files if file.changes}
+    starts = {_tensor_at(file.changes[0]) for variant in variants for file in variant.files if file.changes}
 
     def made(block: Sequence[_Piece]) -> list[memoryview]:
         return _made(block, buffers, places, [variant.loss for variant in variants])
@@ -167,7 +167,7 @@ def _blocks(together: Iterable[Sequence[TensorChange]], starts: Container[tuple[
         if block:
             last, size = block[-1], piece.offset + piece.size - block[0].offset
             follows = last.stored.path == piece.stored.path and last.offset + last.size == piece.offset
-            begins = piece.first == 0 and _name(piece.changes[0]) in starts
+            begins = piece.first == 0 and _tensor_at(piece.changes[0]) in starts
             if begins or not follows or size > BLOCK:
                 yield block
                 block = []
@@ -176,7 +176,7 @@ def _blocks(together: Iterable[Sequence[TensorChange]], starts: Container[tuple[
         yield block
 
 
-def _name(change: TensorChange) -> tuple[Path, str]:
+def _tensor_at(change: TensorChange) -> tuple[Path, str]:
     return change.stored.path, change.stored.key
 
 

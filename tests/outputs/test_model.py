@@ -85,6 +85,14 @@ def test_a_scheduler_that_diffusers_does_not_know_is_refused(scheduler, match, h
         older.check(read_base("base", tiny.folder("sd15")), ["unet"])
 
 
+def test_a_pipeline_without_a_scheduler_is_refused_before_anything_is_merged(tmp_path):
+    shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
+    shutil.rmtree(tmp_path / "base" / "scheduler")
+    output = ModelOutput.model_validate({"kind": "model", "scheduler": {"class": "LCMScheduler"}})
+    with pytest.raises(MismatchError, match="has no scheduler that could be replaced"):
+        output.check(read_base("base", tmp_path / "base"), ["unet"])
+
+
 def test_what_is_no_pipeline_has_no_scheduler():
     output = ModelOutput.model_validate({"kind": "model", "scheduler": {"class": "LCMScheduler"}})
     with pytest.raises(MismatchError, match="has no scheduler that could be replaced"):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from loramerge import read_recipe, run
 from loramerge.errors import ExitCode, MismatchError, SourceError
+from loramerge.stages.together import claims_of
 
 LLAMA = "LlamaForCausalLM"
 MODEL = ({"kind": "model"}, {"kind": "adapter", "format": "peft"})
@@ -22,12 +23,12 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def recipe(here, class_name, outputs=MODEL, **settings):
+def recipe(here, class_name, outputs=MODEL, publish=(), **settings):
     small_models.save(class_name, here / "base", weights=True)
     for seed, name in enumerate("ab"):
         small_models.lora(class_name, here / name, seed=seed, **settings)
     loras = {"a": {"source": "a", "weight": 0.7}, "b": {"source": "b", "weight": -0.4}}
-    return write_recipe(here, base="base", loras=loras, outputs=list(outputs))
+    return write_recipe(here, base="base", loras=loras, outputs=list(outputs), publish=list(publish))
 
 
 def loaded(class_name, folder):
@@ -86,6 +87,16 @@ def test_a_head_that_is_the_embedding_is_not_fused_into(here):
 def test_weights_that_lie_the_other_way_round_are_refused(here):
     with pytest.raises(MismatchError, match="as in×out, into which nothing is fused yet"):
         run(read_recipe(recipe(here, "GPT2LMHeadModel")), out=here / "out", device="cpu")
+
+
+def test_a_file_of_others_in_its_place_is_seen_before_anything_is_merged(here):
+    publish = [{"kind": "folder", "path": "there", "outputs": ["model"]}]
+    path = recipe(here, LLAMA, [{"kind": "model"}], publish=publish)
+    (here / "there").mkdir()
+    (here / "there" / "config.json").write_text("{}")
+    planned = invoke("plan", path)
+    assert "it holds config.json, which this recipe did not put there" in " ".join(planned.output.split())
+    assert claims_of(read_recipe(path)) == {"model": ("config.json",)}
 
 
 def test_a_base_without_weights_is_refused(here):
