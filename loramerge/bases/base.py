@@ -81,6 +81,11 @@ class Base:
         return Anatomy(tuple(block for component in chosen for block in component.blocks), self.family.kinds)
 
     @property
+    def is_lone(self) -> bool:
+        """Whether its folder is that of one model: of transformers, or a part of a pipeline of diffusers by itself."""
+        return not self.pipeline and self.checkpoint is None
+
+    @property
     def is_model(self) -> bool:
         """Whether it is a lone model of transformers, no pipeline that draws."""
         return TRANSFORMERS_COMPONENT in self.components

@@ -77,7 +77,7 @@ def pipeline_files(located: Located, variant: str | None, without: Collection[st
     Raises:
         SourceError: A component has weights, but none in safetensors, or not all shards of them; or no component has
             the variant.
-        MismatchError: It is a lone model of diffusers, or a pipeline without any part that LoRAs touch.
+        MismatchError: It is a pipeline without any part that LoRAs touch.
     """
     if file := single_file(located):
         return (file,)
@@ -140,10 +140,7 @@ def component_files(located: Located, name: str, variant: str | None) -> tuple[s
 
 
 def _model_files(located: Located, variant: str | None) -> tuple[str, ...]:
-    """The files of a lone model of transformers; one of diffusers is refused."""
-    config = read_json(located.fetch([MODEL_CONFIG]) / MODEL_CONFIG, f"{located.reference}/{MODEL_CONFIG}")
-    if "_class_name" in config:
-        raise no_pipeline(located.reference, "fusing a merge into a lone part of a pipeline is not there yet")
+    """The files of the folder of one model."""
     files = [name for name in located.files if "/" not in name]
     weights = _chosen(located.reference, files, variant)
     if not weights:

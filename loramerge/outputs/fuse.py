@@ -87,7 +87,9 @@ def fuse(
             _write_scheduler(files, output.scheduler, base.reference, folder)
 
     weights = tuple(
-        Weights.sharded(planned, largest, folder / name, f"{name}/") for name, planned in components.items() if planned
+        Weights.sharded(planned, planned[0].stored.path, largest, folder / name, f"{name}/")
+        for name, planned in components.items()
+        if planned
     )
     return PreparedOutput(folder, settings, weights, loss)
 
@@ -148,7 +150,14 @@ def _planned(
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
 
 
-def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:
+def copy_settings(
+    files: PipelineFiles,
+    name: str,
+    stored_as: Iterable[str],
+    reference: str,
+    folder: Path,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write everything of a component but weights. A config says their format, and not where they once lay.
 
     Args:
@@ -157,6 +166,7 @@ def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], ref
         stored_as: Number formats of the weights, as a header spells them.
         reference: The base, for messages.
         folder: Where to.
+        more: Settings of the config that are no longer what they were.
     """
     place = f"{name}/" if name else ""
     for file in files.names:
@@ -167,7 +177,7 @@ def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], ref
             numbers = sorted(ITEM_SIZES.keys() & stored_as, key=lambda dtype: (ITEM_SIZES[dtype], dtype))
             dtype = _SAID_AS.get(numbers[-1]) if numbers else None
             said = {key: dtype for key in _DTYPE_SETTINGS if dtype and key in settings}
-            _write_settings(files.folder / file, settings | said, folder / file)
+            _write_settings(files.folder / file, settings | said | dict(more), folder / file)
         else:
             copy(files.folder / file, folder / file)
 

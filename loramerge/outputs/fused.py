@@ -15,7 +15,7 @@ from loramerge.formats.output import MergeResult, Output
 from loramerge.messages import some
 from loramerge.outputs.fuse import fuse
 from loramerge.outputs.fuse_file import check_places, fuse_file, name_of
-from loramerge.outputs.fuse_model import check_model, fuse_model
+from loramerge.outputs.fuse_model import fuse_model
 from loramerge.outputs.load_file import loading_file
 from loramerge.outputs.prepared import PreparedOutput, write_prepared
 from loramerge.outputs.scheduler import Scheduler
@@ -40,6 +40,7 @@ class FusedOutput(Output):
     """The base with the merged LoRA fused in: it needs no LoRA any more."""
 
     needs_weights: ClassVar[bool] = True
+    holds_saved: ClassVar[bool] = True
 
     dtype: Dtype | None = Field(None, description="Number format of the weights; that of the base's files if absent.")
     lora_scale: Scale = Field(1.0, description="What the merged LoRA is multiplied by when it is fused in.")
@@ -112,8 +113,6 @@ class FusedOutput(Output):
             )
         if base.checkpoint is not None:
             check_places(base, base.checkpoint, [*components])
-        if base.is_model:
-            check_model(base.reference, base.components[base.main])
 
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the base's files, changed where the LoRA touches them."""
@@ -134,7 +133,7 @@ class FusedOutput(Output):
 
     def _prepared(self, result: MergeResult, folder: Path, loss: RoundingLoss) -> PreparedOutput:
         checkpoint = result.base.checkpoint
-        if result.base.is_model:
+        if result.base.is_lone:
             return fuse_model(result, self, folder, loss)
         if checkpoint is not None:
             return fuse_file(result, checkpoint, self, folder, loss)
@@ -162,6 +161,10 @@ class FusedOutput(Output):
         title = f"{pipeline.library}, without any LoRA: `{self.folder}`"
         if pipeline.library == "transformers":
             yield Snippet.python(title, *pipeline.imports, "", *pipeline.loaded(place.arguments()))
+            return
+        if facts.model_class:
+            load = f"{facts.denoisers[0]} = {facts.model_class}.from_pretrained({place.arguments()})"
+            yield Snippet.python(title, f"from diffusers import {facts.model_class}", "", load)
             return
         if place.repo is None or not place.folder:
             loaded = pipeline.loaded(place.arguments())

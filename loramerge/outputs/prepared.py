@@ -27,30 +27,37 @@ class Weights:
         place: The same below the output's folder, with a '/' at its end; empty where it is that.
         files: Of which they consist.
         copied: The file that they stay; None where they are computed.
+        index: Name of the list of shards, where there are several.
     """
 
     folder: Path
     place: str
     files: tuple[NewFile, ...]
     copied: Path | None = None
+    index: str = ""
 
     @classmethod
-    def sharded(cls, planned: Sequence[TensorChange], largest: int, folder: Path, place: str = "") -> Weights:
+    def sharded(
+        cls, planned: Sequence[TensorChange], source: Path, largest: int, folder: Path, place: str = ""
+    ) -> Weights:
         """As `save_pretrained` splits them.
 
         Args:
             planned: All tensors of a component; at least one.
+            source: The first of the base's files, after which these are called.
             largest: Bytes that a shard holds.
             folder: Where to.
             place: The same below the output's folder.
         """
-        source = planned[0].stored.path
+        stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"
         parts = shards.split(planned, largest)
-        names = shards.names(_stem(source), len(parts))
+        names = shards.names(stem, len(parts))
         files = tuple(NewFile(folder / name, part) for name, part in zip(names, parts, strict=True))
         # One file that stays what it is may take no room on the disk.
         plain = all(change.is_plain and change.stored.path == source for change in planned)
-        return cls(folder, place, files, source if plain and len(parts) == 1 else None)
+        return cls(
+            folder, place, files, source if plain and len(parts) == 1 else None, f"{stem}.safetensors.index.json"
+        )
 
     @property
     def size(self) -> int:
@@ -67,8 +74,7 @@ class Weights:
         if len(self.files) > 1:
             where = {change.stored.key: file.path.name for file in self.files for change in file.changes}
             text = shards.index(where, sum(file.size for file in self.files))
-            stem = _stem(self.files[0].changes[0].stored.path)
-            (self.folder / f"{stem}.safetensors.index.json").write_text(text, encoding="utf-8")
+            (self.folder / self.index).write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,3 @@ def write_prepared(outputs: Sequence[PreparedOutput]) -> list[dict[str, str]]:
             names = (f"{weights.place}{file.path.name}" for file in weights.files)
             digests[number] |= dict(zip(names, written, strict=True))
     return digests
-
-
-def _stem(source: Path) -> str:
-    return "model" if source.name.startswith("model") else "diffusion_pytorch_model"

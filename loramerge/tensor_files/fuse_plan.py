@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.adapter import LowRank
 from loramerge.errors import SourceError
 from loramerge.messages import by, some
 from loramerge.tensor_files.header import ITEM_SIZES, Stored
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
-    from loramerge.adapter import LowRank, Modules
+    from loramerge.adapter import Modules
     from loramerge.bases.base import Component
 
 # What the layers of attention were called before diffusers 0.12; `from_pretrained` reads that still.
@@ -44,6 +45,11 @@ class RowDelta:
     def whole(cls, pair: LowRank) -> RowDelta:
         """The pair for all rows of a tensor of its shape, or of that of an equal map."""
         return cls(pair, 0, pair.shape[0])
+
+    @classmethod
+    def transposed(cls, pair: LowRank) -> RowDelta:
+        """The pair of a linear layer for a tensor that keeps its weight as in×out."""
+        return cls.whole(LowRank(pair.up.T.contiguous(), pair.down.T.contiguous(), pair.scale))
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,11 @@ def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[Ten
                 hint="leave the output's dtype out, or choose a base in float32, float16 or bfloat16",
             )
         found.append(TensorChange(tensor, dtype if dtype and is_number else tensor.dtype, (), f"{shown}.{tensor.key}"))
+    return aligned(found)
+
+
+def aligned(found: Iterable[TensorChange]) -> list[TensorChange]:
+    """Those with larger elements first, else in their order: readers need tensors to be aligned."""
     return sorted(found, key=lambda change: -(change.size // change.stored.count if change.stored.count else 1))
 
 
