@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.checkpoint_names import checkpoint_names
 from loramerge.bases.component import CLIP_PREFIX, Component, canonical
+from loramerge.bases.kept_wide import kept_in
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
 from loramerge.errors import SourceError
@@ -79,6 +80,7 @@ class Architecture:
             live={named(live): live for live in shapes.layers},
             parameters={named(live): shape for live, shape in shapes.parameters.items()},
             transposed=frozenset(map(named, shapes.transposed)),
+            kept={dtype: frozenset(map(named, names)) for dtype, names in shapes.kept.items()},
             tied={named(live): named(other) for live, other in shapes.tied.items()},
             tables=tables,
             prefix=prefix,
@@ -100,7 +102,8 @@ class Architecture:
                 transposed.append(name)
         renamed = checkpoint_names(model, layers) if self.library == "transformers" else {}
         parameters = {name: tuple(each.shape) for name, each in model.named_parameters()}
-        return Shapes(layers, parameters, renamed, transposed, _tied(model))
+        kept = kept_in(model, self.library, layers)
+        return Shapes(layers, parameters, renamed, transposed, _tied(model), kept)
 
     def _built(self) -> nn.Module:
         import torch

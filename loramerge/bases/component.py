@@ -34,6 +34,7 @@ class Component:
         tables: From the names that files have to these.
         transposed: Of its linear layers, those that keep their weight as in×out, as all of GPT-2 do.
         tied: Parameter → the one whose numbers it has as well; the latter alone is among `parameters`.
+        kept: Number format, or `float8` for any of them → parameters that must not have it; empty where not known.
         prefix: What canonical names begin with and names in memory may lack.
     """
 
@@ -46,6 +47,7 @@ class Component:
     prefix: str = ""
     transposed: frozenset[str] = frozenset()
     tied: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class Shapes:
         parameters: Shape of every parameter, in that order too.
         transposed: Of the linear layers, those that keep their weight as in×out, as all of GPT-2 do.
         tied: Parameter → the one whose numbers it has as well, such as an output layer's weight and the embedding's.
+        kept: Number format, or `float8` for any of them → parameters that must not have it.
         renamed: Name in memory → name in checkpoints, of the layers of a model of transformers that have two.
     """
 
@@ -41,6 +42,7 @@ class Shapes:
     renamed: Mapping[str, str] = field(default_factory=dict)
     transposed: Sequence[str] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def shapes_of(architecture: str, config: Mapping[str, Any], build: Callable[[], Shapes]) -> Shapes:
@@ -70,7 +72,9 @@ def _kept(name: str) -> Shapes | None:
             return None
         kept = entry["shapes"]
         renamed, tied = (dict(kept[each].items()) for each in ("renamed", "tied"))
-        return Shapes(_tuples(kept["layers"]), _tuples(kept["parameters"]), renamed, tuple(kept["transposed"]), tied)
+        wide = {dtype: tuple(names) for dtype, names in kept["kept"].items()}
+        shapes = _tuples(kept["layers"]), _tuples(kept["parameters"])
+        return Shapes(*shapes, renamed, tuple(kept["transposed"]), tied, wide)
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         return None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.bases.architecture import Architecture
 from loramerge.bases.base import SCHEDULER
 from loramerge.bases.model_index import ModelIndex
+from loramerge.bases.precision import stays, stays_of_another
 from loramerge.bases.quantised import refuse_quantised
 from loramerge.bases.replacement import SAFETY_CHECKER, takes_safety_checker
 from loramerge.errors import SourceError
@@ -18,7 +19,7 @@ from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
 from loramerge.outputs.prepared import PreparedOutput, Weights
 from loramerge.tensor_files import shards
-from loramerge.tensor_files.fuse_plan import TensorChange, changes, stored_in, with_lora
+from loramerge.tensor_files.fuse_plan import TensorChange, canonical_name, changes, keys_of, stored_in, with_lora
 from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 _INDEX = "model_index.json"
 _CONFIG = "config.json"
-_SAID_AS = {stored: dtype for dtype, stored in STORED_AS.items()}
+_SAID_AS = {stored: dtype for dtype, stored in STORED_AS.items() if ITEM_SIZES[stored] > 1}
+"""In which libraries compute; nobody does in 8 bits."""
 _DTYPE_SETTINGS = ("dtype", "torch_dtype")  # transformers 5, transformers 4
 _NO_MODULES: Modules = MappingProxyType({})
 
@@ -67,8 +69,9 @@ def fuse(
     index = read_json(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
     index = _with_others(index, output, others)
     largest = shards.size_of(output.max_shard_size)
+    parsed = ModelIndex.parse(index, base.reference)
     components = {
-        name: _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
+        name: _planned(files, name, parsed, base, adapter.components.get(name, _NO_MODULES), output)
         if name not in others
         else _replaced(others[name], name, output)
         for name in _components(files, index, base.reference, others)
@@ -117,8 +120,9 @@ def _replaced(other: Replacement, name: str, output: FusedOutput) -> Sequence[Te
         [other.files.folder / file for file in other.files.names if file.endswith(".safetensors")], other.reference
     )
     refuse_quantised((tensor.key for tensor in stored), other.reference)
-    planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, other.reference)
     config = read_json(other.files.folder / _CONFIG, f"{other.reference}/{_CONFIG}")
+    stay = stays_of_another(config, other.entry, output.dtype, keys_of(stored)) if output.dtype else ()
+    planned = changes(stored, output.stored_as, other.reference, stay)
     component = Architecture.of(config, *other.entry).component(name, f"{other.reference}/{_CONFIG}")
     return with_lora(planned, component, _NO_MODULES, 1.0, other.reference)
 
@@ -139,15 +143,30 @@ def _components(files: PipelineFiles, index: dict[str, Any], reference: str, oth
 
 
 def _planned(
-    files: PipelineFiles, name: str, base: Base, modules: Modules, output: FusedOutput
+    files: PipelineFiles, name: str, index: ModelIndex, base: Base, modules: Modules, output: FusedOutput
 ) -> Sequence[TensorChange]:
     shown = f"{base.reference}/{name}"
     stored = stored_in(files.weights(name), shown)
     refuse_quantised((tensor.key for tensor in stored), shown)
-    planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, shown)
     if name not in base.components:
-        return planned
+        stay = _stay_of_another(files, name, index, output.dtype, keys_of(stored), shown) if output.dtype else ()
+        return changes(stored, output.stored_as, shown, stay)
+    component = base.components[name]
+    names = {key: canonical_name(component, key) for key in keys_of(stored)}
+    planned = changes(
+        stored, output.stored_as, shown, stays(component, output.dtype, names, names) if output.dtype else ()
+    )
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
+
+
+def _stay_of_another(
+    files: PipelineFiles, name: str, index: ModelIndex, dtype: str, keys: Collection[str], shown: str
+) -> frozenset[str]:
+    """Tensors that keep their number format, of a component that LoRAs do not touch."""
+    owner = index.owner(name)
+    place = f"{name}/{_CONFIG}"
+    config = read_json(files.folder / place, f"{shown}/{_CONFIG}") if place in files.names else {}
+    return stays_of_another(config, index.classes.get(str(owner), ("", "")), dtype, keys)
 
 
 def copy_settings(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from loramerge.bases.precision import stays_in_file
 from loramerge.errors import MismatchError, SourceError
 from loramerge.messages import by, some
 from loramerge.outputs.prepared import PreparedOutput, Weights
-from loramerge.tensor_files.fuse_plan import RowDelta, changes, stored_in, with_shares
-from loramerge.tensor_files.header import STORED_AS
+from loramerge.tensor_files.fuse_plan import RowDelta, changes, keys_of, stored_in, with_shares
 from loramerge.tensor_files.new_files import NewFile
 from loramerge.tensor_files.safetensors import opened
 
@@ -68,7 +68,9 @@ def fuse_file(
     """
     base, shown = result.base, result.base.reference
     path = result.base_files.folder / checkpoint.file
-    planned = changes(stored_in((path,), shown), STORED_AS[output.dtype] if output.dtype else None, shown)
+    stored = stored_in((path,), shown)
+    stay = stays_in_file(base.components, checkpoint, output.dtype, keys_of(stored)) if output.dtype else ()
+    planned = changes(stored, output.stored_as, shown, stay)
     by_key = {change.stored.key: change for change in sorted(planned, key=_as_it_lies)}
     for component, modules in result.adapter.components.items():
         places = checkpoint.parts[component].places(base.components[component].modules)

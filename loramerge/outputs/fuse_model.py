@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from loramerge.bases.precision import stays
 from loramerge.bases.quantised import refuse_quantised
 from loramerge.errors import MismatchError, SourceError
 from loramerge.messages import by, some
@@ -16,15 +17,16 @@ from loramerge.tensor_files.fuse_plan import (
     RowDelta,
     TensorChange,
     aligned,
+    canonical_name,
     changes,
+    keys_of,
     stored_in,
     with_lora,
     with_shares,
 )
-from loramerge.tensor_files.header import STORED_AS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from loramerge.bases.component import Component
@@ -60,7 +62,9 @@ def fuse_model(
     weights = [files.folder / name for name in files.names if name.endswith(".safetensors")]
     stored = stored_in(weights, shown)
     refuse_quantised((tensor.key for tensor in stored), shown)
-    planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, shown)
+    names = _names(component, keys_of(stored))
+    stay = stays(component, output.dtype, names, names) if output.dtype else ()
+    planned = changes(stored, output.stored_as, shown, stay)
     modules, more = result.adapter.components.get(base.main, {}), {}
     if base.is_model:
         by_key = {change.stored.key: change for change in planned}
@@ -84,6 +88,16 @@ def fuse_model(
     settings = partial(copy_settings, files, "", {change.dtype for change in planned}, shown, folder, more)
     written = Weights.sharded(planned, weights[0], shards.size_of(output.max_shard_size), folder)
     return PreparedOutput(folder, settings, (written,), loss)
+
+
+def _names(component: Component, keys: Sequence[str]) -> dict[str, str]:
+    """Name of a tensor in the files → of the parameter that it is."""
+    canonical = {live: module for module, live in component.live.items()}
+    found = {}
+    for key in keys:
+        module, dot, parameter = key.rpartition(".")
+        found[key] = canonical_name(component, f"{canonical.get(module, module)}{dot}{parameter}")
+    return found
 
 
 def _put(

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from loramerge.bases.precision import FLOAT8
 from loramerge.errors import MismatchError
-from loramerge.fields import Dtype, Scale, Text, in_words
+from loramerge.fields import FusedDtype, Scale, Text, in_words
 from loramerge.formats.loading import Address, Facts, Snippet, arguments
 from loramerge.formats.output import MergeResult, Output
-from loramerge.messages import some
+from loramerge.messages import counted, some
 from loramerge.outputs.fuse import fuse
 from loramerge.outputs.fuse_file import check_places, fuse_file, name_of
 from loramerge.outputs.fuse_model import fuse_model
 from loramerge.outputs.load_file import loading_file
 from loramerge.outputs.prepared import PreparedOutput, write_prepared
 from loramerge.outputs.scheduler import Scheduler
+from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
 from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from loramerge.bases.base import Base
+    from loramerge.tensor_files.fuse_plan import TensorChange
 
 
 ComponentName = Annotated[
@@ -42,7 +46,11 @@ class FusedOutput(Output):
     needs_weights: ClassVar[bool] = True
     holds_saved: ClassVar[bool] = True
 
-    dtype: Dtype | None = Field(None, description="Number format of the weights; that of the base's files if absent.")
+    dtype: FusedDtype | None = Field(
+        None,
+        description="Number format of the weights; that of the base's files if absent. What must not have so few bits "
+        "keeps its own: in float8 all but the weights of linear and convolution layers.",
+    )
     lora_scale: Scale = Field(1.0, description="What the merged LoRA is multiplied by when it is fused in.")
     max_shard_size: str = Field(
         "10GB",
@@ -66,6 +74,11 @@ class FusedOutput(Output):
     scheduler: Scheduler | None = Field(
         None, description="Of a pipeline's folder: the scheduler that it is written with; the base's own if absent."
     )
+
+    @property
+    def stored_as(self) -> str | None:
+        """The recipe's dtype, as a header spells it."""
+        return STORED_AS[self.dtype] if self.dtype else None
 
     @property
     def number_format(self) -> str | None:
@@ -127,8 +140,8 @@ class FusedOutput(Output):
             for (output, folder), loss in zip(outputs, losses, strict=True)
         ]
         digests = write_prepared(prepared)
-        for (output, _), loss in zip(outputs, losses, strict=True):
-            result.notes.extend(output._said(result, loss))  # noqa: SLF001  its own
+        for (output, _), planned, loss in zip(outputs, prepared, losses, strict=True):
+            result.notes.extend(output._said(result, planned, loss))  # noqa: SLF001  its own
         return digests
 
     def _prepared(self, result: MergeResult, folder: Path, loss: RoundingLoss) -> PreparedOutput:
@@ -140,17 +153,29 @@ class FusedOutput(Output):
         others = result.replaced.get(self.folder, {})
         return fuse(result.base_files, result.base, result.adapter, self, folder, loss, others)
 
-    def _said(self, result: MergeResult, loss: RoundingLoss) -> Iterator[str]:
+    def _said(self, result: MergeResult, written: PreparedOutput, loss: RoundingLoss) -> Iterator[str]:
         """What is to be said of what was written."""
         for name, other in result.replaced.get(self.folder, {}).items():
             yield f"output {self.folder}: its {name} is that of {other.reference}"
         if dropped := [name for name, source in self.other_components.items() if source is None]:
             yield f"output {self.folder}: it is written without {some(dropped)}"
+        if kept := [change for change in written.changes if self._is_kept(change)]:
+            size, names = sum(change.size for change in kept), some(change.stored.key for change in kept)
+            yield (
+                f"output {self.folder}: {counted(len(kept), 'tensor')} ({size:,} bytes) keep the base's number format, "
+                f"for {self.dtype} has too few bits for them: {names}"
+            )
         if loss.relative is not None:
             yield (
                 f"output {self.folder}: rounding to float8 loses {loss.relative:.1%} of what is added to the base: the "
                 "steps between such numbers are coarse; write it with dtype: bfloat16 or float32 to keep it"
             )
+
+    def _is_kept(self, change: TensorChange) -> bool:
+        wanted, found = self.stored_as, change.dtype
+        return (
+            wanted is not None and found != wanted and found in ITEM_SIZES and ITEM_SIZES[found] >= ITEM_SIZES[wanted]
+        )
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """Diffusers takes a pipeline from a folder here, or from the root of a repository; programs take a file."""
@@ -158,13 +183,16 @@ class FusedOutput(Output):
             yield from loading_file(self.folder, place, facts)
             return
         pipeline = facts.pipeline
+        if self.dtype in FLOAT8:  # in which nothing is computed
+            pipeline = replace(pipeline, dtype="bfloat16")
         title = f"{pipeline.library}, without any LoRA: `{self.folder}`"
         if pipeline.library == "transformers":
             yield Snippet.python(title, *pipeline.imports, "", *pipeline.loaded(place.arguments()))
             return
         if facts.model_class:
-            load = f"{facts.denoisers[0]} = {facts.model_class}.from_pretrained({place.arguments()})"
-            yield Snippet.python(title, f"from diffusers import {facts.model_class}", "", load)
+            torch, dtype = (["import torch"], ", dtype=torch.bfloat16") if self.dtype in FLOAT8 else ([], "")
+            load = f"{facts.denoisers[0]} = {facts.model_class}.from_pretrained({place.arguments()}{dtype})"
+            yield Snippet.python(title, *torch, f"from diffusers import {facts.model_class}", "", load)
             return
         if place.repo is None or not place.folder:
             loaded = pipeline.loaded(place.arguments())

@@ -93,6 +93,11 @@ class PreparedOutput:
     weights: tuple[Weights, ...]
     loss: RoundingLoss | None = None
 
+    @property
+    def changes(self) -> list[TensorChange]:
+        """What becomes of every tensor."""
+        return [change for weights in self.weights for file in weights.files for change in file.changes]
+
 
 def write_prepared(outputs: Sequence[PreparedOutput]) -> list[dict[str, str]]:
     """Write outputs; what is made of the same tensors in the same order is read once.

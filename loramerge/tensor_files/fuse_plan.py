@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,13 +100,19 @@ def stored_in(weights: Sequence[Path], shown: str) -> tuple[Stored, ...]:
     return tuple(found.values())
 
 
-def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[TensorChange]:
+def keys_of(stored: Iterable[Stored]) -> list[str]:
+    """Names of tensors."""
+    return [tensor.key for tensor in stored]
+
+
+def changes(stored: Sequence[Stored], dtype: str | None, shown: str, stay: Container[str] = ()) -> list[TensorChange]:
     """Tensors on their way to another number format; integers stay what they are.
 
     Args:
         stored: Where they are.
         dtype: Format of all floating-point numbers, as a header spells it; None leaves each its own.
         shown: What errors call the component.
+        stay: Names of tensors that are made wider at most.
 
     Returns:
         Those with larger elements first, else in the order of the files: readers need tensors to be aligned.
@@ -122,8 +128,13 @@ def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[Ten
                 f"{shown}: {tensor.key} is stored as {tensor.dtype}, which can't be converted",
                 hint="leave the output's dtype out, or choose a base in float32, float16 or bfloat16",
             )
-        found.append(TensorChange(tensor, dtype if dtype and is_number else tensor.dtype, (), f"{shown}.{tensor.key}"))
+        kept = tensor.dtype if not (dtype and is_number) or _is_kept(tensor, dtype, stay) else dtype
+        found.append(TensorChange(tensor, kept, (), f"{shown}.{tensor.key}"))
     return aligned(found)
+
+
+def _is_kept(tensor: Stored, dtype: str, stay: Container[str]) -> bool:
+    return tensor.key in stay and ITEM_SIZES[dtype] <= ITEM_SIZES[tensor.dtype]
 
 
 def aligned(found: Iterable[TensorChange]) -> list[TensorChange]:
@@ -150,7 +161,7 @@ def with_lora(
         return list(
             found
         )  # complete, whatever its names: transformers gives other ones to some models when it loads them
-    by_name = {_canonical_name(component, change.stored.key): change for change in found}
+    by_name = {canonical_name(component, change.stored.key): change for change in found}
     _check_complete({name: change.stored for name, change in by_name.items()}, component, shown)
     for module, pair in modules.items():
         name = f"{module}.weight"
@@ -180,8 +191,13 @@ def with_shares(change: TensorChange, shares: Iterable[RowDelta], shown: str, sh
     return replace(change, shares=(*change.shares, *shares), shown_as=shown_as)
 
 
-def _canonical_name(component: Component, key: str) -> str:
-    """The canonical name of a tensor that a file calls `key`."""
+def canonical_name(component: Component, key: str) -> str:
+    """The canonical name of a tensor.
+
+    Args:
+        component: Has it.
+        key: What a file calls it.
+    """
     name = component.canonical(key)
     if name in component.parameters:
         return name
