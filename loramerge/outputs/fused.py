@@ -45,6 +45,7 @@ class FusedOutput(Output):
 
     needs_weights: ClassVar[bool] = True
     holds_saved: ClassVar[bool] = True
+    holds_dense: ClassVar[bool] = True
 
     dtype: FusedDtype | None = Field(
         None,

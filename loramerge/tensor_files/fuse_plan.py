@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank
+from loramerge.deltas.dense import Dense
 from loramerge.errors import SourceError
 from loramerge.messages import by, some
 from loramerge.tensor_files.header import ITEM_SIZES, Stored
@@ -49,6 +50,8 @@ class RowDelta:
     @classmethod
     def transposed(cls, pair: LowRank) -> RowDelta:
         """The pair of a linear layer for a tensor that keeps its weight as in×out."""
+        if pair.is_dense:
+            return cls.whole(Dense.of(pair.matrix().T.contiguous()).times(pair.scale))
         return cls.whole(LowRank(pair.up.T.contiguous(), pair.down.T.contiguous(), pair.scale))
 
 
