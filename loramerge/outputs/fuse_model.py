@@ -55,7 +55,7 @@ def fuse_model(
 
     Raises:
         SourceError: The base's files are damaged, or lack a tensor that the LoRA touches.
-        MismatchError: A weight that the LoRA touches is another layer's as well.
+        MismatchError: A weight that the LoRA touches, or a parameter that it trained, is another layer's as well.
     """
     files, base = result.base_files, result.base
     component, shown = base.components[base.main], base.reference
@@ -110,6 +110,7 @@ def _put(
     """
     put = []
     untied = [name for name, other in component.tied.items() if not _stay_one(saved, name, other)]
+    _check_untied(untied, component, shown)
     for name in untied:  # each has the other's numbers until it gets its own
         other = by_key[_stored_as(by_key, component.tied[name], component) or component.tied[name]]
         by_key.setdefault(name, replace(other, stored=replace(other.stored, key=name), shown_as=f"{shown}.{name}"))
@@ -122,6 +123,17 @@ def _put(
         put.append(key)
         by_key[key] = TensorChange(tensor.named(key), dtype, (), f"{shown}.{key}")
     return untied, put
+
+
+def _check_untied(untied: Sequence[str], component: Component, shown: str) -> None:
+    """A head can have numbers of its own; two embeddings that are one are put together again when they are loaded."""
+    for name in untied:
+        if name.rpartition(".")[0] not in component.modules:
+            raise MismatchError(
+                f"{shown}: {component.tied[name]} is {name} as well, and one of them alone was trained in full: "
+                "transformers puts them together again when it loads the model",
+                hint=_PEFT,
+            )
 
 
 def _stay_one(saved: Mapping[str, SavedTensor], name: str, other: str) -> bool:

@@ -135,6 +135,18 @@ def test_what_was_trained_in_full_is_where_peft_puts_it(here, class_name, traine
     assert (settings["tie_word_embeddings"] is False) == (untied or class_name.startswith("Llama"))
 
 
+def test_an_embedding_of_two_encoders_is_not_untied(here, monkeypatch):
+    name = "T5ForConditionalGeneration"
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2, "vocab_size": 40}
+    monkeypatch.setitem(small_models.CONFIGS, name, {**sizes, "decoder_start_token_id": 0})
+    small_models.shared.cache_clear()
+    path = recipe(here, name, target_modules=["q"], modules_to_save=["shared"])
+    (here / "b" / "adapter_model.safetensors").write_bytes((here / "a" / "adapter_model.safetensors").read_bytes())
+    with pytest.raises(MismatchError, match=r"shared\.weight is .* as well, and one of them alone was trained in full"):
+        run(read_recipe(path), out=here / "out", device="cpu")
+    assert not (here / "out").exists()
+
+
 def test_a_head_that_the_base_lacks_is_added_and_rounding_is_said(here):
     name = "BertForSequenceClassification"
     outputs = [{"kind": "model", "dtype": "bfloat16"}, {"kind": "adapter", "format": "peft"}]
