@@ -107,7 +107,7 @@ def check_droppable(index: ModelIndex, name: str, dropped: frozenset[str], where
     if name not in index.classes and name not in optional:
         raise _unknown(index, name, where)
     if name not in optional:
-        can = f"it does without {any_of(sorted(optional))}" if optional else "it needs all of its components"
+        can = f"it does without {any_of(sorted(optional))}" if optional else "nothing is known that it does without"
         raise MismatchError(f"{where}: a {index.pipeline} can't do without its {name}", hint=can)
     needed = _NEEDED_BY.get(name)
     if name in index.classes and needed in index.classes and needed not in dropped:

@@ -14,6 +14,7 @@ from loramerge import read_recipe, run
 from loramerge.documents.problems import RecipeProblemsError
 from loramerge.errors import ExitCode, MismatchError, SourceError
 from loramerge.files.digest import sha256_of
+from loramerge.lock.model import read as read_lock
 from loramerge.lock.model import text as lock_text
 from loramerge.stages.lock import lock as lock_sources
 
@@ -119,6 +120,28 @@ def test_it_is_stated_verified_locked_and_made_again(here):
     moved = invoke("plan", path)
     assert moved.exit_code == ExitCode.CHANGES_PENDING
     assert "outputs.model/vae: config.json changed" in moved.output.replace("\n", " ")
+
+
+def test_one_of_the_hub_is_locked_to_its_commit_and_its_licence_counts(here, hub):
+    files = {each.name: each.read_bytes() for each in (here / "vae").iterdir()}
+    vae = hub.repository("me/vae", files={**files, "README.md": b"---\nlicense: cc-by-nc-4.0\n---\n"})
+    path = recipe(here, {"vae": "hf://me/vae"})
+    assert invoke("lock", path).exit_code == ExitCode.DONE
+    locked = read_lock(here / "small.lock.yaml").sources.beside["model/vae"]
+    assert len(locked.commit) == 40
+    assert locked.licence == "cc-by-nc-4.0"
+    hub.store.write(vae, {"config.json": b"{}"})  # the branch moves on
+    done = invoke("run", path)
+    assert done.exit_code == ExitCode.DONE, done.output
+    out = here / "dist" / "small"
+    assert (out / "model" / "vae" / WEIGHTS).read_bytes() == (here / "vae" / WEIGHTS).read_bytes()
+    stated = json.loads((out / "provenance.json").read_text())["predicate"]["buildDefinition"]["resolvedDependencies"]
+    found = {each["uri"] for each in stated if each["annotations"]["role"] == "component"}
+    assert f"hf://me/vae@{locked.commit}/{WEIGHTS}" in found
+    (here / "small.lock.yaml").unlink()
+    moved = invoke("run", path, "--rebuild")
+    assert moved.exit_code == ExitCode.BAD_SOURCE
+    assert "does not say of which class it is" in " ".join(moved.output.split())
 
 
 def test_a_lock_of_another_component_does_not_fit(here):
