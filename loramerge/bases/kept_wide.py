@@ -15,7 +15,7 @@ def kept_in(model: Any, library: str, layers: Collection[str]) -> dict[str, list
         library: Which of them.
         layers: Names of its linear and convolution layers.
     """
-    always, in_half = _said(model, library)
+    always, in_half = _kept_modules(model, library)
     every = [name for name, _ in model.named_parameters()]
     strict = [name for name in every if always & {*name.split(".")}]
     half = [name for name in every if (always | in_half) & {*name.split(".")}]
@@ -30,7 +30,7 @@ def kept_in(model: Any, library: str, layers: Collection[str]) -> dict[str, list
     return {"float16": half, "bfloat16": strict, "float8": [*half, *(f"{name}.weight" for name in skipped)]}
 
 
-def _said(model: Any, library: str) -> tuple[set[str], set[str]]:
+def _kept_modules(model: Any, library: str) -> tuple[set[str], set[str]]:
     """Modules that are kept in float32 in any case, and those that are beside float16 alone."""
     named = {*(getattr(model, "_keep_in_fp32_modules", None) or ())}
     if library == "transformers":

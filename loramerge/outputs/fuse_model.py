@@ -62,7 +62,7 @@ def fuse_model(
     weights = [files.folder / name for name in files.names if name.endswith(".safetensors")]
     stored = stored_in(weights, shown)
     refuse_quantised((tensor.key for tensor in stored), shown)
-    names = _names(component, keys_of(stored))
+    names = _parameter_names(component, keys_of(stored))
     stay = stays(component, output.dtype, names, names) if output.dtype else ()
     planned = changes(stored, output.stored_as, shown, stay)
     modules, more = result.adapter.components.get(base.main, {}), {}
@@ -79,9 +79,9 @@ def fuse_model(
                 )
             by_key[key] = with_shares(by_key[key], [delta], shown, f"{component.name}.{module}")
         saved = result.adapter.saved.get(base.main, {})
-        untied, put = _put(by_key, saved, component, shown)
+        untied, put = _with_saved(by_key, saved, component, shown)
         more = {_TIED: False} if untied else {}
-        result.notes.extend(f"output {output.folder}: {note}" for note in _notes(by_key, untied, put))
+        result.notes.extend(f"output {output.folder}: {note}" for note in _put_notes(by_key, untied, put))
         planned = aligned(by_key.values())
     else:
         planned = with_lora(planned, component, modules, output.lora_scale, shown)
@@ -90,7 +90,7 @@ def fuse_model(
     return PreparedOutput(folder, settings, (written,), loss)
 
 
-def _names(component: Component, keys: Sequence[str]) -> dict[str, str]:
+def _parameter_names(component: Component, keys: Sequence[str]) -> dict[str, str]:
     """Name of a tensor in the files → of the parameter that it is."""
     canonical = {live: module for module, live in component.live.items()}
     found = {}
@@ -100,7 +100,7 @@ def _names(component: Component, keys: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _put(
+def _with_saved(
     by_key: dict[str, TensorChange], saved: Mapping[str, SavedTensor], component: Component, shown: str
 ) -> tuple[list[str], list[str]]:
     """Put what was trained in full into the place of the base's own.
@@ -142,7 +142,7 @@ def _stay_one(saved: Mapping[str, SavedTensor], name: str, other: str) -> bool:
     return one is two is None or (one is not None and two is not None and one.equals(two))
 
 
-def _notes(by_key: Mapping[str, TensorChange], untied: list[str], put: list[str]) -> Iterator[str]:
+def _put_notes(by_key: Mapping[str, TensorChange], untied: list[str], put: list[str]) -> Iterator[str]:
     if untied:
         size = sum(by_key[name].size for name in untied)
         yield (
