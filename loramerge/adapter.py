@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from loramerge.deltas.kind import Numbers
     from loramerge.tensor_files.saved import SavedTensor
 
 
@@ -28,10 +29,13 @@ class LowRank:
         scale: alpha / r, alpha / √r with rsLoRA. Kept apart from the factors, because PEFT's factor-wise
             combination types depend on where it is applied.
         is_dense: Its factors are no smaller than the delta itself, and one of them is the identity.
+        is_rescaled: It is rows of the base's weight, each times a factor, and a low-rank pair: a DoRA holds it.
+        needs_weight: What it adds depends on the base's weight, and is known when it is bound to that.
         kind: What it was in its file, in words.
     """
 
     is_dense: ClassVar[bool] = False
+    needs_weight: ClassVar[bool] = False
     kind: ClassVar[str] = "LoRA"
 
     down: Tensor
@@ -103,6 +107,20 @@ class LowRank:
     def size(self) -> int:
         """How many numbers it takes."""
         return self.rank * (self.shape[0] + math.prod(self.shape[1:]))
+
+    @property
+    def is_rescaled(self) -> bool:
+        """See above."""
+        return False
+
+    def bound(self, weight: Numbers) -> LowRank:
+        """What it adds to a weight of the base's: a pair adds the same to all.
+
+        Args:
+            weight: Of `shape`.
+        """
+        del weight
+        return self
 
     @property
     def number_formats(self) -> frozenset[str]:

@@ -28,6 +28,7 @@ HOUSE = {
     "tensor_files": "files numerics deltas",
     "formats": "files families bases numerics deltas tensor_files",
     "methods": "numerics",
+    "extraction": "bases numerics tensor_files",
     "merging": "documents bases numerics deltas",
     "engines": "bases numerics methods merging",
     "outputs": "files bases tensor_files formats",
@@ -38,12 +39,12 @@ HOUSE = {
     "analysis": "files sources families bases numerics deltas tensor_files formats merging",
     "provenance": "files artifact sources tensor_files recipe lock analysis",
     "reports": "files artifact sources documents families bases formats recipe analysis provenance",
-    "stages": "files artifact sources families bases numerics tensor_files formats merging engines targets recipe lock "
-    "previews analysis provenance reports",
+    "stages": "files artifact sources families bases numerics tensor_files formats extraction merging engines targets "
+    "recipe lock previews analysis provenance reports",
     "cli": "files artifact documents families bases formats merging recipe lock analysis provenance stages",
 }
 LIBRARIES = {
-    "torch": "artifact numerics deltas tensor_files formats methods merging engines previews analysis bases",
+    "torch": "artifact numerics deltas tensor_files formats methods extraction merging engines previews analysis bases",
     "numpy": "numerics merging provenance",
     "safetensors": "",
     "diffusers": "bases previews",
@@ -71,11 +72,12 @@ PLUGINS = {
 }
 # What the plug-ins of a folder share.
 SHARED = {
-    "deltas": {"computed", "kind", "stored"},
+    "deltas": {"computed", "dora", "kind", "rescaled", "stored"},
     "formats": {
-        "adapter_output", "assemble", "denoiser_files", "inner_model", "kohya_labels", "labels", "loading", "lora_file",
-        "lora_files", "module_names", "module_pattern", "original_names", "output", "peft_config", "pipeline_code",
-        "reading", "refused", "same_throughout", "saved", "single_file", "spelling", "told_family", "trigger_words",
+        "adapter_output", "assemble", "denoiser_files", "dora", "inner_model", "kohya_labels", "labels", "loading",
+        "lora_file", "lora_files", "module_names", "module_pattern", "original_names", "output", "peft_config",
+        "pipeline_code", "reading", "refused", "same_throughout", "saved", "single_file", "spelling", "told_family",
+        "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "prepared", "scheduler"},

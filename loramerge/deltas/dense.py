@@ -16,7 +16,7 @@ from loramerge.numerics.blocks import row_blocks
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FLOAT32 = frozenset({"float32"})
+FLOAT32 = frozenset({"float32"})
 
 
 class Dense(LowRank):
@@ -43,7 +43,7 @@ class Dense(LowRank):
         *,
         kind: str = "full difference",
         trained_rank: int | None = None,
-        number_formats: frozenset[str] = _FLOAT32,
+        number_formats: frozenset[str] = FLOAT32,
     ) -> None:
         object.__setattr__(self, "_matrix", matrix)
         object.__setattr__(self, "_shape", shape)
@@ -87,6 +87,10 @@ class Dense(LowRank):
     @property
     def rank(self) -> int:
         """The largest that a weight of the shape can have."""
+        return self._most
+
+    @property
+    def _most(self) -> int:
         return min(self._shape[0], math.prod(self._shape[1:]))
 
     @property
@@ -118,16 +122,16 @@ class Dense(LowRank):
         """The delta itself, or the identity."""
         import torch
 
-        matrix = self.matrix() if self._is_wide else torch.eye(self.rank)
-        return matrix.reshape(self.factor_shapes(self._shape)[0])
+        matrix = self.matrix() if self._is_wide else torch.eye(self._most)
+        return matrix.reshape(self._most, *self._shape[1:])
 
     @property
     def up(self) -> Tensor:
         """The identity, or the delta itself."""
         import torch
 
-        matrix = torch.eye(self.rank) if self._is_wide else self.matrix()
-        return matrix.reshape(self.factor_shapes(self._shape)[1])
+        matrix = torch.eye(self._most) if self._is_wide else self.matrix()
+        return matrix.reshape(self._shape[0], self._most, *(1 for _ in self._shape[2:]))
 
     def rows_of_delta(self, start: int, stop: int, out: Tensor) -> None:
         """Some rows of the delta."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loramerge.deltas import kinds_of
+from loramerge.deltas.dora import MAGNITUDE, SCALE, with_magnitude
 from loramerge.deltas.kind import ShapeError
 from loramerge.deltas.low_rank import LowRankKind
 from loramerge.errors import SourceError
@@ -103,6 +104,8 @@ def _of_slot(reference: str, file: TensorFile, where: tuple[str, str], slot: Slo
     tensors: dict[str, Numbers] = {
         role: _numbers(reference, file, key) for role, key in keys.items() if role != "alpha"
     }
+    magnitudes = {role: tensors.pop(role) for role in (MAGNITUDE, SCALE) if role in tensors}
+    spans = next((spans for _, spans in slot.values() if spans), ())
     alpha = _alpha(reference, file, keys["alpha"]) if "alpha" in keys else None
 
     def scale(rank: int | None) -> float:
@@ -115,10 +118,13 @@ def _of_slot(reference: str, file: TensorFile, where: tuple[str, str], slot: Slo
         return found
 
     try:
-        return kind.made(tensors, next((spans for _, spans in slot.values() if spans), ()), scale)
+        made = kind.made(tensors, spans, scale)
+        for role, magnitude in magnitudes.items():
+            made = with_magnitude(made, role, magnitude, spans)
     except ShapeError as error:
         shown = {role: f"{key} {list(file.shape(key))}" for role, key in keys.items()}
         raise SourceError(f"{reference}: {str(error).format(**shown)}") from None
+    return made
 
 
 def _kind(reference: str, keys: Mapping[Role, str]) -> type[Kind]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
     from loramerge.bases.replacement import Replacement
+    from loramerge.deltas.kind import Numbers
     from loramerge.families import Family
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts, Snippet
@@ -34,6 +35,7 @@ class MergeResult:
         base_files: Those of the base's files that were fetched; with weights only if an output needs them.
         loras: Name → every LoRA that went in, in the recipe's order.
         labels: What files say of themselves.
+        weights: (component, module) → the base's weight there, for outputs that need it.
         notes: What is to be said of what was written; outputs add to it.
         replaced: Folder of an output → component → what takes its place there.
     """
@@ -43,6 +45,7 @@ class MergeResult:
     base_files: PipelineFiles
     loras: Mapping[str, Adapter]
     labels: Labels
+    weights: Callable[[str, str], Numbers]
     notes: list[str] = field(default_factory=list)
     replaced: Mapping[str, Mapping[str, Replacement]] = field(default_factory=dict)
 
@@ -59,6 +62,7 @@ class Output(StrictModel):
         readers: The programs that load a merged LoRA, in words.
         holds_saved: It has room for parameters that were trained in full.
         holds_dense: It has room for deltas that no low-rank pair holds.
+        holds_rescaled: It has room for DoRAs.
         copies_inputs: What it holds was not computed: it is the inputs in another format.
     """
 
@@ -71,6 +75,7 @@ class Output(StrictModel):
     copies_inputs: ClassVar[bool] = False
     holds_saved: ClassVar[bool] = False
     holds_dense: ClassVar[bool] = False
+    holds_rescaled: ClassVar[bool] = False
 
     kind: str
     name: Name | None = Field(None, description="Folder in the artifact.")

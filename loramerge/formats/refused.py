@@ -31,7 +31,6 @@ _COMPONENT = r"(lora_)?(unet|te[12]?|text_encoder(_2)?)[._]"
 _FIRST_LAYERS = r"((en|de)coder\.)?conv_in|time_embedding|(text_model\.)?embeddings"  # of a component of a pipeline
 _NAME_ONE = "name a LoRA"
 REFUSALS = (
-    Refusal(r"dora_scale|lora_magnitude_vector", "DoRA", "its magnitude depends on the base's weights"),
     Refusal(r"\.(oft_|boft_|rescale$)", "OFT", "it multiplies the base's weights instead of adding to them"),
     Refusal(r"\.on_input$", "IA3", "it multiplies the base's weights instead of adding to them"),
     Refusal(r"\.(diff_b|set_weight)$", "full-weight differences", "no format here reads dense deltas"),
@@ -97,6 +96,7 @@ _HARMLESS_CONFIG = frozenset(
         "runtime_config",
         "target_modules",
         "task_type",
+        "use_dora",
         "use_effective_conv2d",
         "use_rslora",
     )
@@ -105,7 +105,6 @@ _ADVICE = {
     "lora_bias": "train it with lora_bias: false; PEFT loses the biases in a merge",
     "target_parameters": "train it on modules: target_modules, without target_parameters",
     "trainable_token_indices": "have PEFT save the whole embedding: modules_to_save",
-    "use_dora": "train it with use_dora: false, or merge it into its base with merge_and_unload and extract a LoRA",
 }
 _HARMLESS_INIT = frozenset(map(str, (True, False, None))) | {"gaussian", "orthogonal", "eva"}
 

@@ -121,6 +121,12 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
 
 def _check_dense(component: str, parts: Sequence[Part], method: Method) -> None:
     """What has no factors worth having can be added and decomposed, and nothing else."""
+    unbound = next((part.name for part in parts if any(pair.needs_weight for pair in part.modules.values())), None)
+    if unbound is not None:
+        raise MismatchError(
+            f"LoRA {unbound} is a DoRA: what it adds depends on the base's weights, and they are not there",
+            hint="merge it by a recipe, with `dora: true` at the LoRA",
+        )
     dense = [(part.name, module, pair.kind) for part in parts for module, pair in part.modules.items() if pair.is_dense]
     if not dense:
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank, balanced
 from loramerge.deltas.dense import Dense
+from loramerge.deltas.rescaled import Rescaled
 from loramerge.merging.module import Merged, Share
 from loramerge.numerics.dare_masks import keep_mask
 from loramerge.numerics.svd import of_matrix, of_product, stacked
@@ -67,7 +68,7 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
     """
     is_dense = any(pair.is_dense for pair in module.pairs)
     if method.concatenates:
-        return Merged(Dense.sum_of(module.pairs, module.weights) if is_dense else _concatenated(module))
+        return Merged(_added(module) if is_dense else _concatenated(module))
 
     def keep(factor: str) -> Keep:
         return lambda position, tensor, density: keep_mask(
@@ -84,6 +85,12 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
     ups = (pair.up.to(device) for pair in module.pairs)
     down, up = method.combine(downs, signed, keep("down")), method.combine(ups, roots, keep("up"))
     return Merged(LowRank(down.cpu(), up.cpu(), 1.0))
+
+
+def _added(module: Module) -> LowRank:
+    """DoRAs and LoRAs are one DoRA; what else there is, is added as it is."""
+    found = Rescaled.weighted_sum(module.pairs, module.weights)
+    return Dense.sum_of(module.pairs, module.weights) if found is None else found
 
 
 def _concatenated(module: Module) -> LowRank:

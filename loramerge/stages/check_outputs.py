@@ -37,15 +37,20 @@ def check_outputs(recipe: Recipe, loaded: Loaded) -> None:
 def _check_dense(recipe: Recipe, loaded: Loaded) -> None:
     """What no low-rank pair holds goes into the merge, unless that is decomposed, and into copies of the inputs."""
     dense = [
-        (lora.name, f"{component}.{module}", pair.kind)
+        (lora.name, f"{component}.{module}", pair)
         for lora in loaded.loras
         for component, module, pair in lora.adapter
         if pair.is_dense
     ]
     for output in recipe.outputs:
         takes = output.copies_inputs or recipe.merge.decomposition is None
-        if dense and takes and not output.holds_dense:
-            lora, module, kind = dense[0]
+        fits = output.holds_rescaled and all(pair.is_rescaled for *_, pair in dense)
+        if dense and takes and not (output.holds_dense or fits):
+            lora, module, kind = next(
+                (name, module, pair.kind)
+                for name, module, pair in dense
+                if not (output.holds_rescaled and pair.is_rescaled)
+            )
             count = sum(name == lora for name, *_ in dense)
             raise MismatchError(
                 f"LoRA {lora} has {counted(count, 'module')} that no low-rank pair holds, first {module} ({kind}), and "

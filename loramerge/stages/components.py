@@ -77,7 +77,7 @@ class LoadedComponent:
 
 def unneeded(recipe: Recipe) -> frozenset[str]:
     """Components of the base whose weights nothing needs: every output with weights has others in their place."""
-    if recipe.preview is not None:
+    if recipe.preview is not None or any(lora.needs_weights for lora in recipe.loras):
         return frozenset()
     others = [frozenset(output.other_components) for output in recipe.outputs if output.needs_weights]
     return frozenset.intersection(*others) if others else frozenset()

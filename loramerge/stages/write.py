@@ -117,8 +117,8 @@ def write_output(
 
 def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
     loras = {lora.name: lora.adapter for lora in loaded.loras}
-    replaced = by_output(loaded.components)
-    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels, replaced=replaced)
+    weights, replaced = loaded.weights.of, by_output(loaded.components)
+    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels, weights, replaced=replaced)
 
 
 def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock) -> Labels:

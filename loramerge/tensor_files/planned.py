@@ -63,8 +63,8 @@ def factors(
         folded: What down and up are multiplied by before they are rounded.
     """
     down, up = pair.factor_shapes(pair.shape)
-    yield Planned(keys[0], STORED_AS[dtype], down, lambda: _rounded(pair.down, folded[0], dtype, module))
-    yield Planned(keys[1], STORED_AS[dtype], up, lambda: _rounded(pair.up, folded[1], dtype, module))
+    yield Planned(keys[0], STORED_AS[dtype], down, lambda: rounded(pair.down, folded[0], dtype, module))
+    yield Planned(keys[1], STORED_AS[dtype], up, lambda: rounded(pair.up, folded[1], dtype, module))
 
 
 def dense(pair: LowRank, key: str, dtype: str, module: str) -> Planned:
@@ -80,12 +80,22 @@ def dense(pair: LowRank, key: str, dtype: str, module: str) -> Planned:
         key,
         STORED_AS[dtype],
         pair.shape,
-        lambda: _rounded(pair.matrix().reshape(pair.shape), pair.scale, dtype, module),
+        lambda: rounded(pair.matrix().reshape(pair.shape), pair.scale, dtype, module),
     )
 
 
-def _rounded(tensor: Tensor, factor: float, dtype: str, module: str) -> Tensor:
-    """Raises LoramergeError where a value is too large for the format."""
+def rounded(tensor: Tensor, factor: float, dtype: str, module: str) -> Tensor:
+    """A tensor times a factor in the number format of a file.
+
+    Args:
+        tensor: On the CPU.
+        factor: What it is multiplied by before it is rounded.
+        dtype: `float32`, `float16` or `bfloat16`.
+        module: For messages.
+
+    Raises:
+        LoramergeError: A value is too large for the format.
+    """
     found = (tensor if factor == 1 else tensor * factor).to(torch_dtype(STORED_AS[dtype]))
     if not is_finite(found):
         raise LoramergeError(

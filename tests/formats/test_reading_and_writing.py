@@ -263,8 +263,6 @@ DIFFUSERS = "unet.down_blocks.0.attentions.0.proj_in"
 DOWN, UP = torch.ones(2, 8, 1, 1), torch.ones(8, 2, 1, 1)
 WHOLE = {f"{DIFFUSERS}.lora_A.weight": DOWN, f"{DIFFUSERS}.lora_B.weight": UP}
 BAD_FILES = {
-    "DoRA of PEFT": ({**WHOLE, f"{DIFFUSERS}.lora_magnitude_vector": torch.ones(8)}, "holds DoRA"),
-    "DoRA of kohya": ({f"{KOHYA}.dora_scale": torch.ones(8)}, "holds DoRA"),
     "lora_bias": ({**WHOLE, f"{DIFFUSERS}.lora_B.bias": torch.ones(8)}, "lora_bias"),
     "doubled prefix": ({f"lora_unet_unet_{KOHYA[10:]}_lora_down.weight": DOWN}, "names with a doubled prefix (1 of 1"),
     "another doubled prefix": ({f"lora_unet_{KOHYA}.lora_down.weight": DOWN}, "put a second one before names"),
@@ -374,7 +372,6 @@ def test_a_half_may_have_a_kernel_where_the_other_has_none(flat, tmp_path):
 
 
 BAD_CONFIGS = {
-    "DoRA": ({"use_dora": True}, "sets use_dora to True"),
     "lora_bias": ({"lora_bias": True}, "sets lora_bias"),
     "bias": ({"bias": "all"}, 'bias="all"'),
     "modules_to_save": ({"modules_to_save": ["conv_in"]}, "sets modules_to_save"),

@@ -6,7 +6,7 @@ import single_files
 import small_models
 import tiny
 import torch
-from canonical import adapter_of, files_of
+from canonical import adapter_of, files_of, no_weights
 from command_line import write_recipe
 from families.models import config_of
 from families.rows import ROWS
@@ -26,7 +26,7 @@ FLOAT8 = {"float8_e4m3fn": torch.float8_e4m3fn, "float8_e5m2": torch.float8_e5m2
 
 def written(source, names, base, adapter, folder, **settings):
     """The folder of an output, and what was said of it."""
-    result = MergeResult(adapter, base, PipelineFiles(source, tuple(names), None), {}, Labels("ink"))
+    result = MergeResult(adapter, base, PipelineFiles(source, tuple(names), None), {}, Labels("ink"), no_weights)
     output = ModelOutput(kind="model", **settings)
     output.check(base, [*adapter.components])
     folder.mkdir()
