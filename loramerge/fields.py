@@ -108,6 +108,7 @@ Sha256 = Annotated[
     ),
 ]
 Scale = Annotated[float, Field(ge=-1e6, le=1e6)]
+FusedDtype = Literal["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"], Field(description="Number format of the tensors in the file.")
 ]

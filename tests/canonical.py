@@ -10,6 +10,8 @@ from loramerge.adapter import Adapter, LowRank
 from loramerge.bases.base import Base, read_base
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.reading import read_lora
+from loramerge.outputs.fuse import fuse as plan_fused
+from loramerge.outputs.prepared import write_prepared
 
 
 @cache
@@ -36,6 +38,11 @@ def deltas_of(adapter: Adapter):
 def read(path: Path, base: Base) -> Adapter:
     folder, names = (path, files_of(path)) if path.is_dir() else (path.parent, [path.name])
     return read_lora(str(path), folder, lora_files(str(path), names), base)[1]
+
+
+def fuse(*given, **named) -> dict[str, str]:
+    """Write the fused pipeline of one output, without the stages around it."""
+    return write_prepared([plan_fused(*given, **named)])[0]
 
 
 def files_of(folder: Path) -> list[str]:

@@ -80,7 +80,7 @@ SHARED = {
         "trigger_words",
     },
     "methods": {"method", "rank"},
-    "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "scheduler"},
+    "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "prepared", "scheduler"},
     "sources": {"download", "inputs", "source"},
     "targets": {
         "folder_contents", "folder_orphans", "folder_publication", "held", "hub_publication", "hub_state", "record",

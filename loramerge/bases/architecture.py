@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.checkpoint_names import checkpoint_names
 from loramerge.bases.component import CLIP_PREFIX, Component, canonical
+from loramerge.bases.kept_wide import kept_in
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
 from loramerge.errors import SourceError
@@ -78,6 +79,9 @@ class Architecture:
             modules={named(live): shape for live, shape in shapes.layers.items()},
             live={named(live): live for live in shapes.layers},
             parameters={named(live): shape for live, shape in shapes.parameters.items()},
+            transposed=frozenset(map(named, shapes.transposed)),
+            kept={dtype: frozenset(map(named, names)) for dtype, names in shapes.kept.items()},
+            tied={named(live): named(other) for live, other in shapes.tied.items()},
             tables=tables,
             prefix=prefix,
         )
@@ -86,7 +90,7 @@ class Architecture:
         from torch import nn
 
         model = self._built()
-        layers = {}
+        layers, transposed = {}, []
         for name, layer in model.named_modules():
             # A convolution in groups is no low-rank matrix: each group reads channels of its own.
             if isinstance(layer, nn.Linear) or (
@@ -95,8 +99,11 @@ class Architecture:
                 layers[name] = tuple(layer.weight.shape)
             elif type(layer).__name__ == "Conv1D":  # transformers' linear layer of GPT-2, whose weight is in×out
                 layers[name] = tuple(layer.weight.shape)[::-1]
+                transposed.append(name)
         renamed = checkpoint_names(model, layers) if self.library == "transformers" else {}
-        return Shapes(layers, {name: tuple(each.shape) for name, each in model.named_parameters()}, renamed)
+        parameters = {name: tuple(each.shape) for name, each in model.named_parameters()}
+        kept = kept_in(model, self.library, layers)
+        return Shapes(layers, parameters, renamed, transposed, _tied(model), kept)
 
     def _built(self) -> nn.Module:
         import torch
@@ -129,6 +136,15 @@ class Architecture:
             raise LookupError(
                 f"{library} {version(library)} has no class {name}; its code is never taken from the model"
             ) from None
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    """Parameter → the first one that is the same."""
+    first: dict[int, str] = {}
+    every = list(model.named_parameters(remove_duplicate=False))
+    for name, parameter in every:
+        first.setdefault(id(parameter), name)
+    return {name: first[id(parameter)] for name, parameter in every if first[id(parameter)] != name}
 
 
 def _in_checkpoints(live: str, renamed: Mapping[str, str]) -> str:

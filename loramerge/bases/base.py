@@ -44,6 +44,7 @@ class Base:
         size: Of those that the family was published in; None where the base was read.
         prediction: `v` or `epsilon`, what its UNet predicts as its scheduler's config says; None where it does not.
         pipeline: The class of its pipeline; empty where it has none, or nothing but its family is known.
+        has_scheduler: It is the folder of a pipeline with the config of a scheduler.
         checkpoint: How its file names what it holds, where it is one file; None where it is a folder, or none at all.
     """
 
@@ -53,6 +54,7 @@ class Base:
     size: str | None = None
     prediction: str | None = None
     pipeline: str = ""
+    has_scheduler: bool = False
     checkpoint: Checkpoint | None = None
 
     @property
@@ -77,6 +79,11 @@ class Base:
         """
         chosen = [self.components[name] for name in self.components if name in components]
         return Anatomy(tuple(block for component in chosen for block in component.blocks), self.family.kinds)
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether its folder is that of one model: of transformers, or a part of a pipeline of diffusers by itself."""
+        return not self.pipeline and self.checkpoint is None
 
     @property
     def is_model(self) -> bool:
@@ -150,7 +157,9 @@ def read_base(reference: str, folder: Path, names: Collection[str] = (), told: B
         found[name] = Architecture.of(config, *index.classes[name])
     scheduler = read_json(folder / SCHEDULER, f"{reference}/{SCHEDULER}") if SCHEDULER in names else {}
     prediction = _PREDICTIONS.get(str(scheduler.get("prediction_type")))
-    return replace(from_architectures(reference, found), prediction=prediction, pipeline=index.pipeline)
+    known = from_architectures(reference, found)
+    has_scheduler = "scheduler" in index.classes and (folder / SCHEDULER).exists()
+    return replace(known, prediction=prediction, pipeline=index.pipeline, has_scheduler=has_scheduler)
 
 
 def _model(reference: str, config: Mapping[str, Any]) -> Base:

@@ -72,6 +72,18 @@ class CheckpointPart:
             for part in original.parts
         }
 
+    def parameters(self, shapes: Shapes) -> Mapping[str, frozenset[str]]:
+        """Name of a tensor in the file → the parameters that it holds.
+
+        Args:
+            shapes: All parameters of the component by canonical name.
+        """
+        found = Layout(self.rules, shapes).by_canonical
+        return {
+            f"{self.prefix}{original.name}": frozenset(part.canonical for part in original.parts)
+            for original in found.values()
+        }
+
 
 @dataclass(frozen=True)
 class Checkpoint:

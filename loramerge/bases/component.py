@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,9 @@ class Component:
             `text_model.` that checkpoints and LoRAs have in their keys.
         parameters: Shape of everything that a checkpoint has to hold, by canonical name.
         tables: From the names that files have to these.
+        transposed: Of its linear layers, those that keep their weight as in×out, as all of GPT-2 do.
+        tied: Parameter → the one whose numbers it has as well; the latter alone is among `parameters`.
+        kept: Number format, or `float8` for any of them → parameters that must not have it; empty where not known.
         prefix: What canonical names begin with and names in memory may lack.
     """
 
@@ -42,6 +45,9 @@ class Component:
     parameters: Mapping[str, tuple[int, ...]]
     tables: Tables = NO_TABLES
     prefix: str = ""
+    transposed: frozenset[str] = frozenset()
+    tied: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:
@@ -116,8 +122,7 @@ class Component:
     @property
     def is_transposed(self) -> bool:
         """Whether its linear layers keep their weights as in×out, as those of GPT-2 do."""
-        weights = ((self.parameters.get(f"{module}.weight"), shape[::-1]) for module, shape in self.modules.items())
-        return any(stored == turned != turned[::-1] for stored, turned in weights)
+        return bool(self.transposed)
 
     def canonical(self, name: str) -> str:
         """Name in the base's own checkpoint of what has this name in memory or in a file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +65,7 @@ class _Weights:
         return cls(file, variant, int(match["number"] or 1), int(match["count"] or 1))
 
 
-def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
+def pipeline_files(located: Located, variant: str | None, without: Collection[str] = ()) -> tuple[str, ...]:
     """Configs, tokenizers, and the weights of one variant, of the components that the pipeline has; or its one file.
 
     A component that lacks the variant is taken without it, as diffusers does.
@@ -73,11 +73,12 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
     Args:
         located: The base.
         variant: `fp16` and the like; None for the plain files.
+        without: Components whose weights are not needed: no output has them.
 
     Raises:
         SourceError: A component has weights, but none in safetensors, or not all shards of them; or no component has
             the variant.
-        MismatchError: It is a lone model of diffusers, or a pipeline without any part that LoRAs touch.
+        MismatchError: It is a pipeline without any part that LoRAs touch.
     """
     if file := single_file(located):
         return (file,)
@@ -101,16 +102,46 @@ def pipeline_files(located: Located, variant: str | None) -> tuple[str, ...]:
         *(
             f"{folder}/{file}"
             for folder, files in sorted(folders.items())
-            for file in sorted([*_plain(files), *_chosen(f"{located.reference}/{folder}", files, variant)])
+            for file in sorted(
+                [
+                    *_plain(files),
+                    *([] if folder in without else _chosen(f"{located.reference}/{folder}", files, variant)),
+                ]
+            )
         ),
     )
 
 
+def component_files(located: Located, name: str, variant: str | None) -> tuple[str, tuple[str, ...]]:
+    """The files of one component: all of a source, or its folder of that name, as pipelines have it.
+
+    Args:
+        located: The source.
+        name: Of the component.
+        variant: Of its weights, where it has it; else the plain ones are taken.
+
+    Returns:
+        The folder, with a '/' at its end, or nothing where it is all of the source; the files below the source.
+
+    Raises:
+        SourceError: There is no config, or there are no weights in safetensors.
+    """
+    place = next((each for each in ("", f"{name}/") if f"{each}{MODEL_CONFIG}" in located.files), None)
+    if place is None:
+        raise SourceError(
+            f"{located.reference} is no {name}: it has neither a {MODEL_CONFIG} nor a folder {name} with one "
+            f"(found {some(located.files)})",
+            hint="give the folder or repository that from_pretrained takes for the component alone, or a pipeline",
+        )
+    inside = [file.removeprefix(place) for file in located.files if file.startswith(place)]
+    weights = _chosen(located.reference, [file for file in inside if "/" not in file], variant)
+    if not weights:
+        raise SourceError(f"{located.reference} has no weights", hint="choose a folder with safetensors weights")
+    return place, tuple(f"{place}{file}" for file in (MODEL_CONFIG, *sorted(weights)))
+
+
 def _model_files(located: Located, variant: str | None) -> tuple[str, ...]:
-    """The files of a lone model of transformers; one of diffusers is refused."""
-    config = read_json(located.fetch([MODEL_CONFIG]) / MODEL_CONFIG, f"{located.reference}/{MODEL_CONFIG}")
-    if "_class_name" in config:
-        raise no_pipeline(located.reference, "fusing a merge into a lone part of a pipeline is not there yet")
+    """The files of the folder of one model."""
     files = [name for name in located.files if "/" not in name]
     weights = _chosen(located.reference, files, variant)
     if not weights:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from loramerge.files.atomic import replacing_file
 from loramerge.files.cache import cache_folder
 from loramerge.files.reading import content_of
 
-_LAYOUT = 4  # of an entry; to be counted up whenever what is kept changes its meaning
+_LAYOUT = 5  # of an entry; to be counted up whenever what is kept changes its meaning
 _FOLDER = "shapes"
 _BUILDERS = ("diffusers", "transformers")
 
@@ -31,12 +31,18 @@ class Shapes:
         layers: Shape of the weight (out×in, or out×in×kh×kw) of every linear and convolution layer, in the order in
             which the architecture defines them.
         parameters: Shape of every parameter, in that order too.
+        transposed: Of the linear layers, those that keep their weight as in×out, as all of GPT-2 do.
+        tied: Parameter → the one whose numbers it has as well, such as an output layer's weight and the embedding's.
+        kept: Number format, or `float8` for any of them → parameters that must not have it.
         renamed: Name in memory → name in checkpoints, of the layers of a model of transformers that have two.
     """
 
     layers: Named
     parameters: Named
     renamed: Mapping[str, str] = field(default_factory=dict)
+    transposed: Sequence[str] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def shapes_of(architecture: str, config: Mapping[str, Any], build: Callable[[], Shapes]) -> Shapes:
@@ -65,7 +71,10 @@ def _kept(name: str) -> Shapes | None:
         if _digest(json.dumps(entry["shapes"])) != entry["sha256"]:
             return None
         kept = entry["shapes"]
-        return Shapes(_tuples(kept["layers"]), _tuples(kept["parameters"]), dict(kept["renamed"].items()))
+        renamed, tied = (dict(kept[each].items()) for each in ("renamed", "tied"))
+        wide = {dtype: tuple(names) for dtype, names in kept["kept"].items()}
+        shapes = _tuples(kept["layers"]), _tuples(kept["parameters"])
+        return Shapes(*shapes, renamed, tuple(kept["transposed"]), tied, wide)
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         return None
 

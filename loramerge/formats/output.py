@@ -13,9 +13,12 @@ from pydantic import Field
 from loramerge.fields import Name, StrictModel
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
+    from loramerge.bases.replacement import Replacement
     from loramerge.deltas.kind import Numbers
     from loramerge.families import Family
     from loramerge.formats.labels import Labels
@@ -34,6 +37,7 @@ class MergeResult:
         labels: What files say of themselves.
         weights: (component, module) → the base's weight there, for outputs that need it.
         notes: What is to be said of what was written; outputs add to it.
+        replaced: Folder of an output → component → what takes its place there.
     """
 
     adapter: Adapter
@@ -43,6 +47,7 @@ class MergeResult:
     labels: Labels
     weights: Callable[[str, str], Numbers]
     notes: list[str] = field(default_factory=list)
+    replaced: Mapping[str, Mapping[str, Replacement]] = field(default_factory=dict)
 
 
 class Output(StrictModel):
@@ -86,6 +91,11 @@ class Output(StrictModel):
         return None
 
     @property
+    def other_components(self) -> Mapping[str, str | None]:
+        """Component of the base → source of what is written in its place; None where it is left out."""
+        return {}
+
+    @property
     def fused_at(self) -> float | None:
         """What the merged LoRA was multiplied by when it was fused into a base; None where the base is not in it."""
         return None
@@ -103,6 +113,10 @@ class Output(StrictModel):
 
     def top_names_of_file(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The same where the base is one file."""
+        return self.top_names(recipe, loras, parts)
+
+    def top_names_of_model(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+        """The same where the base is the folder of one model."""
         return self.top_names(recipe, loras, parts)
 
     def check(self, base: Base, components: Collection[str]) -> None:
@@ -142,6 +156,23 @@ class Output(StrictModel):
             SourceError: The base's files are incomplete, damaged or do not fit its configs.
             LoramergeError: A value does not fit the dtype, or the folder can't be written.
         """
+
+    @classmethod
+    def write_several(cls, outputs: Sequence[tuple[Self, Path]], result: MergeResult) -> list[dict[str, str]]:
+        """Write several outputs, each into its folder; those that need the base's weights may read them together.
+
+        Args:
+            outputs: At least one, with its folder, which exists and is empty.
+            result: What they are made of.
+
+        Returns:
+            Of each, SHA-256 of large files by their '/'-separated names below its folder.
+
+        Raises:
+            SourceError: As `write`.
+            LoramergeError: As `write`.
+        """
+        return [output.write(result, folder) for output, folder in outputs]
 
     @abstractmethod
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:

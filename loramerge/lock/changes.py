@@ -46,9 +46,13 @@ def _each_change(earlier: Lock, later: Lock) -> Iterator[Change]:
     yield from _of_source("base", earlier.sources.base, later.sources.base)
     if earlier.sources.family != later.sources.family:
         yield Change("base", "family", earlier.sources.family, later.sources.family)
-    loras, now = earlier.sources.loras, later.sources.loras
-    for name in sorted(loras.keys() | now.keys()):
-        yield from _of_source(f"loras.{name}", loras.get(name), now.get(name))
+    yield from _of_source("base.config", earlier.sources.config, later.sources.config)
+    for where, before, now in (
+        ("outputs", earlier.sources.beside, later.sources.beside),
+        ("loras", earlier.sources.loras, later.sources.loras),
+    ):
+        for name in sorted(before.keys() | now.keys()):
+            yield from _of_source(f"{where}.{name}", before.get(name), now.get(name))
 
 
 def _of_source(where: str, earlier: LockedSource | None, later: LockedSource | None) -> Iterator[Change]:

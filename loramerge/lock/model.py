@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,7 +87,17 @@ class LockedSources(StrictModel):
     config: LockedSource | None = Field(
         None, description="What says what the base's one file is; absent where the recipe has no `base.config`."
     )
+    components: dict[FileName, LockedSource] | None = Field(
+        None,
+        description="What outputs have in the place of the base's own components, by the output's folder and the "
+        "component's name, such as model/vae; absent where they have nothing.",
+    )
     loras: dict[Name, LockedSource] = Field(min_length=1, description="The LoRAs by name.")
+
+    @property
+    def beside(self) -> Mapping[str, LockedSource]:
+        """What outputs have in the place of the base's own components."""
+        return self.components or {}
 
 
 class Lock(StrictModel):
@@ -133,7 +144,10 @@ def text(lock: Lock) -> str:
     data = lock.model_dump(mode="json", exclude_none=True)
     sources = data["sources"]
     sources["loras"] = _by_name(sources["loras"])
-    for source in (*filter(None, [sources.get("base"), sources.get("config")]), *sources["loras"].values()):
+    if components := sources.get("components"):
+        sources["components"] = _by_name(components)
+    further = (*sources["loras"].values(), *(components or {}).values())
+    for source in (*filter(None, [sources.get("base"), sources.get("config")]), *further):
         source["files"] = _by_name(source["files"])
     return _HEAD + yaml_document.dump(data)
 

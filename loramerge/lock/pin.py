@@ -127,6 +127,20 @@ def config_pin(recipe: Recipe, lock: Lock) -> Pin | None:
     return None if config is None else Pin("base.config", config, command_for(recipe))
 
 
+def component_pins(recipe: Recipe, lock: Lock) -> dict[str, Pin]:
+    """What the lock says of components in the place of the base's own, by output and name.
+
+    Raises:
+        SourceError: The lock does not fit the recipe.
+    """
+    _check_fits(recipe, lock)
+    command = command_for(recipe)
+    return {
+        key: Pin(f"outputs.{key.replace('/', '.components.')}", locked, command)
+        for key, locked in lock.sources.beside.items()
+    }
+
+
 def _check_fits(recipe: Recipe, lock: Lock) -> None:
     """Compare what a recipe says of its sources with the lock; nothing is looked up.
 
@@ -159,12 +173,21 @@ def _differences(recipe: Recipe, lock: Lock) -> Iterator[str]:
     locked_config = lock.sources.config.source if lock.sources.config else None
     if config != locked_config:
         yield f"base.config is {config or 'no source'}, the lock has {locked_config or 'none'}"
+    yield from _of_components(recipe, lock)
     locked, given = lock.sources.loras, {lora.name: lora for lora in recipe.loras}
     yield from (f"it has no LoRA {name}" for name in given if name not in locked)
     yield from (f"it has a LoRA {name}, and the recipe has none" for name in locked if name not in given)
     for name, lora in given.items():
         if name in locked:
             yield from _of_source(f"loras.{name}", lora, lora.sha256, locked[name])
+
+
+def _of_components(recipe: Recipe, lock: Lock) -> Iterator[str]:
+    given = {key: shown(source) for key, source in recipe.components.items()}
+    locked = {key: each.source for key, each in lock.sources.beside.items()}
+    for key in sorted(given.keys() | locked.keys()):
+        if given.get(key) != locked.get(key):
+            yield f"{key} is {given.get(key, 'not replaced')}, the lock has {locked.get(key, 'none')}"
 
 
 def _of_source(where: str, given: BaseSource | Lora, sha256: str | None, locked: LockedSource) -> Iterator[str]:

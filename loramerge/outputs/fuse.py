@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from loramerge.bases.architecture import Architecture
 from loramerge.bases.base import SCHEDULER
 from loramerge.bases.model_index import ModelIndex
+from loramerge.bases.precision import stays, stays_of_another
 from loramerge.bases.quantised import refuse_quantised
+from loramerge.bases.replacement import SAFETY_CHECKER, takes_safety_checker
 from loramerge.errors import SourceError
 from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
-from loramerge.files.writing import check_room, writing
+from loramerge.outputs.prepared import PreparedOutput, Weights
 from loramerge.tensor_files import shards
-from loramerge.tensor_files.fuse_plan import TensorChange, changes, stored_in, with_lora
+from loramerge.tensor_files.fuse_plan import TensorChange, canonical_name, changes, keys_of, stored_in, with_lora
 from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
-from loramerge.tensor_files.stream import write_blocks
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
+    from loramerge.bases.replacement import Replacement
     from loramerge.outputs.fused import FusedOutput
     from loramerge.outputs.scheduler import Scheduler
     from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 _INDEX = "model_index.json"
 _CONFIG = "config.json"
-_SAID_AS = {stored: dtype for dtype, stored in STORED_AS.items()}
+_SAID_AS = {stored: dtype for dtype, stored in STORED_AS.items() if ITEM_SIZES[stored] > 1}
+"""In which libraries compute; nobody does in 8 bits."""
 _DTYPE_SETTINGS = ("dtype", "torch_dtype")  # transformers 5, transformers 4
 _NO_MODULES: Modules = MappingProxyType({})
 
@@ -42,8 +46,9 @@ def fuse(
     output: FusedOutput,
     folder: Path,
     loss: RoundingLoss | None = None,
-) -> dict[str, str]:
-    """Write the fused pipeline.
+    others: Mapping[str, Replacement] = MappingProxyType({}),
+) -> PreparedOutput:
+    """Plan the fused pipeline.
 
     No model is loaded: weights go from file to file in blocks. Where the LoRA touches one, the sum is formed in
     float32 and rounded once, to the output's dtype or the file's own; all others are converted to it, or copied.
@@ -56,55 +61,80 @@ def fuse(
         output: dtype, scale and shard size.
         folder: Where to; it exists and is empty.
         loss: Told of sums that are rounded to 8 bits.
-
-    Returns:
-        SHA-256 of the files that were computed, by their '/'-separated names below `folder`.
+        others: Component → what takes its place.
 
     Raises:
         SourceError: The base's files are incomplete, damaged or do not fit its configs.
-        LoramergeError: A sum does not fit the dtype, or the folder can't be written.
     """
-    digests: dict[str, str] = {}
     index = read_json(files.folder / _INDEX, f"{base.reference}/{_INDEX}")
-    with writing(folder):
-        if output.scheduler is not None:
-            index = {**index, "scheduler": ["diffusers", output.scheduler.class_name]}
-        largest = shards.size_of(output.max_shard_size)
-        components = {
-            name: _planned(files, name, base, adapter.components.get(name, _NO_MODULES), output)
-            for name in _components(files, index, base.reference)
-        }
-        computed = [planned for planned in components.values() if planned and not _is_copied(planned, largest)]
-        check_room(folder, sum(change.size for planned in computed for change in planned))
+    index = _with_others(index, output, others)
+    largest = shards.size_of(output.max_shard_size)
+    parsed = ModelIndex.parse(index, base.reference)
+    components = {
+        name: _planned(files, name, parsed, base, adapter.components.get(name, _NO_MODULES), output)
+        if name not in others
+        else _replaced(others[name], name, output)
+        for name in _components(files, index, base.reference, others)
+    }
+
+    def settings() -> None:
         _write_settings(files.folder / _INDEX, index, folder / _INDEX)
         for name, planned in components.items():
             (folder / name).mkdir()
-            copy_settings(files, name, {change.dtype for change in planned}, base.reference, folder)
-            written = write_weights(planned, largest, folder / name, loss) if planned else {}
-            digests |= {f"{name}/{file}": digest for file, digest in written.items()}
+            stored_as = {change.dtype for change in planned}
+            if other := others.get(name):
+                copy_settings(other.files, "", stored_as, other.reference, folder / name)
+            else:
+                copy_settings(files, name, stored_as, base.reference, folder)
         if output.scheduler is not None:
             _write_scheduler(files, output.scheduler, base.reference, folder)
-    return digests
+
+    weights = tuple(
+        Weights.sharded(planned, planned[0].stored.path, largest, folder / name, f"{name}/")
+        for name, planned in components.items()
+        if planned
+    )
+    return PreparedOutput(folder, settings, weights, loss)
 
 
 def _write_scheduler(files: PipelineFiles, scheduler: Scheduler, reference: str, folder: Path) -> None:
-    if SCHEDULER not in files.names:
-        raise SourceError(
-            f"{reference} has no {SCHEDULER} whose place another could take", hint="leave `scheduler` out"
-        )
     before = read_json(files.folder / SCHEDULER, f"{reference}/{SCHEDULER}")
     (folder / SCHEDULER).unlink()
     _write_settings(files.folder / SCHEDULER, scheduler.config(before), folder / SCHEDULER)
 
 
-def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> list[str]:
+def _with_others(index: dict[str, Any], output: FusedOutput, others: Mapping[str, Replacement]) -> dict[str, Any]:
+    """The model_index.json of the pipeline as it is written."""
+    if output.scheduler is not None:
+        index = {**index, "scheduler": ["diffusers", output.scheduler.class_name]}
+    index = {**index, **{name: [*other.entry] for name, other in others.items()}}
+    dropped = {name: [None, None] for name, source in output.other_components.items() if source is None}
+    if SAFETY_CHECKER in dropped and takes_safety_checker(str(index.get("_class_name"))):
+        index = {**index, "requires_safety_checker": False}
+    return {**index, **dropped}
+
+
+def _replaced(other: Replacement, name: str, output: FusedOutput) -> Sequence[TensorChange]:
+    """All tensors of a component from elsewhere, which are those of its config."""
+    stored = stored_in(
+        [other.files.folder / file for file in other.files.names if file.endswith(".safetensors")], other.reference
+    )
+    refuse_quantised((tensor.key for tensor in stored), other.reference)
+    config = read_json(other.files.folder / _CONFIG, f"{other.reference}/{_CONFIG}")
+    stay = stays_of_another(config, other.entry, output.dtype, keys_of(stored)) if output.dtype else ()
+    planned = changes(stored, output.stored_as, other.reference, stay)
+    component = Architecture.of(config, *other.entry).component(name, f"{other.reference}/{_CONFIG}")
+    return with_lora(planned, component, _NO_MODULES, 1.0, other.reference)
+
+
+def _components(files: PipelineFiles, index: dict[str, Any], reference: str, others: Collection[str] = ()) -> list[str]:
     """The folders of what the pipeline consists of."""
     parsed = ModelIndex.parse(index, reference)
     folders = {name.partition("/")[0] for name in files.names if "/" in name}
     named = sorted({*parsed.classes, *filter(parsed.owner, folders)})
     for name in named:
         present = {file.partition("/")[2] for file in files.names if file.startswith(f"{name}/")}
-        if not present or (_CONFIG in present and not files.weights(name)):
+        if name not in others and (not present or (_CONFIG in present and not files.weights(name))):
             lacks = "weights" if present else "files"
             raise SourceError(
                 f"{reference} can't be loaded as a pipeline: {name} has no {lacks}", hint="fetch the base again"
@@ -113,54 +143,40 @@ def _components(files: PipelineFiles, index: dict[str, Any], reference: str) -> 
 
 
 def _planned(
-    files: PipelineFiles, name: str, base: Base, modules: Modules, output: FusedOutput
+    files: PipelineFiles, name: str, index: ModelIndex, base: Base, modules: Modules, output: FusedOutput
 ) -> Sequence[TensorChange]:
     shown = f"{base.reference}/{name}"
     stored = stored_in(files.weights(name), shown)
     refuse_quantised((tensor.key for tensor in stored), shown)
-    planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, shown)
     if name not in base.components:
-        return planned
+        stay = _stay_of_another(files, name, index, output.dtype, keys_of(stored), shown) if output.dtype else ()
+        return changes(stored, output.stored_as, shown, stay)
+    component = base.components[name]
+    names = {key: canonical_name(component, key) for key in keys_of(stored)}
+    planned = changes(
+        stored, output.stored_as, shown, stays(component, output.dtype, names, names) if output.dtype else ()
+    )
     return with_lora(planned, base.components[name], modules, output.lora_scale, shown)
 
 
-def write_weights(
-    planned: Sequence[TensorChange], largest: int, folder: Path, loss: RoundingLoss | None
-) -> dict[str, str]:
-    """Write shards and their index.
-
-    Args:
-        planned: All tensors of a component.
-        largest: Bytes that a shard holds.
-        folder: Where to; it exists.
-        loss: Told of sums that are rounded to 8 bits.
-
-    Returns:
-        The digests of the shards by name.
-    """
-    source = planned[0].stored.path
-    stem = "model" if source.name.startswith("model") else "diffusion_pytorch_model"
-    parts = shards.split(planned, largest)
-    names = shards.names(stem, len(parts))
-    if _is_copied(planned, largest):
-        copy(source, folder / names[0])
-        return {}
-    digests = {name: write_blocks(folder / name, part, loss=loss) for name, part in zip(names, parts, strict=True)}
-    if len(parts) > 1:
-        where = {change.stored.key: name for name, part in zip(names, parts, strict=True) for change in part}
-        text = shards.index(where, sum(change.size for change in planned))
-        (folder / f"{stem}.safetensors.index.json").write_text(text, encoding="utf-8")
-    return digests
+def _stay_of_another(
+    files: PipelineFiles, name: str, index: ModelIndex, dtype: str, keys: Collection[str], shown: str
+) -> frozenset[str]:
+    """Tensors that keep their number format, of a component that LoRAs do not touch."""
+    owner = index.owner(name)
+    place = f"{name}/{_CONFIG}"
+    config = read_json(files.folder / place, f"{shown}/{_CONFIG}") if place in files.names else {}
+    return stays_of_another(config, index.classes.get(str(owner), ("", "")), dtype, keys)
 
 
-def _is_copied(planned: Sequence[TensorChange], largest: int) -> bool:
-    """Whether a component stays the one file that it is, which may take no room on the disk."""
-    source = planned[0].stored.path
-    plain = all(change.is_plain and change.stored.path == source for change in planned)
-    return plain and len(shards.split(planned, largest)) == 1
-
-
-def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], reference: str, folder: Path) -> None:
+def copy_settings(
+    files: PipelineFiles,
+    name: str,
+    stored_as: Iterable[str],
+    reference: str,
+    folder: Path,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write everything of a component but weights. A config says their format, and not where they once lay.
 
     Args:
@@ -169,6 +185,7 @@ def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], ref
         stored_as: Number formats of the weights, as a header spells them.
         reference: The base, for messages.
         folder: Where to.
+        more: Settings of the config that are no longer what they were.
     """
     place = f"{name}/" if name else ""
     for file in files.names:
@@ -179,7 +196,7 @@ def copy_settings(files: PipelineFiles, name: str, stored_as: Iterable[str], ref
             numbers = sorted(ITEM_SIZES.keys() & stored_as, key=lambda dtype: (ITEM_SIZES[dtype], dtype))
             dtype = _SAID_AS.get(numbers[-1]) if numbers else None
             said = {key: dtype for key in _DTYPE_SETTINGS if dtype and key in settings}
-            _write_settings(files.folder / file, settings | said, folder / file)
+            _write_settings(files.folder / file, settings | said | dict(more), folder / file)
         else:
             copy(files.folder / file, folder / file)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from loramerge.bases.precision import stays_in_file
 from loramerge.errors import MismatchError, SourceError
-from loramerge.files.writing import check_room, writing
 from loramerge.messages import by, some
-from loramerge.tensor_files.fuse_plan import RowDelta, changes, stored_in, with_shares
-from loramerge.tensor_files.header import STORED_AS
+from loramerge.outputs.prepared import PreparedOutput, Weights
+from loramerge.tensor_files.fuse_plan import RowDelta, changes, keys_of, stored_in, with_shares
+from loramerge.tensor_files.new_files import NewFile
 from loramerge.tensor_files.safetensors import opened
-from loramerge.tensor_files.stream import write_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +49,8 @@ def check_places(base: Base, checkpoint: Checkpoint, components: Sequence[str]) 
 
 def fuse_file(
     result: MergeResult, checkpoint: Checkpoint, output: FusedOutput, folder: Path, loss: RoundingLoss | None = None
-) -> dict[str, str]:
-    """Write the fused file.
+) -> PreparedOutput:
+    """Plan the fused file.
 
     Names, order and metadata are those of the base's file, and so are all bytes of the tensors that the LoRA does not
     touch, unless the output has a number format of its own. Where it touches one, the sum is formed in float32 and
@@ -63,16 +63,14 @@ def fuse_file(
         folder: Where to; it exists.
         loss: Told of sums that are rounded to 8 bits.
 
-    Returns:
-        SHA-256 of the file by its name.
-
     Raises:
         SourceError: The base's file is damaged, or lacks a tensor that the LoRA touches.
-        LoramergeError: A sum does not fit the dtype, or the file can't be written.
     """
     base, shown = result.base, result.base.reference
     path = result.base_files.folder / checkpoint.file
-    planned = changes(stored_in((path,), shown), STORED_AS[output.dtype] if output.dtype else None, shown)
+    stored = stored_in((path,), shown)
+    stay = stays_in_file(base.components, checkpoint, output.dtype, keys_of(stored)) if output.dtype else ()
+    planned = changes(stored, output.stored_as, shown, stay)
     by_key = {change.stored.key: change for change in sorted(planned, key=_as_it_lies)}
     for component, modules in result.adapter.components.items():
         places = checkpoint.parts[component].places(base.components[component].modules)
@@ -82,10 +80,8 @@ def fuse_file(
             shares = _shares(place, pair.times(output.lora_scale))
             by_key[place.key] = with_shares(change, shares, shown, f"{component}.{module}")
     said = {key: text for key, text in opened(path, shown).metadata.items() if key not in _NO_LONGER_TRUE}
-    name = name_of(result.labels.name)
-    check_room(folder, sum(change.size for change in by_key.values()))
-    with writing(folder / name):
-        return {name: write_blocks(folder / name, [*by_key.values()], {**said, **result.labels.origin()}, loss)}
+    file = NewFile(folder / name_of(result.labels.name), [*by_key.values()], {**said, **result.labels.origin()})
+    return PreparedOutput(folder, lambda: None, (Weights(folder, "", (file,)),), loss)
 
 
 def _as_it_lies(change: TensorChange) -> tuple[int, int]:

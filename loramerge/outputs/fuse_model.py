@@ -1,48 +1,51 @@
-"""Fuse a merged LoRA into the folder of a lone model of transformers."""
+"""Fuse a merged LoRA into the folder of one model: of transformers, or a lone part of a pipeline of diffusers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from loramerge.bases.precision import stays
 from loramerge.bases.quantised import refuse_quantised
 from loramerge.errors import MismatchError, SourceError
-from loramerge.files.writing import check_room, writing
-from loramerge.messages import by
-from loramerge.outputs.fuse import copy_settings, write_weights
+from loramerge.messages import by, some
+from loramerge.outputs.fuse import copy_settings
+from loramerge.outputs.prepared import PreparedOutput, Weights
 from loramerge.tensor_files import shards
-from loramerge.tensor_files.fuse_plan import RowDelta, changes, stored_in, with_shares
-from loramerge.tensor_files.header import STORED_AS
+from loramerge.tensor_files.fuse_plan import (
+    RowDelta,
+    TensorChange,
+    aligned,
+    canonical_name,
+    changes,
+    keys_of,
+    stored_in,
+    with_lora,
+    with_shares,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from loramerge.bases.component import Component
     from loramerge.formats.output import MergeResult
     from loramerge.outputs.fused import FusedOutput
     from loramerge.tensor_files.rounding_loss import RoundingLoss
+    from loramerge.tensor_files.saved import SavedTensor
 
 _PEFT = "write `kind: adapter` with `format: peft`; PEFT's merge_and_unload() puts it into the loaded model"
-
-
-def check_model(reference: str, component: Component) -> None:
-    """Raise where the model's linear layers are kept the other way round.
-
-    Raises:
-        MismatchError: They are, as in GPT-2.
-    """
-    if component.is_transposed:
-        raise MismatchError(
-            f"{reference} keeps the weights of its linear layers as in×out, into which nothing is fused yet", hint=_PEFT
-        )
+_TIED = "tie_word_embeddings"
 
 
 def fuse_model(
     result: MergeResult, output: FusedOutput, folder: Path, loss: RoundingLoss | None = None
-) -> dict[str, str]:
-    """Write the fused model.
+) -> PreparedOutput:
+    """Plan the fused model.
 
-    Files, names and settings are the base's own; weights go from file to file in blocks, as those of a pipeline do.
+    Files, names and settings are the base's own; weights go from file to file in blocks, as those of a pipeline do. A
+    parameter that was trained in full takes the place of the base's, as PEFT's merge_and_unload() does.
 
     Args:
         result: The base, its files, and what is fused in.
@@ -50,51 +53,126 @@ def fuse_model(
         folder: Where to; it exists and is empty.
         loss: Told of sums that are rounded to 8 bits.
 
-    Returns:
-        SHA-256 of the weight files by their names.
-
     Raises:
         SourceError: The base's files are damaged, or lack a tensor that the LoRA touches.
-        MismatchError: A weight that the LoRA touches is another layer's as well.
-        LoramergeError: A sum does not fit the dtype, or the folder can't be written.
+        MismatchError: A weight that the LoRA touches, or a parameter that it trained, is another layer's as well.
     """
     files, base = result.base_files, result.base
     component, shown = base.components[base.main], base.reference
     weights = [files.folder / name for name in files.names if name.endswith(".safetensors")]
     stored = stored_in(weights, shown)
     refuse_quantised((tensor.key for tensor in stored), shown)
-    planned = changes(stored, STORED_AS[output.dtype] if output.dtype else None, shown)
-    by_key = {change.stored.key: change for change in planned}
-    for module, pair in result.adapter.components.get(base.main, {}).items():
-        key = _key(by_key, module, component, shown)
-        if by_key[key].stored.shape != component.modules[module]:
-            found = by(by_key[key].stored.shape)
-            raise SourceError(
-                f"{shown}: {key} is {found}, config.json says {by(component.modules[module])}",
-                hint="fetch the base again, or choose another revision",
+    names = _parameter_names(component, keys_of(stored))
+    stay = stays(component, output.dtype, names, names) if output.dtype else ()
+    planned = changes(stored, output.stored_as, shown, stay)
+    modules, more = result.adapter.components.get(base.main, {}), {}
+    if base.is_model:
+        by_key = {change.stored.key: change for change in planned}
+        for module, pair in modules.items():
+            key, share = _key(by_key, module, component, shown), pair.times(output.lora_scale)
+            delta = RowDelta.transposed(share) if module in component.transposed else RowDelta.whole(share)
+            if by_key[key].stored.shape != (expected := component.parameters[f"{module}.weight"]):
+                found = by(by_key[key].stored.shape)
+                raise SourceError(
+                    f"{shown}: {key} is {found}, config.json says {by(expected)}",
+                    hint="fetch the base again, or choose another revision",
+                )
+            by_key[key] = with_shares(by_key[key], [delta], shown, f"{component.name}.{module}")
+        saved = result.adapter.saved.get(base.main, {})
+        untied, put = _with_saved(by_key, saved, component, shown)
+        more = {_TIED: False} if untied else {}
+        result.notes.extend(f"output {output.folder}: {note}" for note in _put_notes(by_key, untied, put))
+        planned = aligned(by_key.values())
+    else:
+        planned = with_lora(planned, component, modules, output.lora_scale, shown)
+    settings = partial(copy_settings, files, "", {change.dtype for change in planned}, shown, folder, more)
+    written = Weights.sharded(planned, weights[0], shards.size_of(output.max_shard_size), folder)
+    return PreparedOutput(folder, settings, (written,), loss)
+
+
+def _parameter_names(component: Component, keys: Sequence[str]) -> dict[str, str]:
+    """Name of a tensor in the files → of the parameter that it is."""
+    canonical = {live: module for module, live in component.live.items()}
+    found = {}
+    for key in keys:
+        module, dot, parameter = key.rpartition(".")
+        found[key] = canonical_name(component, f"{canonical.get(module, module)}{dot}{parameter}")
+    return found
+
+
+def _with_saved(
+    by_key: dict[str, TensorChange], saved: Mapping[str, SavedTensor], component: Component, shown: str
+) -> tuple[list[str], list[str]]:
+    """Put what was trained in full into the place of the base's own.
+
+    Returns:
+        Names of tensors that were those of others as well, and no longer are; and of those that were put.
+    """
+    put = []
+    untied = [name for name, other in component.tied.items() if not _stay_one(saved, name, other)]
+    _check_untied(untied, component, shown)
+    for name in untied:  # each has the other's numbers until it gets its own
+        other = by_key[_stored_as(by_key, component.tied[name], component) or component.tied[name]]
+        by_key.setdefault(name, replace(other, stored=replace(other.stored, key=name), shown_as=f"{shown}.{name}"))
+    for name, tensor in saved.items():
+        key = _stored_as(by_key, name, component)
+        if key is None and name in component.tied:
+            continue  # the same as the one that it is tied to
+        key = key or name
+        dtype = by_key[key].dtype if key in by_key else next(iter(by_key.values())).dtype
+        put.append(key)
+        by_key[key] = TensorChange(tensor.named(key), dtype, (), f"{shown}.{key}")
+    return untied, put
+
+
+def _check_untied(untied: Sequence[str], component: Component, shown: str) -> None:
+    """A head can have numbers of its own; two embeddings that are one are put together again when they are loaded."""
+    for name in untied:
+        if name.rpartition(".")[0] not in component.modules:
+            raise MismatchError(
+                f"{shown}: {component.tied[name]} is {name} as well, and one of them alone was trained in full: "
+                "transformers puts them together again when it loads the model",
+                hint=_PEFT,
             )
-        share = RowDelta.whole(pair.times(output.lora_scale))
-        by_key[key] = with_shares(by_key[key], [share], shown, f"{component.name}.{module}")
-    changed = [*by_key.values()]
-    check_room(folder, sum(change.size for change in changed))
-    with writing(folder):
-        copy_settings(files, "", {change.dtype for change in changed}, shown, folder)
-        return write_weights(changed, shards.size_of(output.max_shard_size), folder, loss)
+
+
+def _stay_one(saved: Mapping[str, SavedTensor], name: str, other: str) -> bool:
+    """Whether two parameters that are one remain so: neither was trained, or both are the same."""
+    one, two = saved.get(name), saved.get(other)
+    return one is two is None or (one is not None and two is not None and one.equals(two))
+
+
+def _put_notes(by_key: Mapping[str, TensorChange], untied: list[str], put: list[str]) -> Iterator[str]:
+    if untied:
+        size = sum(by_key[name].size for name in untied)
+        yield (
+            f"{some(untied)} ({size:,} bytes) had the numbers of the embedding, and has its own now: it is written by "
+            f"itself, and config.json says {_TIED}: false"
+        )
+    for each in (by_key[key] for key in put):
+        if each.dtype != each.stored.dtype:
+            yield f"{each.stored.key}, trained in full, is {each.stored.dtype} and written as {each.dtype}"
+
+
+def _stored_as(known: Container[str], name: str, component: Component) -> str | None:
+    """What the files call a parameter: transformers has renamed the layers of some models."""
+    module, _, parameter = name.rpartition(".")
+    names = (name, f"{component.live.get(module, module)}.{parameter}")
+    return next((each for each in names if each in known), None)
 
 
 def _key(known: Container[str], module: str, component: Component, shown: str) -> str:
-    """What the files call a layer's weight: transformers has renamed the layers of some models."""
+    """What the files call a layer's weight."""
     if f"{module}.weight" not in component.parameters:
         raise MismatchError(
-            f"{shown}: {module} has the weights of the embedding (`tie_word_embeddings`), and what is fused into one "
-            "would change both",
+            f"{shown}: {module} has the weights of the embedding (`{_TIED}`), and what is fused into one would change "
+            "both",
             hint=f"{_PEFT}, which keeps them apart",
         )
-    names = (f"{module}.weight", f"{component.live[module]}.weight")
-    found = next((name for name in names if name in known), None)
+    found = _stored_as(known, f"{module}.weight", component)
     if found is None:
         raise SourceError(
-            f"{shown} has no tensor {names[0]}: its files have other names than its class",
+            f"{shown} has no tensor {module}.weight: its files have other names than its class",
             hint="load it with transformers and save it again, or " + _PEFT,
         )
     return found

@@ -44,9 +44,10 @@ def strictest(licences: Iterable[str | None]) -> str | None:
 
 
 def licences_of(lock: Lock) -> dict[str, str | None]:
-    """Name of a LoRA, or `BASE` → its licence, None where it is not known."""
+    """Name of a LoRA, `BASE`, or a component such as `model/vae` → its licence, None where it is not known."""
     base = lock.sources.base
-    return {BASE: base.licence if base else None, **{name: lora.licence for name, lora in lock.sources.loras.items()}}
+    others = {**lock.sources.loras, **lock.sources.beside}
+    return {BASE: base.licence if base else None, **{name: each.licence for name, each in others.items()}}
 
 
 def licence_for(recipe: Recipe, licences: Mapping[str, str | None], *, publishing: bool) -> str:
@@ -54,7 +55,7 @@ def licence_for(recipe: Recipe, licences: Mapping[str, str | None], *, publishin
 
     Args:
         recipe: Its `license` is taken as it is.
-        licences: Name of a LoRA, or `BASE` → its licence, None where it is not known.
+        licences: Name of a LoRA, `BASE`, or a component such as `model/vae` → its licence, None where not known.
         publishing: Whether the targets get the artifact.
 
     Returns:
@@ -63,7 +64,7 @@ def licence_for(recipe: Recipe, licences: Mapping[str, str | None], *, publishin
     Raises:
         MismatchError: It is unknown, and a target is a repository that others may read.
     """
-    inputs = {name: licences.get(name) for name in (BASE, *(lora.name for lora in recipe.loras))}
+    inputs = {name: licences.get(name) for name in (BASE, *(lora.name for lora in recipe.loras), *recipe.components)}
     licence = recipe.license or strictest(inputs.values())
     if licence is None and publishing and any(target.needs_papers for target in recipe.publish):
         known = ", ".join(f"{name}: {found or 'not known'}" for name, found in inputs.items())

@@ -118,7 +118,7 @@ def locked_inputs(lock: Lock) -> dict[tuple[str, str], str]:
     base = [("", source) for source in (lock.sources.base, lock.sources.config) if source is not None]
     return {
         (lora, input_uri(source.source, source.commit, name)): file.sha256
-        for lora, source in (*base, *lock.sources.loras.items())
+        for lora, source in (*base, *(("", each) for each in lock.sources.beside.values()), *lock.sources.loras.items())
         for name, file in source.files.items()
     }
 
@@ -178,6 +178,11 @@ def _inputs(loaded: Loaded, lock: Lock) -> Iterator[dict[str, Any]]:
     if (config := sources.config) is not None and loaded.config_inputs is not None:
         for file in loaded.config_inputs.files():
             yield _input(config.source, config.commit, file, {"role": "config"}, config.licence)
+    for each in loaded.components:
+        known = sources.beside[each.resolved.key]
+        for file in each.inputs.files():
+            role = {"role": "component", "component": each.resolved.key}
+            yield _input(known.source, known.commit, file, role, known.licence)
     for lora in loaded.loras:
         for file in lora.inputs.files():
             yield _input(

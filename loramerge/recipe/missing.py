@@ -48,6 +48,11 @@ def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, Path, str]]:
             (("loras", index, *named, *([lora.component] if several and lora.component else [])), lora.source)
             for lora in entry.each()
         ]
+    given += [
+        (("outputs", index, "components", name), source)
+        for index, output in enumerate(recipe.outputs)
+        for name, source in output.other_components.items()
+    ]
     for key, reference in given:
         if reference is None or "://" in reference:
             continue

@@ -1,7 +1,7 @@
 """The recipe: one YAML file that says what is merged, how, and what becomes of it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -148,8 +148,15 @@ class Recipe(StrictModel):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Of the base and its config, where it has them, and of the LoRAs."""
-        return (*filter(None, (self.base.source, self.base.config_source)), *(lora.source for lora in self.loras))
+        """Of the base and its config, where it has them, of the LoRAs, and of what outputs have beside them."""
+        base = filter(None, (self.base.source, self.base.config_source))
+        return (*base, *(lora.source for lora in self.loras), *dict.fromkeys(self.components.values()))
+
+    @property
+    def components(self) -> Mapping[str, str]:
+        """Output's folder and component, such as `model/vae` → source of what is written there."""
+        named = ((output.folder, *each) for output in self.outputs for each in output.other_components.items())
+        return {f"{folder}/{name}": source for folder, name, source in named if source is not None}
 
     @property
     def secretive(self) -> tuple[str, ...]:

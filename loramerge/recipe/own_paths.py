@@ -49,7 +49,9 @@ def _paths(data: Any) -> list[tuple[dict[str, Any], str]]:
     lists = [entries for name in ("loras", "publish") if isinstance(entries := data.get(name), list)]
     entries = [data.get("base"), *(entry for each in lists for entry in each)]
     entries += [entry.get(key) for entry in entries if isinstance(entry, dict) for key in ("source", "extract")]
-    return [
+    outputs = [each for each in (data.get("outputs") or ()) if isinstance(each, dict)]
+    components = [each for output in outputs if isinstance(each := output.get("components"), dict)]
+    return [(each, name) for each in components for name, source in each.items() if isinstance(source, str)] + [
         (entry, key)
         for entry in entries
         if isinstance(entry, dict)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.fidelity import POOR, ModuleFidelity, total
 from loramerge.analysis.overlap_json import as_data
 from loramerge.artifact.environment import environment
+from loramerge.bases.base import MODEL_CONFIG
 from loramerge.formats.trigger_words import trigger_phrases
 from loramerge.provenance.licence import UNKNOWN
 from loramerge.sources import shown
@@ -49,6 +50,7 @@ def report(
             "pipeline": loaded.base.pipeline,
             "denoisers": list(loaded.base.denoisers),
             **_single_file(loaded.base),
+            **_lone_model(loaded),
         },
         "loras": [_lora_data(lora) for lora in loaded.loras],
         "fidelity": {
@@ -70,6 +72,13 @@ def report(
 def _single_file(base: Base) -> dict[str, Any]:
     """Of a base that is one file: what it holds, and which of the published sizes that is."""
     return {} if base.checkpoint is None else {"file": {"parts": [*base.checkpoint.parts], "size": base.size}}
+
+
+def _lone_model(loaded: Loaded) -> dict[str, Any]:
+    """Of a base that is the folder of one part of a pipeline of diffusers: its class."""
+    if MODEL_CONFIG not in loaded.base_files.names or loaded.base.is_model:
+        return {}
+    return {"class": str(loaded.base.components[loaded.base.main].config["_class_name"])}
 
 
 def summary(fidelity: Fidelity) -> dict[str, float | None]:

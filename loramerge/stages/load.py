@@ -24,6 +24,7 @@ from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources.inputs import InputFiles
 from loramerge.stages.bind import BaseWeights, bind
+from loramerge.stages.components import load_components
 from loramerge.stages.extract import extracted
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from loramerge.bases.fit import Misfit
     from loramerge.extraction.extraction import Extraction
     from loramerge.merging.block_weights import Weighing
+    from loramerge.stages.components import LoadedComponent
     from loramerge.stages.resolve import Resolved, ResolvedLora
 
 EXTRACTED = "extracted"
@@ -73,6 +75,7 @@ class Loaded:
         base_files: Those of its files that were fetched; with weights only if an output needs them.
         base_inputs: The same files, as they are read.
         config_inputs: What `base.config` is, where the recipe has one with a source.
+        components: What outputs have in the place of the base's own components.
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
@@ -87,6 +90,7 @@ class Loaded:
     notes: tuple[str, ...]
     weights: BaseWeights
     config_inputs: InputFiles | None = None
+    components: tuple[LoadedComponent, ...] = ()
 
 
 def load(
@@ -132,6 +136,7 @@ def load(
     # Last, for a base is large, and a LoRA that can't be read should be said at once.
     base_inputs = InputFiles(pool, resolved.base.reference, folder, names)
     config_inputs = resolved.config.inputs(pool) if resolved.config else None
+    components = load_components(resolved.components, pool)
     pool.shutdown(wait=False)  # the digests have time until somebody asks for them
     return Loaded(
         base=base,
@@ -142,6 +147,7 @@ def load(
         notes=tuple(notes),
         weights=weights,
         config_inputs=config_inputs,
+        components=components,
     )
 
 
@@ -155,6 +161,10 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
     return replace(
         resolved,
         base=resolved.base.knowing(loaded.base_inputs.digests()),
+        components=tuple(
+            replace(each.resolved, located=each.resolved.located.knowing(each.inputs.digests()))
+            for each in loaded.components
+        ),
         loras=tuple(
             replace(entry, located=entry.located.knowing(inputs[entry.lora.name].digests())) for entry in resolved.loras
         ),

@@ -50,13 +50,14 @@ def lock(
     told = None
     if config := resolved.config:
         told = _locked(recipe.base.config, None, config.located, config.names)
+    components = {each.key: _locked(each.source, None, each.located, each.names) for each in resolved.components}
     progress.advance()
     loras = {}
     for entry in sorted(resolved.loras, key=lambda entry: entry.lora.name):
         loras[entry.lora.name] = _locked(entry.lora.source, entry.lora.revision, entry.located, entry.names)
         progress.advance()
     family = resolved.family if recipe.given_base is None else None
-    known = LockedSources(base=base, family=family, config=told, loras=loras)
+    known = LockedSources(base=base, family=family, config=told, components=components or None, loras=loras)
     return Lock(version=1, recipe=recipe.name, sources=known)
 
 

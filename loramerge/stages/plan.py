@@ -77,7 +77,7 @@ def plan(  # noqa: PLR0913  each is an option of the command
     steps = []
     for target in targets:
         aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
-        live = target.live(recipe.name, recipe.folder, target.claims(claims_of(recipe)))
+        live = target.live(recipe.name, recipe.folder, target.claims(claims_of(recipe, wanted.lock)))
         steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
         progress.advance()
     licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))

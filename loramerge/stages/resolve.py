@@ -13,13 +13,14 @@ from loramerge.bases.base import SCHEDULER, config_files, single_file
 from loramerge.bases.pipeline_files import pipeline_files, weight_files
 from loramerge.bases.published import architecture
 from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
-from loramerge.lock.pin import Pin, config_pin, pins
+from loramerge.lock.pin import Pin, component_pins, config_pin, pins
 from loramerge.messages import some
 from loramerge.previews.checks import check_kind
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
 from loramerge.stages.base import base_config, check_kind_of_base, located_base, told
+from loramerge.stages.components import resolve_components, unneeded
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from loramerge.recipe import Lora, Recipe
     from loramerge.sources import Source
     from loramerge.stages.base import BaseConfig
+    from loramerge.stages.components import ResolvedComponent
 
 _MOST_ASKED = 24
 """LoRAs of a repository whose headers are asked for: each is a request or two."""
@@ -63,6 +65,7 @@ class Resolved:
         family: Of a base that the recipe names by that alone; it has no files.
         config: What says what the base's one file is, where the recipe names it.
         told: What that is.
+        components: What outputs have in the place of the base's own components.
     """
 
     base: Located
@@ -73,6 +76,7 @@ class Resolved:
     family: str | None = None
     config: BaseConfig | None = None
     told: Callable[[], Base | None] = lambda: None
+    components: tuple[ResolvedComponent, ...] = ()
 
     @property
     def base_names(self) -> tuple[str, ...]:
@@ -81,8 +85,10 @@ class Resolved:
 
     @property
     def licences(self) -> dict[str, str | None]:
-        """Name of a LoRA, or `BASE` → its licence, None where its source does not say."""
-        return {BASE: self.base.licence, **{entry.lora.name: entry.located.licence for entry in self.loras}}
+        """Name of a LoRA, `BASE`, or a component such as `model/vae` → its licence, None where its source has none."""
+        components = {each.key: each.located.licence for each in self.components}
+        loras = {entry.lora.name: entry.located.licence for entry in self.loras}
+        return {BASE: self.base.licence, **loras, **components}
 
 
 def resolve(
@@ -107,6 +113,7 @@ def resolve(
     progress.start("resolve", 1 + len(recipe.loras))
     base, configs, files = _located(recipe, pin, pin.locked if pin else like.sources.base if like else None)
     config = base_config(recipe.base, recipe.folder, config_pin(recipe, lock) if lock else None)
+    components = resolve_components(recipe, base, lock)
     progress.advance()
 
     @cache
@@ -128,7 +135,9 @@ def resolve(
         note = f"LoRA {lora.name}: {said}" if said else ""
         loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names, note))
         progress.advance()
-    return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family, config, meant)
+    return Resolved(
+        base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family, config, meant, components
+    )
 
 
 def _files_of(lora: Lora, located: Located, base: Callable[[], Base]) -> tuple[tuple[str, ...], str]:
@@ -171,7 +180,9 @@ def local_sources(recipe: Recipe) -> list[Path]:
     ]
     where = recipe.base.config_source
     config = sources.parse(where, folder=recipe.folder) if where else None
-    return [source.local for source in (base, config, *loras) if source is not None and source.local is not None]
+    components = [sources.parse(each, folder=recipe.folder) for each in recipe.components.values()]
+    every = (base, config, *components, *loras)
+    return [source.local for source in every if source is not None and source.local is not None]
 
 
 def check_local(recipe: Recipe, lock: Lock) -> None:
@@ -190,6 +201,11 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
     config = base_config(recipe.base, recipe.folder, config_pin(recipe, lock))
     if config is not None and config.located.revision is None:
         config.located.fetch(config.names)
+    for key, component in component_pins(recipe, lock).items():
+        source = sources.parse(recipe.components[key], folder=recipe.folder)
+        if source.local is not None:
+            located = source.locate()
+            component.check_sizes(located.fetch(component.locked.files), list(component.locked.files))
     for lora in recipe.loras:
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         if source.local is not None:
@@ -212,7 +228,7 @@ def _located(
     configs = _configs(base, earlier)
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     check_kind_of_base(recipe, base)
-    files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
+    files = pipeline_files(base, recipe.base.variant, unneeded(recipe)) if weights_needed else ()
     if any(lora.needs_weights for lora in recipe.loras) and not files:
         files = weight_files(base, recipe.base.variant)
     if recipe.preview is not None:

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge import sources
+from loramerge.bases import model_index
+from loramerge.bases.base import MODEL_CONFIG
 from loramerge.errors import PublishError
 from loramerge.families import FAMILIES, published
 from loramerge.formats.denoiser_files import endings
 from loramerge.messages import some
 
 if TYPE_CHECKING:
+    from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
     from loramerge.targets import Target
 
@@ -55,15 +59,31 @@ class _Claim:
         return f"give the target a place of its own: `{own}`"
 
 
-def claims_of(recipe: Recipe) -> Mapping[str, Sequence[str]]:
-    """Folder of every output → what lies at its top, as far as the recipe tells it."""
+def claims_of(recipe: Recipe, lock: Lock | None = None) -> Mapping[str, Sequence[str]]:
+    """Folder of every output → what lies at its top, as far as the recipe tells it.
+
+    Args:
+        recipe: Names the outputs.
+        lock: Knows what the base is, where it is at hand.
+    """
     loras, parts = [lora.name for lora in recipe.loras], _parts(recipe)
+    lone = not recipe.base.is_file and _is_lone(recipe, lock)
     return {
-        output.folder: (output.top_names_of_file if recipe.base.is_file else output.top_names)(
-            recipe.name, loras, parts
-        )
+        output.folder: (
+            output.top_names_of_file if recipe.base.is_file else output.top_names_of_model if lone else output.top_names
+        )(recipe.name, loras, parts)
         for output in recipe.outputs
     }
+
+
+def _is_lone(recipe: Recipe, lock: Lock | None) -> bool:
+    """Whether the base's folder is that of one model; of a Hub only a lock tells it, and most are pipelines."""
+    if lock is not None and lock.sources.base is not None:
+        return model_index.FILE not in lock.sources.base.files
+    if recipe.base.source is None:
+        return False
+    local = sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision).local
+    return local is not None and (local / MODEL_CONFIG).is_file()
 
 
 def _parts(recipe: Recipe) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from loramerge.provenance.provenance import input_uri, provenance
 from loramerge.reports.card import model_card
 from loramerge.reports.page import write_page
 from loramerge.stages.artifact_previews import as_drawn, draw
+from loramerge.stages.components import by_output
 
 if TYPE_CHECKING:
     from loramerge.formats.output import Output
@@ -64,12 +65,15 @@ def write(
     labels = labels_of(recipe, loaded, lock)
     result = _result(loaded, combined, labels)
     known: dict[str, str] = {}  # sha256 of large files, taken while they were written
-    for output in recipe.outputs:
-        place = folder / output.folder
-        with writing(place):
-            place.mkdir(parents=True, exist_ok=True)
-        known |= {f"{output.folder}/{name}": digest for name, digest in output.write(result, place).items()}
-        progress.advance()
+    for group in _groups(recipe.outputs):
+        places = {output.folder: folder / output.folder for output in group}
+        for place in places.values():
+            with writing(place):
+                place.mkdir(parents=True, exist_ok=True)
+        written = group[0].write_several([(output, places[output.folder]) for output in group], result)
+        for name, digests in zip(places, written, strict=True):
+            known |= {f"{name}/{file}": digest for file, digest in digests.items()}
+            progress.advance()
     notes = [*result.notes, *draw(folder, recipe, loaded, combined, progress)]
     loras = [
         {**data, "trigger_phrases": _phrases(lora, lock)}
@@ -93,6 +97,13 @@ def write(
     return report
 
 
+def _groups(outputs: Sequence[Output]) -> Iterator[list[Output]]:
+    """Outputs that are written together: the base is large, and those that need its weights read them once."""
+    yield from ([output] for output in outputs if not output.needs_weights)
+    if together := [output for output in outputs if output.needs_weights]:
+        yield together
+
+
 def write_output(
     output: Output, folder: Path, recipe: Recipe, loaded: Loaded, combined: Combined, *, lock: Lock
 ) -> None:
@@ -106,7 +117,8 @@ def write_output(
 
 def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
     loras = {lora.name: lora.adapter for lora in loaded.loras}
-    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels, loaded.weights.of)
+    weights, replaced = loaded.weights.of, by_output(loaded.components)
+    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels, weights, replaced=replaced)
 
 
 def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock) -> Labels:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.adapter import LowRank
+from loramerge.deltas.dense import Dense
 from loramerge.errors import SourceError
 from loramerge.messages import by, some
 from loramerge.tensor_files.header import ITEM_SIZES, Stored
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
-    from loramerge.adapter import LowRank, Modules
+    from loramerge.adapter import Modules
     from loramerge.bases.base import Component
 
 # What the layers of attention were called before diffusers 0.12; `from_pretrained` reads that still.
@@ -44,6 +46,13 @@ class RowDelta:
     def whole(cls, pair: LowRank) -> RowDelta:
         """The pair for all rows of a tensor of its shape, or of that of an equal map."""
         return cls(pair, 0, pair.shape[0])
+
+    @classmethod
+    def transposed(cls, pair: LowRank) -> RowDelta:
+        """The pair of a linear layer for a tensor that keeps its weight as in×out."""
+        if pair.is_dense:
+            return cls.whole(Dense.of(pair.matrix().T.contiguous()).times(pair.scale))
+        return cls.whole(LowRank(pair.up.T.contiguous(), pair.down.T.contiguous(), pair.scale))
 
 
 @dataclass(frozen=True)
@@ -94,13 +103,19 @@ def stored_in(weights: Sequence[Path], shown: str) -> tuple[Stored, ...]:
     return tuple(found.values())
 
 
-def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[TensorChange]:
+def keys_of(stored: Iterable[Stored]) -> list[str]:
+    """Names of tensors."""
+    return [tensor.key for tensor in stored]
+
+
+def changes(stored: Sequence[Stored], dtype: str | None, shown: str, stay: Container[str] = ()) -> list[TensorChange]:
     """Tensors on their way to another number format; integers stay what they are.
 
     Args:
         stored: Where they are.
         dtype: Format of all floating-point numbers, as a header spells it; None leaves each its own.
         shown: What errors call the component.
+        stay: Names of tensors that are made wider at most.
 
     Returns:
         Those with larger elements first, else in the order of the files: readers need tensors to be aligned.
@@ -116,7 +131,17 @@ def changes(stored: Sequence[Stored], dtype: str | None, shown: str) -> list[Ten
                 f"{shown}: {tensor.key} is stored as {tensor.dtype}, which can't be converted",
                 hint="leave the output's dtype out, or choose a base in float32, float16 or bfloat16",
             )
-        found.append(TensorChange(tensor, dtype if dtype and is_number else tensor.dtype, (), f"{shown}.{tensor.key}"))
+        kept = tensor.dtype if not (dtype and is_number) or _is_kept(tensor, dtype, stay) else dtype
+        found.append(TensorChange(tensor, kept, (), f"{shown}.{tensor.key}"))
+    return aligned(found)
+
+
+def _is_kept(tensor: Stored, dtype: str, stay: Container[str]) -> bool:
+    return tensor.key in stay and ITEM_SIZES[dtype] <= ITEM_SIZES[tensor.dtype]
+
+
+def aligned(found: Iterable[TensorChange]) -> list[TensorChange]:
+    """Those with larger elements first, else in their order: readers need tensors to be aligned."""
     return sorted(found, key=lambda change: -(change.size // change.stored.count if change.stored.count else 1))
 
 
@@ -170,7 +195,12 @@ def with_shares(change: TensorChange, shares: Iterable[RowDelta], shown: str, sh
 
 
 def canonical_name(component: Component, key: str) -> str:
-    """The canonical name of a tensor that a file calls `key`."""
+    """The canonical name of a tensor.
+
+    Args:
+        component: Has it.
+        key: What a file calls it.
+    """
     name = component.canonical(key)
     if name in component.parameters:
         return name

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
-STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+STORED_AS = {
+    "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"
+}  # fmt: skip
 """How a header spells the number formats that a recipe can ask for."""
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import TYPE_CHECKING
 
+from loramerge.files.file_view import FileBytes
 from loramerge.numerics.finite import is_finite
-from loramerge.tensor_files.header import ITEM_SIZES
+from loramerge.tensor_files.header import ITEM_SIZES, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +61,17 @@ class SavedTensor:
             return False
         pairs = zip(self._blocks(), other._blocks(), strict=True)
         return all(starmap(torch.equal, ((one.view(torch.uint8), two.view(torch.uint8)) for one, two in pairs)))
+
+    def named(self, key: str) -> Stored:
+        """The same as a tensor of a file, by another name.
+
+        Raises:
+            TypeError: It is in memory.
+        """
+        place = self.stored.place
+        if not isinstance(place, FileBytes):
+            raise TypeError(f"{key} lies in no file")
+        return Stored(key, self.dtype, self.shape, self.stored.offset, self.size, place)
 
     def read(self) -> Tensor:
         """The parameter in its own number format."""

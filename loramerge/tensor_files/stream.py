@@ -5,36 +5,34 @@ Which elements make a block depends on the tensors alone, so that the bytes are 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loramerge.numerics.threads import in_order, workers
 from loramerge.tensor_files.fuse_add import add
-from loramerge.tensor_files.header import header
-from loramerge.tensor_files.write_behind import SteadyWriter
+from loramerge.tensor_files.new_files import METADATA, NewFile, Sink, Variant
 
 if TYPE_CHECKING:
     from loramerge.files.file_view import FileBytes
     from loramerge.tensor_files.fuse_plan import TensorChange
+    from loramerge.tensor_files.header import Stored
     from loramerge.tensor_files.rounding_loss import RoundingLoss
 
 BLOCK = 1 << 20
 """Bytes read at once: with the float32 sums it stays in a core's cache."""
 _AHEAD = 8  # blocks that are computed before the first of them is written
-_METADATA = MappingProxyType({"format": "pt"})
 
 
 def write_blocks(
     path: Path,
     changes: Sequence[TensorChange],
-    metadata: Mapping[str, str] = _METADATA,
+    metadata: Mapping[str, str] = METADATA,
     loss: RoundingLoss | None = None,
 ) -> str:
     """Write a safetensors file.
@@ -53,31 +51,50 @@ def write_blocks(
         LoramergeError: A result is more than its number format can hold.
         OSError: The file can't be written.
     """
-    start = header(((each.stored.key, each.dtype, each.stored.shape, each.size) for each in changes), metadata)
-    digest = hashlib.sha256(start)
+    return write_variants([Variant([NewFile(path, changes, metadata)], loss)])[0][0]
+
+
+def write_variants(variants: Sequence[Variant]) -> list[list[str]]:
+    """Write the same tensors in several ways, with one pass over the files that have them.
+
+    Args:
+        variants: At least one; all have the same tensors in the same order, in as many files as they like.
+
+    Returns:
+        SHA-256 of each file of each variant, 64 hex digits.
+
+    Raises:
+        SourceError: A source's file can't be read, or is no longer what it was.
+        LoramergeError: A result is more than its number format can hold.
+        OSError: A file can't be written.
+    """
     buffers = _Buffers()
-    places = {each.stored.path: each.stored.place for each in changes}
+    together = list(zip(*(variant.changes for variant in variants), strict=True))
+    places = {changes[0].stored.path: changes[0].stored.place for changes in together}
+    starts = {_tensor_at(file.changes[0]) for variant in variants for file in variant.files if file.changes}
 
-    def made(block: Sequence[_Piece]) -> memoryview:
-        return _made(block, buffers, places, loss)
+    def made(block: Sequence[_Piece]) -> list[memoryview]:
+        return _made(block, buffers, places, [variant.loss for variant in variants])
 
-    def written(blocks: Iterable[memoryview]) -> Iterator[memoryview]:
+    def written(blocks: Iterable[Sequence[memoryview]]) -> Iterator[list[tuple[Sink, memoryview, int]]]:
         for block in blocks:
-            writer.write(block)
-            yield block
+            yield [(sink, data, sink.write(data)) for sink, data in zip(sinks, block, strict=True)]
 
-    def hashed(block: memoryview) -> None:
-        digest.update(block)
-        buffers.give(block)
-        writer.let_go()
+    def hashed(block: Sequence[tuple[Sink, memoryview, int]]) -> None:
+        for sink, data, file in block:
+            sink.digests[file].update(data)
+        for data in {id(data.obj): data for _, data, _ in block}.values():
+            buffers.give(data)
 
-    with path.open("wb") as file, workers() as pool, ThreadPoolExecutor(1) as hasher:
-        writer = SteadyWriter(file)
-        writer.write(start)
-        computed = in_order(pool, made, _blocks(changes), ahead=_AHEAD)
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(Sink(variant)) for variant in variants]
+        pool, hasher = stack.enter_context(workers()), stack.enter_context(ThreadPoolExecutor(1))
+        computed = in_order(pool, made, _blocks(together, starts), ahead=_AHEAD)
         for _ in in_order(hasher, hashed, written(computed), ahead=_AHEAD):
             pass
-    return digest.hexdigest()
+        for sink in sinks:
+            sink.finish()
+    return [[digest.hexdigest() for digest in sink.digests] for sink in sinks]
 
 
 class _Buffers:
@@ -101,47 +118,57 @@ class _Buffers:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some consecutive elements of a tensor; whole rows where something is added to them."""
+    """Some consecutive elements of a tensor; whole rows where something is added to them.
 
-    change: TensorChange
+    Attributes:
+        changes: What becomes of the tensor in each variant.
+        first: Which of its elements comes first.
+        count: Number of elements.
+    """
+
+    changes: Sequence[TensorChange]
     first: int
     count: int
 
     @property
+    def stored(self) -> Stored:
+        return self.changes[0].stored
+
+    @property
     def item_size(self) -> int:
-        return self.change.stored.size // self.change.stored.count
+        return self.stored.size // self.stored.count
 
     @property
     def offset(self) -> int:
-        return self.change.stored.offset + self.first * self.item_size
+        return self.stored.offset + self.first * self.item_size
 
     @property
     def size(self) -> int:
         return self.count * self.item_size
 
-    @property
-    def size_made(self) -> int:
-        return self.count * self.change.size // self.change.stored.count
+    def size_made(self, variant: int) -> int:
+        return self.count * self.changes[variant].size // self.stored.count
 
 
-def _pieces(changes: Iterable[TensorChange]) -> Iterator[_Piece]:
-    for change in changes:
-        stored = change.stored
+def _pieces(together: Iterable[Sequence[TensorChange]]) -> Iterator[_Piece]:
+    for changes in together:
+        stored = changes[0].stored
         if stored.size:
-            row = math.prod(stored.shape[1:]) if change.shares else 1
+            row = math.prod(stored.shape[1:]) if any(change.shares for change in changes) else 1
             step = max(BLOCK * stored.count // stored.size // row, 1) * row
             for first in range(0, stored.count, step):
-                yield _Piece(change, first, min(step, stored.count - first))
+                yield _Piece(changes, first, min(step, stored.count - first))
 
 
-def _blocks(changes: Iterable[TensorChange]) -> Iterator[list[_Piece]]:
-    """Pieces that lie one after the other in one file, as many as fill a block."""
+def _blocks(together: Iterable[Sequence[TensorChange]], starts: Container[tuple[Path, str]]) -> Iterator[list[_Piece]]:
+    """Pieces that lie one after the other in one file, and do so in every variant, as many as fill a block."""
     block: list[_Piece] = []
-    for piece in _pieces(changes):
+    for piece in _pieces(together):
         if block:
             last, size = block[-1], piece.offset + piece.size - block[0].offset
-            follows = last.change.stored.path == piece.change.stored.path and last.offset + last.size == piece.offset
-            if not follows or size > BLOCK:
+            follows = last.stored.path == piece.stored.path and last.offset + last.size == piece.offset
+            begins = piece.first == 0 and _tensor_at(piece.changes[0]) in starts
+            if begins or not follows or size > BLOCK:
                 yield block
                 block = []
         block.append(piece)
@@ -149,29 +176,42 @@ def _blocks(changes: Iterable[TensorChange]) -> Iterator[list[_Piece]]:
         yield block
 
 
+def _tensor_at(change: TensorChange) -> tuple[Path, str]:
+    return change.stored.path, change.stored.key
+
+
 def _made(
-    block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes], loss: RoundingLoss | None
-) -> memoryview:
-    """The bytes of a block as they are written."""
+    block: Sequence[_Piece],
+    buffers: _Buffers,
+    places: Mapping[Path, FileBytes],
+    losses: Sequence[RoundingLoss | None],
+) -> list[memoryview]:
+    """The bytes of a block as they are written, for each variant."""
     read = _read_block(block, buffers, places)
-    if all(piece.change.dtype == piece.change.stored.dtype for piece in block):
-        made = read
-    else:
-        made = buffers.take(sum(piece.size_made for piece in block))
-    source = target = 0
-    for piece in block:
-        if not piece.change.is_plain:
-            add(piece.change, piece.first, piece.count, read[source:], made[target:], loss)
-        elif made is not read:
-            made[target : target + piece.size] = read[source : source + piece.size]
-        source, target = source + piece.size, target + piece.size_made
-    if made is not read:
+    found = []
+    for variant, loss in enumerate(losses):
+        changes = [piece.changes[variant] for piece in block]
+        same = all(change.dtype == change.stored.dtype for change in changes)
+        plain = all(change.is_plain for change in changes)
+        # Sums take the place of what was read where no other variant needs that.
+        in_place = plain or (same and len(losses) == 1)
+        made = read if in_place else buffers.take(sum(piece.size_made(variant) for piece in block))
+        source = target = 0
+        for piece, change in zip(block, changes, strict=True):
+            size = piece.size_made(variant)
+            if not change.is_plain:
+                add(change, piece.first, piece.count, read[source:], made[target:], loss)
+            elif made is not read:
+                made[target : target + piece.size] = read[source : source + piece.size]
+            source, target = source + piece.size, target + size
+        found.append(made)
+    if all(made is not read for made in found):
         buffers.give(read)
-    return made
+    return found
 
 
 def _read_block(block: Sequence[_Piece], buffers: _Buffers, places: Mapping[Path, FileBytes]) -> memoryview:
     first, last = block[0], block[-1]
     read = buffers.take(last.offset + last.size - first.offset)
-    places[first.change.stored.path].read_into(read, first.offset)
+    places[first.stored.path].read_into(read, first.offset)
     return read

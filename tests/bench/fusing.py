@@ -121,12 +121,13 @@ def _fuse(source: Path, target: Path) -> None:
     from loramerge.files.atomic import replacing
     from loramerge.outputs import PipelineOutput
     from loramerge.outputs.fuse import fuse
+    from loramerge.outputs.prepared import write_prepared
 
     base = load_base(str(source))
     adapter = load_adapter(str(source / LORA), base)
     files = PipelineFiles(source, ("model_index.json", "unet/config.json", UNET), None)
     with replacing(target) as place:
-        fuse(files, base, adapter, PipelineOutput(kind="pipeline"), place)
+        write_prepared([fuse(files, base, adapter, PipelineOutput(kind="pipeline"), place)])
 
 
 def theirs(folder: Path) -> Figures:

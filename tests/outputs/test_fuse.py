@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 import truth
-from canonical import adapter_of, base_of, files_of
+from canonical import adapter_of, base_of, files_of, fuse
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -13,7 +13,6 @@ from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.methods import Cat
 from loramerge.outputs import PipelineOutput
-from loramerge.outputs.fuse import fuse
 from loramerge.stages.combine import WeightedAdapter, combine
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import single_files
 import tiny
 import torch
-from canonical import adapter_of, base_of, files_of
+from canonical import adapter_of, base_of, files_of, fuse
 from families.models import config_of, converter_of, in_original_names, layout_of, shapes_of, tensors_of
 from families.rows import ROWS
 from safetensors import safe_open
@@ -22,7 +22,6 @@ from loramerge.files.digest import sha256_of
 from loramerge.formats.labels import Labels
 from loramerge.formats.output import MergeResult
 from loramerge.outputs import ModelOutput, PipelineOutput
-from loramerge.outputs.fuse import fuse
 from loramerge.tensor_files.header import layout
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

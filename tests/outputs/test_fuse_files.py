@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 import truth
-from canonical import adapter_of, base_of, files_of
+from canonical import adapter_of, base_of, files_of, fuse
 from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import Adapter, LowRank
@@ -18,7 +18,6 @@ from loramerge.bases.pipeline_files import PipelineFiles, pipeline_files
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.outputs import PipelineOutput
-from loramerge.outputs.fuse import fuse
 from loramerge.sources import parse
 from loramerge.tensor_files.rounding_loss import RoundingLoss
 

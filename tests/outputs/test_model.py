@@ -5,13 +5,12 @@ import shutil
 import foreign
 import pytest
 import tiny
-from canonical import adapter_of, files_of
+from canonical import adapter_of, files_of, fuse
 
 from loramerge.bases.base import read_base, unknown_model
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.errors import LoramergeError, MismatchError
 from loramerge.outputs import ModelOutput, PipelineOutput
-from loramerge.outputs.fuse import fuse
 
 
 def test_it_is_what_pipeline_was_to_the_byte(tmp_path):
@@ -84,6 +83,14 @@ def test_a_scheduler_that_diffusers_does_not_know_is_refused(scheduler, match, h
     older = PipelineOutput.model_validate({"kind": "pipeline", "scheduler": scheduler})
     with pytest.raises(MismatchError, match=match):
         older.check(read_base("base", tiny.folder("sd15")), ["unet"])
+
+
+def test_a_pipeline_without_a_scheduler_is_refused_before_anything_is_merged(tmp_path):
+    shutil.copytree(tiny.folder("sd15"), tmp_path / "base")
+    shutil.rmtree(tmp_path / "base" / "scheduler")
+    output = ModelOutput.model_validate({"kind": "model", "scheduler": {"class": "LCMScheduler"}})
+    with pytest.raises(MismatchError, match="has no scheduler that could be replaced"):
+        output.check(read_base("base", tmp_path / "base"), ["unet"])
 
 
 def test_what_is_no_pipeline_has_no_scheduler():
