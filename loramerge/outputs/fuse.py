@@ -58,7 +58,7 @@ def fuse(
         loss: Told of sums that are rounded to 8 bits.
 
     Returns:
-        SHA-256 of the files that were computed, by their '/'-separated names below `folder`.
+        SHA-256 of the files of weights, by their '/'-separated names below `folder`.
 
     Raises:
         SourceError: The base's files are incomplete, damaged or do not fit its configs.
@@ -143,8 +143,11 @@ def write_weights(
     parts = shards.split(planned, largest)
     names = shards.names(stem, len(parts))
     if _is_copied(planned, largest):
+        place = planned[0].stored.place
+        digest = place.digest().sha256
         copy(source, folder / names[0])
-        return {}
+        place.check()  # what was copied is what was hashed
+        return {names[0]: digest}
     digests = {name: write_blocks(folder / name, part, loss=loss) for name, part in zip(names, parts, strict=True)}
     if len(parts) > 1:
         where = {change.stored.key: name for name, part in zip(names, parts, strict=True) for change in part}

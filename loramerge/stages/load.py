@@ -81,6 +81,12 @@ class Loaded:
     notes: tuple[str, ...]
     config_inputs: InputFiles | None = None
 
+    @property
+    def inputs(self) -> dict[str, InputFiles]:
+        """What messages call a source → its files."""
+        config = {} if self.config_inputs is None else {"base.config": self.config_inputs}
+        return {"base": self.base_inputs, **config, **{f"LoRA {lora.name}": lora.inputs for lora in self.loras}}
+
 
 def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     """Fetch and read the base's configs (its weights, where an output needs them) and every LoRA.
