@@ -88,8 +88,11 @@ def make(folder: Path, model: str) -> Figures:
 
 
 def _write_inputs(folder: Path, model: str) -> int:
-    base = write_configs(folder, model)
-    write_weights(weights_in(folder, model), base.components[denoiser_of(model)].parameters)
+    from loramerge import load_base
+
+    write_configs(folder, model)
+    component = load_base(str(folder)).components[denoiser_of(model)]  # all of its tensors, not the layers alone
+    write_weights(weights_in(folder, model), component.parameters)
     layers = {name: shape for name, shape in layers_of(model).items() if not shape[2:]}
     return write_lora(folder / LORA, denoiser_of(model), layers)
 

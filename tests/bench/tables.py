@@ -316,7 +316,7 @@ def _where(rows: Sequence[Row]) -> Iterator[str]:
 def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
     yield "## Fusing"
     yield (
-        "A LoRA into a float16 UNet, from files to files that are on the disk in the end: as `run` does for a "
+        "A LoRA into a float16 model, from files to files that are on the disk in the end: as `run` does for a "
         "`pipeline` output, SHA-256 included, against diffusers' `fuse_lora` and `save_pretrained`, against copying "
         "the file, and against a copy with its SHA-256. Imports are not counted; memory is the whole process's."
     )
