@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import commands
 import fused
-from cells import Row, between, median, megabytes, number, said, spread, table
+from cells import Row, median, megabytes, number, said, spread, table
+from measure import ratio
 
 TITLES = {"adapter": "Two LoRAs into one", "small merge": "A small merge", "many recipes": "Many recipes"}
 _HEAD = ["", "seconds", "processor seconds", "memory"]
@@ -76,16 +76,14 @@ def _ratios(row: Row) -> str:
 
 
 def headline_rows(rows: Sequence[Row]) -> Iterator[list[str]]:
-    """What the README shows of them: theirs, ours, how many times as fast, both memories."""
+    """What the README shows of them: a command, beside it another way, and how many times as long that takes."""
     for row in rows:
         if row["part"] == "fused":
             size = f"{row['base_mb'] / 1024:.1f} GB"
-            yield _against(
-                f"`run`: a LoRA fused into a pipeline of {size}; diffusers' script", row, fused.THEIRS, fused.OURS
-            )
-            yield _against("the same; `cp -r` and `sha256sum`", row, fused.COPY, fused.OURS, fused.PAIRS)
+            yield _against(f"a LoRA fused into a pipeline of {size}; diffusers' script", row, fused.THEIRS, fused.OURS)
+            yield _against("the same; `cp -r` and `sha256sum`", row, fused.COPY, fused.OURS)
         elif row["what"] == "adapter":
-            what = f"`run`: two LoRAs of rank {row['rank']} into one; kohya's way"
+            what = f"two LoRAs of rank {row['rank']} into one; kohya's way"
             yield _against(what, row, commands.KOHYA, commands.OURS)
             yield _against("the same; PEFT by hand", row, commands.PEFT, commands.OURS)
 
@@ -104,18 +102,10 @@ def headline_words(rows: Sequence[Row]) -> str:
     )
 
 
-def _against(what: str, row: Row, theirs: str, ours: str, pairs: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """A row of the README. Some ratios are kept the other way round."""
-    if (ours, theirs) in pairs:
-        turned = between(row, ours, theirs)
-        ratio: Mapping[str, Any] = {
-            "over": theirs,
-            "under": ours,
-            "median": 1 / turned["median"],
-            "least": 1 / turned["most"],
-            "most": 1 / turned["least"],
-        }
-    else:
-        ratio = between(row, theirs, ours)
+def _against(what: str, row: Row, theirs: str, ours: str) -> list[str]:
+    """A row of the README."""
+    took = ratio(row["sides"], theirs, ours)
+    used = ratio(row["sides"], theirs, ours, "cpu")
+    each = [f"{said(row, side)} ({number(median(row, side, 'cpu'))} s)" for side in (theirs, ours)]
     peaks = [megabytes(max(row["sides"][side]["peak_mb"])) for side in (theirs, ours)]
-    return [what, said(row, theirs), said(row, ours), f"**{spread(ratio, row)}**", *peaks]
+    return [what, *each, f"**{number(took['median'])}** ({number(used['median'])})", *peaks]

@@ -107,9 +107,10 @@ def headline(measured: Mapping[str, Any]) -> str:
     """A few rows for the README: whole commands beside others, and what those take that stand beside nothing."""
     rows = [row for row in measured["rows"] if row["part"] in {"fused", "commands"}]
     on = measured.get("apart", {}).get("fused", measured)["machine"]
-    head = ["whole commands, SDXL", "theirs", "loramerge", "times as fast", "memory: theirs", "loramerge"]
-    said_on = f"On {on['cores']} shared cores of an {on['processor']}, without a GPU."
-    return f"{table(head, [*headline_rows(rows)])}\n\n{headline_words(rows)} {said_on}"
+    busy = "" if not on["others"] else f"Other programs took {on['others']:.0%} of the processors meanwhile."
+    head = ["whole `run`, SDXL; beside it", "that", "loramerge", "times as fast", "memory: that", "loramerge"]
+    words = [headline_words(rows), f"On {on['cores']} shared cores of an {on['processor']}, without a GPU.", busy]
+    return f"{table(head, [*headline_rows(rows)])}\n\n{' '.join(filter(None, words))}"
 
 
 def _head(measured: Mapping[str, Any]) -> str:
