@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loramerge.stages.base import load_base
     from loramerge.stages.combine import Combined, WeightedAdapter, combine
     from loramerge.stages.grid import grid
-    from loramerge.stages.load import load_adapter
+    from loramerge.stages.load_adapter import load_adapter
     from loramerge.stages.lock import lock as lock_sources
     from loramerge.stages.merge import MergedLora, merge
     from loramerge.stages.plan import plan
@@ -82,7 +82,7 @@ _HOMES = {
     "WeightedAdapter": ("loramerge.stages.combine", "WeightedAdapter"),
     "combine": ("loramerge.stages.combine", "combine"),
     "grid": ("loramerge.stages.grid", "grid"),
-    "load_adapter": ("loramerge.stages.load", "load_adapter"),
+    "load_adapter": ("loramerge.stages.load_adapter", "load_adapter"),
     "load_base": ("loramerge.stages.base", "load_base"),
     "lock_sources": ("loramerge.stages.lock", "lock"),
     "merge": ("loramerge.stages.merge", "merge"),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import MODELS, ROOT, process, write_recipe
+from command_line import MODELS, ROOT, invoke, write_recipe
 from github_actions import Job
 from hub.example import OWNER
 from hub.routes_oauth import EXCHANGED, REQUEST_TOKEN
@@ -284,7 +284,7 @@ def test_a_pull_request_is_planned(job, hub):
 @pytest.mark.slow
 @needs_git
 def test_main_publishes_once(job, hub, repository):
-    process("lock", repository / "recipes", cwd=repository)
+    assert invoke("lock", repository / "recipes").exit_code == 0
     first = job("push", hf_token=OWNER)
     assert not first.failed, first.log
     assert first.outputs["changes"] == "true"
@@ -328,7 +328,7 @@ def test_an_error_in_the_plan_fails_a_pull_request(job, repository):
 @pytest.mark.slow
 @needs_git
 def test_a_source_that_moved_fails_a_pull_request(job, hub, repository):
-    process("lock", repository / "recipes", cwd=repository)
+    assert invoke("lock", repository / "recipes").exit_code == 0
     hub.store.write(hub.store.repositories["model", INK], {"ink.safetensors": b"other"})
     done = job("pull_request")
     assert done.failed == ["Check locks"]
@@ -430,7 +430,7 @@ def test_no_recipes_at_all(tmp_path):
 def hooked(git, repository):
     """The repository of recipes, in git, with a lock; returns it and a function that adds what is there."""
     git("init", "--quiet", cwd=repository)
-    process("lock", repository / "recipes", cwd=repository)
+    assert invoke("lock", repository / "recipes").exit_code == 0
     git("add", "--all", cwd=repository)
     return repository
 

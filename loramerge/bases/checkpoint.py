@@ -41,6 +41,22 @@ class CheckpointPart:
     prefix: str
     rules: tuple[Rule, ...] = ()
 
+    def tensors(self, shapes: Shapes) -> Mapping[str, tuple[str, tuple[Span, ...]]]:
+        """Which tensor holds which rows.
+
+        Args:
+            shapes: Of parameters, by canonical name.
+
+        Returns:
+            By canonical name the tensor's name, and the rows that are the parameter's.
+        """
+        found = Layout(self.rules, shapes).by_canonical
+        return {
+            part.canonical: (f"{self.prefix}{original.name}", part.spans)
+            for original in found.values()
+            for part in original.parts
+        }
+
     def places(self, layers: Shapes) -> Mapping[str, WeightPlace]:
         """Where the weights of layers lie.
 

@@ -31,6 +31,8 @@ _PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.", "transf
 _MATRIX = 2
 _CONFIG = "`base.config:` names what has its config.json: hf://owner/name, a folder, or one of the families such as"
 
+_LEAVE_OUT = "leave base.config out, or name the config of the model that the file was made from"
+
 
 @dataclass(frozen=True)
 class _Fit:
@@ -49,13 +51,17 @@ class _Fit:
     count: int
 
 
-def base_of_file(reference: str, path: Path, told: Base | None = None) -> Base:
+def base_of_file(
+    reference: str, path: Path, told: Base | None = None, said: str = "base.config says", hint: str = _LEAVE_OUT
+) -> Base:
     """The base that a safetensors file holds; of it nothing but the header is read.
 
     Args:
         reference: As the recipe gives it, for messages.
         path: The file.
         told: What `base.config` says it is; without that, the published models are compared with it.
+        said: Who tells it, where the file is something else.
+        hint: What to do then.
 
     Raises:
         SourceError: It is no sound safetensors file, its numbers are packed, or no model is known that it holds.
@@ -67,7 +73,9 @@ def base_of_file(reference: str, path: Path, told: Base | None = None) -> Base:
     if told is not None:
         fit = _fit("", told, shapes)
         if fit is None:
-            raise _misfit(reference, told, shapes)
+            at = "" if told.reference == told.family.title else f", {told.reference}"
+            wrong = _misfit(told, shapes)
+            raise MismatchError(f"{reference} is not the {told.family.title} that {said}{at}: {wrong}", hint=hint)
     else:
         fit = _only(reference, [*_published_fits(shapes)], header.metadata)
     found = {fit.base.main: fit.part, **_beside(fit.base, fit.part.prefix, shapes)}
@@ -150,8 +158,8 @@ def _only(reference: str, fits: list[_Fit], metadata: Mapping[str, str]) -> _Fit
     return found[0]
 
 
-def _misfit(reference: str, told: Base, shapes: Shapes) -> MismatchError:
-    """What is said where a file is not the model that the recipe says it is."""
+def _misfit(told: Base, shapes: Shapes) -> str:
+    """In which layers a file is not the model that it is said to be."""
     denoiser = told.components[told.main]
     wrong: list[str] = []
     for rules in _namings(denoiser):
@@ -168,12 +176,7 @@ def _misfit(reference: str, told: Base, shapes: Shapes) -> MismatchError:
                 wrong = differing
             if not differing:
                 wrong = ["it has more blocks than that"]
-    at = "" if told.reference == told.family.title else f", {told.reference}"
-    return MismatchError(
-        f"{reference} is not the {told.family.title} that base.config says{at}: "
-        f"{some(wrong) if wrong else 'it has none of its layers'}",
-        hint="leave base.config out, or name the config of the model that the file was made from",
-    )
+    return some(wrong) if wrong else "it has none of its layers"
 
 
 def _beside(base: Base, prefix: str, shapes: Shapes) -> Mapping[str, CheckpointPart]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.bases import model_index
-from loramerge.bases.base import MODEL_CONFIG, single_file
+from loramerge.bases.base import MODEL_CONFIG, config_files, single_file
 from loramerge.bases.model_index import ModelIndex
 from loramerge.errors import MismatchError, SourceError
 from loramerge.files.reading import read_json
@@ -23,6 +23,7 @@ _WEIGHTS = re.compile(
     r"(?:(?:diffusion_)?pytorch_)?model(?:\.(?P<variant>(?!safetensors)[\w-]+?))?"
     r"(?:-(?P<number>\d{5})-of-(?P<count>\d{5}))?(?:\.(?P<late>[\w-]+))?\.(?:safetensors|bin)"
 )
+_VAE = "vae"
 _PLAIN = (".json", ".txt", ".model", ".jinja")
 
 
@@ -115,6 +116,36 @@ def _model_files(located: Located, variant: str | None) -> tuple[str, ...]:
     if not weights:
         raise SourceError(f"{located.reference} has no weights", hint="fetch the base again")
     return (*_plain(files), *weights)
+
+
+def weight_files(located: Located, variant: str | None) -> tuple[str, ...]:
+    """The configs and weights of what LoRAs can touch, and the weights of the VAE; or the one file.
+
+    Args:
+        located: A pipeline, a lone model, or one file.
+        variant: `fp16` and the like; None for the plain files.
+
+    Raises:
+        SourceError: There are no weights in safetensors, or not all shards of them.
+        MismatchError: A pipeline without any part that LoRAs touch.
+    """
+    if file := single_file(located):
+        return (file,)
+    configs = config_files(located)
+    folders = [""]
+    if model_index.FILE in configs:
+        place = located.fetch([model_index.FILE]) / model_index.FILE
+        index = ModelIndex.parse(read_json(place, f"{located.reference}/{model_index.FILE}"), located.reference)
+        folders = [f"{name}/" for name in (*index.trainable, *({_VAE} & index.classes.keys()))]
+    found = list(configs)
+    for folder in folders:
+        inside = [name.removeprefix(folder) for name in located.files if name.startswith(folder)]
+        shown = f"{located.reference}/{folder}".rstrip("/")
+        weights = _chosen(shown, [name for name in inside if "/" not in name], variant)
+        if not weights:
+            raise SourceError(f"{shown} has no weights", hint="fetch it again, or name the file that has them")
+        found += [f"{folder}{name}" for name in weights]
+    return tuple(found)
 
 
 def no_pipeline(reference: str, why: str) -> MismatchError:

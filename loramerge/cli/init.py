@@ -62,10 +62,11 @@ def command(
     LORA is a file, a folder, or hf://owner/name[/file]. Each is read and compared with the base and the type, so that
     what is written can be run. The output is in the format of the LoRAs; for ComfyUI and A1111, if they have several.
     """
-    from loramerge import WeightedAdapter, load_adapter, load_base
+    from loramerge import WeightedAdapter, load_base
     from loramerge.bases.published import architecture
     from loramerge.recipe.one_shot import GivenBase, format_of_all, unweighted
     from loramerge.stages.combine import check_combination
+    from loramerge.stages.load_adapter import read_adapter
     from loramerge.stages.probe import probe
 
     del verbose
@@ -88,21 +89,24 @@ def command(
         watcher.start("read", len(loras))
         read = []
         for each, lora in zip(names, loras, strict=True):
-            read.append(WeightedAdapter(each, load_adapter(lora, known)))
+            read.append(WeightedAdapter(each, read_adapter(lora, known)))
             watcher.advance()
+    plain = all(_is_plain(each.adapter) for each in read)
     text = recipe_text(
         title,
         {"source": source_from(source, folder)} if source else {"family": found.family},
         [
-            InitialLora(each.name, source_from(lora, folder), _rank(each.adapter))
-            for each, lora in zip(read, loras, strict=True)
+            InitialLora(each.name, source_from(lora, folder), _rank(each.adapter), is_dora, _is_plain(each.adapter))
+            for each, lora, is_dora in zip(read, loras, found.doras, strict=True)
         ],
         combination_type,
-        format_of_all(found.formats),
+        format_of_all(found.formats) if plain else "kohya",
         run_line=f"loramerge run {shlex.quote(file.as_posix() if file else f'{title}.yaml')}",
         fusible=not known.is_model,
     )
-    check_combination(read, known, _recipe(text, folder).merge)
+    merge = _recipe(text, folder).merge
+    if not any(found.doras):
+        check_combination(read, known, merge)
     if file is None:
         click.echo(text, nl=False)
         return
@@ -125,5 +129,10 @@ def _recipe(text: str, folder: Path) -> Recipe:
 
 def _rank(adapter: Adapter) -> int | None:
     """The rank of all modules, None where they differ."""
-    ranks = {pair.rank for *_, pair in adapter}
+    ranks = {pair.trained_rank for *_, pair in adapter}
     return ranks.pop() if len(ranks) == 1 else None
+
+
+def _is_plain(adapter: Adapter) -> bool:
+    """Whether all of it are low-rank pairs."""
+    return not any(pair.is_dense or pair.needs_weight for *_, pair in adapter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from loramerge.progress import Progress
 
 _LARGEST = 5
+_PLAIN, _DORA = "LoRA", "DoRA"
+_UNTOLD = ", of a DoRA without its magnitudes: what they do depends on the base's weights"
 _TAGS = 8
 _MOST = 12
 _HIGHLIGHTS = (
@@ -127,12 +130,15 @@ def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]
         dtypes = "".join(f", {count} × {dtype}" for dtype, count in file.dtypes.items())
         rows.append(("file", f"{file.name}, {console.size(file.size)}{dtypes}"))
     by_component = ", ".join(f"{group.name} {len(group.modules)}" for group in inspection.components)
+    rows.append(("modules", f"{len(whole.modules)}: {by_component}"))
+    kinds = Counter(module.kind for module in whole.modules)
+    if {*kinds} != {_PLAIN}:
+        rows.append(("kind", ", ".join(f"{kind} ({counted(count, 'module')})" for kind, count in kinds.items())))
     rows += [
-        ("modules", f"{len(whole.modules)}: {by_component}"),
         ("rank", _distribution(whole.count(lambda module: module.rank))),
         ("alpha", _distribution(whole.count(lambda module: module.alpha))),
         ("scale", _distribution(whole.count(lambda module: module.scale))),
-        ("norm", f"{whole.norm:.4g}"),
+        ("norm", f"{whole.norm:.4g}{_UNTOLD if _DORA in kinds else ''}"),
     ]
     rows += [("in full", f"{name}, {console.size(size)}") for name, size in inspection.saved.items()]
     yield inspection.reference

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -132,7 +132,7 @@ def _composed(place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any],
     return recipe_of(
         Path(place).stem if Path(place).suffix == ".safetensors" else Path(place).name,
         {"source": source} if source else {"family": found.family},
-        loras,
+        [replace(lora, is_dora=is_dora) for lora, is_dora in zip(loras, found.doras, strict=True)],
         merge,
         {"format": format_for(place, found.formats), "dtype": given.number_format},
         given.overrides,

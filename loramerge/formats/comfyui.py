@@ -19,7 +19,7 @@ from loramerge.formats.module_names import places
 from loramerge.formats.original_names import in_original_names
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
-from loramerge.tensor_files.planned import Planned, factors
+from loramerge.tensor_files.planned import Planned, dense, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -34,6 +34,7 @@ class ComfyuiOutput(AdapterOutput):
 
     default_folder: ClassVar[str] = "comfyui"
     readers: ClassVar[str] = "ComfyUI"
+    holds_dense: ClassVar[bool] = True
 
     format: Literal["comfyui"]
 
@@ -66,6 +67,9 @@ class ComfyuiOutput(AdapterOutput):
                 layout = base.components[component].comfyui_layout
                 for module, pair in in_original_names(layout, adapter.components[component]):
                     key = _key(component, module, base)
+                    if pair.is_dense:
+                        planned.append(dense(pair, f"{key}.diff", self.dtype, module))
+                        continue
                     keys = f"{key}.lora_A.weight", f"{key}.lora_B.weight"
                     planned += factors(pair, keys, self.dtype, module, balanced(pair.scale))
             digests[name] = tensors.write(folder / name, planned, {"format": "pt", **single_file.said(labels, base)})

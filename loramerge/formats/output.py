@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.bases.pipeline_files import PipelineFiles
+    from loramerge.deltas.kind import Numbers
     from loramerge.families import Family
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts, Snippet
@@ -31,6 +32,7 @@ class MergeResult:
         base_files: Those of the base's files that were fetched; with weights only if an output needs them.
         loras: Name → every LoRA that went in, in the recipe's order.
         labels: What files say of themselves.
+        weights: (component, module) → the base's weight there, for outputs that need it.
         notes: What is to be said of what was written; outputs add to it.
     """
 
@@ -39,6 +41,7 @@ class MergeResult:
     base_files: PipelineFiles
     loras: Mapping[str, Adapter]
     labels: Labels
+    weights: Callable[[str, str], Numbers]
     notes: list[str] = field(default_factory=list)
 
 
@@ -53,6 +56,8 @@ class Output(StrictModel):
         is_one_file: It is a single safetensors file.
         readers: The programs that load a merged LoRA, in words.
         holds_saved: It has room for parameters that were trained in full.
+        holds_dense: It has room for deltas that no low-rank pair holds.
+        holds_rescaled: It has room for DoRAs.
         copies_inputs: What it holds was not computed: it is the inputs in another format.
     """
 
@@ -64,6 +69,8 @@ class Output(StrictModel):
     readers: ClassVar[str] = ""
     copies_inputs: ClassVar[bool] = False
     holds_saved: ClassVar[bool] = False
+    holds_dense: ClassVar[bool] = False
+    holds_rescaled: ClassVar[bool] = False
 
     kind: str
     name: Name | None = Field(None, description="Folder in the artifact.")

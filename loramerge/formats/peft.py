@@ -13,6 +13,7 @@ from loramerge.adapter import BASE, TASK, TASKS_WITH_HEADS
 from loramerge.errors import SourceError
 from loramerge.families import TRANSFORMERS_COMPONENT
 from loramerge.files.writing import writing
+from loramerge.formats import dora
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.loading import Snippet
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
     from loramerge.formats.lora_file import LoraFile
+    from loramerge.formats.output import MergeResult
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -44,6 +46,7 @@ class PeftOutput(AdapterOutput):
     readers: ClassVar[str] = "PEFT"
     is_one_file: ClassVar[bool] = False
     holds_saved: ClassVar[bool] = True
+    holds_rescaled: ClassVar[bool] = True
     needs_pipeline: ClassVar[bool] = False
 
     format: Literal["peft"]
@@ -53,6 +56,11 @@ class PeftOutput(AdapterOutput):
         """Alpha and rank come from adapter_config.json; the component from the folder's name or from what fits."""
         found = dict(places(file, base))
         return assemble(file.reference, file.tensors, found.items(), _scale_rule(file, found))
+
+    def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
+        """Write the merged LoRA, or the merged DoRA."""
+        adapter = dora.throughout(result.adapter, result.weights)
+        return self.write_adapter(adapter, result.base, result.labels, folder)
 
     def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
         """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`.
@@ -99,18 +107,26 @@ def write_folder(
 ) -> str:
     """One component's pairs, and what was trained in full, as a PEFT adapter; returns the SHA-256 of its weights.
 
-    Modules bear the names that they have in memory under the installed transformers: PEFT matches keys exactly.
+    Modules bear the names that they have in memory under the installed transformers: PEFT matches keys exactly. Where
+    one is a DoRA all have to be: PEFT has one setting for that.
     """
     from peft import LoraConfig
 
     part, modules, saved = base.components[component], adapter.components[component], adapter.saved.get(component, {})
-    described = {module: (pair.rank, pair.scale) for module, pair in modules.items()}
+    described = {
+        module: (dora.rank_of(pair), 1.0 if pair.is_rescaled else pair.scale) for module, pair in modules.items()
+    }
     settings = settings_for(described, part.modules, lambda module: part.live[module])
-    config = LoraConfig(inference_mode=True, **settings, **_beside_ranks(adapter, component, base)).to_dict()
+    beside = _beside_ranks(adapter, component, base)
+    use_dora = any(pair.is_rescaled for pair in modules.values())
+    config = LoraConfig(inference_mode=True, use_dora=use_dora, **settings, **beside).to_dict()
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     planned: list[Planned] = []
     for module, pair in modules.items():
         key = f"{_PREFIX}{part.live[module]}"
+        if pair.is_rescaled:
+            planned += dora.planned(pair, key, dtype, module)
+            continue
         planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module)
     for name, tensor in saved.items():
         module, _, parameter = name.rpartition(".")
@@ -151,9 +167,9 @@ def _scale_rule(file: LoraFile, places: Mapping[str, Sequence[TensorPlace]]) -> 
         for place in held
     }
 
-    def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+    def scale_of(component: str, module: str, rank: int | None, alpha: float | None) -> float:
         names = module, written[component, module]
-        if scaling.rank(*names) != rank:
+        if rank is not None and scaling.rank(*names) != rank:
             raise SourceError(f"{reference}: {module} has rank {rank}, {CONFIG} says {scaling.rank(*names)}")
         scale = scaling.scale(*names)
         if alpha is not None and not math.isclose(alpha_over_rank(component, module, rank, alpha), scale):
@@ -166,7 +182,7 @@ def _scale_rule(file: LoraFile, places: Mapping[str, Sequence[TensorPlace]]) -> 
 def _own_alpha(reference: str) -> ScaleRule:
     """For a file alone: all modules have to have alphas of their own."""
 
-    def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+    def scale_of(component: str, module: str, rank: int | None, alpha: float | None) -> float:
         if alpha is None:
             raise SourceError(
                 f"{reference} is a PEFT adapter without its {CONFIG}, so its alpha is unknown",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import Adapter
 from loramerge.bases.blocks import COMPONENTS
+from loramerge.deltas.dora import MAGNITUDE, SCALE
 from loramerge.errors import SourceError
 from loramerge.families import TRANSFORMERS_COMPONENT
 from loramerge.files.reading import read_json
@@ -19,6 +20,7 @@ from loramerge.formats.peft import CONFIG, PeftOutput
 from loramerge.formats.peft_config import told
 from loramerge.formats.refused import refuse_keys
 from loramerge.formats.saved import apart
+from loramerge.formats.spelling import spelled
 from loramerge.messages import some
 from loramerge.tensor_files.safetensors import opened
 
@@ -84,6 +86,22 @@ def format_of(reference: str, folder: Path, names: Sequence[str]) -> str:
     """
     files = [name for name in names if name.endswith(".safetensors")]
     return _joined(_format_of(_lora_file(reference, folder, name, names)) for name in files)
+
+
+def has_magnitudes(reference: str, folder: Path, names: Sequence[str]) -> bool:
+    """Whether a LoRA is a DoRA, by the names in its headers.
+
+    Args:
+        reference: For messages.
+        folder: Where the files lie.
+        names: What `lora_files` chose.
+
+    Raises:
+        SourceError: A file can't be read.
+    """
+    files = [opened(folder / name, _shown(reference, name)) for name in names if name.endswith(".safetensors")]
+    found = (spelled(key) for file in files for key in file.keys)
+    return any(key is not None and key.role in {MAGNITUDE, SCALE} for key in found)
 
 
 def _lora_file(reference: str, folder: Path, name: str, names: Sequence[str], denoiser: str | None = None) -> LoraFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,6 +65,24 @@ def energy_of(matrix: Tensor) -> float:
 
     norms = (torch.linalg.vector_norm(rows, dtype=torch.float64) for rows in torch.split(matrix, _ROWS))
     return sum(float(norm) ** 2 for norm in norms)
+
+
+def distance_of(matrix: Tensor, up: Tensor, down: Tensor) -> float:
+    """‖matrix - up·down‖, in float64; no other matrix of that size is made.
+
+    Args:
+        matrix: out×in.
+        up: out×r.
+        down: r×in.
+    """
+    import torch
+
+    wide = down.double()
+    squares = (
+        float(torch.linalg.vector_norm(rows.double().sub_(part.double() @ wide))) ** 2
+        for rows, part in zip(torch.split(matrix, _ROWS), torch.split(up, _ROWS), strict=True)
+    )
+    return math.sqrt(math.fsum(squares))
 
 
 def product_of(tall: Tensor, vectors: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def _search(tall: Tensor, gram: Tensor, block: Tensor, count: int) -> tuple[Trip
     gram /= trace  # else what is squared below may leave the number format
     products, before = 0, math.inf
     while True:
-        values, block, image = _ritz(gram, block.to(gram.dtype))
+        values, block, image = ritz(gram, block.to(gram.dtype))
         products += 1
         edge = max(_edge(tall.shape, values), float(values[0]) * _FLOOR * kind.eps)
         error = _error_bound(values[:count], edge, (image - block * values)[:, :count])
@@ -109,7 +109,7 @@ def _search(tall: Tensor, gram: Tensor, block: Tensor, count: int) -> tuple[Trip
         degree = min(needed, safe, _HIGHEST)
         if products + needed + _ROUND * (needed // degree) > _BUDGET:
             return None, block
-        block = _chebyshev(gram, block, image, edge, degree)
+        block = chebyshev(gram, block, image, edge, degree)
         products += degree - 1
         if degree == needed:
             found = _proven(tall, gram, block, count, trace)
@@ -117,7 +117,7 @@ def _search(tall: Tensor, gram: Tensor, block: Tensor, count: int) -> tuple[Trip
                 return found, block
 
 
-def _ritz(gram: Tensor, block: Tensor) -> Triples:
+def ritz(gram: Tensor, block: Tensor) -> Triples:
     """(values, vectors, gram @ vectors): the best approximations that the block's span has, falling."""
     import torch
 
@@ -145,7 +145,7 @@ def _proven(tall: Tensor, gram: Tensor, block: Tensor, count: int, trace: float)
 
     rounding = _FLOOR * torch.finfo(gram.dtype).eps
     block = torch.linalg.qr(block.double()).Q
-    missed = _outside(gram, block.to(gram.dtype))
+    missed = largest_outside(gram, block.to(gram.dtype))
     image = product_of(tall, block)
     squares, rotation = torch.linalg.eigh(image.mT @ image)
     squares, rotation = squares.flip(0), rotation.flip(1)
@@ -162,7 +162,7 @@ def _proven(tall: Tensor, gram: Tensor, block: Tensor, count: int, trace: float)
     return left @ rotation, values, rotation.mT @ rows / values[:, None]
 
 
-def _outside(gram: Tensor, block: Tensor) -> float:
+def largest_outside(gram: Tensor, block: Tensor) -> float:
     """What no eigenvalue of a Gram matrix exceeds outside of a block's span; what the block has left over can't tell.
 
     By a few steps of Lanczos from a random vector: the largest value found and the norm of its residual (Zhou and
@@ -212,7 +212,7 @@ def _error_bound(values: Tensor, edge: float, residual: Tensor) -> float | None:
     return math.sqrt(edge * float((residual.norm(dim=0) / gaps).square().sum()) / float(values.sum()))
 
 
-def _chebyshev(gram: Tensor, block: Tensor, image: Tensor, edge: float, degree: int) -> Tensor:
+def chebyshev(gram: Tensor, block: Tensor, image: Tensor, edge: float, degree: int) -> Tensor:
     """The Chebyshev polynomial that stays within 1 on [0, edge], of `gram`, times the block; columns normalised.
 
     Args:

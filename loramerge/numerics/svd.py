@@ -59,6 +59,10 @@ class Decomposition:
         enough = (kept >= energy * self.energy * (1 - 1e-12)).nonzero()
         return int(enough[0]) + 1 if len(enough) else len(self.values)
 
+    def first(self, count: int) -> Decomposition:
+        """The same with fewer triples."""
+        return Decomposition(self.left[:, :count], self.values[:count], self.right[:count], self.energy)
+
     def retained(self, rank: int) -> float:
         """The share of the energy that a rank keeps; 1 for a matrix of zeros."""
         kept = float(self.values[:rank].square().sum())
@@ -102,7 +106,7 @@ def of_product(up: Tensor, down: Tensor, rank: int | None = None) -> Decompositi
         min(rank, out, r, in) triples.
     """
     left, values, right, energy = _triples(up, down, rank)
-    return _canonical(left, values, right, float(energy))
+    return with_signs(left, values, right, float(energy))
 
 
 def of_products(up: Tensor, down: Tensor, rank: int | None = None) -> list[Decomposition]:
@@ -114,7 +118,7 @@ def of_products(up: Tensor, down: Tensor, rank: int | None = None) -> list[Decom
         rank: As above.
     """
     return [
-        _canonical(left, values, right, float(energy))
+        with_signs(left, values, right, float(energy))
         for left, values, right, energy in zip(*_triples(up, down, rank), strict=True)
     ]
 
@@ -212,10 +216,10 @@ def of_matrix(matrix: Tensor, rank: int | None = None, near: tuple[Tensor, Tenso
     left, values, right = leading(tall, count, near and (near[0] if wide else near[1].mT))
     if wide:
         left, right = right.mT, left.mT
-    return _canonical(left, values, right, energy_of(matrix))
+    return with_signs(left, values, right, energy_of(matrix))
 
 
-def _canonical(left: Tensor, values: Tensor, right: Tensor, energy: float) -> Decomposition:
+def with_signs(left: Tensor, values: Tensor, right: Tensor, energy: float) -> Decomposition:
     """Turn each pair of vectors so that the largest entry of the left one is positive."""
     import torch
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from loramerge.fields import Dtype, Name
+from loramerge.formats import dora
 from loramerge.formats.output import MergeResult, Output
 from loramerge.formats.peft import WEIGHTS, folder_of, loading, write_folder
 
@@ -25,6 +26,7 @@ class InputsOutput(Output):
     default_folder: ClassVar[str] = "inputs"
     copies_inputs: ClassVar[bool] = True
     holds_saved: ClassVar[bool] = True
+    holds_rescaled: ClassVar[bool] = True
 
     kind: Literal["inputs"] = Field(description="Every LoRA of the recipe as a PEFT adapter, one folder each.")
     name: Name | None = Field(None, description="Folder in the artifact; `inputs` if absent.")
@@ -43,7 +45,8 @@ class InputsOutput(Output):
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write every LoRA that went in."""
         digests = {}
-        for lora, adapter in result.loras.items():
+        for lora, given in result.loras.items():
+            adapter = dora.throughout(given, result.weights)
             for component in adapter.components:
                 part = _folder(lora, component)
                 digests[f"{part}/{WEIGHTS}"] = write_folder(

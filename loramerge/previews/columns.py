@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from loramerge.stages.load import Loaded, LoadedLora
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ActiveLora:
-    """A LoRA that a pipeline draws with.
+    """A LoRA that a pipeline draws with; columns that draw with the same one share the object.
 
     Attributes:
         name: For messages.
@@ -73,7 +73,7 @@ class Column:
         label: What the sheet calls it.
         source: The pipeline.
         settings: What its pictures say of it, and of what it was made of.
-        inputs: The LoRAs of the recipe that it draws with.
+        inputs: The LoRAs of the recipe that it draws with, which other columns may have too.
         merge_at: What the merged LoRA is multiplied by, which it draws with; None where it does without.
     """
 
@@ -81,21 +81,19 @@ class Column:
     label: str
     source: PipelineFolder
     settings: Mapping[str, str]
-    inputs: Sequence[LoadedLora] = ()
+    inputs: Sequence[ActiveLora] = ()
     merge_at: float | None = None
 
-    def loras(self, base: Base, merged: Adapter | None) -> tuple[ActiveLora, ...]:
+    def loras(self, merged: Adapter | None) -> Sequence[ActiveLora]:
         """The LoRAs that it draws with.
 
         Args:
-            base: What they fit.
             merged: The merged LoRA, where the column draws with it.
         """
-        found = [ActiveLora.at(lora.name, lora.adapter, lora.weight, base) for lora in self.inputs]
-        if self.merge_at is not None:
-            assert merged is not None  # noqa: S101  a picture of the base would be called one of the merge
-            found.append(ActiveLora(self.name, merged, self.merge_at))
-        return tuple(found)
+        if self.merge_at is None:
+            return self.inputs
+        assert merged is not None  # noqa: S101  a picture of the base would be called one of the merge
+        return (ActiveLora(self.name, merged, self.merge_at),)
 
 
 def columns_of(recipe: Recipe, loaded: Loaded, *, fused: Path | None = None) -> tuple[Column, ...]:
@@ -108,17 +106,18 @@ def columns_of(recipe: Recipe, loaded: Loaded, *, fused: Path | None = None) -> 
     """
     base = PipelineFolder(loaded.base_files.folder, loaded.base_files.variant)
     weights = {lora.name: lora.weight for lora in loaded.loras}
+    active = [ActiveLora.at(lora.name, lora.adapter, lora.weight, loaded.base) for lora in loaded.loras]
     found = [Column("base", "base", base, {"model": "base", "inputs": _digest(loaded, ())})]
-    for lora in loaded.loras:
+    for lora, alone in zip(loaded.loras, active, strict=True):
         settings = {
             "model": label_of(lora.name, lora.weight),
             "loras": _json({lora.name: lora.weight}),
             "inputs": _digest(loaded, [lora]),
         }
-        found.append(Column(f"lora-{lora.name}", settings["model"], base, settings, (lora,)))
+        found.append(Column(f"lora-{lora.name}", settings["model"], base, settings, (alone,)))
     if len(loaded.loras) > 1:
         settings = {"model": "stacked", "loras": _json(weights), "inputs": _digest(loaded, loaded.loras)}
-        found.append(Column("stacked", "stacked", base, settings, loaded.loras))
+        found.append(Column("stacked", "stacked", base, settings, active))
     found.append(merged_column(recipe, loaded, fused=fused))
     return tuple(found)
 

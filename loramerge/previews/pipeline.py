@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -50,45 +50,37 @@ class DrawingPipeline:
     def __init__(self, source: PipelineFolder, base: Base, preview: Preview, device: str) -> None:
         self._base = base
         self._preview = preview
-        self._has_loras = False
+        self._names: dict[ActiveLora, str] = {}
         self._pipeline = _loaded(source, base, device)
         _save_memory(self._pipeline, preview, device)
         if preview.compile:
             _compile(self._pipeline, base.main)
 
-    def set_loras(self, loras: Sequence[ActiveLora]) -> tuple[str, ...]:
-        """Load LoRAs, by `load_lora_weights` and `set_adapters`, instead of those that were there before.
+    def set_loras(self, loras: Sequence[ActiveLora], later: Collection[ActiveLora] = ()) -> tuple[str, ...]:
+        """Draw with these LoRAs, by `load_lora_weights` and `set_adapters`, instead of those before.
 
         A pipeline that has no such method has a denoiser with its like.
 
-        Each is written as a file in diffusers' format first, so that diffusers reads it as it reads any other.
+        Args:
+            loras: What is loaded already is not loaded again.
+            later: What pictures are drawn with later: it may stay loaded meanwhile, switched off by `set_adapters`.
 
         Returns:
             What diffusers leaves out, in words.
         """
         import torch
 
-        whole = self._base.family.card.loads == "pipeline"
-        model = self._pipeline if whole else self._denoiser
-        if self._has_loras:
-            (self._pipeline.unload_lora_weights if whole else self._denoiser.unload_lora)()
-        taken = [self._taken(lora.adapter) for lora in loras]
-        names = {f"lora_{number}": adapter for number, adapter in enumerate(taken) if len(adapter)}
-        for name, adapter in names.items():
-            with TemporaryDirectory(prefix="loramerge-") as folder:
-                DiffusersOutput(kind="adapter", format="diffusers").write_adapter(
-                    adapter, self._base, Labels(name), Path(folder)
-                )
-                file = next(Path(folder).iterdir())
-                load = model.load_lora_weights if whole else model.load_lora_adapter
-                load(folder, weight_name=file.name, adapter_name=name)
-        if names:
-            weights = [lora.weight for lora, adapter in zip(loras, taken, strict=True) if len(adapter)]
-            model.set_adapters(list(names), weights)
-        self._has_loras = bool(names)
+        taken = {lora: adapter for lora in loras if len(adapter := self._taken(lora.adapter))}
+        if not taken or not self._names.keys() <= {*taken, *later}:
+            self._unload()
+        for lora, adapter in taken.items():
+            if lora not in self._names:
+                self._load(lora, adapter)
+        if taken:
+            self._lora_loader.set_adapters([self._names[lora] for lora in taken], [lora.weight for lora in taken])
         if self._preview.compile:
             torch.compiler.reset()  # what was compiled is for other LoRAs, and Dynamo keeps no more than a few
-        return tuple(note for number, lora in enumerate(loras) for note in self._left_out(f"lora_{number}", lora))
+        return tuple(note for lora in loras for note in self._left_out(lora))
 
     def draw(self, shots: Sequence[Shot], size: tuple[int, int]) -> Sequence[Image.Image]:
         """Pictures of several rows at once, each from a generator of its own.
@@ -131,13 +123,40 @@ class DrawingPipeline:
     def _denoiser(self) -> Any:
         return getattr(self._pipeline, self._base.main)
 
+    @property
+    def _takes_loras(self) -> bool:
+        """Whether the pipeline itself has methods for LoRAs, and not its denoiser alone."""
+        return self._base.family.card.loads == "pipeline"
+
+    @property
+    def _lora_loader(self) -> Any:
+        """What has `set_adapters`: the pipeline, or its denoiser."""
+        return self._pipeline if self._takes_loras else self._denoiser
+
+    def _load(self, lora: ActiveLora, taken: Adapter) -> None:
+        """Load what diffusers takes of a LoRA from a file in its format, so that it is read as any other."""
+        name = f"lora_{len(self._names)}"
+        with TemporaryDirectory(prefix="loramerge-") as folder:
+            DiffusersOutput(kind="adapter", format="diffusers").write_adapter(
+                taken, self._base, Labels(name), Path(folder)
+            )
+            file = next(Path(folder).iterdir())
+            load = self._pipeline.load_lora_weights if self._takes_loras else self._denoiser.load_lora_adapter
+            load(folder, weight_name=file.name, adapter_name=name)
+        self._names[lora] = name
+
+    def _unload(self) -> None:
+        if self._names:
+            (self._pipeline.unload_lora_weights if self._takes_loras else self._denoiser.unload_lora)()
+        self._names = {}
+
     def _taken(self, adapter: Adapter) -> Adapter:
         """The LoRA without what makes diffusers' loader fail (0.42, loaders/lora_base.py), or what it has no place for.
 
         That is most of what a text encoder has, and all of some.
         """
         loadable = {self._base.main, *getattr(self._pipeline, "_lora_loadable_modules", ())}
-        if self._base.family.card.loads != "pipeline":
+        if not self._takes_loras:
             loadable = {self._base.main}
         return Adapter(
             {
@@ -151,12 +170,12 @@ class DrawingPipeline:
             }
         )
 
-    def _left_out(self, name: str, lora: ActiveLora) -> list[str]:
+    def _left_out(self, lora: ActiveLora) -> list[str]:
         """What the pipeline does without: diffusers says so in its log at best."""
         missing = [
             f"{component}.{module}"
             for component, module, _ in lora.adapter
-            if name not in self._names_at(component, self._base.components[component].live[module])
+            if self._names.get(lora) not in self._names_at(component, self._base.components[component].live[module])
         ]
         if not missing:
             return []

@@ -19,7 +19,7 @@ from loramerge.progress import Progress, Silent
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
-    from loramerge.previews.columns import Column, PipelineFolder
+    from loramerge.previews.columns import ActiveLora, Column, PipelineFolder
     from loramerge.recipe import Preview
 
 
@@ -157,16 +157,21 @@ class Rendering:
             LoramergeError: A file can't be written.
         """
         drawing = self._drawing
-        loras = column.loras(self._base, merged)
+        loras, later = column.loras(merged), self._inputs_after(column)
         with naming_shortage(drawing.preview, drawing.size, drawing.device):
             pipeline = self._pipeline_for(column)
-            self._notes |= dict.fromkeys(pipeline.set_loras(loras))
+            self._notes |= dict.fromkeys(pipeline.set_loras(loras, later))
         for batch in self._waiting[column.name]:
             with naming_shortage(drawing.preview, drawing.size, drawing.device):
                 pictures = pipeline.draw(batch, drawing.size)
             for row, picture in zip(batch, pictures, strict=True):
                 save(picture, drawing.path(column, row), drawing.settings(column, row))
                 self._progress.advance()
+
+    def _inputs_after(self, column: Column) -> set[ActiveLora]:
+        """The recipe's LoRAs that columns draw with which come after this one."""
+        following = self.columns[list(self._waiting).index(column.name) + 1 :]
+        return {lora for each in following for lora in each.inputs}
 
     def _pipeline_for(self, column: Column) -> DrawingPipeline:
         if self._pipeline is not None and column.source == self._source:

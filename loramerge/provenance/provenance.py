@@ -151,8 +151,8 @@ def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str
     in the page that shows them.
     """
     top = {name.partition("/")[0] for name in files}
-    if recipe.merge.decomposes or device != "cpu":
-        copied = {output.folder for output in recipe.outputs if output.copies_inputs}
+    if recipe.merge.decomposes or recipe.extracts or device != "cpu":
+        copied = {output.folder for output in recipe.outputs if output.copies_inputs and not recipe.extracts}
         return top - copied - {LOCK, RECIPE}
     return top & {PREVIEW, PAGE} if PREVIEW in top else set()
 
@@ -167,7 +167,7 @@ def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:
         # Files of two repositories are at two commits: those are with the inputs.
         commits = {revisions[lora.name] for lora in given.each()}
         if len(commits) == 1 and (commit := commits.pop()) is not None:
-            entry["revision"] = commit
+            entry.get("extract", entry)["revision"] = commit
     return data
 
 
@@ -184,7 +184,7 @@ def _inputs(loaded: Loaded, lock: Lock) -> Iterator[dict[str, Any]]:
                 lora.reference,
                 lora.revision,
                 file,
-                {"role": "lora", "lora": lora.name},
+                {"role": "lora" if lora.extraction is None else "tuned model", "lora": lora.name},
                 sources.loras[lora.name].licence,
             )
 

@@ -19,6 +19,7 @@ from loramerge.outputs import OUTPUTS
 from loramerge.recipe import weights
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
+_SOURCE = "hf://owner/name, a path or https://…"
 _ANY_SHA256 = "0" * 64
 _SAFETENSORS = ".safetensors"
 
@@ -145,6 +146,12 @@ def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         yield ("base", "variant"), "the source is one file, and a variant is one of several; leave it out"
 
 
+_DEPENDING = {
+    "extract": "a difference needs the base's weights",
+    "dora": "what a DoRA adds depends on the base's weights",
+}
+
+
 def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) -> Iterator[tuple[KeyPath, str]]:
     """What a family's names and sizes are not enough for.
 
@@ -164,12 +171,24 @@ def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) ->
     for index, output in _mappings(data, "outputs"):
         if output.get("kind") in needing:
             yield ("outputs", index, "kind"), f"it needs the base's weights, and {advice}"
+    yield from (
+        (("loras", index, key), f"{what}, and {advice}")
+        for index, lora in _mappings(data, "loras")
+        for key, what in _DEPENDING.items()
+        if lora.get(key)
+    )
     if data.get("preview") is not None:
         yield ("preview",), f"pictures need the base's weights, and {advice}"
 
 
 def _lora_source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Check the source of a LoRA, which may have a file for each denoiser."""
+    """Check the source of a LoRA, which may have a file for each denoiser, or be extracted from a model."""
+    if isinstance(extract := entry.get("extract"), Mapping):
+        yield from _extract(entry, extract)
+        return
+    if "source" not in entry or entry["source"] is None:
+        yield ("source",), f"missing; expected {_SOURCE}, or `extract:` with a model that was trained from the base"
+        return
     if not isinstance(several := entry.get("source"), Mapping):
         yield from _source(entry)
         return
@@ -180,6 +199,23 @@ def _lora_source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         yield ("component",), "its source says that already, for each of its files; leave it out"
     if entry.get("sha256") is not None:
         yield ("sha256",), "it is that of one file, and there are two; leave it out, a lock holds both"
+
+
+def _extract(entry: Mapping[str, Any], extract: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    if entry.get("source") is not None:
+        yield ("source",), "the LoRA is extracted from `extract.from`; leave out one of both"
+    for key in ("revision", "sha256"):
+        if entry.get(key) is not None:
+            yield (key,), f"it is that of a LoRA's file; write it below `extract:`, as `extract.{key}`"
+    for key in ("rank", "component", "dora"):
+        if entry.get(key):
+            yield (key,), "it is said of a LoRA's file; leave it out, `extract.rank` says how large the LoRA becomes"
+    for (named, *_), message in _source({**extract, "source": extract.get("from")}):
+        yield ("extract", "from" if named == "source" else named), message
+    if extract.get("rank") is None and extract.get("energy") is None:
+        yield ("extract",), "it says not how large the LoRA becomes; add `rank: 32`, or `energy: 0.95`"
+    if extract.get("variant") is not None and str(extract.get("from")).endswith(_SAFETENSORS):
+        yield ("extract", "variant"), "the model is one file, and a variant is one of several; leave it out"
 
 
 def _source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -31,11 +31,15 @@ class InitialLora:
         name: What the recipe calls it.
         source: As the recipe is to give it.
         rank: What all of its modules have; None where they differ.
+        is_dora: What it adds depends on the base's weights.
+        is_plain: PEFT's own merge takes it.
     """
 
     name: str
     source: str
     rank: int | None
+    is_dora: bool = False
+    is_plain: bool = True
 
 
 def names_for(references: Sequence[str]) -> tuple[str, ...]:
@@ -88,7 +92,7 @@ def recipe_text(
     lines = [f"# {run_line}", "version: 1", f"name: {_scalar(name)}"]
     lines += ["", "base:", *(f"  {key}: {_scalar(value)}" for key, value in base.items())]
     lines += ["", "loras:", *_lora_lines(loras)]
-    lines += ["", "merge:", *_merge_lines(combination_type)]
+    lines += ["", "merge:", *_merge_lines(combination_type, factored=not all(lora.is_plain for lora in loras))]
     lines += ["", *_output_lines(output_format, fusible=fusible, has_weights="source" in base)]
     return "\n".join(lines) + "\n"
 
@@ -99,13 +103,17 @@ def _lora_lines(loras: Sequence[InitialLora]) -> Iterator[str]:
         yield f"    source: {_scalar(lora.source)}"
         if lora.rank is not None:
             yield f"    rank: {lora.rank}"
+        if lora.is_dora:
+            yield "    dora: true  # what it adds depends on the base's weights"
         yield "    weight: 1.0"
 
 
-def _merge_lines(combination_type: str) -> Iterator[str]:
+def _merge_lines(combination_type: str, *, factored: bool) -> Iterator[str]:
     method = _METHODS[combination_type]
     yield f"  combination_type: {combination_type}" + (f"  # {method.summary}" if method.summary else "")
     yield from (f"  {key}: {value}" for key, value in method.suggested.items())
+    if factored:
+        yield "  engine: factored  # PEFT's own merge takes LoRAs alone"
 
 
 def _output_lines(output_format: str, *, fusible: bool, has_weights: bool) -> Iterator[str]:

@@ -43,8 +43,9 @@ def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, Path, str]]:
     ]
     for index, entry in enumerate(recipe.entries):
         several = len(entry.each()) > 1
+        named: KeyPath = ("extract", "from") if entry.extract else ("source",)
         given += [
-            (("loras", index, "source", *([lora.component] if several and lora.component else [])), lora.source)
+            (("loras", index, *named, *([lora.component] if several and lora.component else [])), lora.source)
             for lora in entry.each()
         ]
     for key, reference in given:

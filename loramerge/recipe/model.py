@@ -132,6 +132,11 @@ class Recipe(StrictModel):
         return tuple(lora for entry in self.entries for lora in entry.each())
 
     @property
+    def extracts(self) -> bool:
+        """Whether a LoRA is made of the difference of a model and the base, whose weights are then needed."""
+        return any(entry.extract is not None for entry in self.entries)
+
+    @property
     def folders(self) -> tuple[str, ...]:
         """Folders of the outputs in the artifact."""
         return tuple(output.folder for output in self.outputs)
@@ -218,6 +223,8 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
 
 def _without_secrets(data: dict[str, Any]) -> dict[str, Any]:
     for entry in (*filter(None, [data.get("base")]), *data["loras"]):
+        if isinstance(extract := entry.get("extract"), dict):
+            extract["from"] = shown(extract["from"])
         if isinstance(source := entry.get("source"), str):
             entry["source"] = shown(source)
         elif source:

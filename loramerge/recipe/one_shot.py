@@ -35,10 +35,12 @@ class Ingredient:
     Attributes:
         source: As a recipe has it.
         weight: A number, or diffusers' mapping by component and block.
+        is_dora: What it adds depends on the base's weights.
     """
 
     source: str
     weight: float | dict[str, Any] = 1.0
+    is_dora: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Ingredient:
@@ -204,7 +206,7 @@ def recipe_of(
         "name": called,
         "base": dict(base),
         "loras": [
-            {"name": each, "source": lora.source, "weight": lora.weight}
+            {"name": each, "source": lora.source, "weight": lora.weight, **({"dora": True} if lora.is_dora else {})}
             for each, lora in zip(names, loras, strict=True)
         ],
         "merge": dict(merge),

@@ -48,11 +48,11 @@ def _paths(data: Any) -> list[tuple[dict[str, Any], str]]:
         return []
     lists = [entries for name in ("loras", "publish") if isinstance(entries := data.get(name), list)]
     entries = [data.get("base"), *(entry for each in lists for entry in each)]
-    entries += [entry.get("source") for entry in entries if isinstance(entry, dict)]
+    entries += [entry.get(key) for entry in entries if isinstance(entry, dict) for key in ("source", "extract")]
     return [
         (entry, key)
         for entry in entries
         if isinstance(entry, dict)
-        for key in ("source", "config", "path", "transformer", "transformer_2")
+        for key in ("source", "config", "path", "from", "transformer", "transformer_2")
         if isinstance(entry.get(key), str)
     ]

@@ -57,6 +57,49 @@ class DenoiserSources(StrictModel):
     transformer_2: Text = Field(description="The file for the second denoiser, that of low noise.")
 
 
+def _whole_number_or_mapping(value: object) -> str | None:
+    return json_type(value, number="integer")
+
+
+ComponentName = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]*$", json_schema_extra=in_words("a component, such as unet or text_encoder")),
+]
+ExtractRank = Annotated[
+    Annotated[Rank, Tag("integer")]
+    | Annotated[
+        dict[ComponentName, Rank],
+        Field(min_length=1, json_schema_extra={"additionalProperties": False}),
+        Tag("object"),
+    ],
+    Discriminator(_whole_number_or_mapping),
+]
+
+
+class Extract(StrictModel):
+    """A model that was trained from the base: the LoRA is what it is more than that, cut to a rank."""
+
+    tuned: Text = Field(
+        alias="from",
+        description="The model, as `base.source` takes it: hf://owner/name, a path that starts at the recipe, or one "
+        "safetensors file. Layout and number format may be others than the base's.",
+    )
+    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
+    variant: Text | None = Field(None, description="Variant of its weight files, such as fp16.")
+    sha256: Sha256 | None = Field(None, description="SHA-256 of the one file; required for https://.")
+    rank: ExtractRank | None = Field(
+        None,
+        description="Rank of every module, or a mapping of components and ranks, which leaves out those that it does "
+        "not name; with `energy`, the most that a module gets.",
+    )
+    energy: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of each module's squared norm to keep, with as small a rank as that takes.",
+    )
+
+
 class Lora(StrictModel):
     """One LoRA to merge, from one source."""
 
@@ -74,6 +117,18 @@ class Lora(StrictModel):
     unmatched: Literal["error", "skip"] = Field(
         "error", description="What to do with modules that the base does not have."
     )
+    dora: bool = Field(
+        default=False,
+        description="It is a DoRA: what it adds depends on the base's weights, which have to be there.",
+    )
+    extract: Extract | None = Field(
+        None, description="In place of a source: the difference of a model that was trained from the base."
+    )
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether what it adds depends on the base's weights."""
+        return self.dora or self.extract is not None
 
 
 LoraSource = Annotated[
@@ -84,15 +139,23 @@ LoraSource = Annotated[
 class GivenLora(Lora):
     """One LoRA to merge."""
 
-    source: LoraSource = Field(  # type: ignore[assignment]  # what a recipe says, of which `Lora` is a part
+    source: LoraSource | None = Field(  # type: ignore[assignment]  # what a recipe says, of which `Lora` is a part
+        None,
         description="hf://owner/name, hf://owner/name/file, a path that starts at the recipe, or https://… with "
-        "sha256; or a mapping of `transformer` and `transformer_2`, where there is a file for each of two denoisers."
+        "sha256; or a mapping of `transformer` and `transformer_2`, where there is a file for each of two denoisers.",
     )
 
     def each(self) -> tuple[Lora, ...]:
-        """The LoRA itself, or its part for each denoiser, called after both."""
+        """The LoRA itself, or its part for each denoiser, called after both.
+
+        The source of one that is extracted from a model is that model.
+        """
+        if self.extract is not None:
+            made_of = {"source": self.extract.tuned, "revision": self.extract.revision, "sha256": self.extract.sha256}
+            return (Lora(**{**dict(self), **made_of}),)
         if isinstance(self.source, str):
             return (Lora(**dict(self)),)
+        assert self.source is not None  # noqa: S101  `inconsistencies` says where there is neither
         return tuple(
             Lora(**{**dict(self), "name": f"{self.name}-{component}", "source": source, "component": component})
             for component, source in self.source

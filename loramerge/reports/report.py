@@ -105,6 +105,7 @@ def _lora_data(lora: LoadedLora) -> dict[str, Any]:
         "ranks": {str(rank): count for rank, count in sorted(Counter(pair.rank for *_, pair in lora.adapter).items())},
         "modules": {component: len(modules) for component, modules in lora.adapter.components.items()},
         "trigger_phrases": list(trigger_phrases(lora.adapter.metadata)),
+        **({} if lora.extraction is None else {"extraction": lora.extraction.as_data()}),
     }
 
 

@@ -16,24 +16,27 @@ from loramerge.errors import SourceError
 from loramerge.families import title_of, told_by
 from loramerge.formats.kohya_labels import base_prediction, prediction_said
 from loramerge.formats.reading import read_lora
-from loramerge.formats.told_family import ToldFamily
 from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
 from loramerge.messages import any_of, some
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
-from loramerge.sources import parse
 from loramerge.sources.inputs import InputFiles
-from loramerge.stages.resolve import chosen_files
+from loramerge.stages.bind import BaseWeights, bind
+from loramerge.stages.extract import extracted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from loramerge.adapter import Adapter
+    from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.fit import Misfit
+    from loramerge.extraction.extraction import Extraction
     from loramerge.merging.block_weights import Weighing
     from loramerge.stages.resolve import Resolved, ResolvedLora
+
+EXTRACTED = "extracted"
+"""The format of a LoRA that comes from no file of its own."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class LoadedLora:
         format: The format that the files turned out to have.
         weight: A number, or diffusers' mapping by component and block.
         adapter: Its pairs.
+        extraction: How it was made of the model that is its source; None where that is a LoRA.
     """
 
     name: str
@@ -57,6 +61,7 @@ class LoadedLora:
     format: str
     weight: float | dict[str, Any]
     adapter: Adapter
+    extraction: Extraction | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Loaded:
         revision: The base's commit, where its source has commits.
         loras: In the recipe's order.
         notes: What was left out, in words.
+        weights: Of the base's layers, where its files have them.
     """
 
     base: Base
@@ -79,6 +85,7 @@ class Loaded:
     revision: str | None
     loras: tuple[LoadedLora, ...]
     notes: tuple[str, ...]
+    weights: BaseWeights
     config_inputs: InputFiles | None = None
 
     @property
@@ -88,8 +95,18 @@ class Loaded:
         return {"base": self.base_inputs, **config, **{f"LoRA {lora.name}": lora.inputs for lora in self.loras}}
 
 
-def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
+def load(
+    resolved: Resolved,
+    *,
+    keep: Callable[[LowRank], LowRank] = lambda pair: pair,
+    progress: Progress | None = None,
+) -> Loaded:
     """Fetch and read the base's configs (its weights, where an output needs them) and every LoRA.
+
+    Args:
+        resolved: Where they are.
+        keep: Puts a pair that is extracted from a model where it is to wait, and gives it back from there.
+        progress: Told of every source, and of every layer from which a pair is extracted.
 
     Raises:
         SourceError: A file can't be had or read.
@@ -107,9 +124,14 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
     progress.advance()
     loras, notes = [], []
     pool = ThreadPoolExecutor(os.cpu_count())
+    weights = BaseWeights(base, folder, names)
     for entry in resolved.loras:
         place = entry.located.fetch(entry.names)
-        lora, said = _load_lora(entry, place, InputFiles(pool, entry.located.reference, place, entry.names), base)
+        inputs = InputFiles(pool, entry.located.reference, place, entry.names)
+        if entry.lora.extract is None:
+            lora, said = _load_lora(entry, place, inputs, weights)
+        else:
+            lora, said = _extract_lora(entry, inputs, weights, keep, progress)
         loras.append(lora)
         notes.extend(said)
         progress.advance()
@@ -124,6 +146,7 @@ def load(resolved: Resolved, *, progress: Progress | None = None) -> Loaded:
         revision=resolved.base.revision,
         loras=tuple(loras),
         notes=tuple(notes),
+        weights=weights,
         config_inputs=config_inputs,
     )
 
@@ -153,9 +176,11 @@ def weighed(loaded: Loaded) -> dict[str, tuple[Adapter, Weighing]]:
     return {lora.name: (lora.adapter, weighing(lora.name, lora.weight, loaded.base)) for lora in loaded.loras}
 
 
-def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base) -> tuple[LoadedLora, list[str]]:
+def _load_lora(
+    entry: ResolvedLora, folder: Path, inputs: InputFiles, weights: BaseWeights
+) -> tuple[LoadedLora, list[str]]:
     """A LoRA from its folder, and what is to be said of it."""
-    lora, located = entry.lora, entry.located
+    lora, located, base = entry.lora, entry.located, weights.base
     found, adapter = read_lora(located.reference, folder, entry.names, base, lora.component)
     check_rank(lora.name, adapter, lora.rank)
     fitted, left_out = fit(lora.name, adapter, base, skip=lora.unmatched == "skip")
@@ -166,9 +191,33 @@ def _load_lora(entry: ResolvedLora, folder: Path, inputs: InputFiles, base: Base
         inputs=inputs,
         format=found,
         weight=plain(lora.weight),
-        adapter=fitted,
+        adapter=bind(lora.name, fitted, weights, said=lora.dora),
     )
     return loaded, [*filter(None, [entry.note]), *_notes(loaded.name, located.reference, adapter, left_out, base)]
+
+
+def _extract_lora(
+    entry: ResolvedLora,
+    inputs: InputFiles,
+    base: BaseWeights,
+    keep: Callable[[LowRank], LowRank],
+    progress: Progress,
+) -> tuple[LoadedLora, list[str]]:
+    """A LoRA made of a model, and what is to be said of it."""
+    lora, located = entry.lora, entry.located
+    assert lora.extract is not None  # noqa: S101  whoever calls it has looked
+    found = extracted(lora.extract, located, entry.names, base, keep, progress)
+    loaded = LoadedLora(
+        name=lora.name,
+        reference=located.reference,
+        revision=located.revision,
+        inputs=inputs,
+        format=EXTRACTED,
+        weight=plain(lora.weight),
+        adapter=found.adapter,
+        extraction=found.facts,
+    )
+    return loaded, [f"LoRA {lora.name}: {each}" for each in found.facts.sentences()]
 
 
 def _notes(name: str, reference: str, adapter: Adapter, left_out: Sequence[Misfit], base: Base) -> Iterator[str]:
@@ -200,26 +249,3 @@ def _notes(name: str, reference: str, adapter: Adapter, left_out: Sequence[Misfi
         tag_frequency(reference, adapter.metadata)
     except SourceError as error:
         yield f"{error.message}; its training tags are left out"
-
-
-def load_adapter(
-    reference: str | Path, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
-) -> Adapter:
-    """Read a LoRA in any format.
-
-    Args:
-        reference: `hf://owner/name[/file]`, a file or a folder.
-        base: What it was trained on; it is fitted to it. Without one the family is guessed from the LoRA itself.
-        revision: Of a Hub repository.
-        folder: Where a relative path starts; the current one by default.
-
-    Raises:
-        SourceError: It can't be had or read.
-        MismatchError: It does not fit the base, or no family is recognised.
-    """
-    located = parse(str(reference), folder=folder or Path.cwd(), revision=revision).locate()
-    names, _ = chosen_files(located, None if base is None else lambda: base)
-    place = located.fetch(names)
-    known = base or architecture(ToldFamily.of(located.reference, place, names).certain())
-    _, adapter = read_lora(located.reference, place, names, known)
-    return fit(located.reference, adapter, known, skip=False)[0].loaded()

@@ -102,7 +102,8 @@ def merge(
         check()  # another merge may have been there meanwhile
         recipe = with_base(recipe, progress=progress)
         resolved = resolve(recipe, progress=progress)
-        loaded = load(resolved, progress=progress)
+        spool = Spool(place.parent)
+        loaded = load(resolved, keep=spool.keep, progress=progress)
         check_outputs(recipe, loaded)
         _check_count(recipe, loaded)
         combined = combine(
@@ -110,7 +111,7 @@ def merge(
             loaded.base,
             recipe.merge,
             device=device,
-            keep=Spool(place.parent).keep,
+            keep=spool.keep,
             formats=formats_of(recipe),
             progress=progress,
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import title_of
-from loramerge.formats.reading import format_of
+from loramerge.formats.reading import format_of, has_magnitudes
 from loramerge.formats.told_family import ToldFamily, trained_on
 from loramerge.messages import any_of
 from loramerge.progress import Progress, Silent
@@ -32,11 +32,13 @@ class Probed:
     Attributes:
         family: As recipes call it: `sdxl`, `flux/schnell`; empty where a base was given, or there is a source.
         formats: One for each LoRA.
+        doras: For each whether it is a DoRA.
         source: Of the base that the LoRAs themselves name, where it is of no family.
     """
 
     family: str
     formats: tuple[str, ...]
+    doras: tuple[bool, ...]
     source: str | None = None
 
 
@@ -92,19 +94,20 @@ def probe(
     progress.start("load", len(references))
     known = (lambda: base or architecture(family or "")) if base or family else None
     folder = folder or Path.cwd()
-    formats, loras = [], []
+    formats, doras, loras = [], [], []
     for reference in references:
         located = parse(reference, folder=folder).locate()
         names, _ = chosen_files(located, known)
         lora = located.reference, located.fetch(names), names
         formats.append(format_of(*lora))
+        doras.append(has_magnitudes(*lora))
         if known is None:
             loras.append(Headers.at(*lora))
         progress.advance()
     if known is not None:
-        return Probed("" if base else family or "", tuple(formats))
+        return Probed("" if base else family or "", tuple(formats), tuple(doras))
     told = told_base(loras, folder)
-    return Probed(told.family or "", tuple(formats), told.source)
+    return Probed(told.family or "", tuple(formats), tuple(doras), told.source)
 
 
 def told_base(loras: Sequence[Headers], folder: Path) -> BaseSource:

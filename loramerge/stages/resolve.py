@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge import sources
 from loramerge.bases.base import SCHEDULER, config_files, single_file
-from loramerge.bases.pipeline_files import pipeline_files
+from loramerge.bases.pipeline_files import pipeline_files, weight_files
 from loramerge.bases.published import architecture
 from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
 from loramerge.lock.pin import Pin, config_pin, pins
@@ -56,7 +56,8 @@ class Resolved:
     Attributes:
         base: Where the base is.
         base_configs: Its files that say what it is.
-        base_files: All of its files that a fused pipeline needs; empty where no output is one.
+        base_files: All of its files that a fused pipeline needs, or those with weights from which a LoRA is extracted;
+            empty where neither is wanted.
         variant: Of the base's weight files.
         loras: In the recipe's order.
         family: Of a base that the recipe names by that alone; it has no files.
@@ -123,11 +124,18 @@ def resolve(
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         lora_pin = lora_pins.get(lora.name)
         located = _locate(source, lora_pin)
-        names, said = chosen_files(located, known)
+        names, said = _files_of(lora, located, known)
         note = f"LoRA {lora.name}: {said}" if said else ""
         loras.append(ResolvedLora(lora, lora_pin.hold(located, names) if lora_pin else located, names, note))
         progress.advance()
     return Resolved(base, configs, files, recipe.base.variant, tuple(loras), recipe.base.family, config, meant)
+
+
+def _files_of(lora: Lora, located: Located, base: Callable[[], Base]) -> tuple[tuple[str, ...], str]:
+    """The files of a LoRA, or of the model that it is extracted from, and what is to be said of the choice."""
+    if lora.extract is not None:
+        return weight_files(located, lora.extract.variant), ""
+    return chosen_files(located, base)
 
 
 def chosen_files(located: Located, base: Callable[[], Base] | None) -> tuple[tuple[str, ...], str]:
@@ -167,7 +175,7 @@ def local_sources(recipe: Recipe) -> list[Path]:
 
 
 def check_local(recipe: Recipe, lock: Lock) -> None:
-    """Compare the files of this machine with a lock: LoRAs and configs byte by byte, a base's weights by their size.
+    """Compare the files of this machine with a lock: LoRAs and configs byte by byte, whole models by their size.
 
     Raises:
         SourceError: One is missing, or is another file than the lock says.
@@ -187,7 +195,10 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
         if source.local is not None:
             pinned = lora_pins[lora.name]
             names = tuple(pinned.locked.files)  # which of several LoRAs there is meant, the lock knows
-            pinned.hold(source.locate(), names).fetch(names)
+            if lora.extract is None:
+                pinned.hold(source.locate(), names).fetch(names)
+            else:
+                pinned.check_sizes(source.locate().fetch(names), names)
 
 
 def _located(
@@ -202,6 +213,8 @@ def _located(
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     check_kind_of_base(recipe, base)
     files = pipeline_files(base, recipe.base.variant) if weights_needed else ()
+    if any(lora.needs_weights for lora in recipe.loras) and not files:
+        files = weight_files(base, recipe.base.variant)
     if recipe.preview is not None:
         check_kind(base)  # now, for its weights may be large
     if pin is not None:

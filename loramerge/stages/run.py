@@ -102,7 +102,8 @@ def run(  # noqa: PLR0913  each is an option of the command
         with replacing(place, lambda old: check(old=old)) as folder:
             recipe = with_base(recipe, lock, progress=progress)
             resolved = resolve(recipe, lock, progress=progress)
-            loaded = load(resolved, progress=progress)
+            spool = Spool(place.parent)
+            loaded = load(resolved, keep=spool.keep, progress=progress)
             check_outputs(recipe, loaded)
             check_preview(recipe, loaded)
             licences = licences_of(lock) if lock else resolved.licences
@@ -113,7 +114,7 @@ def run(  # noqa: PLR0913  each is an option of the command
                 recipe.merge,
                 device=device,
                 reference=reference,
-                keep=Spool(place.parent).keep,
+                keep=spool.keep,
                 formats=formats_of(recipe),
                 progress=progress,
             )

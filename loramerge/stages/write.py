@@ -106,7 +106,7 @@ def write_output(
 
 def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
     loras = {lora.name: lora.adapter for lora in loaded.loras}
-    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels)
+    return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels, loaded.weights.of)
 
 
 def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock) -> Labels:

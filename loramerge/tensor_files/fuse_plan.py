@@ -139,7 +139,7 @@ def with_lora(
         return list(
             found
         )  # complete, whatever its names: transformers gives other ones to some models when it loads them
-    by_name = {_canonical_name(component, change.stored.key): change for change in found}
+    by_name = {canonical_name(component, change.stored.key): change for change in found}
     _check_complete({name: change.stored for name, change in by_name.items()}, component, shown)
     for module, pair in modules.items():
         name = f"{module}.weight"
@@ -169,7 +169,7 @@ def with_shares(change: TensorChange, shares: Iterable[RowDelta], shown: str, sh
     return replace(change, shares=(*change.shares, *shares), shown_as=shown_as)
 
 
-def _canonical_name(component: Component, key: str) -> str:
+def canonical_name(component: Component, key: str) -> str:
     """The canonical name of a tensor that a file calls `key`."""
     name = component.canonical(key)
     if name in component.parameters:

@@ -63,12 +63,39 @@ def factors(
         folded: What down and up are multiplied by before they are rounded.
     """
     down, up = pair.factor_shapes(pair.shape)
-    yield Planned(keys[0], STORED_AS[dtype], down, lambda: _rounded(pair.down, folded[0], dtype, module))
-    yield Planned(keys[1], STORED_AS[dtype], up, lambda: _rounded(pair.up, folded[1], dtype, module))
+    yield Planned(keys[0], STORED_AS[dtype], down, lambda: rounded(pair.down, folded[0], dtype, module))
+    yield Planned(keys[1], STORED_AS[dtype], up, lambda: rounded(pair.up, folded[1], dtype, module))
 
 
-def _rounded(tensor: Tensor, factor: float, dtype: str, module: str) -> Tensor:
-    """Raises LoramergeError where a value is too large for the format."""
+def dense(pair: LowRank, key: str, dtype: str, module: str) -> Planned:
+    """A delta itself in the number format of a file, with its scale in it.
+
+    Args:
+        pair: In memory or in a file.
+        key: Of the tensor.
+        dtype: `float32`, `float16` or `bfloat16`.
+        module: For messages.
+    """
+    return Planned(
+        key,
+        STORED_AS[dtype],
+        pair.shape,
+        lambda: rounded(pair.matrix().reshape(pair.shape), pair.scale, dtype, module),
+    )
+
+
+def rounded(tensor: Tensor, factor: float, dtype: str, module: str) -> Tensor:
+    """A tensor times a factor in the number format of a file.
+
+    Args:
+        tensor: On the CPU.
+        factor: What it is multiplied by before it is rounded.
+        dtype: `float32`, `float16` or `bfloat16`.
+        module: For messages.
+
+    Raises:
+        LoramergeError: A value is too large for the format.
+    """
     found = (tensor if factor == 1 else tensor * factor).to(torch_dtype(STORED_AS[dtype]))
     if not is_finite(found):
         raise LoramergeError(

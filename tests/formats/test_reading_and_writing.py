@@ -263,12 +263,6 @@ DIFFUSERS = "unet.down_blocks.0.attentions.0.proj_in"
 DOWN, UP = torch.ones(2, 8, 1, 1), torch.ones(8, 2, 1, 1)
 WHOLE = {f"{DIFFUSERS}.lora_A.weight": DOWN, f"{DIFFUSERS}.lora_B.weight": UP}
 BAD_FILES = {
-    "DoRA of PEFT": ({**WHOLE, f"{DIFFUSERS}.lora_magnitude_vector": torch.ones(8)}, "holds DoRA"),
-    "DoRA of kohya": ({f"{KOHYA}.dora_scale": torch.ones(8)}, "holds DoRA"),
-    "LoHa": ({f"{KOHYA}.hada_w1_a": DOWN}, "holds LoHa"),
-    "LoKr": ({f"{KOHYA}.lokr_w1": DOWN}, "holds LoKr"),
-    "LoKr of LyCORIS": ({f"lycoris_{KOHYA[10:]}.lokr_w1": DOWN}, "no format here reads its Kronecker products yet"),
-    "Tucker": ({f"{KOHYA}.lora_mid.weight": DOWN}, "Tucker"),
     "lora_bias": ({**WHOLE, f"{DIFFUSERS}.lora_B.bias": torch.ones(8)}, "lora_bias"),
     "doubled prefix": ({f"lora_unet_unet_{KOHYA[10:]}_lora_down.weight": DOWN}, "names with a doubled prefix (1 of 1"),
     "another doubled prefix": ({f"lora_unet_{KOHYA}.lora_down.weight": DOWN}, "put a second one before names"),
@@ -378,12 +372,11 @@ def test_a_half_may_have_a_kernel_where_the_other_has_none(flat, tmp_path):
 
 
 BAD_CONFIGS = {
-    "DoRA": ({"use_dora": True}, "sets use_dora to True"),
     "lora_bias": ({"lora_bias": True}, "sets lora_bias"),
     "bias": ({"bias": "all"}, 'bias="all"'),
     "modules_to_save": ({"modules_to_save": ["conv_in"]}, "sets modules_to_save"),
     "pissa": ({"init_lora_weights": "pissa"}, "initialised with pissa"),
-    "another method": ({"peft_type": "LOHA"}, "peft_type LOHA"),
+    "another method": ({"peft_type": "IA3"}, "peft_type IA3"),
     "unknown setting": ({"use_magic": 3}, "sets use_magic to 3"),
     "wrong rank": ({"r": 5}, "has rank 4, adapter_config.json says 5"),
     "alpha of zero": ({"lora_alpha": 0}, "lora_alpha should be a positive number"),

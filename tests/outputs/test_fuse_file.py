@@ -29,6 +29,10 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 LABELS = Labels("ink")
 
 
+def no_weights(component, module):
+    raise AssertionError(f"{component}.{module}: what is fused is added to the file itself")
+
+
 def fused(path, told, adapter, folder, notes=None, **settings):
     """The fused file of a base that is one file."""
     base = read_base("base.safetensors", path.parent, (path.name,), told)
@@ -36,7 +40,9 @@ def fused(path, told, adapter, folder, notes=None, **settings):
     output.check(base, [*adapter.components])
     folder.mkdir()
     files = PipelineFiles(path.parent, (path.name,), None)
-    digests = output.write(MergeResult(adapter, base, files, {}, LABELS, [] if notes is None else notes), folder)
+    digests = output.write(
+        MergeResult(adapter, base, files, {}, LABELS, no_weights, [] if notes is None else notes), folder
+    )
     assert digests == {"ink.safetensors": sha256_of(folder / "ink.safetensors")}
     return folder / "ink.safetensors"
 

@@ -340,7 +340,6 @@ def test_the_card_loads_the_merge(here, class_name):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"use_dora": True}, "DoRA"),
         ({"lora_bias": True}, "lora_bias"),
         ({"target_modules": ["embed_tokens"]}, "an embedding LoRA"),
         ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),

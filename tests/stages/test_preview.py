@@ -139,18 +139,27 @@ def test_a_batch_draws_what_its_pictures_draw_alone(finished):
     assert text(two.pictures[0])["batch_size"] == "2"
 
 
-def test_the_base_is_loaded_once(read, tmp_path, monkeypatch):
+def test_the_base_and_each_lora_are_loaded_once(read, tmp_path, monkeypatch):
     from diffusers import StableDiffusionPipeline
 
-    loaded = []
-    load = StableDiffusionPipeline.from_pretrained
+    bases, loras = [], []
+    load, load_lora = StableDiffusionPipeline.from_pretrained, StableDiffusionPipeline.load_lora_weights
     monkeypatch.setattr(
         StableDiffusionPipeline,
         "from_pretrained",
-        lambda *args, **options: loaded.append(args[0]) or load(*args, **options),
+        lambda *args, **options: bases.append(args[0]) or load(*args, **options),
+    )
+    monkeypatch.setattr(
+        StableDiffusionPipeline,
+        "load_lora_weights",
+        lambda self, *args, **options: (
+            loras.append([*self.get_list_adapters().values()]) or load_lora(self, *args, **options)
+        ),
     )
     preview(read(preview={"prompts": ["x"], "seeds": [0]}), out=tmp_path / "out")
-    assert loaded == [tiny.folder("sd15")]
+    assert bases == [tiny.folder("sd15")]
+    # The second joins the first, and the merge comes alone: it needs as much memory as both.
+    assert [each and sorted(each[0]) for each in loras] == [[], ["lora_0"], []]
 
 
 def test_what_is_finished_is_not_drawn_again(read, finished, tmp_path):
@@ -161,7 +170,8 @@ def test_what_is_finished_is_not_drawn_again(read, finished, tmp_path):
     (out / "01-base.png").unlink()
     cut = out / finished[1].pictures[1].name
     cut.write_bytes(cut.read_bytes()[:-200])
-    assert preview(recipe, out=out).drawn == 2
+    (out / "01-lora-glow.png").unlink()  # it was drawn beside a LoRA that was switched off
+    assert preview(recipe, out=out).drawn == 3
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert preview(read("loras.glow.weight=0.5"), out=out).drawn == 6  # glow, stacked, merged
     assert preview(read("loras.glow.weight=0.5", "merge.combination_type=linear"), out=out).drawn == 2
