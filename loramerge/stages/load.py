@@ -88,12 +88,6 @@ class Loaded:
     weights: BaseWeights
     config_inputs: InputFiles | None = None
 
-    @property
-    def inputs(self) -> dict[str, InputFiles]:
-        """What messages call a source → its files."""
-        config = {} if self.config_inputs is None else {"base.config": self.config_inputs}
-        return {"base": self.base_inputs, **config, **{f"LoRA {lora.name}": lora.inputs for lora in self.loras}}
-
 
 def load(
     resolved: Resolved,
@@ -157,12 +151,12 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
     Raises:
         SourceError: A file was changed since.
     """
-    inputs = {lora.name: lora.inputs for lora in loaded.loras}
     return replace(
         resolved,
         base=resolved.base.knowing(loaded.base_inputs.digests()),
         loras=tuple(
-            replace(entry, located=entry.located.knowing(inputs[entry.lora.name].digests())) for entry in resolved.loras
+            replace(entry, located=entry.located.knowing(lora.inputs.digests()))
+            for entry, lora in zip(resolved.loras, loaded.loras, strict=True)
         ),
     )
 

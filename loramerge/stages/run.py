@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
+    from loramerge.sources.inputs import InputFiles
     from loramerge.stages.load import Loaded
     from loramerge.targets import Target
     from loramerge.targets.target import Receipt
@@ -129,13 +130,21 @@ def run(  # noqa: PLR0913  each is an option of the command
     return Result(place, combined.adapter, summary(combined.fidelity), said, receipts, facts, unread)
 
 
+def _inputs(loaded: Loaded) -> Iterator[tuple[str, InputFiles]]:
+    """What messages call a source, and its files."""
+    yield "base", loaded.base_inputs
+    if loaded.config_inputs is not None:
+        yield "base.config", loaded.config_inputs
+    yield from ((f"LoRA {lora.name}", lora.inputs) for lora in loaded.loras)
+
+
 def _hashed_before(loaded: Loaded) -> Iterator[str]:
-    for whose, inputs in loaded.inputs.items():
+    for whose, inputs in _inputs(loaded):
         yield from (f"{whose}: {name}" for name in inputs.hashed_before())
 
 
 def _damaged(loaded: Loaded) -> Iterator[str]:
-    for whose, inputs in loaded.inputs.items():
+    for whose, inputs in _inputs(loaded):
         for place in inputs.damaged_entries():
             yield f"{whose}: what an earlier run kept of a file's digest is damaged, and the file was read: {place}"
 
