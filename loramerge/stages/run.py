@@ -130,7 +130,7 @@ def run(  # noqa: PLR0913  each is an option of the command
     return Result(place, combined.adapter, summary(combined.fidelity), said, receipts, facts, unread)
 
 
-def _inputs(loaded: Loaded) -> Iterator[tuple[str, InputFiles]]:
+def _named_inputs(loaded: Loaded) -> Iterator[tuple[str, InputFiles]]:
     """What messages call a source, and its files."""
     yield "base", loaded.base_inputs
     if loaded.config_inputs is not None:
@@ -139,12 +139,12 @@ def _inputs(loaded: Loaded) -> Iterator[tuple[str, InputFiles]]:
 
 
 def _hashed_before(loaded: Loaded) -> Iterator[str]:
-    for whose, inputs in _inputs(loaded):
+    for whose, inputs in _named_inputs(loaded):
         yield from (f"{whose}: {name}" for name in inputs.hashed_before())
 
 
 def _damaged(loaded: Loaded) -> Iterator[str]:
-    for whose, inputs in _inputs(loaded):
+    for whose, inputs in _named_inputs(loaded):
         for place in inputs.damaged_entries():
             yield f"{whose}: what an earlier run kept of a file's digest is damaged, and the file was read: {place}"
 
