@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+GPU := $(BIN)/python tests/bench/run.py --device cuda --ranks 64 --loras 2 --write build/gpu.json
 
 .PHONY: help quickstart check test lint type quick unit docs site bench gpu pictures clean
 
@@ -50,10 +51,12 @@ bench: $(STAMP)  ## measure against PEFT and diffusers, and write docs/figures.m
 
 gpu: $(STAMP)  ## on a machine with an NVIDIA GPU: its tests, then figures into build/gpu.json and build/gpu.md
 	$(BIN)/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'torch sees no CUDA device')"
-	$(BIN)/python -m pytest tests/gpu -n 0
+	$(BIN)/python -m pytest -m gpu -n 0
+	rm -f build/gpu.json
 	mkdir -p build
-	$(BIN)/python tests/bench/run.py --device cuda --only merging --only files --models sdxl --ranks 64 --loras 2 \
-		--types cat ties dare_linear svd --write build/gpu.json
+	$(GPU) --only merging --models sdxl --types cat ties dare_linear dare_ties svd
+	$(GPU) --only files --models sdxl --types cat ties dare_linear svd
+	$(GPU) --only fusing --models sdxl flux --runs 1
 
 pictures: quickstart  ## make the pictures of the README and of docs/ again
 	$(BIN)/python tests/pictures.py

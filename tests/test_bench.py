@@ -67,17 +67,19 @@ def test_merging(tmp_path):
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory):
     """The other parts in one run: what diffusers says of the base's structure is asked for once."""
-    parts = ("--only", "files", "--only", "fusing", "--only", "starting", "--only", "whole")
+    parts = ("fused", "commands", "files", "fusing", "starting", "whole")
+    only = [each for part in parts for each in ("--only", part)]
     rows, tables, _ = measured(
-        tmp_path_factory.mktemp("rest"), *parts, "--ranks", 4, "--runs", 1, "--types", "svd", "--cold"
+        tmp_path_factory.mktemp("rest"), *only, "--ranks", 4, "--runs", 1, "--types", "svd", "--cold"
     )
-    assert [row["part"] for row in rows] == ["files", "fusing", "starting", "starting", "whole"]
-    return rows, tables
+    found = {part: [row for row in rows if row["part"] == part] for part in parts}
+    assert {part: len(each) for part, each in found.items()} == dict.fromkeys(parts, 1) | {"commands": 3, "starting": 2}
+    return found, tables
 
 
 @pytest.mark.slow
 def test_files(rest):
-    (row, *_), tables = rest
+    (row,), tables = rest[0]["files"], rest[1]
     assert row["layers"] == 192
     for side in ("PEFT", "loramerge"):
         assert row["sides"][side]["peak_mb"][0] > row["sides"][side]["above_torch_mb"][0] > 0
@@ -87,7 +89,7 @@ def test_files(rest):
 
 @pytest.mark.slow
 def test_fusing(rest):
-    (_, row, *_), tables = rest
+    (row,), tables = rest[0]["fusing"], rest[1]
     assert {*row["sides"]} == {"diffusers", "loramerge", "copy", "digest", "sums"}
     assert all(row["steps"][step] > 0 for step in ("reading", "sums and rounding", "writing", "digests out"))
     assert all(figures["peak_mb"][0] > 0 for figures in row["sides"].values())
@@ -97,18 +99,61 @@ def test_fusing(rest):
 
 @pytest.mark.slow
 def test_starting(rest):
-    (_, _, *rows, _), tables = rest
+    rows, tables = rest[0]["starting"], rest[1]
     assert [row["what"] for row in rows] == ["validate", "run"]
     assert "| `loramerge run, empty cache` |" in tables
 
 
 @pytest.mark.slow
 def test_the_whole_command(rest):
-    (*_, row), tables = rest
+    (row,), tables = rest[0]["whole"], rest[1]
     assert (row["model"], row["layers"]) == ("pixart", 287)
     assert {*row["sides"]} == {"loramerge merge", "read and write", "concatenate, as kohya's script"}
     assert all(figures["peak_mb"][0] > 0 for figures in row["sides"].values())
     assert "| `pixart`, 287 layers, rank 4" in tables
+
+
+@pytest.mark.slow
+def test_a_fused_pipeline_as_whole_processes(rest):
+    (row,), tables = rest[0]["fused"], rest[1]
+    assert {*row["sides"]} == {
+        "loramerge run, base not seen before",
+        "loramerge run",
+        "diffusers' script",
+        "cp -r, sha256sum",
+        "loramerge run, nothing to do",
+    }
+    assert all(figures["peak_mb"][0] > 0 for side, figures in row["sides"].items() if "cp" not in side)
+    assert len(row["cpu_ratios"]) == len(row["ratios"])
+    assert tables.index("## The whole command: a fused pipeline") < tables.index("## Fusing")
+
+
+@pytest.mark.slow
+def test_adapters_as_whole_processes(rest):
+    adapter, small, many = rest[0]["commands"]
+    assert [row["what"] for row in (adapter, small, many)] == ["adapter", "small merge", "many recipes"]
+    assert {"kohya's way", "PEFT by hand", "loramerge run", "loramerge run, full report"} <= {*adapter["sides"]}
+    assert set(many["sides"]) == {"plan of 1", "plan of 40", "plan of 1000", "run of 40, nothing to do"}
+    assert "### A small merge" in rest[1]
+
+
+def test_a_part_that_is_measured_anew_leaves_the_others_as_they_are(tmp_path):
+    code = (
+        "import json, pathlib, sys; sys.path.insert(0, sys.argv[1]); import run; file = pathlib.Path(sys.argv[2]); "
+        "head = {'command': 'all', 'machine': 1}; part = {'command': 'one', 'machine': 2}; "
+        "old, new = ({'part': name, 'is': age} for name, age in (('whole', 'old'), ('whole', 'new'))); "
+        "file.write_text(json.dumps({**head, 'rows': [{'part': 'fused'}, old, {'part': 'merging'}]})); "
+        "print(json.dumps(run._beside({**part, 'rows': [new]}, file)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, BENCH, tmp_path / "rows.json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == {
+        "command": "all",
+        "machine": 1,
+        "rows": [{"part": "fused"}, {"part": "whole", "is": "new"}, {"part": "merging"}],
+        "apart": {"whole": {"command": "one", "machine": 2}},
+    }
 
 
 @pytest.mark.gpu

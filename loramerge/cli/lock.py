@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 @click.argument("paths", metavar="RECIPE...", nargs=-1, required=True, type=click.Path())
 @click.option("--check", is_flag=True, help="Write nothing; say what moved, and exit with 4 if anything did.")
 @click.option("--if-locked", is_flag=True, help="Pass over recipes that have no lock.")
+@options.verify_inputs
 @options.as_json
 @options.verbose
-def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool, verbose: bool) -> ExitCode:
+def command(paths: tuple[str, ...], check: bool, if_locked: bool, **given: bool) -> ExitCode:
     """Write down what the sources of recipes are.
 
     RECIPE is a file, a folder of recipes, or the lock of a recipe, which stands for it. The lock of NAME.yaml is
@@ -40,6 +41,7 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
     """
     from loramerge.lock.model import place
 
+    as_json, verbose = given["as_json"], given["verbose"]
     if "-" in paths:
         raise UsageError("a lock lies beside its recipe's file; standard input has no such place")
     files = recipe_files(recipes_of_locks(paths))
@@ -49,7 +51,7 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
         console.warning(stray.message)
     done, failures = each_of(
         recipes,
-        partial(_check_lock if check else _write_lock, as_json=as_json),
+        partial(_check_lock if check else _write_lock, as_json=as_json, verify_inputs=given["verify_inputs"]),
         lambda given, found: _told(given[0], "failed") | {"error": found.data},
         as_json=as_json,
         verbose=verbose,
@@ -62,12 +64,12 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, as_json: bool,
     return ExitCode.BAD_SOURCE if check and moved else ExitCode.DONE
 
 
-def _check_lock(given: tuple[str, Recipe], *, as_json: bool) -> dict[str, Any]:
+def _check_lock(given: tuple[str, Recipe], *, as_json: bool, verify_inputs: bool) -> dict[str, Any]:
     from loramerge.lock.model import command_for
 
     path, recipe = given
     earlier = lock_beside(path)
-    facts = _facts(path, earlier, _resolved(recipe, like=earlier, as_json=as_json))
+    facts = _facts(path, earlier, _resolved(recipe, like=earlier, as_json=as_json, verify_inputs=verify_inputs))
     if not as_json and facts["status"] == "unchanged":
         console.result(f"{facts['lock']}: unchanged")
     elif not as_json:
@@ -76,11 +78,11 @@ def _check_lock(given: tuple[str, Recipe], *, as_json: bool) -> dict[str, Any]:
     return facts
 
 
-def _write_lock(given: tuple[str, Recipe], *, as_json: bool) -> dict[str, Any]:
+def _write_lock(given: tuple[str, Recipe], *, as_json: bool, verify_inputs: bool) -> dict[str, Any]:
     from loramerge.lock.model import place, write
 
     path, recipe = given
-    lock = _resolved(recipe, as_json=as_json)
+    lock = _resolved(recipe, as_json=as_json, verify_inputs=verify_inputs)
     facts = _facts(path, _earlier(path), lock)
     facts["status"] = "wrote" if write(lock, place(path)) else "unchanged"
     if not as_json:
@@ -109,8 +111,8 @@ def _earlier(path: str) -> Lock | None:
         return None
 
 
-def _resolved(recipe: Recipe, *, like: Lock | None = None, as_json: bool) -> Lock:
+def _resolved(recipe: Recipe, *, like: Lock | None = None, as_json: bool, verify_inputs: bool) -> Lock:
     from loramerge import lock_sources
 
     with progress.shown(recipe.name, as_json=as_json) as watcher:
-        return lock_sources(recipe, like=like, progress=watcher)
+        return lock_sources(recipe, like=like, verify_inputs=verify_inputs, progress=watcher)

@@ -41,6 +41,15 @@ def base(command: Command) -> Command:
     )(command)
 
 
+def verify_inputs(command: Command) -> Command:
+    """`--verify-inputs`: the argument `verify_inputs`."""
+    return click.option(
+        "--verify-inputs",
+        is_flag=True,
+        help="Hash every file anew, also a large one that did not change since an earlier run hashed it.",
+    )(command)
+
+
 def overrides(command: Command) -> Command:
     """`--set`: the argument `overrides`."""
     return click.option(

@@ -39,6 +39,7 @@ _HEAD = ("recipe", "place", "action", "reason")
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone, as run does.")
 @click.option("--signed", is_flag=True, help="Plan for run --sign: what has no signature is to be signed.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+@options.verify_inputs
 @options.as_json
 @options.verbose
 def command(
@@ -63,6 +64,7 @@ def command(
     if out is not None:
         refuse_several(recipes, "--out")
     settings = {"out": out, "publishing": not given["no_publish"], "signing": given["signed"]}
+    settings["verify_inputs"] = given["verify_inputs"]
     strays = stray_locks(paths, unlocked(recipes))
     asked = planned_together(recipes, settings, quiet=as_json, verbose=verbose)
     left, unknown = ([], None) if given["no_publish"] else look(paths, recipes, verbose=verbose)

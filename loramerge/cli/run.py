@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     type=click.Path(),
     help="Sign the artifact: a file with an EC private key (its password in LORAMERGE_KEY_PASSWORD), or sigstore.",
 )
+@options.verify_inputs
 @options.as_json
 @options.verbose
 def command(paths: tuple[str, ...], overrides: tuple[str, ...], **given: Any) -> ExitCode:
@@ -108,13 +109,15 @@ class _Settings:
     keep_going: bool
     prune: bool
     sign: str | None
+    verify_inputs: bool
     as_json: bool
     verbose: bool
 
     def planning(self) -> dict[str, Any]:
         """What `loramerge.plan` has to know of them."""
         publishing, signing = not self.no_publish, _trusted(self.sign)
-        return {"out": self.out, "force": self.force, "publishing": publishing, "signing": signing}
+        given = {"out": self.out, "force": self.force, "verify_inputs": self.verify_inputs}
+        return {**given, "publishing": publishing, "signing": signing}
 
 
 def _checked(found: PlannedRecipe, settings: _Settings) -> PlannedRecipe:
@@ -196,6 +199,7 @@ def _do(path: str, planned: Plan, settings: _Settings, watcher: Progress) -> tup
                 reference=settings.reference,
                 targets=everywhere if rebuild else planned.publishes_to,
                 sign=settings.sign,
+                verify_inputs=settings.verify_inputs,
                 progress=watcher,
             )
             keep(recipe, place)

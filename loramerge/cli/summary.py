@@ -11,7 +11,7 @@ from loramerge.analysis.fidelity import EXACT
 from loramerge.analysis.rounding import rounded_outputs
 from loramerge.artifact.contents import PAGE, PREVIEW, REPORT, SHEET, SIGNATURE
 from loramerge.cli import console
-from loramerge.messages import counted
+from loramerge.messages import counted, some
 from loramerge.recipe.weights import single
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         "outputs": {output.folder: _files_in(result, output.folder) for output in recipe.outputs},
         "fidelity": dict(result.fidelity),
         "warnings": list(result.warnings),
+        "hashed_before": list(result.hashed_before),
         "published": [asdict(receipt) for receipt in result.receipts],
         "seconds": round(seconds, 1),
     }
@@ -61,6 +62,9 @@ def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: b
     if facts["signature"]:
         rows.append(("signed", near(Path(facts["signature"]))))
     rows += _published(result.receipts)
+    if known := facts["hashed_before"]:
+        said = f"{counted(len(known), 'file')} unchanged since an earlier run hashed it"
+        rows.append(("inputs", f"{said}: {some(known)}; --verify-inputs reads them again"))
     rows.append(("time", f"{facts['seconds']:.1f} s"))
     lines = [recipe.name, console.table(rows)]
     if verbose:

@@ -10,33 +10,14 @@ from typing import Any
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest, sha256_in
+from loramerge.files.file_version import FileVersion
+from loramerge.files.kept_digests import DamagedEntryError, keep, kept
 from loramerge.files.reading import open_file, reading
 from loramerge.files.tensor_header import read_header
 
-
-@dataclass(frozen=True)
-class FileVersion:
-    """A file's content at a moment, as far as the system tells it from others.
-
-    Size and time of the last change can be forged: by a file that is moved into the place, by `touch`. Whoever changes
-    a file or what the system says of it changes `changed` as well.
-
-    Attributes:
-        device: Of the file.
-        inode: Of the file.
-        size: In bytes.
-        modified: When its content was changed, in nanoseconds.
-        changed: When its content or anything about it was changed, in nanoseconds.
-    """
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-    changed: int
-
-
-_digests: dict[FileVersion, FileDigest] = {}
+_digests: dict[FileVersion, FileDigest] = {}  # of what this program has read
+_from_entries: dict[FileVersion, FileDigest] = {}  # what earlier ones kept
+_damaged: dict[FileVersion, str] = {}  # where what they kept is damaged
 _LARGE = 64 << 20  # bytes that are hashed in a moment
 _UNSETTLED = 2_000_000_000  # nanoseconds; no file system's clock is coarser
 
@@ -65,7 +46,7 @@ class FileBytes:
             SourceError: It can't be read.
         """
         with reading(shown_as):
-            return cls(path.absolute(), shown_as, _version(path.stat()), _version(path.lstat()))
+            return cls(path.absolute(), shown_as, FileVersion.of(path.stat()), FileVersion.of(path.lstat()))
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill a buffer.
@@ -76,32 +57,58 @@ class FileBytes:
         with reading(self.shown_as), open_file(self.path) as file:
             file.seek(offset)
             complete = filled(file, buffer)
-            same = _version(os.fstat(file.fileno())) == self.version
+            same = FileVersion.of(os.fstat(file.fileno())) == self.version
         if not (complete and same):
             raise self._changed()
 
     def digest(self) -> FileDigest:
         """Size and SHA-256.
 
-        They are kept for as long as the program runs: a file that is the same by all that tells it from others is not
-        read again. One that was just changed might be changed once more at the same time by the file system's clock.
+        A file that is the same by all that tells it from others is not read again while the program runs, nor, if it
+        is large, by later ones: see `kept_digests`. One that was just changed might be changed once more at the same
+        time by the file system's clock.
 
         Raises:
             SourceError: The file can't be read, or is no longer what it was.
         """
-        known = _digests.get(self.version)
+        known = _digests.get(self.version) or self._kept()
         if known is None:
             settled = time.time_ns() - max(self.version.modified, self.version.changed) > _UNSETTLED
             known = FileDigest(self.version.size, self._hashed())
             if settled:
                 _digests[self.version] = known
+                keep(self.version, known.sha256)
         return known
+
+    @property
+    def hashed_before(self) -> bool:
+        """Whether the digest is what an earlier run found, and this one did not read the file for it."""
+        return self.version in _from_entries and self.version not in _digests
+
+    @property
+    def damaged_entry(self) -> str | None:
+        """Where what an earlier run kept of the file is damaged, if it is."""
+        return _damaged.get(self.version)
+
+    def _kept(self) -> FileDigest | None:
+        """What an earlier run found. The file is opened for it: some network drives say only then what it is now."""
+        try:
+            found = kept(self.version)
+        except DamagedEntryError as error:
+            _damaged[self.version] = str(error)
+            return None
+        if found is None:
+            return None
+        with reading(self.shown_as), open_file(self.path) as file:
+            if FileVersion.of(os.fstat(file.fileno())) != self.version:
+                raise self._changed()
+        return _from_entries.setdefault(self.version, FileDigest(self.version.size, found))
 
     def _hashed(self) -> str:
         with reading(self.shown_as), open_file(self.path) as file:
-            before = _version(os.fstat(file.fileno()))
+            before = FileVersion.of(os.fstat(file.fileno()))
             found = sha256_in(file)
-            after = _version(os.fstat(file.fileno()))
+            after = FileVersion.of(os.fstat(file.fileno()))
         if not before == after == self.version:
             self.check()
             raise self._changed()
@@ -145,7 +152,3 @@ def filled(file: Any, buffer: memoryview) -> bool:
     while found < len(buffer) and (more := file.readinto(buffer[found:])):
         found += more
     return found == len(buffer)
-
-
-def _version(status: os.stat_result) -> FileVersion:
-    return FileVersion(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

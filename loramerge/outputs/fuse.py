@@ -63,6 +63,9 @@ def fuse(
         loss: Told of sums that are rounded to 8 bits.
         others: Component → what takes its place.
 
+    Returns:
+        SHA-256 of the files of weights, by their '/'-separated names below `folder`.
+
     Raises:
         SourceError: The base's files are incomplete, damaged or do not fit its configs.
     """

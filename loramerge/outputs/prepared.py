@@ -69,6 +69,16 @@ class Weights:
         """Which tensors they are made of, in their order."""
         return tuple((change.stored.path, change.stored.key) for file in self.files for change in file.changes)
 
+    def copy(self) -> dict[str, str]:
+        """Copy the file that stays what it is; its digest is the base's, by its name below the output's folder."""
+        assert self.copied is not None  # noqa: S101  whoever calls it has looked
+        (file,) = self.files
+        there = file.changes[0].stored.place
+        digest = there.digest().sha256
+        copy(self.copied, file.path)
+        there.check()  # what was copied is what was hashed
+        return {f"{self.place}{file.path.name}": digest}
+
     def write_index(self) -> None:
         """Write the list of shards, where there are several."""
         if len(self.files) > 1:
@@ -106,7 +116,7 @@ def write_prepared(outputs: Sequence[PreparedOutput]) -> list[dict[str, str]]:
         outputs: At least one.
 
     Returns:
-        Of each, SHA-256 of the files that were computed, by their '/'-separated names below its folder.
+        Of each, SHA-256 of the files of weights, by their '/'-separated names below its folder.
 
     Raises:
         SourceError: The base's files can't be read, or are no longer what they were.
@@ -120,7 +130,7 @@ def write_prepared(outputs: Sequence[PreparedOutput]) -> list[dict[str, str]]:
             output.settings()
             for weights in output.weights:
                 if weights.copied:
-                    copy(weights.copied, weights.files[0].path)
+                    digests[number] |= weights.copy()
                 else:
                     weights.write_index()
                     together.setdefault(weights.tensors, []).append((number, weights))

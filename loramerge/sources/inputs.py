@@ -60,6 +60,14 @@ class InputFiles:
         """
         return tuple(hashed.known() for hashed in self._hashed)
 
+    def hashed_before(self) -> tuple[str, ...]:
+        """Names of those that were not read for their digest: an earlier run had, and they did not change since."""
+        return tuple(hashed.name for hashed in self._hashed if hashed.file.hashed_before)
+
+    def damaged_entries(self) -> tuple[str, ...]:
+        """Where in the cache something is damaged that an earlier run kept of them."""
+        return tuple(filter(None, (hashed.file.damaged_entry for hashed in self._hashed)))
+
     def digests(self) -> dict[str, FileDigest]:
         """Size and SHA-256 by name.
 

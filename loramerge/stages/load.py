@@ -157,7 +157,6 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
     Raises:
         SourceError: A file was changed since.
     """
-    inputs = {lora.name: lora.inputs for lora in loaded.loras}
     return replace(
         resolved,
         base=resolved.base.knowing(loaded.base_inputs.digests()),
@@ -166,7 +165,8 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
             for each in loaded.components
         ),
         loras=tuple(
-            replace(entry, located=entry.located.knowing(inputs[entry.lora.name].digests())) for entry in resolved.loras
+            replace(entry, located=entry.located.knowing(lora.inputs.digests()))
+            for entry, lora in zip(resolved.loras, loaded.loras, strict=True)
         ),
     )
 

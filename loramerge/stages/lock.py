@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from loramerge.files.kept_digests import reading_anew
 from loramerge.lock.model import Lock, LockedCard, LockedFile, LockedSource, LockedSources
 from loramerge.progress import Progress, Silent
 from loramerge.sources import shown
@@ -23,6 +24,7 @@ def lock(
     resolved: Resolved | None = None,
     *,
     like: Lock | None = None,
+    verify_inputs: bool = False,
     progress: Progress | None = None,
 ) -> Lock:
     """Resolve every source to its commit, and every file that a run would use to its size and SHA-256.
@@ -33,32 +35,34 @@ def lock(
         recipe: Names the sources.
         resolved: What they are; asked anew if absent.
         like: A lock that the new one is to be compared with, which may be one of an earlier version.
+        verify_inputs: Hash every file anew, also one that did not change since an earlier run did.
         progress: Told of every source.
 
     Raises:
         SourceError: A source is missing, refused, unreachable, or holds no base or LoRA.
     """
-    progress = progress or Silent()
-    recipe = with_base(recipe, progress=progress)
-    resolved = resolved or resolve(recipe, like=like, progress=progress)
-    progress.start("lock", 1 + len(resolved.loras))
-    base = (
-        None
-        if resolved.family
-        else _locked(recipe.base.source, recipe.base.revision, resolved.base, resolved.base_names)
-    )
-    told = None
-    if config := resolved.config:
-        told = _locked(recipe.base.config, None, config.located, config.names)
-    components = {each.key: _locked(each.source, None, each.located, each.names) for each in resolved.components}
-    progress.advance()
-    loras = {}
-    for entry in sorted(resolved.loras, key=lambda entry: entry.lora.name):
-        loras[entry.lora.name] = _locked(entry.lora.source, entry.lora.revision, entry.located, entry.names)
+    with reading_anew(verify_inputs):
+        progress = progress or Silent()
+        recipe = with_base(recipe, progress=progress)
+        resolved = resolved or resolve(recipe, like=like, progress=progress)
+        progress.start("lock", 1 + len(resolved.loras))
+        base = (
+            None
+            if resolved.family
+            else _locked(recipe.base.source, recipe.base.revision, resolved.base, resolved.base_names)
+        )
+        told = None
+        if config := resolved.config:
+            told = _locked(recipe.base.config, None, config.located, config.names)
+        components = {each.key: _locked(each.source, None, each.located, each.names) for each in resolved.components}
         progress.advance()
-    family = resolved.family if recipe.given_base is None else None
-    known = LockedSources(base=base, family=family, config=told, components=components or None, loras=loras)
-    return Lock(version=1, recipe=recipe.name, sources=known)
+        loras = {}
+        for entry in sorted(resolved.loras, key=lambda entry: entry.lora.name):
+            loras[entry.lora.name] = _locked(entry.lora.source, entry.lora.revision, entry.located, entry.names)
+            progress.advance()
+        family = resolved.family if recipe.given_base is None else None
+        known = LockedSources(base=base, family=family, config=told, components=components or None, loras=loras)
+        return Lock(version=1, recipe=recipe.name, sources=known)
 
 
 def _locked(source: str | None, revision: str | None, located: Located, names: Iterable[str]) -> LockedSource:

@@ -11,6 +11,7 @@ from loramerge.artifact.contents import PAPERS, SIGNATURE, check_place, check_wr
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import LoramergeError, VerificationError
 from loramerge.files.digest import sha256_of
+from loramerge.files.kept_digests import reading_anew
 from loramerge.lock.pin import pins
 from loramerge.merging.checks import check_several
 from loramerge.messages import some
@@ -22,7 +23,7 @@ from loramerge.stages.plan_steps import Plan, Reason, Step
 from loramerge.stages.publish import check_folders
 from loramerge.stages.resolve import check_local, local_sources
 from loramerge.stages.together import claims_of
-from loramerge.stages.verify import verify
+from loramerge.stages.verify import compare
 from loramerge.targets.folder_contents import MOVE
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def plan(  # noqa: PLR0913  each is an option of the command
     publishing: bool = True,
     building: bool = True,
     signing: bool | Trust = False,
+    verify_inputs: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Find out what a run would do. Nothing is written, no weights of a Hub are fetched, no token may write.
@@ -56,6 +58,7 @@ def plan(  # noqa: PLR0913  each is an option of the command
         publishing: False leaves the targets alone.
         building: False leaves the artifact as it is: what may not be replaced is no obstacle.
         signing: What has no signature is not as it should be; nor is an artifact here that another key signed.
+        verify_inputs: Hash every file anew, also one that did not change since an earlier run did.
         progress: Told of every target.
 
     Raises:
@@ -63,36 +66,37 @@ def plan(  # noqa: PLR0913  each is an option of the command
             is one LoRA and the combination type merges several, nothing says under which licence to publish, or the
             artifact's folder belongs to something else or can't be written.
     """
-    check_several([lora.name for lora in recipe.loras], recipe.merge)
-    targets = recipe.publish if publishing else ()
-    place = Path(out or Path("dist") / recipe.name).resolve()
-    progress = progress or Silent()
-    progress.start("plan", 2 + len(targets))
-    if targets:
-        check_folders(place, recipe)
-    if lock is not None:
-        pins(recipe, lock)  # raises where it does not fit
-    wanted = Definition.of(recipe, lock or lock_sources(recipe))
-    progress.advance()
-    steps = []
-    for target in targets:
-        aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
-        live = target.live(recipe.name, recipe.folder, target.claims(claims_of(recipe, wanted.lock)))
-        steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
-        progress.advance()
-    licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
-    if targets and out is None and not any(step.pending for step in steps):
-        artifact = Step(str(place), "none", (Reason("not needed", "every target is up to date"),))
-    else:
-        if building:
-            check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
-        artifact = _artifact(place, wanted, signing=signing)
-    if building and artifact.pending:
-        check_writable(place)
+    with reading_anew(verify_inputs):
+        check_several([lora.name for lora in recipe.loras], recipe.merge)
+        targets = recipe.publish if publishing else ()
+        place = Path(out or Path("dist") / recipe.name).resolve()
+        progress = progress or Silent()
+        progress.start("plan", 2 + len(targets))
+        if targets:
+            check_folders(place, recipe)
         if lock is not None:
-            check_local(recipe, lock)
-    progress.advance()
-    return Plan(recipe, wanted.lock, artifact, tuple(steps))
+            pins(recipe, lock)  # raises where it does not fit
+        wanted = Definition.of(recipe, lock or lock_sources(recipe))
+        progress.advance()
+        steps = []
+        for target in targets:
+            aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
+            live = target.live(recipe.name, recipe.folder, target.claims(claims_of(recipe, wanted.lock)))
+            steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
+            progress.advance()
+        licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
+        if targets and out is None and not any(step.pending for step in steps):
+            artifact = Step(str(place), "none", (Reason("not needed", "every target is up to date"),))
+        else:
+            if building:
+                check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
+            artifact = _artifact(place, wanted, signing=signing)
+        if building and artifact.pending:
+            check_writable(place)
+            if lock is not None:
+                check_local(recipe, lock)
+        progress.advance()
+        return Plan(recipe, wanted.lock, artifact, tuple(steps))
 
 
 def _artifact(place: Path, wanted: Definition, *, signing: bool | Trust) -> Step:
@@ -104,7 +108,7 @@ def _artifact(place: Path, wanted: Definition, *, signing: bool | Trust) -> Step
         reasons = (Reason("drifted", error.message.splitlines()[0]),)
     if not reasons:
         try:
-            files = verify(place).provenance.files
+            files = compare(place).provenance.files
         except VerificationError as error:
             reasons = tuple(Reason("drifted", finding.message) for finding in error.findings)
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.analysis.rounding import formats_of
 from loramerge.artifact.contents import check_place
 from loramerge.files.atomic import replacing
+from loramerge.files.kept_digests import reading_anew
 from loramerge.files.run_lock import in_turn
 from loramerge.provenance.licence import licence_for, licences_of
 from loramerge.provenance.signing import sign as signing
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
+    from loramerge.sources.inputs import InputFiles
+    from loramerge.stages.load import Loaded
     from loramerge.targets import Target
     from loramerge.targets.target import Receipt
 
@@ -48,6 +51,7 @@ class Result:
         warnings: What the user should know, in words.
         receipts: One for each target.
         report: report.json.
+        hashed_before: Inputs that were not read for their digests: an earlier run had, and they did not change since.
     """
 
     artifact: Path
@@ -56,6 +60,7 @@ class Result:
     warnings: tuple[str, ...]
     receipts: tuple[Receipt, ...]
     report: Mapping[str, Any] = field(repr=False)
+    hashed_before: tuple[str, ...] = ()
 
 
 def run(  # noqa: PLR0913  each is an option of the command
@@ -68,6 +73,7 @@ def run(  # noqa: PLR0913  each is an option of the command
     targets: Sequence[Target] | None = None,
     reference: bool = False,
     sign: Path | str | None = None,
+    verify_inputs: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Merge, write and publish what a recipe says, whatever is there already; `plan` says whether it has to be.
@@ -81,6 +87,7 @@ def run(  # noqa: PLR0913  each is an option of the command
         targets: Those of the recipe's targets that are meant, none if empty; all by default.
         reference: Leave every step of the merge to PEFT itself, for comparison.
         sign: The file of a private key, or `sigstore`; None leaves the artifact unsigned.
+        verify_inputs: Hash every input anew, also one that did not change since an earlier run did.
         progress: Told of every step.
 
     Raises:
@@ -91,7 +98,7 @@ def run(  # noqa: PLR0913  each is an option of the command
     kept = [recipe.folder, *local_sources(recipe)]
     check = partial(check_place, place, recipe.name, force=force, inputs=kept)
     check()
-    with in_turn(place, progress):
+    with reading_anew(verify_inputs), in_turn(place, progress):
         check()  # another run may have been there meanwhile
         with replacing(place, lambda old: check(old=old)) as folder:
             recipe = with_base(recipe, lock, progress=progress)
@@ -118,8 +125,28 @@ def run(  # noqa: PLR0913  each is an option of the command
             if signer is not None:
                 signer.sign(folder, recipe.name)
         receipts = publish(place, recipe, targets=targets, force=force, progress=progress)
-    said = (*_left_out(recipe), *facts["notes"])
-    return Result(place, combined.adapter, summary(combined.fidelity), said, receipts, facts)
+    said = (*_left_out(recipe), *_damaged(loaded), *facts["notes"])
+    unread = tuple(_hashed_before(loaded))
+    return Result(place, combined.adapter, summary(combined.fidelity), said, receipts, facts, unread)
+
+
+def _named_inputs(loaded: Loaded) -> Iterator[tuple[str, InputFiles]]:
+    """What messages call a source, and its files."""
+    yield "base", loaded.base_inputs
+    if loaded.config_inputs is not None:
+        yield "base.config", loaded.config_inputs
+    yield from ((f"LoRA {lora.name}", lora.inputs) for lora in loaded.loras)
+
+
+def _hashed_before(loaded: Loaded) -> Iterator[str]:
+    for whose, inputs in _named_inputs(loaded):
+        yield from (f"{whose}: {name}" for name in inputs.hashed_before())
+
+
+def _damaged(loaded: Loaded) -> Iterator[str]:
+    for whose, inputs in _named_inputs(loaded):
+        for place in inputs.damaged_entries():
+            yield f"{whose}: what an earlier run kept of a file's digest is damaged, and the file was read: {place}"
 
 
 def _left_out(recipe: Recipe) -> Iterator[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from loramerge.artifact import model_card
 from loramerge.artifact.contents import CARD, LOCK, SIGNATURE
@@ -13,6 +13,7 @@ from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import Finding, InvalidRecipeError, VerificationError
 from loramerge.files.digest import sha256_of
 from loramerge.files.file_view import FileBytes
+from loramerge.files.kept_digests import reading_anew
 from loramerge.files.reading import content_of, text_of
 from loramerge.lock.model import read as read_lock
 from loramerge.progress import Progress, Silent
@@ -20,6 +21,9 @@ from loramerge.provenance.provenance import Provenance, locked_inputs
 from loramerge.provenance.signing import verify as signatures
 from loramerge.stages.published import held
 from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
+
+if TYPE_CHECKING:
+    from loramerge.provenance.signing.verify import Trust
 
 _Signature = Literal["unchecked", "verified"] | None
 UNCHECKED = f"{SIGNATURE} was not checked; give --public-key, or --identity and --identity-provider"
@@ -62,7 +66,8 @@ def verify(  # noqa: PLR0913  each is an option of the command
     A provenance says nothing of who wrote it: somebody who changes a file can change the provenance with it. With a
     public key, or an identity and its provider, every file must be as whoever has that key or identity signed it.
 
-    Of the model card that is our part: its owner may write beside it, and nothing vouches for that.
+    Of the model card that is our part: its owner may write beside it, and nothing vouches for that. Every byte is read,
+    whatever earlier runs kept of the files.
 
     Args:
         reference: A folder, or `hf://owner/name[@revision]`.
@@ -81,7 +86,30 @@ def verify(  # noqa: PLR0913  each is an option of the command
     """
     trust = signatures.trust(public_key, identity, identity_provider)
     progress = progress or Silent()
-    shown = str(reference)
+    with reading_anew():
+        found, files = _compared(str(reference), trust, partial=partial, progress=progress)
+        if not rebuild:
+            return found
+        again = rebuild_and_compare(found.reference, found.provenance, files, recipe=recipe, progress=progress)
+        return replace(found, rebuilt=again)
+
+
+def compare(place: Path) -> Verified:
+    """Check every file of an artifact here, as `verify` does.
+
+    A large file that did not change since an earlier run hashed it is not read.
+
+    Raises:
+        VerificationError: With everything that is wrong.
+        SourceError: There is no such artifact.
+    """
+    return _compared(str(place), None, partial=False, progress=Silent())[0]
+
+
+def _compared(
+    shown: str, trust: Trust | None, *, partial: bool, progress: Progress
+) -> tuple[Verified, Mapping[str, Path]]:
+    """What an artifact proved to be, and where its files are, by their names in the provenance."""
     found = held(shown)
     provenance = _provenance(shown, found.files)
     files = found.as_in_artifact(provenance)
@@ -107,8 +135,7 @@ def verify(  # noqa: PLR0913  each is an option of the command
     state: _Signature = None if signature is None else "unchecked" if trust is None else "verified"
     if findings:
         raise VerificationError(shown, findings, hint=UNCHECKED if state == "unchecked" else "")
-    rebuilt = rebuild_and_compare(shown, provenance, files, recipe=recipe, progress=progress) if rebuild else None
-    return Verified(shown, provenance, left_out, edited, state, rebuilt)
+    return Verified(shown, provenance, left_out, edited, state, None), files
 
 
 def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:

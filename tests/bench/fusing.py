@@ -1,6 +1,6 @@
-"""Fusing a LoRA into a UNet: loramerge, diffusers, and copying the file.
+"""Fusing a LoRA into a UNet, or FLUX.1's transformer: loramerge, diffusers, and copying the file.
 
-The UNet is one float16 file of random weights, the LoRA is on every linear layer of its transformers. Each side is a
+The model is one float16 file of random weights, the LoRA is on every linear layer of its transformers. Each side is a
 process of its own, from files to files that are on the disk in the end:
 
 - loramerge reads the configs and the LoRA, and fuses as `run` does for a `pipeline` output, SHA-256 of the new file
@@ -18,20 +18,23 @@ counted: ours has fused a tiny UNet before. Peak memory is that of the whole pro
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from measure import Figures, asked, in_turn, limit, peak_memory, ratio, stopwatch, sync, tell
-from models import UNET, random_pairs, write_configs, write_weights
+from models import denoiser_of, layers_of, random_pairs, weights_in, write_configs, write_weights
 from steps import FUSING, counted
 
 if TYPE_CHECKING:
+    from models import Shape
     from plan import Plan
+
 
 RANK = 32
 SIDES = ("diffusers", "loramerge", "copy", "digest", "sums")
@@ -44,8 +47,8 @@ def rows(plan: Plan) -> Iterator[Figures]:
     for model in plan.models:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             made = asked("fusing.py", {"step": "make", "folder": folder, "model": model})
-            found = in_turn(plan.runs, {side: partial(_measured, side, Path(folder)) for side in SIDES})
-            steps = _measured("steps", Path(folder))
+            found = in_turn(plan.runs, {side: partial(_measured, side, Path(folder), model) for side in SIDES})
+            steps = _measured("steps", Path(folder), model)
         yield {
             "part": "fusing",
             "model": model,
@@ -57,23 +60,23 @@ def rows(plan: Plan) -> Iterator[Figures]:
         }
 
 
-def _measured(side: str, folder: Path) -> Figures:
-    with (folder / REAL / UNET).open("rb") as file:
+def _measured(side: str, folder: Path, model: str) -> Figures:
+    with weights_in(folder / REAL, model).open("rb") as file:
         block = bytearray(1 << 20)
         while file.readinto(block):
             pass
-    figures = asked("fusing.py", {"step": side, "folder": str(folder)})
+    figures = asked("fusing.py", {"step": side, "folder": str(folder), "model": model})
     if (folder / side).exists():  # sums write nothing
         shutil.rmtree(folder / side)
     return figures
 
 
-def answer(step: str, folder: str, **settings: str) -> Iterator[Figures]:
+def answer(step: str, folder: str, model: str) -> Iterator[Figures]:
     """What one process says: of the inputs it made, or of the side it measured."""
     warnings.simplefilter("ignore")
     steps = {"make": make, "loramerge": ours, "diffusers": theirs, "copy": copied, "digest": digested}
     steps |= {"sums": sums, "steps": where}
-    figures = steps[step](Path(folder), **settings)
+    figures = steps[step](Path(folder), model)
     yield {**figures, "peak_mb": peak_memory()}
 
 
@@ -81,41 +84,54 @@ def make(folder: Path, model: str) -> Figures:
     """Write the base and the LoRA; the same in tiny for a first time."""
     _write_inputs(folder / FIRST, "tiny")
     layers = _write_inputs(folder / REAL, model)
-    return {"layers": layers, "file_mb": (folder / REAL / UNET).stat().st_size / 2**20}
+    return {"layers": layers, "file_mb": weights_in(folder / REAL, model).stat().st_size / 2**20}
 
 
 def _write_inputs(folder: Path, model: str) -> int:
+    from loramerge import load_base
+
+    write_configs(folder, model)
+    component = load_base(str(folder)).components[denoiser_of(model)]  # all of its tensors, not the layers alone
+    write_weights(weights_in(folder, model), component.parameters)
+    layers = {name: shape for name, shape in layers_of(model).items() if not shape[2:]}
+    return write_lora(folder / LORA, denoiser_of(model), layers)
+
+
+def write_lora(path: Path, denoiser: str, layers: Mapping[str, Shape]) -> int:
+    """A LoRA in diffusers' form, of float32; on how many layers.
+
+    Args:
+        path: Where to.
+        denoiser: The component that it is for.
+        layers: Shape by name.
+    """
     from safetensors.torch import save_file
 
-    base = write_configs(folder, model)
-    write_weights(folder, base)
-    modules = base.components["unet"].modules
-    layers = {name: shape for name, shape in modules.items() if ".attentions." in name and not shape[2:]}
     lora = {}
     for name, pair in random_pairs(layers, RANK, seed=0).items():
-        lora[f"unet.{name}.lora_A.weight"] = pair.down / pair.shape[1] ** 0.5
-        lora[f"unet.{name}.lora_B.weight"] = pair.up / 100
-    save_file(lora, folder / LORA)
+        lora[f"{denoiser}.{name}.lora_A.weight"] = pair.down / pair.shape[1] ** 0.5
+        lora[f"{denoiser}.{name}.lora_B.weight"] = pair.up / 100
+    save_file(lora, path)
     return len(layers)
 
 
-def ours(folder: Path) -> Figures:
+def ours(folder: Path, model: str) -> Figures:
     """What `run` does for a `pipeline` output."""
-    _fuse(folder / FIRST, folder / "loramerge")
+    _fuse(folder / FIRST, "tiny", folder / "loramerge")
     with stopwatch() as figures:
-        _fuse(folder / REAL, folder / "loramerge")
+        _fuse(folder / REAL, model, folder / "loramerge")
     return figures
 
 
-def where(folder: Path) -> Figures:
+def where(folder: Path, model: str) -> Figures:
     """Where that spends the processors' time."""
-    _fuse(folder / FIRST, folder / "steps")
+    _fuse(folder / FIRST, "tiny", folder / "steps")
     with counted(FUSING) as seconds:
-        _fuse(folder / REAL, folder / "steps")
+        _fuse(folder / REAL, model, folder / "steps")
     return {"steps": seconds}
 
 
-def _fuse(source: Path, target: Path) -> None:
+def _fuse(source: Path, model: str, target: Path) -> None:
     from loramerge import load_adapter, load_base
     from loramerge.bases.pipeline_files import PipelineFiles
     from loramerge.files.atomic import replacing
@@ -125,39 +141,42 @@ def _fuse(source: Path, target: Path) -> None:
 
     base = load_base(str(source))
     adapter = load_adapter(str(source / LORA), base)
-    files = PipelineFiles(source, ("model_index.json", "unet/config.json", UNET), None)
+    weights = weights_in(source, model).relative_to(source).as_posix()
+    files = PipelineFiles(source, ("model_index.json", f"{denoiser_of(model)}/config.json", weights), None)
     with replacing(target) as place:
         write_prepared([fuse(files, base, adapter, PipelineOutput(kind="pipeline"), place)])
 
 
-def theirs(folder: Path) -> Figures:
+def theirs(folder: Path, model: str) -> Figures:
     """diffusers' own way."""
+    import diffusers
     import peft
     import torch
-    from diffusers import UNet2DConditionModel
 
     _ = peft.LoraConfig
+    denoiser = denoiser_of(model)
+    kind = getattr(diffusers, json.loads((folder / REAL / "model_index.json").read_text())[denoiser][1])
     with stopwatch() as figures:
-        unet = UNet2DConditionModel.from_pretrained(folder / REAL / "unet", dtype=torch.float16)
-        unet.load_lora_adapter(folder / REAL, weight_name=LORA, prefix="unet")
-        unet.fuse_lora()
-        unet.unload_lora()
-        unet.save_pretrained(folder / "diffusers")
+        loaded = kind.from_pretrained(folder / REAL / denoiser, dtype=torch.float16)
+        loaded.load_lora_adapter(folder / REAL, weight_name=LORA, prefix=denoiser)
+        loaded.fuse_lora()
+        loaded.unload_lora()
+        loaded.save_pretrained(folder / "diffusers")
         sync(folder / "diffusers")
     return figures
 
 
-def copied(folder: Path) -> Figures:
+def copied(folder: Path, model: str) -> Figures:
     """The file as it is."""
-    return _copied(folder / REAL / UNET, folder / "copy", len)
+    return _copied(weights_in(folder / REAL, model), folder / "copy", len)
 
 
-def digested(folder: Path) -> Figures:
+def digested(folder: Path, model: str) -> Figures:
     """The same, and its SHA-256."""
-    return _copied(folder / REAL / UNET, folder / "digest", hashlib.sha256().update)
+    return _copied(weights_in(folder / REAL, model), folder / "digest", hashlib.sha256().update)
 
 
-def sums(folder: Path) -> Figures:
+def sums(folder: Path, _model: str) -> Figures:
     """What is computed, without the files."""
     import torch
 

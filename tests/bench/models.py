@@ -31,12 +31,21 @@ PARAMETERS: Mapping[str, Mapping[str, float]] = {
     "dare_ties_svd": DENSITY,
     "magnitude_prune_svd": DENSITY,
 }
-UNET = "unet/diffusion_pytorch_model.safetensors"
 # Stable Diffusion 1.5 with fewer channels: for a quick look, and for tests.
 CHANNELS = {"tiny": (32, 64, 64, 64), "small": (160, 320, 640, 640)}
 MODELS = (*CHANNELS, "sd15", "sdxl")
 TRANSFORMERS = ("flux",)
-"""For the merge itself alone: fusing and files are measured on UNets."""
+"""For the merge itself and for fusing: files are measured on UNets."""
+
+
+def denoiser_of(model: str) -> str:
+    """The component that is measured."""
+    return "transformer" if model in TRANSFORMERS else "unet"
+
+
+def weights_in(folder: Path, model: str) -> Path:
+    """Where the denoiser's weights lie in a base's folder."""
+    return folder / denoiser_of(model) / "diffusion_pytorch_model.safetensors"
 
 
 def decomposes(combination_type: str) -> bool:
@@ -123,25 +132,27 @@ def random_pairs(layers: Mapping[str, Shape], rank: int, seed: int) -> dict[str,
 def write_configs(folder: Path, model: str) -> Base:
     """A diffusers pipeline without weights: all that a merge into adapters reads of a base."""
     base = base_of(model)
-    kind = "StableDiffusionXLPipeline" if model == "sdxl" else "StableDiffusionPipeline"
-    (folder / "unet").mkdir(parents=True)
-    index = {"_class_name": kind, "unet": ["diffusers", "UNet2DConditionModel"]}
+    kinds = {"sdxl": "StableDiffusionXLPipeline", "flux": "FluxPipeline"}
+    denoiser = denoiser_of(model)
+    config = dict(base.components[denoiser].config)
+    (folder / denoiser).mkdir(parents=True)
+    kind = "FluxTransformer2DModel" if model in TRANSFORMERS else "UNet2DConditionModel"
+    index = {"_class_name": kinds.get(model, "StableDiffusionPipeline"), denoiser: ["diffusers", kind]}
     (folder / "model_index.json").write_text(json.dumps(index))
-    (folder / "unet" / "config.json").write_text(json.dumps(base.components["unet"].config))
+    (folder / denoiser / "config.json").write_text(json.dumps(config))
     return base
 
 
-def write_weights(folder: Path, base: Base) -> None:
-    """The UNet's weights: one float16 file of random numbers, written in pieces."""
+def write_weights(path: Path, shapes: Mapping[str, Shape]) -> None:
+    """One float16 file of random numbers, written in pieces."""
     import torch
 
     from loramerge.tensor_files.header import header
 
-    shapes = base.components["unet"].parameters
     tensors = sorted((name, shape, math.prod(shape)) for name, shape in shapes.items())
     largest = max(count for _, _, count in tensors)
     noise = torch.randn(largest, generator=torch.Generator().manual_seed(0)).mul_(0.02).half()
-    with (folder / UNET).open("wb") as file:
+    with path.open("wb") as file:
         file.write(header(((name, "F16", shape, 2 * count) for name, shape, count in tensors), {"format": "pt"}))
         for _, _, count in tensors:
             file.write(noise[:count].numpy().data)

@@ -1,14 +1,18 @@
 """Measure loramerge against PEFT and diffusers, both sides in one run; print rows, and write them and a table.
 
-    python tests/bench/run.py [--quick] [--only merging|files|fusing|starting|whole] [--write figures.json]
+    python tests/bench/run.py [--quick] [--only PART] [--write figures.json]
+
+Parts: fused, commands, files, fusing, starting, whole, merging.
 
 Every part's own file says what it measures, and how. `--write` also writes the tables: into FILE.md beside it, or into
-docs/figures.md and the README where the file is the one that they show.
+docs/figures.md and the README where the file is the one that they show. With `--only`, rows of other parts that are
+there stay, and what the part was measured on is kept with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -18,13 +22,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import commands
 import files
+import fused
 import fusing
 import merging
 import starting
 import whole
 from machine import Others, machine, versions
-from models import MODELS, PARAMETERS
+from models import MODELS, PARAMETERS, TRANSFORMERS
 from plan import QUICK, Plan
 from tables import line, write
 
@@ -32,12 +38,15 @@ if TYPE_CHECKING:
     from measure import Figures
 
 PARTS = {
+    "fused": fused.rows,
+    "commands": commands.rows,
     "files": files.rows,
     "fusing": fusing.rows,
     "starting": starting.rows,
     "whole": whole.rows,
     "merging": merging.rows,
 }
+ON_CUDA = ("files", "merging")
 
 BUSY = 0.05  # of all processors
 
@@ -54,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as cache:
         os.environ["XDG_CACHE_HOME"] = cache  # neither helped by what earlier runs kept, nor leaving anything there
         try:
-            for row in _rows(options.only or list(PARTS), plan):
+            for row in _rows(options.only or [], plan):
                 print(line(row), flush=True)
                 rows.append(row)
         except KeyboardInterrupt:
@@ -73,13 +82,31 @@ def main() -> None:
     if share is not None and share > BUSY:
         print("the machine was busy: measure again before anybody is shown these figures", file=sys.stderr)
     if options.write:
-        write(measured, options.write)
+        write(_beside(measured, options.write) if options.only else measured, options.write)
 
 
-def _rows(parts: Sequence[str], plan: Plan) -> Iterator[Figures]:
-    for part in parts:
-        if plan.device == "cpu" or part in {"merging", "files"}:
+def _beside(measured: Figures, file: Path) -> Figures:
+    """What was measured, among the rows of other parts that a file has."""
+    if not file.exists():
+        return measured
+    earlier = json.loads(file.read_text(encoding="utf-8"))
+    parts = {row["part"] for row in measured["rows"]}
+    others = [row for row in earlier["rows"] if row["part"] not in parts]
+    if not others:
+        return measured
+    head = {key: value for key, value in measured.items() if key != "rows"}
+    rows = sorted([*others, *measured["rows"]], key=lambda row: [*PARTS].index(row["part"]))
+    return {**earlier, "apart": {**earlier.get("apart", {}), **dict.fromkeys(parts, head)}, "rows": rows}
+
+
+def _rows(only: Sequence[str], plan: Plan) -> Iterator[Figures]:
+    """Rows of the parts that are named, or of all. What computes on the CPU alone says so where a GPU is asked for."""
+    for part in only or PARTS:
+        if plan.device == "cpu" or part in ON_CUDA:
             yield from PARTS[part](plan)
+        elif only:
+            print(f"{part}: runs on the CPU alone, and is measured there", file=sys.stderr)
+            yield from PARTS[part](replace(plan, device="cpu"))
         else:
             print(f"{part}: runs on the CPU alone, and is left out", file=sys.stderr)
 
@@ -89,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="less of everything, in less than two minutes")
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be given several times")
     parser.add_argument("--write", type=Path, metavar="FILE", help="rows as JSON, and the tables as FILE.md beside it")
-    parser.add_argument("--models", nargs="+", choices=MODELS)
+    parser.add_argument("--models", nargs="+", choices=(*MODELS, *TRANSFORMERS))
     parser.add_argument("--ranks", nargs="+", type=int)
     parser.add_argument("--loras", nargs="+", type=int, choices=range(2, 6), metavar="2-5")
     parser.add_argument("--types", nargs="+", choices=PARAMETERS)

@@ -9,26 +9,23 @@ first run of an installed program.
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from measure import HERE, Figures, in_turn, ratio
+from processes import PROGRAM
+from processes import timed as process
 
 if TYPE_CHECKING:
     from plan import Plan
 
 RECIPES = HERE.parents[1] / "recipes"
 MODELS = RECIPES / "quickstart"
-# What the console script does, without the script: it works where loramerge is on the path and not installed.
-PROGRAM = (sys.executable, "-c", "from loramerge.cli import main; main()")
 RECIPE = f"""\
 version: 1
 name: startup
@@ -95,7 +92,5 @@ def _row(what: str, runs: int, sides: Mapping[str, Callable[[], Figures]], besid
 
 
 def _timed(environment: Mapping[str, str], command: Sequence[str]) -> Figures:
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"seconds": seconds, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+    figures = process(command, environment)
+    return {key: figures[key] for key in ("seconds", "cpu")}  # the same as were kept of earlier runs

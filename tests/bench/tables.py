@@ -30,6 +30,7 @@ from cells import (
     table,
     values,
 )
+from process_tables import command_tables, fused_tables, headline_rows, headline_words
 from steps import MERGING, REST
 
 HERE = Path(__file__).resolve().parent
@@ -49,7 +50,6 @@ TITLES = {
     "flux": "FLUX.1",
 }
 USUAL_RANK = 32
-HEADLINE = ("cat", "ties", "dare_linear", "magnitude_prune")  # both sides of these were measured whole
 
 
 def write(measured: Mapping[str, Any], file: Path) -> None:
@@ -82,7 +82,13 @@ def markdown(measured: Mapping[str, Any]) -> str:
     parts: dict[str, list[Row]] = {}
     for row in measured["rows"]:
         parts.setdefault(row["part"], []).append(row)
-    blocks = [_head(measured), *_main_table(parts)]
+    apart = measured.get("apart", {})
+    blocks = [_head(measured)]
+    for part, tables in (("fused", fused_tables), ("commands", command_tables)):
+        if part in parts:
+            title, *rest = tables(parts[part])
+            blocks += [title, *([_head(apart[part])] if part in apart else []), *rest]
+    blocks += _main_table(parts)
     fusing = partial(_fusing, threads=measured["machine"]["threads"])
     for part, block in (
         ("merging", _merging),
@@ -92,27 +98,19 @@ def markdown(measured: Mapping[str, Any]) -> str:
         ("whole", _whole),
     ):
         if part in parts:
-            blocks += block(parts[part])
+            title, *rest = block(parts[part])
+            blocks += [title, *([_head(apart[part])] if part in apart else []), *rest]
     return "\n\n".join(blocks) + "\n"
 
 
 def headline(measured: Mapping[str, Any]) -> str:
-    """A few rows for the README: some types from files to file, and fusing into the largest base."""
-    rows = measured["rows"]
-    whole = _main_rows([row for row in rows if row["part"] == "files"])
-    body = [
-        [f"merge by `{row['type']}`", *both(row), *(memory(row, side) for side in ("PEFT", "loramerge"))]
-        for row in whole
-        if row["type"] in HEADLINE
-    ]
-    for row in [row for row in rows if row["part"] == "fusing"][-1:]:
-        peaks = [megabytes(max(row["sides"][side]["peak_mb"])) for side in ("diffusers", "loramerge")]
-        fused = [said(row, "diffusers"), said(row, "loramerge")]
-        faster = f"**{spread(between(row, 'diffusers', 'loramerge'), row)}**"
-        body.append([f"fuse into the UNet ({megabytes(row['file_mb'])})", *fused, faster, *peaks])
-    on = measured["machine"]
-    head = [f"{_setting(whole[0])}", "PEFT, diffusers", "loramerge", "times as fast", "memory: theirs", "loramerge"]
-    return f"{table(head, body)}\n\nFrom files to files, on {on['cores']} cores of an {on['processor']}, without a GPU."
+    """A few rows for the README: whole commands beside others, and what those take that stand beside nothing."""
+    rows = [row for row in measured["rows"] if row["part"] in {"fused", "commands"}]
+    on = measured.get("apart", {}).get("fused", measured)["machine"]
+    busy = "" if not on["others"] else f"Other programs took {on['others']:.0%} of the processors meanwhile."
+    head = ["whole `run`, SDXL; beside it", "that", "loramerge", "times as fast", "memory: that", "loramerge"]
+    words = [headline_words(rows), f"On {on['cores']} shared cores of an {on['processor']}, without a GPU.", busy]
+    return f"{table(head, [*headline_rows(rows)])}\n\n{' '.join(filter(None, words))}"
 
 
 def _head(measured: Mapping[str, Any]) -> str:
@@ -319,7 +317,7 @@ def _where(rows: Sequence[Row]) -> Iterator[str]:
 def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
     yield "## Fusing"
     yield (
-        "A LoRA into a float16 UNet, from files to files that are on the disk in the end: as `run` does for a "
+        "A LoRA into a float16 model, from files to files that are on the disk in the end: as `run` does for a "
         "`pipeline` output, SHA-256 included, against diffusers' `fuse_lora` and `save_pretrained`, against copying "
         "the file, and against a copy with its SHA-256. Imports are not counted; memory is the whole process's."
     )

@@ -7,18 +7,15 @@ other, save. The LoRAs are random, of float16 and rank 16, on every layer. Whole
 
 from __future__ import annotations
 
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from measure import Figures, in_turn, ratio, sync
-from starting import PROGRAM
+from processes import PROGRAM, timed
 
 if TYPE_CHECKING:
     from plan import Plan
@@ -27,12 +24,6 @@ FAMILIES = ("flux", "qwen_image", "wan")
 SMALLEST = ("pixart",)  # of those with original names that hold several layers
 RANK = 16
 WEIGHTS = (0.7, 0.5)
-READER = """\
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, capture_output=True)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-"""
-"""Runs a command, and says its memory at most, in MB."""
 OURS, FLOOR, PLAIN = "loramerge merge", "read and write", "concatenate, as kohya's script"
 
 
@@ -53,8 +44,8 @@ def rows(plan: Plan) -> Iterator[Figures]:
                 PLAIN: (sys.executable, __file__, "plain", str(folder / "plain.safetensors"), *map(str, inputs)),
             }
             if not plan.cold:
-                _timed(commands[OURS])  # what is kept of the base is there from now on
-            sides = in_turn(plan.runs, {side: partial(_timed, command) for side, command in commands.items()})
+                timed(commands[OURS])  # what is kept of the base is there from now on
+            sides = in_turn(plan.runs, {side: partial(timed, command) for side, command in commands.items()})
             yield {
                 "part": "whole",
                 "model": family,
@@ -92,15 +83,6 @@ def _write(path: Path, family: str, rank: int, seed: int) -> Path:
         tensors[f"{stem}.lora_B.weight"] = torch.randn(out, rank, *[1] * (len(rest) - 1), generator=generator).half()
     save_file(tensors, path)
     return path
-
-
-def _timed(command: Sequence[str]) -> Figures:
-    """Seconds that pass, those of all processors, and the process's memory at most, in MB."""
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, "-S", "-c", READER, *command], check=True, capture_output=True, text=True)
-    seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": seconds, "cpu": used, "peak_mb": float(done.stdout)}
 
 
 def _floor(place: Path, inputs: Sequence[Path]) -> None:

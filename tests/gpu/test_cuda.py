@@ -6,10 +6,12 @@ import tiny
 import torch
 import truth
 from canonical import adapter_of, base_of, deltas_of
+from command_line import write_recipe
 from drawn import far, recipe_of
 from pydantic import TypeAdapter
+from safetensors.torch import load_file
 
-from loramerge import WeightedAdapter, combine, preview, read_recipe
+from loramerge import WeightedAdapter, combine, preview, read_recipe, run
 from loramerge.methods import Merge
 from loramerge.previews.out_of_memory import MemoryShortageError
 
@@ -75,6 +77,30 @@ def test_the_factored_engine_gives_on_cuda_what_it_gives_on_the_cpu(combination_
     cpu, cuda = (combine(loras, base_of("sdxl"), method, device=device) for device in ("cpu", "cuda"))
     assert all(pair.down.device.type == "cpu" for _, _, pair in cuda.adapter)
     assert truth.relative_error(deltas_of(cuda.adapter), deltas_of(cpu.adapter)) <= 1e-5
+
+
+@pytest.mark.parametrize("engine", ["peft", "factored"])
+def test_what_is_fused_after_a_merge_on_cuda_is_what_is_fused_on_the_cpu(engine, tmp_path):
+    pairs = [foreign.random_lora(tiny.shared("sdxl"), rank=4, alpha=2, seed=seed) for seed in range(2)]
+    loras = {f"lora{number}": tmp_path / f"{number}.safetensors" for number in range(2)}
+    for lora, path in zip(pairs, loras.values(), strict=True):
+        foreign.write_diffusers(lora, path)
+    recipe = read_recipe(
+        write_recipe(
+            tmp_path,
+            base=tiny.folder("sdxl"),
+            loras=loras,
+            merge={"combination_type": "svd", "engine": engine, "svd_rank": "sum"},
+            outputs=[{"kind": "model", "dtype": "float32"}],
+        )
+    )
+    weights = "model/unet/diffusion_pytorch_model.safetensors"
+    cpu, cuda = (
+        load_file(run(recipe, out=tmp_path / device, device=device).artifact / weights) for device in ("cpu", "cuda")
+    )
+    assert cpu.keys() == cuda.keys()
+    for name, tensor in cpu.items():
+        torch.testing.assert_close(cuda[name], tensor, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

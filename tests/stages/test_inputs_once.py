@@ -12,10 +12,11 @@ from pathlib import Path
 import foreign
 import pytest
 import tiny
-from command_line import invoke, write_recipe
+from command_line import invoke, listing, write_recipe
 
 from loramerge.errors import ExitCode
-from loramerge.files import file_view
+from loramerge.files import file_view, kept_digests
+from loramerge.stages import write
 
 
 @pytest.fixture
@@ -45,6 +46,93 @@ def test_planning_and_running_hash_every_input_once(folder, monkeypatch):
     names = json.loads((folder / "dist/small/provenance.json").read_text())["predicate"]["buildDefinition"]
     inputs = [Path(each["name"]).name for each in names["resolvedDependencies"]]
     assert sorted(found) == sorted(inputs)
+
+
+def test_weights_that_are_copied_are_not_hashed_again(folder, monkeypatch):
+    found, sha256_of = [], write.sha256_of
+    monkeypatch.setattr(write, "sha256_of", lambda path: found.append(path.name) or sha256_of(path))
+    assert invoke("run", recipe(folder, outputs=[{"kind": "pipeline"}])).exit_code == ExitCode.DONE
+    assert "model_index.json" in found
+    assert [each for each in found if each.endswith(".safetensors")] == []
+    assert invoke("verify", folder / "dist/small").exit_code == ExitCode.DONE
+
+
+@pytest.fixture
+def later_run(monkeypatch, tmp_path):
+    """Begins as a program does that knows what earlier ones kept; returns what is hashed from then on."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(file_view, "_UNSETTLED", -1)
+    monkeypatch.setattr(kept_digests, "LEAST", 1)
+    hashed = file_view.FileBytes._hashed
+    found = []
+    monkeypatch.setattr(file_view.FileBytes, "_hashed", lambda file: found.append(file.path) or hashed(file))
+
+    def begin():
+        for known in ("_digests", "_from_entries", "_damaged"):
+            monkeypatch.setattr(file_view, known, {})
+        found.clear()
+        return found
+
+    return begin
+
+
+def test_what_did_not_change_is_not_hashed_by_a_later_run(folder, later_run):
+    path = recipe(folder, outputs=[{"kind": "pipeline"}])
+    later_run()
+    first, *_ = json.loads(invoke("run", path, "--json").stdout)
+    assert first["hashed_before"] == []
+    artifact = listing(folder / "dist/small")
+    hashed = later_run()
+    again, *_ = json.loads(invoke("run", path, "--json", "--rebuild").stdout)
+    inputs = json.loads(artifact["provenance.json"])["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert (len(again["hashed_before"]), again["warnings"]) == (len(inputs), first["warnings"])
+    assert [each for each in hashed if not each.is_relative_to(folder / "dist")] == []
+    assert listing(folder / "dist/small") == artifact  # whatever the cache knew
+    later_run()
+    result = invoke("run", path, "--rebuild")
+    assert f"{len(inputs)} files unchanged since an earlier run hashed it" in result.stdout
+    assert "--verify-inputs reads them again" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "lock"])
+def test_verify_inputs_hashes_every_input(command, folder, later_run):
+    path = recipe(folder)
+    later_run()
+    assert invoke("run", path).exit_code == ExitCode.DONE
+    hashed = later_run()
+    assert invoke(command, path, "--verify-inputs").exit_code == ExitCode.DONE
+    assert folder / "ink.safetensors" in hashed
+    assert "config.json" in {each.name for each in hashed}
+
+
+def test_an_artifact_that_nobody_touched_is_not_hashed_by_a_plan_and_hashed_by_verify(folder, later_run):
+    path = recipe(folder)
+    merged = folder / "dist/small/diffusers/pytorch_lora_weights.safetensors"
+    later_run()
+    assert invoke("run", path).exit_code == ExitCode.DONE
+    assert invoke("plan", path).exit_code == ExitCode.DONE
+    hashed = later_run()
+    assert invoke("plan", path).exit_code == ExitCode.DONE
+    assert merged not in hashed
+    assert invoke("verify", folder / "dist/small").exit_code == ExitCode.DONE
+    assert merged in hashed
+    content = bytearray(merged.read_bytes())
+    content[-1] ^= 1
+    merged.write_bytes(content)
+    later_run()
+    assert "files that were changed since they were made: diffusers/" in invoke("plan", path).stderr
+
+
+def test_a_damaged_entry_is_said_and_the_file_read(folder, later_run):
+    path = recipe(folder)
+    later_run()
+    assert invoke("run", path).exit_code == ExitCode.DONE
+    for entry in (folder / "cache/loramerge/digests").iterdir():
+        entry.write_text("{")
+    hashed = later_run()
+    result = invoke("run", path, "--rebuild")
+    assert "LoRA ink: what an earlier run kept of a file's digest is damaged, and the file was read" in result.stderr
+    assert folder / "ink.safetensors" in hashed
 
 
 def test_a_lora_that_is_replaced_by_rename_is_never_merged_under_the_name_of_the_old_one(folder):

@@ -59,6 +59,9 @@ class BuiltArtifact(StrictModel):
         description="Component → ‖merged - Σ wᵢΔᵢ‖ / ‖Σ wᵢΔᵢ‖; null where there is nothing to compare with."
     )
     warnings: list[str] = Field(description="What should be known before it is used.")
+    hashed_before: list[str] = Field(
+        description="Inputs that were not read for their digests: an earlier run had, and they did not change since."
+    )
     published: list[PublishedAt] = Field(description="One for each target.")
     seconds: float = Field(description="How long it took.")
 
