@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.adapter import balanced
 from loramerge.bases.component import flat
-from loramerge.formats import kohya_labels, single_file
+from loramerge.formats import alphas, kohya_labels, single_file
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
-from loramerge.formats.kohya_labels import UNKNOWN_HASHES, hashes
+from loramerge.formats.kohya_labels import hashes
 from loramerge.formats.module_names import places
 from loramerge.formats.original_names import in_original_names
 from loramerge.formats.single_file import COMFYUI
@@ -60,29 +60,48 @@ class KohyaOutput(AdapterOutput):
         del loras
         return single_file.top_names(recipe, parts)
 
-    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def pairs(self, adapter: Adapter, base: Base) -> Iterator[tuple[str, LowRank]]:
+        """In the names of the original checkpoint, but where kohya's programs have diffusers'."""
+        yield from _pairs(adapter, base, [*adapter.components])
+
+    def cautions(self, pairs: Sequence[LowRank]) -> Iterator[str]:
+        """Of rounded alphas, and of what diffusers makes of several."""
+        yield from alphas.rounded(pairs)
+        if len({pair.scale * pair.rank for pair in pairs}) > 1:
+            yield (
+                "modules have different alphas, and diffusers takes the commonest for all attention layers of such a "
+                "file; it reads `--format diffusers` right"
+            )
+
+    def write_adapter(
+        self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
+    ) -> dict[str, str]:
         """Write `<recipe>.safetensors`, or a file for each of several denoisers.
 
         All modules get one alpha: diffusers ignores that of an attention layer that has another than most. What is left
-        of a scale is folded into the factors.
+        of a scale is folded into the factors. Where it has to be exact, each module has its own.
         """
         digests = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             (name,) = single_file.top_names(labels.name, [ending])
-            digests[name] = self._write_file(folder / name, list(_pairs(adapter, base, components)), base, labels)
+            pairs = list(_pairs(adapter, base, components))
+            digests[name] = self._write_file(folder / name, pairs, base, labels, exact=exact)
         return digests
 
-    def _write_file(self, path: Path, pairs: Sequence[tuple[str, LowRank]], base: Base, labels: Labels) -> str:
+    def _write_file(
+        self, path: Path, pairs: Sequence[tuple[str, LowRank]], base: Base, labels: Labels, *, exact: bool
+    ) -> str:
         import torch
 
         planned: list[Planned] = []
         alpha = Counter(pair.scale * pair.rank for _, pair in pairs).most_common(1)[0][0]
         for key, pair in pairs:
             keys = f"{key}.lora_down.weight", f"{key}.lora_up.weight"
-            planned += factors(pair, keys, self.dtype, key, balanced(pair.scale * pair.rank / alpha))
-            planned.append(Planned.of(f"{key}.alpha", torch.tensor(alpha, dtype=torch.float32)))
+            own = pair.scale * pair.rank if exact else alpha
+            planned += factors(pair, keys, self.dtype, key, balanced(pair.scale * pair.rank / own))
+            planned.append(Planned.of(f"{key}.alpha", torch.tensor(own, dtype=torch.float32)))
         found = kohya_labels.metadata(labels, base, alpha=alpha, rank=_single({pair.rank for _, pair in pairs}))
-        return tensors.write(path, planned, found | UNKNOWN_HASHES, seal=hashes)
+        return tensors.write(path, planned, found, seal=hashes)
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """ComfyUI and A1111 read what lies in their own folders."""

@@ -16,6 +16,7 @@ from loramerge.files.writing import writing
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.loading import Snippet
+from loramerge.formats.model_spec import HASH, content_seal, converted
 from loramerge.formats.module_names import places
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.formats.saved import SETTING
@@ -24,7 +25,7 @@ from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
+    from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
     from loramerge.formats.assemble import ScaleRule, TensorPlace
     from loramerge.formats.labels import Labels
@@ -54,15 +55,23 @@ class PeftOutput(AdapterOutput):
         found = dict(places(file, base))
         return assemble(file.reference, file.tensors, found.items(), _scale_rule(file, found))
 
-    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def folded(self, pair: LowRank) -> tuple[float, float]:
+        """The sign alone: an alpha of PEFT's is positive."""
+        return 1.0, math.copysign(1.0, pair.scale)
+
+    def write_adapter(
+        self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
+    ) -> dict[str, str]:
         """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`.
 
         Those of a lone model lie at the top.
         """
+        del exact  # it always is: PEFT's settings have an alpha for each module
         digests = {}
+        metadata = {**(converted(labels, base) if labels.is_converted else {}), **labels.origin(), **labels.kept}
         for component in adapter.components:
             part = folder_of(component)
-            written = write_folder(adapter, component, base, self.dtype, folder / part, labels.origin())
+            written = write_folder(adapter, component, base, self.dtype, folder / part, metadata)
             digests["/".join(filter(None, (part, WEIGHTS)))] = written
         return digests
 
@@ -104,14 +113,15 @@ def write_folder(
     from peft import LoraConfig
 
     part, modules, saved = base.components[component], adapter.components[component], adapter.saved.get(component, {})
-    described = {module: (pair.rank, pair.scale) for module, pair in modules.items()}
+    described = {module: (pair.rank, abs(pair.scale)) for module, pair in modules.items()}
     settings = settings_for(described, part.modules, lambda module: part.live[module])
     config = LoraConfig(inference_mode=True, **settings, **_beside_ranks(adapter, component, base)).to_dict()
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     planned: list[Planned] = []
     for module, pair in modules.items():
         key = f"{_PREFIX}{part.live[module]}"
-        planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module)
+        sign = math.copysign(1.0, pair.scale)
+        planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module, (1.0, sign))
     for name, tensor in saved.items():
         module, _, parameter = name.rpartition(".")
         inner = ".base_layer" if module in modules else ""
@@ -120,7 +130,8 @@ def write_folder(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return tensors.write(folder / WEIGHTS, planned, {"format": "pt", **(metadata or {})})
+    said = {"format": "pt", **(metadata or {})}
+    return tensors.write(folder / WEIGHTS, planned, said, seal=content_seal if HASH in said else None)
 
 
 def _beside_ranks(adapter: Adapter, component: str, base: Base) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from loramerge.messages import any_of
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
-    from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
 
 COMFYUI = "ComfyUI/models/loras"
@@ -52,23 +51,6 @@ def unnamed(name: str, base: Base, parts: Sequence[str]) -> MismatchError:
 def top_names(recipe: str, parts: Sequence[str]) -> tuple[str, ...]:
     """The files are called after the recipe, and after the denoiser where there are several."""
     return tuple(f"{recipe}{part}.safetensors" for part in parts)
-
-
-def said(labels: Labels, base: Base) -> dict[str, str]:
-    """Metadata that programs show of a file of any kind of model."""
-    found = {
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.title": labels.name,
-        "modelspec.merged_from": ", ".join(labels.inputs),
-        **labels.origin(),
-    }
-    if specification := base.family.specification:
-        found["modelspec.architecture"] = f"{specification.architecture}/lora"
-    if labels.description:
-        found["modelspec.description"] = labels.description
-    if labels.trigger_phrases:
-        found["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
-    return found
 
 
 def copied(output: str, place: Address, facts: Facts, folders: Mapping[str, str]) -> Iterator[Snippet]:

@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 STORED_AS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """How a header spells the number formats that a recipe can ask for."""
+
+
+def narrowest(formats: Iterable[str]) -> str:
+    """The number format of those in `STORED_AS` that holds every number of some formats; float32 of float64's most.
+
+    Args:
+        formats: As torch spells them, such as `float16` and `float8_e5m2`.
+    """
+    wide = {each for each in formats if not each.startswith("float8")}  # which float16 and bfloat16 hold alike
+    if not wide:
+        return "float16"
+    return wide.pop() if len(wide) == 1 and wide <= {*STORED_AS} else "float32"
+
+
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
 

@@ -9,7 +9,7 @@ import math
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -217,6 +217,11 @@ class StoredLowRank(LowRank):
     def number_formats(self) -> frozenset[str]:
         """Of both factors in the file; nothing is read."""
         return frozenset(str(torch_dtype(each.dtype)).removeprefix("torch.") for each in (self._down, self._up))
+
+    @property
+    def place_of_down(self) -> Hashable:
+        """The tensor in its file."""
+        return self._down
 
     def times(self, factor: float) -> LowRank:
         """The pair of a delta that is this one's times a factor."""
