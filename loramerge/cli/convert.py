@@ -15,6 +15,8 @@ from loramerge.families import title_of
 if TYPE_CHECKING:
     from loramerge import Converted
 
+_FLOAT32 = 1e-7
+"""What a scale that is no power of two costs at most where it goes into a factor of float32."""
 _FORMATS = ("comfyui", "kohya", "diffusers", "peft")
 
 
@@ -89,9 +91,10 @@ def _rows(done: Converted, chosen: str) -> Iterator[tuple[str, str]]:
     yield "format", f"{chosen}, {done.dtype}; it was {done.source_format}"
     ranks = f"{done.ranks[0]}" if len(done.ranks) == 1 else f"{done.ranks[0]} to {done.ranks[-1]}"
     yield "modules", f"{done.modules}, rank {ranks}"
-    rest = done.modules - done.folded
-    exact = "the same factors to the bit" if not done.rounding and not done.folded else ""
-    yield "exact", exact or f"{rest} modules have the same factors{'' if not done.rounding else ', rounded'}"
+    if done.folded or done.rounding:
+        yield "exact", f"deltas within {max(done.rounding, _FLOAT32):.0e}"
+    else:
+        yield "exact", "the same factors to the bit"
     yield "family", title_of(done.family)
     yield "size", console.size(one_shot.size_of(done.place))
 

@@ -30,7 +30,6 @@ from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.with_base import with_base
 from loramerge.stages.write import labels_of
 from loramerge.tensor_files.header import STORED_AS, narrowest
-from loramerge.tensor_files.planned import keeps_bits
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 
 BASE_MODEL = "loramerge.base_model"
 """Metadata: what PEFT's settings or a model card say that a LoRA was trained on."""
+_AS_GOOD_AS_FLOAT32 = 1e-7
+"""Relative error of deltas that nobody tells from rounding to float32: a bit of what is nearly zero."""
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
@@ -86,8 +87,8 @@ def convert(
     """Write one LoRA in another format, complete or not at all.
 
     Factors stay what they are to the bit, and each module keeps its rank and its scale, which goes into an alpha of its
-    own. A format with no place for alphas has it in the factors; they stay in their number format where that changes
-    no more than exponents, and become float32 elsewhere.
+    own. A format with no place for alphas has it in the factors; these stay in their number format where that changes
+    exponents alone, but for a bit of numbers that are nearly zero, and are float32 elsewhere.
 
     Args:
         lora: `hf://owner/name[/file]`, a file or a folder.
@@ -157,16 +158,10 @@ def convert(
 
 
 def _number_format(output: AdapterOutput, written: Mapping[str, LowRank]) -> str:
-    """The narrowest that holds what is written to the bit, of all pairs: PEFT multiplies no two number formats."""
+    """The narrowest that holds what is written, of all pairs: PEFT multiplies no two number formats."""
     found = narrowest(name for pair in written.values() for name in pair.number_formats)
-    with one_thread():
-        exact = found == "float32" or all(
-            keeps_bits(tensor, share, found)
-            for pair in written.values()
-            if (shares := output.folded(pair)) != (1.0, 1.0)
-            for tensor, share in zip((pair.down, pair.up), shares, strict=True)
-        )
-    return found if exact else "float32"
+    lost = _rounding(output.model_copy(update={"dtype": found}), written)
+    return found if lost <= _AS_GOOD_AS_FLOAT32 else "float32"
 
 
 def _is_folded(output: AdapterOutput, pair: LowRank) -> bool:
@@ -207,7 +202,7 @@ def _notes(output: AdapterOutput, written: Mapping[str, LowRank], rounding: floa
         yield f"numbers of {' and '.join(sorted(formats))} are float32 now: no less holds what they became to the bit"
     if "float64" in formats:
         yield "numbers of float64 were rounded to float32, by 6e-8 of each at most"
-    if rounding:
+    if rounding > _AS_GOOD_AS_FLOAT32:
         yield f"{output.dtype} loses {rounding:.1e} of the LoRA"
 
 

@@ -67,19 +67,6 @@ def factors(
     yield Planned(keys[1], STORED_AS[dtype], up, lambda: _rounded(pair.up, folded[1], dtype, module))
 
 
-def keeps_bits(tensor: Tensor, factor: float, dtype: str) -> bool:
-    """Whether a tensor times a factor loses nothing in a number format, so that it can be had back.
-
-    Args:
-        tensor: In memory, in float32.
-        factor: What it is multiplied by; exact is nothing but a power of two.
-        dtype: `float32`, `float16` or `bfloat16`.
-    """
-    if abs(math.frexp(factor)[0]) != 0.5:  # noqa: PLR2004  the mantissa of a power of two
-        return False
-    return bool((tensor * factor).to(torch_dtype(STORED_AS[dtype])).float().div(factor).equal(tensor))
-
-
 def _rounded(tensor: Tensor, factor: float, dtype: str, module: str) -> Tensor:
     """Raises LoramergeError where a value is too large for the format."""
     found = (tensor if factor == 1 else tensor * factor).to(torch_dtype(STORED_AS[dtype]))
