@@ -71,9 +71,9 @@ PLUGINS = {
 SHARED = {
     "formats": {
         "adapter_output", "alphas", "assemble", "denoiser_files", "inner_model", "kohya_labels", "labels", "loading",
-        "lora_file", "lora_files", "model_spec", "module_names", "module_pattern", "original_names", "output",
-        "peft_config", "pipeline_code", "reading", "refused", "saved", "single_file", "spelling", "split_layers",
-        "told_family", "trigger_words",
+        "lora_file", "lora_files", "model_spec", "module_names", "module_pattern", "named_file", "original_names",
+        "output", "peft_config", "pipeline_code", "reading", "refused", "saved", "sidecars", "single_file",
+        "spelling", "split_layers", "told_family", "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "scheduler"},

@@ -79,7 +79,7 @@ def command(  # noqa: PLR0913  each is an option
         done = convert(unweighted(lora), output, chosen, base=base, dtype=number_format, force=force, progress=watcher)
     seconds = time.monotonic() - begin
     if as_json:
-        console.document(_facts(done, chosen, seconds))
+        console.document(_as_data(done, chosen, seconds))
         return
     for note in done.notes:
         console.warning(note)
@@ -99,7 +99,7 @@ def _rows(done: Converted, chosen: str) -> Iterator[tuple[str, str]]:
     yield "size", console.size(one_shot.size_of(done.place))
 
 
-def _facts(done: Converted, chosen: str, seconds: float) -> dict[str, Any]:
+def _as_data(done: Converted, chosen: str, seconds: float) -> dict[str, Any]:
     return {
         "place": str(done.place),
         "family": done.family,

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from loramerge.adapter import balanced
 from loramerge.bases.component import flat
 from loramerge.formats import alphas, kohya_labels, single_file
-from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.kohya_labels import hashes
 from loramerge.formats.module_names import places
+from loramerge.formats.named_file import NamedFileOutput
 from loramerge.formats.original_names import in_original_names
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
     from loramerge.families import Family
+    from loramerge.formats.adapter_output import Components
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts, Snippet
     from loramerge.formats.lora_file import LoraFile
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _WEBUI = "stable-diffusion-webui/models/Lora"
 
 
-class KohyaOutput(AdapterOutput):
+class KohyaOutput(NamedFileOutput):
     """The names that A1111 and ComfyUI read, in one file called after the recipe."""
 
     default_folder: ClassVar[str] = "kohya"
@@ -54,11 +55,6 @@ class KohyaOutput(AdapterOutput):
         single_file.check_names("kohya", base)
         known = {*base.denoisers, *base.family.text_encoders}
         single_file.check_components("kohya", base, components, known)
-
-    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
-        """The file is called after the recipe."""
-        del loras
-        return single_file.top_names(recipe, parts)
 
     def pairs(self, adapter: Adapter, base: Base) -> Iterator[tuple[str, LowRank]]:
         """In the names of the original checkpoint, but where kohya's programs have diffusers'."""
@@ -107,7 +103,8 @@ class KohyaOutput(AdapterOutput):
         """ComfyUI and A1111 read what lies in their own folders."""
         webuis = ", ".join(facts.family.card.webuis)
         folders = {"ComfyUI": COMFYUI} if facts.family.flat_in_comfyui else {}
-        yield from single_file.copied(self.folder, place, facts, folders | ({webuis: _WEBUI} if webuis else {}))
+        folders |= {webuis: _WEBUI} if webuis else {}
+        yield from single_file.copied(self.folder, place, self.files(facts), folders)
 
     def readers_of(self, family: Family) -> str:
         """ComfyUI knows the flat names of some families by its own alone."""

@@ -79,6 +79,7 @@ class Facts:
         loras: Name → components that it touches, for every LoRA that went in.
         parts: What the base's one file holds of what LoRAs can touch; nothing where it is a folder.
         single_file: Diffusers loads such a file.
+        pictured: There are preview pictures.
     """
 
     recipe: str
@@ -90,6 +91,7 @@ class Facts:
     loras: Mapping[str, Sequence[str]]
     parts: Sequence[str] = ()
     single_file: bool = False
+    pictured: bool = False
 
 
 def arguments(first: str, **named: str) -> str:

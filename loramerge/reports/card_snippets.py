@@ -41,6 +41,7 @@ def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequenc
         loras={lora["name"]: list(lora["modules"]) for lora in report["loras"]},
         parts=_held(report),
         single_file=_opens_file(report),
+        pictured=recipe.preview is not None,
     )
     for output in recipe.outputs:
         yield from output.snippets(_place(recipe, output.folder), facts)

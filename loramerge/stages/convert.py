@@ -140,7 +140,7 @@ def convert(
         rounding = _rounding(chosen, written)
     notes = (
         *loaded.notes,
-        *_notes(chosen, written, rounding, is_chosen=dtype is None),
+        *_said_of(chosen, written, rounding, is_chosen=dtype is None),
         *_left_out(read.adapter, adapter),
     )
     return Converted(
@@ -187,7 +187,9 @@ def _as_folded(output: AdapterOutput, pair: LowRank) -> LowRank:
     return replace(pair, down=pair.down * down, up=pair.up * up, scale=pair.scale / (down * up))
 
 
-def _notes(output: AdapterOutput, written: Mapping[str, LowRank], rounding: float, *, is_chosen: bool) -> Iterator[str]:
+def _said_of(
+    output: AdapterOutput, written: Mapping[str, LowRank], rounding: float, *, is_chosen: bool
+) -> Iterator[str]:
     """What is to be said of the numbers.
 
     Args:

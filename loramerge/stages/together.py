@@ -58,12 +58,11 @@ class _Claim:
 def claims_of(recipe: Recipe) -> Mapping[str, Sequence[str]]:
     """Folder of every output → what lies at its top, as far as the recipe tells it."""
     loras, parts = [lora.name for lora in recipe.loras], _parts(recipe)
-    return {
-        output.folder: (output.top_names_of_file if recipe.base.is_file else output.top_names)(
-            recipe.name, loras, parts
-        )
-        for output in recipe.outputs
-    }
+    found = {}
+    for output in recipe.outputs:
+        tops = (output.top_names_of_file if recipe.base.is_file else output.top_names)(recipe.name, loras, parts)
+        found[output.folder] = (*tops, *output.beside(tops, pictured=recipe.preview is not None))
+    return found
 
 
 def _parts(recipe: Recipe) -> tuple[str, ...]:

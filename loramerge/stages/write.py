@@ -23,7 +23,7 @@ from loramerge.provenance.licence import UNKNOWN
 from loramerge.provenance.provenance import input_uri, provenance
 from loramerge.reports.card import model_card
 from loramerge.reports.page import write_page
-from loramerge.stages.artifact_previews import as_drawn, draw
+from loramerge.stages.artifact_previews import as_drawn, draw, picture_of_merge
 
 if TYPE_CHECKING:
     from loramerge.formats.output import Output
@@ -64,14 +64,18 @@ def write(
     progress.start("write", len(recipe.outputs))
     labels = labels_of(recipe, loaded, lock, licence=report["license"])
     result = _result(loaded, combined, labels)
-    known: dict[str, str] = {}  # sha256 of large files, taken while they were written
+    digests: dict[str, Mapping[str, str]] = {}  # sha256 of large files, taken while they were written
     for output in recipe.outputs:
         place = folder / output.folder
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
-        known |= {f"{output.folder}/{name}": digest for name, digest in output.write(result, place).items()}
+        digests[output.folder] = output.write(result, place)
         progress.advance()
     notes = [*result.notes, *draw(folder, recipe, loaded, combined, progress)]
+    picture = picture_of_merge(folder)
+    for output in recipe.outputs:
+        output.accompany(result, folder / output.folder, digests[output.folder], picture)
+    known = {f"{output}/{name}": digest for output, each in digests.items() for name, digest in each.items()}
     loras = [
         {**data, "trigger_phrases": _phrases(lora, lock)}
         for data, lora in zip(report["loras"], loaded.loras, strict=True)
