@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter, Modules
 
 
-def apart(adapter: Adapter) -> Adapter:
+def own_ranks(adapter: Adapter) -> Adapter:
     """The same deltas: parts of a fused layer without the rows and columns that are those of other parts.
 
     A part that has nothing but zeros beside others that have more is what nobody trained, and is left out. Layers whose

@@ -18,7 +18,7 @@ from loramerge.errors import UsageError
 from loramerge.files.atomic import replacing, replacing_by_one
 from loramerge.files.run_lock import in_turn
 from loramerge.formats.model_spec import LICENCE, OURS, TRIGGER_PHRASE
-from loramerge.formats.split_layers import apart
+from loramerge.formats.split_layers import own_ranks
 from loramerge.numerics.norms import norm_of
 from loramerge.numerics.threads import one_thread
 from loramerge.progress import Progress, Silent
@@ -128,7 +128,7 @@ def convert(
         check_outputs(recipe, loaded)
         check_count(recipe, loaded)
         (read,) = loaded.loras
-        adapter = apart(read.adapter)
+        adapter = own_ranks(read.adapter)
         written = dict(output.pairs(adapter, loaded.base))
         progress.start("write", 1)
         chosen = output.model_copy(update={"dtype": dtype or _number_format(output, written)})

@@ -18,7 +18,7 @@ from loramerge.bases.base import Base, from_configs
 from loramerge.errors import MismatchError
 from loramerge.families import FAMILIES
 from loramerge.formats import FORMATS, ComfyuiOutput, DiffusersOutput, KohyaOutput, Labels, PeftOutput
-from loramerge.formats.split_layers import apart
+from loramerge.formats.split_layers import own_ranks
 from loramerge.methods import METHODS
 
 NAMED = [row for row in ROWS if FAMILIES[row.family].has_original_names]
@@ -123,14 +123,14 @@ def written(adapter, row, style, folder):
     output = ONE[style](kind="adapter", format=style)
     output.write_adapter(adapter, base_of(row), Labels("out", is_converted=True), folder, exact=True)
     place = folder if style == "peft" else next(folder.glob("*.safetensors"))
-    return apart(read(place, base_of(row)))
+    return own_ranks(read(place, base_of(row)))
 
 
 @pytest.mark.parametrize("row", NAMED, ids=label)
 def test_a_lora_goes_through_every_format_and_comes_back(row, tmp_path):
     """Its layers were trained whole: they are put together again as they were."""
     path = Original.of(row, rank=4, style="comfyui").save(tmp_path / "x.safetensors", "comfyui")
-    adapter = first = apart(read(path, base_of(row)))
+    adapter = first = own_ranks(read(path, base_of(row)))
     for style in ("peft", "kohya", "comfyui"):
         adapter = written(adapter, row, style, tmp_path / style)
         assert adapter.equals(first), style
