@@ -7,10 +7,10 @@ Names of modules are those of the base's own checkpoint: `down_blocks.0.attentio
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,12 @@ class LowRank:
         up: PEFT's `lora_B`, kohya's `lora_up`: out×r, or out×r×1×1 for a convolution.
         scale: alpha / r, alpha / √r with rsLoRA. Kept apart from the factors, because PEFT's factor-wise
             combination types depend on where it is applied.
+        is_dense: Its factors are no smaller than the delta itself, and one of them is the identity.
+        kind: What it was in its file, in words.
     """
+
+    is_dense: ClassVar[bool] = False
+    kind: ClassVar[str] = "LoRA"
 
     down: Tensor
     up: Tensor
@@ -37,6 +42,11 @@ class LowRank:
     def rank(self) -> int:
         """Number of rows of `down`."""
         return int(self.down.shape[0])
+
+    @property
+    def trained_rank(self) -> int:
+        """The rank that its trainer was told, by which alpha is divided."""
+        return self.rank
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,9 +62,33 @@ class LowRank:
         up, down = self.matrices()
         return (up @ down).reshape(self.shape)
 
+    def matrix(self) -> Tensor:
+        """The dense delta without its scale, out×(in·kh·kw), float32."""
+        return self.up.flatten(1) @ self.down.flatten(1)
+
+    def rows_of_delta(self, start: int, stop: int, out: Tensor) -> None:
+        """Some rows of the dense delta.
+
+        Args:
+            start: The first of them.
+            stop: The row behind the last.
+            out: Gets them, (stop - start)×(in·kh·kw), in its own number format, in which they are computed.
+        """
+        rows = self.up[start:stop].flatten(1).to(out.dtype) * self.scale
+        out.addmm_(rows, self.down.flatten(1).to(out.dtype), beta=0)
+
     def times(self, factor: float) -> LowRank:
         """The pair of a delta that is this one's times a factor."""
         return LowRank(self.down, self.up, self.scale * factor)
+
+    def rows(self, spans: Sequence[tuple[int, int]]) -> LowRank:
+        """The pair of some rows of the delta, in the order given.
+
+        Args:
+            spans: First row and the one behind the last, of each run of rows.
+        """
+        chosen = [row for start, stop in spans for row in range(start, stop)]
+        return LowRank(self.down, self.up[chosen], self.scale)
 
     def shaped(self, shape: tuple[int, ...]) -> LowRank:
         """The same map for a weight of an equivalent shape: a linear layer and a 1×1 convolution are one map."""
@@ -66,18 +100,25 @@ class LowRank:
         return (self.rank, *shape[1:]), (shape[0], self.rank, *(1 for _ in shape[2:]))
 
     @property
+    def size(self) -> int:
+        """How many numbers it takes."""
+        return self.rank * (self.shape[0] + math.prod(self.shape[1:]))
+
+    @property
     def number_formats(self) -> frozenset[str]:
         """Those of both factors where they come from, such as `float16`."""
         return frozenset(str(factor.dtype).removeprefix("torch.") for factor in (self.down, self.up))
 
     @property
-    def place_of_down(self) -> Hashable:
+    def place_of_down(self) -> object:
         """What pairs have in common that have one `down` in one file; None for what is in no file."""
         return None
 
     def equals(self, other: LowRank) -> bool:
         """Whether both have the same scale and the same factors, to the bit."""
         if (self.scale, self.rank, self.shape) != (other.scale, other.rank, other.shape):
+            return False
+        if self.is_dense is not other.is_dense:
             return False
         return self.down.equal(other.down) and self.up.equal(other.up)
 

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
-from loramerge import engines, formats, methods, outputs, sources, targets
+from loramerge import deltas, engines, formats, methods, outputs, sources, targets
 
 PACKAGE = Path(__file__).parents[1] / "loramerge"
 TOP = ("masking", "messages", "errors", "progress", "fields", "adapter")
@@ -24,17 +24,18 @@ HOUSE = {
     "families": "",
     "bases": "families files",
     "numerics": "",
-    "tensor_files": "files numerics",
-    "formats": "files families bases numerics tensor_files",
+    "deltas": "numerics",
+    "tensor_files": "files numerics deltas",
+    "formats": "files families bases numerics deltas tensor_files",
     "methods": "numerics",
-    "merging": "documents bases numerics",
+    "merging": "documents bases numerics deltas",
     "engines": "bases numerics methods merging",
     "outputs": "files bases tensor_files formats",
     "targets": "files artifact hub formats",
     "recipe": "artifact sources documents families formats methods merging outputs targets",
     "lock": "files sources documents families",
     "previews": "files artifact bases formats merging recipe",
-    "analysis": "files sources families bases numerics tensor_files formats merging",
+    "analysis": "files sources families bases numerics deltas tensor_files formats merging",
     "provenance": "files artifact sources tensor_files recipe lock analysis",
     "reports": "files artifact sources documents families bases formats recipe analysis provenance",
     "stages": "files artifact sources families bases numerics tensor_files formats merging engines targets recipe lock "
@@ -42,7 +43,7 @@ HOUSE = {
     "cli": "files artifact documents families bases formats merging recipe lock analysis provenance stages",
 }
 LIBRARIES = {
-    "torch": "artifact numerics tensor_files formats methods merging engines previews analysis bases",
+    "torch": "artifact numerics deltas tensor_files formats methods merging engines previews analysis bases",
     "numpy": "numerics merging provenance",
     "safetensors": "",
     "diffusers": "bases previews",
@@ -60,6 +61,7 @@ LIBRARIES = {
     "rich": "cli",
 }
 PLUGINS = {
+    "deltas": deltas.KINDS,
     "engines": engines.ENGINES.values(),
     "formats": formats.FORMATS,
     "methods": methods.METHODS,
@@ -69,11 +71,12 @@ PLUGINS = {
 }
 # What the plug-ins of a folder share.
 SHARED = {
+    "deltas": {"computed", "kind", "stored"},
     "formats": {
         "adapter_output", "alphas", "assemble", "denoiser_files", "inner_model", "kohya_labels", "labels", "loading",
         "lora_file", "lora_files", "model_spec", "module_names", "module_pattern", "named_file", "original_names",
-        "output", "peft_config", "pipeline_code", "reading", "refused", "saved", "sidecars", "single_file",
-        "spelling", "split_layers", "told_family", "trigger_words",
+        "output", "peft_config", "pipeline_code", "reading", "refused", "same_throughout", "saved", "sidecars",
+        "single_file", "spelling", "split_layers", "told_family", "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "scheduler"},

@@ -38,14 +38,16 @@ class InspectedModule:
     Attributes:
         component: `unet`, `text_encoder` or `text_encoder_2`; `unknown` where it is part of no model that is known.
         name: In the base; as the file has it where no base knows it.
+        kind: `LoRA`, `LoHa`, `LoKr` or the like.
         shape: Of the weight that the delta is added to.
-        rank: Of the pair.
+        rank: That its trainer was told; of what is not factored, the largest that the shape can have.
         scale: What `up @ down` is multiplied by; alpha / rank in most files.
         norm: Frobenius norm of the delta.
     """
 
     component: str
     name: str
+    kind: str
     shape: tuple[int, ...]
     rank: int
     scale: float

@@ -87,7 +87,8 @@ def inspect_adapter(
     modules = []
     progress.start("measure", len(adapter))
     for component, name, pair in adapter:
-        modules.append(InspectedModule(component, name, pair.shape, pair.rank, pair.scale, norm_of(pair)))
+        rank, norm = pair.trained_rank, norm_of(pair)
+        modules.append(InspectedModule(component, name, pair.kind, pair.shape, rank, pair.scale, norm))
         progress.advance()
     anatomy = known.anatomy(adapter.components) if base or told.families else Anatomy()
     inspection = Inspection(

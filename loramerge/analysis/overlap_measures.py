@@ -19,10 +19,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from loramerge.numerics.blocks import products_of
 from loramerge.numerics.norms import inner_product
 
 if TYPE_CHECKING:
@@ -95,22 +96,46 @@ def summed(overlaps: Iterable[Overlap]) -> Overlap:
 
 @dataclass(frozen=True)
 class Delta:
-    """One LoRA in one module, in float64.
+    """One LoRA in one module.
 
     Attributes:
-        up: out×r.
-        down: r×in, all of the kernel in a row.
-        factor: Scale times weight.
+        pair: In memory.
+        weight: Of the LoRA there.
     """
 
-    up: Tensor
-    down: Tensor
-    factor: float
+    pair: LowRank
+    weight: float
 
     @classmethod
     def of(cls, pair: LowRank, weight: float) -> Delta:
         """A pair times its weight."""
-        return cls(pair.up.flatten(1).double(), pair.down.flatten(1).double(), weight * pair.scale)
+        return cls(pair.loaded(), weight)
+
+    @cached_property
+    def up(self) -> Tensor:
+        """out×r, in float64."""
+        return self.pair.up.flatten(1).double()
+
+    @cached_property
+    def down(self) -> Tensor:
+        """r×in, all of the kernel in a row, in float64."""
+        return self.pair.down.flatten(1).double()
+
+    @property
+    def factor(self) -> float:
+        """Scale times weight."""
+        return self.weight * self.pair.scale
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the delta as a matrix, out×in."""
+        return self.pair.shape[0], math.prod(self.pair.shape[1:])
+
+    def sampled(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Some rows and columns of the delta without its factor, in float64."""
+        if self.pair.is_dense:
+            return self.pair.matrix()[rows][:, columns].double()
+        return self.up[rows] @ self.down[:, columns]
 
 
 @dataclass(frozen=True)
@@ -134,11 +159,12 @@ def compare(deltas: Mapping[str, Delta]) -> Iterator[tuple[tuple[str, str], Over
     Args:
         deltas: Name of the LoRA → what it does there.
     """
-    spaces = {name: _spaces(delta) for name, delta in deltas.items()}
+    spaces = {name: _spaces(delta) for name, delta in deltas.items() if not delta.pair.is_dense}
     for names in combinations(deltas, 2):
         one, other = (deltas[name] for name in names)
-        if (len(one.up), one.down.shape[1]) == (len(other.up), other.down.shape[1]):
-            yield names, _overlap(one, other, spaces[names[0]], spaces[names[1]])
+        if one.size == other.size:
+            known = [spaces[name] for name in names if name in spaces]
+            yield names, _overlap(one, other, *known) if len(known) == len(names) else _overlap_of_rows(one, other)
 
 
 def _spaces(delta: Delta) -> _Spaces:
@@ -176,11 +202,29 @@ def _overlap(one: Delta, other: Delta, spaces: _Spaces, others: _Spaces) -> Over
     )
 
 
+def _overlap_of_rows(one: Delta, other: Delta) -> Overlap:
+    """Where a delta has no factors worth having, it writes and reads everything: its spaces say nothing."""
+    products = products_of([one.pair, other.pair], [one.weight, other.weight])
+    agreeing, differing, sampled = _signs(one, other)
+    factor = one.factor * other.factor
+    if factor < 0:
+        agreeing, differing = differing, agreeing
+    return Overlap(
+        modules=1,
+        sampled=int(sampled),
+        product=float(products[0, 1]),
+        energy=float(products[0, 0]),
+        other_energy=float(products[1, 1]),
+        agreeing=abs(factor) * agreeing,
+        differing=abs(factor) * differing,
+    )
+
+
 def _signs(one: Delta, other: Delta) -> tuple[float, float, bool]:
     """Σ |Δa∘Δb| where signs agree and where they differ, both without their factors; and whether a part was taken."""
-    height, width = len(one.up), one.down.shape[1]
+    height, width = one.size
     rows, columns = _some(height, ROWS), _some(width, COLUMNS)
-    product = (one.up[rows] @ one.down[:, columns]) * (other.up[rows] @ other.down[:, columns])
+    product = one.sampled(rows, columns) * other.sampled(rows, columns)
     scale = height * width / product.numel()
     agreeing, differing = float(product.clamp(min=0).sum()), -float(product.clamp(max=0).sum())
     return scale * agreeing, scale * differing, scale > 1

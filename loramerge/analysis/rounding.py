@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from loramerge.analysis.fidelity import EXACT
+from loramerge.deltas.dense import Dense
 from loramerge.numerics.gram import gram_in_strips
-from loramerge.numerics.norms import inner_product, root_of
+from loramerge.numerics.norms import inner_product, norm_of, root_of
 from loramerge.tensor_files.header import STORED_AS, torch_dtype
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def loss(pair: LowRank, dtype: str) -> float:
     """
     import torch
 
+    if pair.is_dense:
+        return norm_of(Dense.of(_rounding_error(pair.matrix() * pair.scale, dtype)))
     up, down = pair.up.flatten(1), pair.down.flatten(1).T
     up_error, down_error = _rounding_error(up, dtype), _rounding_error(down, dtype)
     if up_error.any():  # what `cat` takes over from LoRAs of the same number format has none

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ def storage(recipe: Recipe, merged: Adapter, loras: Iterable[Adapter]) -> dict[s
     if not wide or not narrow or any(name.startswith(("float32", "float64")) for name in formats):
         return None
     dtype = narrow.pop() if len(narrow) == 1 else "float16"
-    count = sum(pair.rank * (pair.shape[0] + math.prod(pair.shape[1:])) for *_, pair in merged)
+    count = sum(pair.size for *_, pair in merged)
     return {
         "outputs": wide,
         "dtype": dtype,

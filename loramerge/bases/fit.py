@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,8 @@ class Misfit:
 def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter, tuple[Misfit, ...]]:
     """The adapter with every pair in the shape of the module that it belongs to.
 
-    A 1×1 convolution and a linear layer are the same map, so a pair that is written as the other is taken over.
+    A 1×1 convolution and a linear layer are the same map, so a pair that is written as the other is taken over; so is
+    a convolution whose kernel lies in the columns.
 
     Args:
         name: The LoRA's, for messages.
@@ -93,13 +95,18 @@ def _check_saved(name: str, adapter: Adapter, base: Base) -> None:
 
 
 def _shaped(pair: LowRank, expected: tuple[int, ...]) -> LowRank | None:
-    if _as_map(pair.shape) != _as_map(expected):
+    if _as_map(pair.shape) != _as_map(expected) and pair.shape != _flattened(expected):
         return None
     return pair.shaped(expected)
 
 
 def _as_map(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if shape[2:] == _KERNEL_1X1 else shape
+
+
+def _flattened(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """As LoHa and LoKr have a convolution: the kernel lies in the columns."""
+    return shape[0], math.prod(shape[1:])
 
 
 def _others(adapter: Adapter, base: Base, misfits: Sequence[Misfit]) -> tuple[str, ...]:

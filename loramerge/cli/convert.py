@@ -79,7 +79,7 @@ def command(  # noqa: PLR0913  each is an option
         done = convert(unweighted(lora), output, chosen, base=base, dtype=number_format, force=force, progress=watcher)
     seconds = time.monotonic() - begin
     if as_json:
-        console.document(_as_data(done, chosen, seconds))
+        console.document(_converted_data(done, chosen, seconds))
         return
     for note in done.notes:
         console.warning(note)
@@ -89,8 +89,8 @@ def command(  # noqa: PLR0913  each is an option
 
 def _rows(done: Converted, chosen: str) -> Iterator[tuple[str, str]]:
     yield "format", f"{chosen}, {done.dtype}; it was {done.source_format}"
-    ranks = f"{done.ranks[0]}" if len(done.ranks) == 1 else f"{done.ranks[0]} to {done.ranks[-1]}"
-    yield "modules", f"{done.modules}, rank {ranks}"
+    ranks = " to ".join(map(str, dict.fromkeys((done.ranks[0], done.ranks[-1])))) if done.ranks else ""
+    yield "modules", f"{done.modules}, rank {ranks}" if ranks else f"{done.modules}, full differences"
     if done.folded or done.rounding:
         yield "exact", f"deltas within {max(done.rounding, _FLOAT32):.0e}"
     else:
@@ -99,7 +99,7 @@ def _rows(done: Converted, chosen: str) -> Iterator[tuple[str, str]]:
     yield "size", console.size(one_shot.size_of(done.place))
 
 
-def _as_data(done: Converted, chosen: str, seconds: float) -> dict[str, Any]:
+def _converted_data(done: Converted, chosen: str, seconds: float) -> dict[str, Any]:
     return {
         "place": str(done.place),
         "family": done.family,

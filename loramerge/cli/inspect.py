@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from loramerge.progress import Progress
 
 _LARGEST = 5
+_PLAIN = "LoRA"
 _TAGS = 8
 _MOST = 12
 _HIGHLIGHTS = (
@@ -127,8 +129,10 @@ def _inspection_lines(inspection: Inspection, *, verbose: bool) -> Iterator[str]
         dtypes = "".join(f", {count} × {dtype}" for dtype, count in file.dtypes.items())
         rows.append(("file", f"{file.name}, {console.size(file.size)}{dtypes}"))
     by_component = ", ".join(f"{group.name} {len(group.modules)}" for group in inspection.components)
+    rows.append(("modules", f"{len(whole.modules)}: {by_component}"))
+    if {*(kinds := Counter(module.kind for module in whole.modules))} != {_PLAIN}:
+        rows.append(("kind", ", ".join(f"{kind} ({counted(count, 'module')})" for kind, count in kinds.items())))
     rows += [
-        ("modules", f"{len(whole.modules)}: {by_component}"),
         ("rank", _distribution(whole.count(lambda module: module.rank))),
         ("alpha", _distribution(whole.count(lambda module: module.alpha))),
         ("scale", _distribution(whole.count(lambda module: module.scale))),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from loramerge.merging import batches, kernels
 from loramerge.merging.kernels import Module
 from loramerge.merging.module import Finish, Finished, Merged, Part, shares
-from loramerge.methods import Linear, Method
+from loramerge.methods import Cat, Linear, Method
 from loramerge.numerics.threads import in_order, one_thread, workers
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     Returns:
         What `finish` made of each module, sorted by name.
     """
-    chosen = method if len(parts) > 1 or alone else Linear(combination_type="linear")
+    chosen = method if len(parts) > 1 or alone else _of_one(parts[0], method)
     largest = max(pair.rank for part in parts for pair in part.modules.values())
 
     names = sorted({module for part in parts for module in part.modules})
@@ -79,6 +79,16 @@ def merge_component(  # noqa: PLR0913  # what both engines take
                 advance()
                 told += 1
     return dict(sorted(finished.items()))
+
+
+def _of_one(part: Part, method: Method) -> Method:
+    """What merges a single LoRA of a component: its factors are what they were, times its weight.
+
+    A full difference has none; it is cut where the method cuts.
+    """
+    if not any(pair.is_dense for pair in part.modules.values()):
+        return Linear(combination_type="linear")
+    return method if method.decomposes else Cat(combination_type="cat")
 
 
 def _in_batches(

@@ -20,7 +20,7 @@ def rounded(pairs: Sequence[LowRank]) -> Iterator[str]:
     """
     import torch
 
-    alphas = [pair.scale * pair.rank for pair in pairs]
+    alphas = [pair.scale * pair.rank for pair in pairs if not pair.is_dense]
     stored = torch.tensor(alphas, dtype=torch.float32).tolist()
     if count := sum(abs(one - other) > _EXACT * abs(one) for one, other in zip(alphas, stored, strict=True)):
         yield f"the alphas of {count} modules are no numbers of float32, and were rounded, by 6e-8 of each at most"

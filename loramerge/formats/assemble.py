@@ -1,29 +1,33 @@
-"""From the tensors of a LoRA file to its pairs: every tensor is used, and each pair is whole."""
+"""From the tensors of a LoRA file to its deltas: every tensor is used, and each delta is whole."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loramerge.deltas import kinds_of
+from loramerge.deltas.kind import ShapeError
+from loramerge.deltas.low_rank import LowRankKind
 from loramerge.errors import SourceError
 from loramerge.messages import counted, some
 from loramerge.numerics.finite import LARGEST, is_finite
 from loramerge.numerics.threads import one_thread
-from loramerge.tensor_files.lazy import INTEGERS, READABLE, StoredLowRank, StoredTensor
+from loramerge.tensor_files.lazy import INTEGERS, READABLE
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
+    from loramerge.deltas.kind import Kind, Numbers
     from loramerge.families.layout import Span
     from loramerge.formats.spelling import Role
+    from loramerge.tensor_files.lazy import StoredTensor
     from loramerge.tensor_files.safetensors import TensorFile
 
 Slot = dict["Role", tuple[str, tuple["Span", ...]]]
-"""The tensors of a module by their roles: key, and the rows that count."""
-ScaleRule = Callable[[str, str, int, "float | None"], float]
-"""(component, module, rank, alpha from the file or None) → scale."""
-_DIMENSIONS = {2, 3, 4, 5}
+"""The tensors of a module by their roles: key, and the rows of the delta that count."""
+ScaleRule = Callable[[str, str, "int | None", "float | None"], float]
+"""(component, module, rank or None where nothing is factored, alpha from the file or None) → scale."""
 _TOO_LARGE = f"float32, in which LoRAs are read, ends at {LARGEST:g}"
 
 
@@ -34,8 +38,8 @@ class TensorPlace:
     Attributes:
         component: Of the base.
         module: Its canonical name.
-        role: Of the tensor in the module's pair.
-        spans: The rows of it that are the module's own, where it holds those of others as well.
+        role: Of the tensor in the module's delta.
+        spans: The rows of the delta that are the module's own, where it has those of others as well.
     """
 
     component: str
@@ -44,19 +48,20 @@ class TensorPlace:
     spans: tuple[Span, ...] = ()
 
 
-def alpha_over_rank(component: str, module: str, rank: int, alpha: float | None) -> float:
+def alpha_over_rank(component: str, module: str, rank: int | None, alpha: float | None) -> float:
     """The rule of files that carry their own alpha: alpha / rank, and 1 where a module has no alpha.
 
-    kohya's sd-scripts (networks/lora.py) take a missing alpha for the module's rank.
+    kohya's sd-scripts (networks/lora.py) take a missing alpha for the module's rank. Of what is not factored LyCORIS
+    (lycoris/modules/lokr.py) and ComfyUI (comfy/weight_adapter/lokr.py) ignore it.
     """
     del component, module
-    return 1.0 if alpha is None else alpha / rank
+    return 1.0 if alpha is None or rank is None else alpha / rank
 
 
 def assemble(
     reference: str, file: TensorFile, places: Iterable[tuple[str, Sequence[TensorPlace]]], scale_of: ScaleRule
 ) -> dict[str, dict[str, LowRank]]:
-    """Pairs by component and module; their numbers stay in the file.
+    """Deltas by component and module; their numbers stay in the file.
 
     Args:
         reference: For messages.
@@ -85,53 +90,65 @@ def assemble(
         )
     components: dict[str, dict[str, LowRank]] = {}
     for (component, module), slot in slots.items():
-        components.setdefault(component, {})[module] = _pair(reference, file, (component, module), slot, scale_of)
+        components.setdefault(component, {})[module] = _of_slot(reference, file, (component, module), slot, scale_of)
     with one_thread():  # handing them to threads takes several times as long as looking at them
         for key in file.keys:
             _check_numbers(reference, file, key)
     return components
 
 
-def _pair(
-    reference: str,
-    file: TensorFile,
-    where: tuple[str, str],
-    slot: Slot,
-    scale_of: ScaleRule,
-) -> LowRank:
-    missing = [role for role in ("down", "up") if role not in slot]
-    if missing:
-        key, _ = next(iter(slot.values()))
-        raise SourceError(
-            f"{reference}: {key} has no {missing[0]} half: the pair is incomplete", hint="fetch the file again"
-        )
+def _of_slot(reference: str, file: TensorFile, where: tuple[str, str], slot: Slot, scale_of: ScaleRule) -> LowRank:
     keys = {role: key for role, (key, _) in slot.items()}
-    down, whole = (_numbers(reference, file, keys[role]) for role in ("down", "up"))
-    spans = slot["up"][1]
-    up = whole.rows(spans) if spans else whole
-    if not {len(down.shape), len(up.shape)} <= _DIMENSIONS or up.shape[1] != down.shape[0] or not down.shape[0]:
-        raise SourceError(
-            f"{reference}: {keys['down']} {list(down.shape)} and {keys['up']} {list(whole.shape)} are no pair: "
-            "down should be rank×in, up out×rank"
-        )
-    if math.prod(up.shape[2:]) != 1:
-        raise SourceError(f"{reference}: {keys['up']} {list(up.shape)} should have a kernel of one element")
-    alpha = None
-    if "alpha" in slot:
-        tensor = _numbers(reference, file, keys["alpha"], (*READABLE, *INTEGERS))
-        if math.prod(tensor.shape) != 1 or not (value := float(tensor.read().double())):
+    kind = _kind(reference, keys)
+    tensors: dict[str, Numbers] = {
+        role: _numbers(reference, file, key) for role, key in keys.items() if role != "alpha"
+    }
+    alpha = _alpha(reference, file, keys["alpha"]) if "alpha" in keys else None
+
+    def scale(rank: int | None) -> float:
+        found = scale_of(*where, rank, alpha)
+        if LARGEST < abs(found) < math.inf:
             raise SourceError(
-                f"{reference}: {keys['alpha']} should be one number other than 0: tools disagree about what 0 means",
-                hint="merge a LoRA whose alpha says how strong it is",
+                f"{reference}: {'.'.join(where)} has an alpha that, over its rank, is {found:g}; {_TOO_LARGE}",
+                hint="the file is damaged; fetch it again, or use another checkpoint",
             )
-        alpha = value
-    scale = scale_of(*where, down.shape[0], alpha)
-    if LARGEST < abs(scale) < math.inf:
+        return found
+
+    try:
+        return kind.made(tensors, next((spans for _, spans in slot.values() if spans), ()), scale)
+    except ShapeError as error:
+        shown = {role: f"{key} {list(file.shape(key))}" for role, key in keys.items()}
+        raise SourceError(f"{reference}: {str(error).format(**shown)}") from None
+
+
+def _kind(reference: str, keys: Mapping[Role, str]) -> type[Kind]:
+    """The one kind that explains all tensors of a module, none of which is missing."""
+    kinds = kinds_of(frozenset(keys))
+    if len(kinds) > 1:
+        first = {kind.title: next(key for role, key in keys.items() if role in kind.all_roles()) for kind in kinds}
+        shown = " and ".join(f"{key} ({title})" for title, key in first.items())
         raise SourceError(
-            f"{reference}: {'.'.join(where)} has an alpha that, over its rank, is {scale:g}; {_TOO_LARGE}",
-            hint="the file is damaged; fetch it again, or use another checkpoint",
+            f"{reference}: one module has tensors of several kinds of adapter: {shown}",
+            hint="use the file as its trainer wrote it",
         )
-    return StoredLowRank(down, up, scale)
+    kind = kinds[0] if kinds else LowRankKind
+    missing = kind.missing(frozenset(keys))
+    if missing is not None:
+        half = f"{missing} half: the pair" if kind is LowRankKind else f"{missing}: the {kind.title}"
+        raise SourceError(
+            f"{reference}: {next(iter(keys.values()))} has no {half} is incomplete", hint="fetch the file again"
+        )
+    return kind
+
+
+def _alpha(reference: str, file: TensorFile, key: str) -> float:
+    tensor = _numbers(reference, file, key, (*READABLE, *INTEGERS))
+    if math.prod(tensor.shape) != 1 or not (value := float(tensor.read().double())):
+        raise SourceError(
+            f"{reference}: {key} should be one number other than 0: tools disagree about what 0 means",
+            hint="merge a LoRA whose alpha says how strong it is",
+        )
+    return value
 
 
 def _numbers(reference: str, file: TensorFile, key: str, formats: Sequence[str] = READABLE) -> StoredTensor:

@@ -21,7 +21,7 @@ from loramerge.formats.named_file import NamedFileOutput
 from loramerge.formats.original_names import in_original_names
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
-from loramerge.tensor_files.planned import Planned, factors
+from loramerge.tensor_files.planned import Planned, dense, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
@@ -37,6 +37,7 @@ class ComfyuiOutput(NamedFileOutput):
 
     default_folder: ClassVar[str] = "comfyui"
     readers: ClassVar[str] = "ComfyUI"
+    holds_dense: ClassVar[bool] = True
 
     format: Literal["comfyui"]
 
@@ -76,6 +77,9 @@ class ComfyuiOutput(NamedFileOutput):
             (name,) = single_file.top_names(labels.name, [ending])
             planned: list[Planned] = []
             for key, pair in _named_pairs(adapter, base, components):
+                if pair.is_dense:
+                    planned.append(dense(pair, f"{key}.diff", self.dtype, key))
+                    continue
                 keys = f"{key}.lora_A.weight", f"{key}.lora_B.weight"
                 planned += factors(pair, keys, self.dtype, key, (1.0, 1.0) if exact else balanced(pair.scale))
                 if exact and pair.scale != 1:

@@ -145,7 +145,7 @@ def _scale_rule(file: LoraFile, base: Base) -> ScaleRule:
     # A file for the second denoiser has the names of the first.
     first = scalings.get(base.main) if file.denoiser else None
 
-    def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+    def scale_of(component: str, module: str, rank: int | None, alpha: float | None) -> float:
         # What is of no known component still has the name that the file gives to it: `transformer.…`.
         said, _, name = module.partition(".") if component == UNKNOWN else (component, "", module)
         scaling = scalings.get(said) or (first if said == file.denoiser else None) or scalings.get("")
@@ -153,7 +153,7 @@ def _scale_rule(file: LoraFile, base: Base) -> ScaleRule:
             return alpha_over_rank(component, module, rank, alpha)
         if alpha is not None:
             raise SourceError(f"{reference}: {component}.{module} has an alpha in the metadata and one of its own")
-        if scaling.rank(module, name) != rank:
+        if rank is not None and scaling.rank(module, name) != rank:
             raise SourceError(
                 f"{reference}: {component}.{module} has rank {rank}, the metadata says {scaling.rank(module, name)}"
             )

@@ -22,7 +22,7 @@ from loramerge.formats.named_file import NamedFileOutput
 from loramerge.formats.original_names import in_original_names
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
-from loramerge.tensor_files.planned import Planned, factors
+from loramerge.tensor_files.planned import Planned, dense, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
@@ -41,6 +41,7 @@ class KohyaOutput(NamedFileOutput):
 
     default_folder: ClassVar[str] = "kohya"
     readers: ClassVar[str] = "ComfyUI and A1111"
+    holds_dense: ClassVar[bool] = True
 
     format: Literal["kohya"]
 
@@ -63,7 +64,7 @@ class KohyaOutput(NamedFileOutput):
     def cautions(self, pairs: Sequence[LowRank]) -> Iterator[str]:
         """Of rounded alphas, and of what diffusers makes of several."""
         yield from alphas.rounded(pairs)
-        if len({pair.scale * pair.rank for pair in pairs}) > 1:
+        if len({pair.scale * pair.rank for pair in pairs if not pair.is_dense}) > 1:
             yield (
                 "modules have different alphas, and diffusers takes the commonest for all attention layers of such a "
                 "file; it reads `--format diffusers` right"
@@ -90,13 +91,17 @@ class KohyaOutput(NamedFileOutput):
         import torch
 
         planned: list[Planned] = []
-        alpha = Counter(pair.scale * pair.rank for _, pair in pairs).most_common(1)[0][0]
+        factored = [pair for _, pair in pairs if not pair.is_dense]
+        alpha = Counter(pair.scale * pair.rank for pair in factored).most_common(1)[0][0] if factored else 1.0
         for key, pair in pairs:
+            if pair.is_dense:
+                planned.append(dense(pair, f"{key}.diff", self.dtype, key))
+                continue
             keys = f"{key}.lora_down.weight", f"{key}.lora_up.weight"
             own = pair.scale * pair.rank if exact else alpha
             planned += factors(pair, keys, self.dtype, key, balanced(pair.scale * pair.rank / own))
             planned.append(Planned.of(f"{key}.alpha", torch.tensor(own, dtype=torch.float32)))
-        found = kohya_labels.metadata(labels, base, alpha=alpha, rank=_single({pair.rank for _, pair in pairs}))
+        found = kohya_labels.metadata(labels, base, alpha=alpha, rank=_single({pair.rank for pair in factored}))
         return tensors.write(path, planned, found, seal=hashes)
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from loramerge.bases.blocks import COMPONENTS
 from loramerge.bases.component import flat, form
+from loramerge.deltas import shape_of
 from loramerge.errors import MismatchError, SourceError
 from loramerge.formats.assemble import TensorPlace
+from loramerge.formats.same_throughout import check_alphas, check_one_adapter
 from loramerge.formats.spelling import DEFAULT_ADAPTER, DENOISER, Spelling, spelled
 from loramerge.messages import some
 
@@ -31,10 +33,9 @@ _TEXT_ENCODERS = {
     "clip_h": "text_encoder",
     "clip_g": "text_encoder_2",
 }
-Places = list[tuple[str, tuple[TensorPlace, ...]]]
 
 
-def places(file: LoraFile, base: Base) -> Places:
+def places(file: LoraFile, base: Base) -> list[tuple[str, tuple[TensorPlace, ...]]]:
     """For every key of a file where its tensor belongs; nowhere where the key does not end as one of a LoRA.
 
     What a prefix says of the component is believed if most of the names behind it are such names: `lora_unet_` and PEFT
@@ -46,16 +47,16 @@ def places(file: LoraFile, base: Base) -> Places:
             has none.
     """
     keys = {key: spelled(key) for key in file.tensors.keys}
-    _one_adapter(file.reference, [each for each in keys.values() if each])
+    check_one_adapter(file.reference, [each for each in keys.values() if each])
     names = _Names(file, base, {each.said for each in keys.values() if each})
-    found: Places = [(key, ()) for key, spelling in keys.items() if spelling is None]
+    found = [(key, tuple[TensorPlace, ...]()) for key, spelling in keys.items() if spelling is None]
     groups: dict[str | None, dict[str, Spelling]] = {}
     for key, spelling in keys.items():
         if spelling is not None:
             groups.setdefault(names.component(spelling.said), {})[key] = spelling
     for component, group in groups.items():
         found += names.placed(component, group)
-    _check_alphas(file.reference, base, found)
+    check_alphas(file.reference, base, found)
     return found
 
 
@@ -129,12 +130,14 @@ class _Names:
             yield TensorPlace(home.component, original.name, role)  # whoever fits it to the base shows both shapes
         else:
             for part in original.parts:
-                yield TensorPlace(home.component, part.canonical, role, part.spans if role == "up" else ())
+                yield TensorPlace(home.component, part.canonical, role, part.spans)
 
     def _heights(self, group: Mapping[str, Spelling]) -> dict[str, int]:
-        """Rows of the `up` half of each module, by what is written of it."""
-        shapes = {spelling.written: self._file.tensors.shape(key) for key, spelling in group.items()
-                  if spelling.role == "up"}  # fmt: skip
+        """Rows of the delta of each module, by what is written of it."""
+        tensors: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+        for key, spelling in group.items():
+            tensors[spelling.written][spelling.role] = self._file.tensors.shape(key)
+        shapes = {written: shape_of(found) for written, found in tensors.items()}
         return {written: shape[0] for written, shape in shapes.items() if shape}
 
     def _homes(self, said: str | None, group: Mapping[str, Spelling]) -> dict[str, _Home | None]:
@@ -217,34 +220,3 @@ class _Names:
                 hits += 1
                 widths += tensors.shape(key)[side : side + 1] == found.shape[side : side + 1]
         return widths, hits
-
-
-def _one_adapter(reference: str, spellings: Sequence[Spelling]) -> None:
-    names = {each.adapter for each in spellings if each.role != "alpha"}
-    if len(names) > 1:
-        shown = some(sorted(name or "one without a name" for name in names))
-        raise SourceError(
-            f"{reference} holds {len(names)} adapters: {shown}", hint="save each adapter into a file of its own"
-        )
-
-
-def _check_alphas(reference: str, base: Base, found: Places) -> None:
-    """Raise where one part of a fused layer has an alpha and another has none: one of them is not what it was."""
-    roles: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for _, held in found:
-        for place in held:
-            roles[place.component, place.module].add(place.role)
-    for (component, module), own in roles.items():
-        if component not in base.components:
-            continue
-        original = base.components[component].layout.by_canonical.get(module)
-        if original is None or "alpha" not in own:
-            continue
-        for part in original.parts:
-            others = roles.get((component, part.canonical))
-            if others and "alpha" not in others:
-                raise MismatchError(
-                    f"{reference}: {component}.{module} has an alpha and {component}.{part.canonical} has none; both "
-                    f"are parts of {original.name}",
-                    hint="use the file as its trainer wrote it",
-                )

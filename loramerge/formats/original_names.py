@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank, balanced
+from loramerge.deltas.dense import Dense
 from loramerge.numerics.threads import one_thread
 
 if TYPE_CHECKING:
@@ -36,7 +38,29 @@ def in_original_names(layout: Layout, modules: Modules) -> Iterator[tuple[str, L
             yield original.name, modules[module]
         else:
             found = {part.canonical: modules[part.canonical] for part in original.parts if part.canonical in modules}
-            yield original.name, (_Shared if _share_down([*found.values()]) else _Stacked)(original, found)
+            if any(pair.is_dense for pair in found.values()):
+                yield original.name, _full(original, found)
+            else:
+                yield original.name, (_Shared if _share_down([*found.values()]) else _Stacked)(original, found)
+
+
+def _full(original: Original, parts: Mapping[str, LowRank]) -> Dense:
+    """A full difference for a whole layer; rows of a part that nothing touches are zeros."""
+
+    def matrix() -> Tensor:
+        import torch
+
+        whole = torch.zeros(original.shape[0], math.prod(original.shape[1:]))
+        for part in original.parts:
+            if part.canonical not in parts:
+                continue
+            pair, row = parts[part.canonical].loaded(), 0
+            for start, stop in part.spans:
+                pair.rows_of_delta(row, row + stop - start, whole[start:stop])
+                row += stop - start
+        return whole.reshape(original.shape)
+
+    return Dense(matrix, original.shape)
 
 
 def _share_down(pairs: Sequence[LowRank]) -> bool:

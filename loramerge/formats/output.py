@@ -53,6 +53,7 @@ class Output(StrictModel):
         is_one_file: It is a single safetensors file.
         readers: The programs that load a merged LoRA, in words.
         holds_saved: It has room for parameters that were trained in full.
+        holds_dense: It has room for deltas that no low-rank pair holds.
         copies_inputs: What it holds was not computed: it is the inputs in another format.
     """
 
@@ -64,6 +65,7 @@ class Output(StrictModel):
     readers: ClassVar[str] = ""
     copies_inputs: ClassVar[bool] = False
     holds_saved: ClassVar[bool] = False
+    holds_dense: ClassVar[bool] = False
 
     kind: str
     name: Name | None = Field(None, description="Folder in the artifact.")

@@ -162,9 +162,9 @@ def _scale_rule(file: LoraFile, places: Mapping[str, Sequence[TensorPlace]]) -> 
         for place in held
     }
 
-    def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+    def scale_of(component: str, module: str, rank: int | None, alpha: float | None) -> float:
         names = module, written[component, module]
-        if scaling.rank(*names) != rank:
+        if rank is not None and scaling.rank(*names) != rank:
             raise SourceError(f"{reference}: {module} has rank {rank}, {CONFIG} says {scaling.rank(*names)}")
         scale = scaling.scale(*names)
         if alpha is not None and not math.isclose(alpha_over_rank(component, module, rank, alpha), scale):
@@ -177,7 +177,7 @@ def _scale_rule(file: LoraFile, places: Mapping[str, Sequence[TensorPlace]]) -> 
 def _own_alpha(reference: str) -> ScaleRule:
     """For a file alone: all modules have to have alphas of their own."""
 
-    def scale_of(component: str, module: str, rank: int, alpha: float | None) -> float:
+    def scale_of(component: str, module: str, rank: int | None, alpha: float | None) -> float:
         if alpha is None:
             raise SourceError(
                 f"{reference} is a PEFT adapter without its {CONFIG}, so its alpha is unknown",

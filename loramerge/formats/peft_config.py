@@ -11,7 +11,7 @@ from typing import Any
 from loramerge.adapter import BASE, TASK, TASKS_WITH_HEADS
 from loramerge.errors import SourceError
 from loramerge.formats.module_pattern import ModulePattern
-from loramerge.formats.refused import refuse_config
+from loramerge.formats.refused import LORA, refuse_config
 from loramerge.messages import excerpt
 
 _TASKS = TASKS_WITH_HEADS | {"CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"}
@@ -44,12 +44,17 @@ class Scaling:
         for key in ("rank_pattern", "alpha_pattern"):
             if not isinstance(self.config.get(key) or {}, Mapping):
                 raise SourceError(f"{self.reference}: {key} should be a mapping")
-        for name in ("r", "lora_alpha"):
+        for name in ("r", self._alpha):
             _positive(self.reference, name, self.config.get(name))
         if not isinstance(self.config.get("use_rslora") or False, bool):
             raise SourceError(f"{self.reference}: use_rslora should be true or false")
         for pattern in (*(self.config.get("rank_pattern") or {}), *(self.config.get("alpha_pattern") or {})):
             _parsed(self.reference, pattern)
+
+    @property
+    def _alpha(self) -> str:
+        """What alpha is called: LohaConfig and LokrConfig have another name for it than LoraConfig."""
+        return "lora_alpha" if self.config.get("peft_type", LORA) == LORA else "alpha"
 
     def rank(self, module: str, written: str = "") -> int:
         """The rank that the module's tensors must have.
@@ -65,7 +70,7 @@ class Scaling:
 
     def scale(self, module: str, written: str = "") -> float:
         """Alpha / r; alpha / √r with rsLoRA (Kalajdzievski, arXiv:2312.03732)."""
-        alpha, rank = self._value("alpha_pattern", "lora_alpha", module, written), self.rank(module, written)
+        alpha, rank = self._value("alpha_pattern", self._alpha, module, written), self.rank(module, written)
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     def _value(self, pattern_key: str, default_key: str, module: str, written: str) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from loramerge.errors import SourceError
+from loramerge.messages import any_of
 
 
 class Refusal(NamedTuple):
@@ -23,18 +24,17 @@ class Refusal(NamedTuple):
     hint: str = "use a plain LoRA, or have the tool that trained it convert it into one"
 
 
+LORA = "LORA"
+_KINDS = (LORA, "LOHA", "LOKR")
+"""The types of adapters of PEFT's that are read."""
 _COMPONENT = r"(lora_)?(unet|te[12]?|text_encoder(_2)?)[._]"
 _FIRST_LAYERS = r"((en|de)coder\.)?conv_in|time_embedding|(text_model\.)?embeddings"  # of a component of a pipeline
 _NAME_ONE = "name a LoRA"
 REFUSALS = (
     Refusal(r"dora_scale|lora_magnitude_vector", "DoRA", "its magnitude depends on the base's weights"),
-    Refusal(r"\.hada_", "LoHa", "no format here reads its Hadamard products yet"),
-    Refusal(r"\.lokr_", "LoKr", "no format here reads its Kronecker products yet"),
-    Refusal(r"\.lora_mid\.", "a Tucker-decomposed convolution (LoCon with lora_mid)",
-            "no format here reads its three factors yet"),
     Refusal(r"\.(oft_|boft_|rescale$)", "OFT", "it multiplies the base's weights instead of adding to them"),
     Refusal(r"\.on_input$", "IA3", "it multiplies the base's weights instead of adding to them"),
-    Refusal(r"\.(diff|diff_b|set_weight)$", "full-weight differences", "no format here reads dense deltas"),
+    Refusal(r"\.(diff_b|set_weight)$", "full-weight differences", "no format here reads dense deltas"),
     Refusal(r"\.[wb]_norm$", "trained norm layers", "only linear and convolution layers are merged"),
     Refusal(r"lora_embedding_[AB]", "an embedding LoRA", "only linear and convolution layers are merged"),
     Refusal(r"^((double|single)_blocks\.\d+\..+|img_in)\.lora_B\.bias$", "a control LoRA of Black Forest Labs",
@@ -64,10 +64,13 @@ REFUSALS = (
 # Settings that say how the LoRA was trained or where it belongs, not what its delta is.
 _HARMLESS_CONFIG = frozenset(
     (
+        "alpha",
         "alpha_pattern",
         "auto_mapping",
         "base_model_class",
         "base_model_name_or_path",
+        "decompose_both",
+        "decompose_factor",
         "ensure_weight_tying",
         "ephemeral_gpu_offload",
         "eva_config",
@@ -75,21 +78,26 @@ _HARMLESS_CONFIG = frozenset(
         "fan_in_fan_out",  # weights are stored transposed; PEFT unsets it where they are not
         "inference_mode",
         "init_lora_weights",
+        "init_weights",
         "layers_pattern",
         "layers_to_transform",
         "lora_alpha",
         "lora_dropout",
         "megatron_core",
+        "module_dropout",
         "parent_library",
         "peft_type",
         "peft_version",
         "qalora_group_size",
         "r",
+        "rank_dropout",
+        "rank_dropout_scale",
         "rank_pattern",
         "revision",
         "runtime_config",
         "target_modules",
         "task_type",
+        "use_effective_conv2d",
         "use_rslora",
     )
 )
@@ -120,15 +128,15 @@ def refuse_keys(reference: str, keys: Iterable[str]) -> None:
 
 
 def refuse_config(reference: str, config: Mapping[str, Any]) -> None:
-    """Raise if a PEFT LoraConfig, as a mapping, asks for more than `scale · up @ down`.
+    """Raise if the settings of a PEFT adapter, as a mapping, ask for more than a delta that is added.
 
     Raises:
         SourceError: Names the setting and its value.
     """
-    kind = config.get("peft_type", "LORA")
-    if kind != "LORA":
+    kind = config.get("peft_type", LORA)
+    if kind not in _KINDS:
         raise SourceError(
-            f"{reference} is of peft_type {kind}; only LORA adapters can be merged",
+            f"{reference} is of peft_type {kind}; only {any_of(_KINDS)} adapters can be merged",
             hint="PEFT's convert_to_lora makes a LoRA of adapters of most other types",
         )
     for key, value in sorted(config.items()):

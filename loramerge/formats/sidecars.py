@@ -52,9 +52,9 @@ def write(lora: Path, sha256: str, labels: Labels, base: Base, picture: Path | N
     """
     folder, stem = lora.parent, lora.name.removesuffix(LORA)
     with writing(folder):
-        _write(folder / f"{stem}{A1111}", _for_a1111(labels, base))
+        _write_json(folder / f"{stem}{A1111}", _for_a1111(labels, base))
         preview = f"{stem}{PICTURE}" if picture else ""
-        _write(folder / f"{stem}{LORA_MANAGER}", _for_lora_manager(lora, sha256, labels, base, preview))
+        _write_json(folder / f"{stem}{LORA_MANAGER}", _for_lora_manager(lora, sha256, labels, base, preview))
         if picture is not None:
             shutil.copyfile(picture, folder / preview)
 
@@ -121,7 +121,7 @@ def _made_of(labels: Labels) -> str:
     return f"Merged from {', '.join(labels.inputs)} by loramerge; recipe {labels.name}, sha256 {labels.recipe_sha256}"
 
 
-def _write(path: Path, data: Mapping[str, Any]) -> None:
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(_text(data), encoding="utf-8", newline="\n")
 
 

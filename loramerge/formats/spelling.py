@@ -9,11 +9,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 from loramerge.bases.attention_names import layer_name
 
-Role = Literal["down", "up", "alpha"]
+Role = Literal[
+    "down", "up", "alpha", "mid",
+    "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
+    "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
+    "diff",
+]  # fmt: skip
+"""What a tensor is in its module, as `deltas` has it."""
 
 DEFAULT_ADAPTER = "default"
 """What PEFT calls an adapter that nobody gave a name."""
@@ -64,10 +70,13 @@ _ENDING = re.compile(
     r"(?:\.lora_|\.lora\.|\.lora_linear_layer\.|(?<=_lora)\.|(?<=_lora[12])\.)(?P<half>A|B|down|up)"
     r"(?:\.(?P<adapter>[^.]+))?\.weight"
     r"|\.lora_(?P<bare>A|B)"
+    r"|\.lora_(?P<mid>mid)\.weight"
+    r"|\.(?P<own>hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)|diff)"
     r"|\.alpha)",
     re.DOTALL,
 )
 _ROLES: dict[str | None, Role] = {"A": "down", "down": "down", "B": "up", "up": "up", None: "alpha"}
+_ROLES |= {role: role for role in get_args(Role)}
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,6 @@ def spelled(key: str) -> Spelling | None:
         names.append(names[-1][prefix.end() :])
     if not names[-1]:
         return None
-    written, role = stem.removeprefix(_WRAPPER), _ROLES[found["half"] or found["bare"]]
+    written, role = stem.removeprefix(_WRAPPER), _ROLES[found["half"] or found["bare"] or found["mid"] or found["own"]]
     modules = tuple(dict.fromkeys(each for name in names for each in (name, layer_name(name))))
     return Spelling(known or "diffusers", said, written, modules, role, found["adapter"])

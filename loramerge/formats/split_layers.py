@@ -6,7 +6,7 @@ the others are.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ def own_ranks(adapter: Adapter) -> Adapter:
 
 
 def _apart(modules: Modules) -> Iterator[tuple[str, LowRank]]:
-    together: dict[tuple[Hashable, float], list[str]] = {}
+    together: dict[tuple[object, float], list[str]] = {}
     for name, pair in modules.items():
         own = name if pair.place_of_down is None else pair.place_of_down
         together.setdefault((own, pair.scale), []).append(name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.adapter import BASE
 from loramerge.bases.candidates import NamedShape, candidates
+from loramerge.deltas import shape_of
 from loramerge.errors import MismatchError
 from loramerge.families import title_of, told_by
 from loramerge.families.strangers import strangers
@@ -20,7 +21,6 @@ from loramerge.messages import any_of
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
-    from loramerge.formats.spelling import Spelling
     from loramerge.tensor_files.safetensors import TensorFile
 
 _DENOISERS = {None, DENOISER, "unet", "transformer", "transformer_2"}
@@ -110,12 +110,14 @@ def trained_on(reference: str, folder: Path, names: Sequence[str]) -> str:
 
 def _modules(file: TensorFile) -> Iterator[NamedShape]:
     """The modules of a denoiser, or of what nothing says that it is none."""
-    found: dict[str, dict[str, tuple[Spelling, tuple[int, ...]]]] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    tensors: dict[str, dict[str, tuple[int, ...]]] = {}
     for key in file.keys:
         if (spelling := spelled(key)) is not None and spelling.said in _DENOISERS:
-            found.setdefault(spelling.written, {})[spelling.role] = spelling, file.shape(key)
-    for roles in found.values():
-        if "down" in roles:
-            spelling, down = roles["down"]
-            up = roles["up"][1] if "up" in roles else ()
-            yield NamedShape(spelling.modules, (up[0] if up else 0, *down[1:]))
+            names[spelling.written] = spelling.modules
+            tensors.setdefault(spelling.written, {})[spelling.role] = file.shape(key)
+    for written, shapes in tensors.items():
+        if shape := shape_of(shapes):
+            yield NamedShape(names[written], shape)
+        elif "down" in shapes:
+            yield NamedShape(names[written], (0, *shapes["down"][1:]))

@@ -7,6 +7,7 @@ those go one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank
@@ -36,7 +37,7 @@ def of(parts: Sequence[Part], names: Sequence[str]) -> Iterator[tuple[str, ...]]
     alike: dict[object, list[str]] = {}
     for name in names:
         there = [(part.name, part.modules[name], part.weights[name]) for part in parts if name in part.modules]
-        kind = tuple((lora, pair.shape, pair.rank, pair.scale, weight) for lora, pair, weight in there)
+        kind = tuple((lora, pair.shape, pair.rank, pair.is_dense, pair.scale, weight) for lora, pair, weight in there)
         alike.setdefault(kind, []).append(name)
     for group in alike.values():
         for first in range(0, len(group), _MOST):
@@ -56,13 +57,16 @@ def merged(
         device: Where it is computed.
         alone: There is one LoRA in all, whose ranks never grow.
     """
+    one = partial(kernels.merged, method=method, largest=largest, seed=seed, device=device, alone=alone)
+    if any(pair.is_dense for pair in modules[0].pairs):
+        return [one(module) for module in modules]
     if method.sums_deltas and (decomposition := method.decomposition):
         return _decomposed(modules, decomposition, largest, device, alone=alone)
     if method.concatenates:
         return _concatenated(modules, device)
     if method.factor_wise and not method.selects:
         return _summed(modules, method, seed, device)
-    return [kernels.merged(module, method=method, largest=largest, seed=seed, device=device) for module in modules]
+    return [one(module) for module in modules]
 
 
 def _decomposed(

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError, UsageError
-from loramerge.messages import by
+from loramerge.messages import by, counted
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -28,7 +28,8 @@ def check_rank(name: str, adapter: Adapter, rank: int | None) -> None:
     """
     if rank is None:
         return
-    others = [(component, module, pair.rank) for component, module, pair in adapter if pair.rank != rank]
+    ranks = [(component, module, pair.trained_rank) for component, module, pair in adapter]
+    others = [entry for entry in ranks if entry[2] != rank]
     if others:
         component, module, found = others[0]
         raise MismatchError(
@@ -106,14 +107,42 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
         reference: Whether PEFT's own decomposition is used.
 
     Raises:
-        MismatchError: Unequal ranks for a factor-wise type, or a rank that a module can't hold.
+        MismatchError: Unequal ranks for a factor-wise type, a rank that a module can't hold, or full differences that
+            the type or its engine can't take.
     """
+    _check_dense(component, parts, method)
     if method.factor_wise:
         _check_equal_ranks(component, parts, method)
     if (decomposition := method.decomposition) and len(parts) > 1:
         by_peft = reference or (method.engine == "peft" and decomposition.decomposed_by_peft)
         if by_peft or decomposition.is_one_rank:
             _check_convolutions(component, parts, base, decomposition)
+
+
+def _check_dense(component: str, parts: Sequence[Part], method: Method) -> None:
+    """What has no factors worth having can be added and decomposed, and nothing else."""
+    dense = [(part.name, module, pair.kind) for part in parts for module, pair in part.modules.items() if pair.is_dense]
+    if not dense:
+        return
+    name, module, kind = dense[0]
+    what = (
+        f"LoRA {name} has {counted(len(dense), 'module')} that no low-rank pair holds, first {component}.{module} "
+        f"({kind})"
+    )
+    if method.factor_wise:
+        raise MismatchError(
+            f"{what}, and `{method.combination_type}` combines up and down factors",
+            hint="use `cat`, which is exact, or `svd`, which cuts the sum to svd_rank, with `engine: factored`",
+        )
+    if method.engine == "peft":
+        raise MismatchError(
+            f"{what}, and PEFT's add_weighted_adapter takes LoRAs alone", hint="merge with `engine: factored`"
+        )
+    if (decomposition := method.decomposition) and not (decomposition.is_one_rank or decomposition.by_energy):
+        raise MismatchError(
+            f"{what}, so there is no rank to take over for the result",
+            hint="say the rank: `svd_rank: 32`, or what keeps a share of the energy: `svd_rank: {energy: 0.95}`",
+        )
 
 
 def _check_equal_ranks(component: str, parts: Sequence[Part], method: Method) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank, balanced
+from loramerge.deltas.dense import Dense
 from loramerge.merging.module import Merged, Share
 from loramerge.numerics.dare_masks import keep_mask
 from loramerge.numerics.svd import of_matrix, of_product, stacked
@@ -63,8 +65,9 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
         device: Where it is computed.
         alone: There is one LoRA in all, whose ranks never grow.
     """
+    is_dense = any(pair.is_dense for pair in module.pairs)
     if method.concatenates:
-        return Merged(_concatenated(module))
+        return Merged(Dense.sum_of(module.pairs, module.weights) if is_dense else _concatenated(module))
 
     def keep(factor: str) -> Keep:
         return lambda position, tensor, density: keep_mask(
@@ -99,6 +102,8 @@ def _concatenated(module: Module) -> LowRank:
 
 
 def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
+    if any(pair.is_dense for pair in module.pairs):
+        return _decomposed_dense(module, method, most, keep, device)
     product = stacked(module.pairs, module.weights, device)
     if method.sums_deltas:
         return of_product(*product, most)
@@ -106,16 +111,29 @@ def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, de
     return of_matrix(method.combine(deltas, module.weights, keep), most, product)
 
 
+def _decomposed_dense(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
+    """Where a delta has no factors worth having."""
+    if method.sums_deltas:
+        summed = Dense.sum_of(module.pairs, module.weights).matrix()
+    else:
+        summed = method.combine((_delta(pair, device) for pair in module.pairs), module.weights, keep)
+    return of_matrix(summed, most)
+
+
 def _delta(pair: LowRank, device: str) -> Tensor:
+    import torch
+
+    if pair.is_dense:
+        delta = torch.empty(pair.shape[0], math.prod(pair.shape[1:]))
+        pair.rows_of_delta(0, len(delta), delta)
+        return delta.to(device)
     # As PEFT computes it, so that pruning finds the same values equal.
     return (pair.up.to(device).flatten(1) @ pair.down.to(device).flatten(1)).mul_(pair.scale)
 
 
 def as_pair(up: Tensor, down: Tensor, like: LowRank) -> LowRank:
     """Two matrices as a float32 pair on the CPU, in the shape of another one."""
-    rank = up.shape[1]
+    down_shape, up_shape = (-1, *like.shape[1:]), (len(up), -1, *(1 for _ in like.shape[2:]))
     return LowRank(
-        down.float().cpu().reshape(rank, *like.down.shape[1:]).contiguous(),
-        up.float().cpu().reshape(len(up), rank, *like.up.shape[2:]).contiguous(),
-        1.0,
+        down.float().cpu().reshape(down_shape).contiguous(), up.float().cpu().reshape(up_shape).contiguous(), 1.0
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from loramerge.numerics.blocks import products_of
 from loramerge.numerics.gram import gram_in_strips
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def root_of(square: float) -> float:
 
 def norm_of(pair: LowRank) -> float:
     """Frobenius norm of a pair's delta, in float64; squares of a scale may be more or less than float64 holds."""
+    if pair.is_dense:
+        return root_of(float(products_of([pair], [1.0])[0, 0]))
     up, down = pair.up.flatten(1).double(), pair.down.flatten(1).double()
     return abs(pair.scale) * root_of(inner_product(up.T @ up, down @ down.T))
 
@@ -81,6 +84,8 @@ def norms(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) 
         inputs: The terms of the sum, in memory.
         factors: By what each input's up @ down counts in the sum.
     """
+    if any(pair.is_dense for pair in (merged, *inputs)):
+        return _of_rows(merged, inputs, factors)
     if _are_stacked(merged, inputs):
         return _of_stacked(merged, inputs, factors)
     pairs = [merged, *inputs]
@@ -90,6 +95,17 @@ def norms(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) 
     products = _products(_gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
     first, *middle, target, difference = (root_of(_of_all(products, span, span)) for span in places)
     return Norms(tuple(middle), first, target, difference, _between(products, spans[1:]))
+
+
+def _of_rows(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Norms:
+    """Where a delta has no factors worth having: from the deltas themselves."""
+    weights = [factor / pair.scale for pair, factor in zip(inputs, factors, strict=True)]
+    every = range(1, len(inputs) + 1)
+    # The merged delta with the other sign, so that the last sum is the difference.
+    products = products_of([merged, *inputs], [-1.0, *weights], [every, (0, *every)])
+    first, *middle, target, difference = map(root_of, products.diagonal().tolist())
+    between = {(one, two): float(products[one + 1, two + 1]) for one, two in combinations(range(len(inputs)), 2)}
+    return Norms(tuple(middle), first, target, difference, between)
 
 
 def _are_stacked(merged: LowRank, inputs: Sequence[LowRank]) -> bool:

@@ -27,6 +27,7 @@ class FusedOutput(Output):
     """The base with the merged LoRA fused in: it needs no LoRA any more."""
 
     needs_weights: ClassVar[bool] = True
+    holds_dense: ClassVar[bool] = True
 
     dtype: Dtype | None = Field(None, description="Number format of the weights; that of the base's files if absent.")
     lora_scale: Scale = Field(1.0, description="What the merged LoRA is multiplied by when it is fused in.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError, UsageError
-from loramerge.messages import some
+from loramerge.messages import counted, some
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +20,12 @@ def check_outputs(recipe: Recipe, loaded: Loaded) -> None:
 
     Raises:
         MismatchError: It has no names for the base's family, or for a component that LoRAs touch, or no room for what
-            was trained in full.
+            was trained in full, or for what no low-rank pair holds.
     """
     touched = dict.fromkeys(component for lora in loaded.loras for component in lora.adapter.components)
     for output in recipe.outputs:
         output.check(loaded.base, [*touched])
+    _check_dense(recipe, loaded)
     saved = {lora.name: [name for _, name, _ in lora.adapter.each_saved()] for lora in loaded.loras}
     for lora, names in saved.items():
         for output in recipe.outputs if names else ():
@@ -34,6 +35,27 @@ def check_outputs(recipe: Recipe, loaded: Loaded) -> None:
                     f"{output.folder} has no room for them",
                     hint="write `kind: adapter` with `format: peft`, or leave the LoRA out",
                 )
+
+
+def _check_dense(recipe: Recipe, loaded: Loaded) -> None:
+    """What no low-rank pair holds goes into the merge, unless that is decomposed, and into copies of the inputs."""
+    dense = [
+        (lora.name, f"{component}.{module}", pair.kind)
+        for lora in loaded.loras
+        for component, module, pair in lora.adapter
+        if pair.is_dense
+    ]
+    for output in recipe.outputs:
+        takes = output.copies_inputs or recipe.merge.decomposition is None
+        if dense and takes and not output.holds_dense:
+            lora, module, kind = dense[0]
+            count = sum(name == lora for name, *_ in dense)
+            raise MismatchError(
+                f"LoRA {lora} has {counted(count, 'module')} that no low-rank pair holds, first {module} ({kind}), and "
+                f"the output {output.folder} can hold none",
+                hint="cut the merge to a rank (`svd` with svd_rank), or write `kind: model`, or `format: kohya` or "
+                "`comfyui`, which hold full differences",
+            )
 
 
 def check_form(output: Output, place: Path) -> None:

@@ -229,7 +229,7 @@ def _rounding(merged: Mapping[str, Mapping[str, _Finished]], formats: Sequence[s
 
 
 def _check_finite(module: str, pair: LowRank, method: Method) -> None:
-    if not (is_finite(pair.down) and is_finite(pair.up)):
+    if not all(map(is_finite, [pair.matrix()] if pair.is_dense else [pair.down, pair.up])):
         raise LoramergeError(
             f"`{method.combination_type}` gave NaN or infinite values in {module}",
             hint="the weights are too large for float32",

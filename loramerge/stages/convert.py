@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.adapter import BASE
+from loramerge.adapter import BASE, LowRank
 from loramerge.analysis.rounding import loss
 from loramerge.artifact.contents import check_lora_place
 from loramerge.errors import UsageError
@@ -19,6 +20,7 @@ from loramerge.files.atomic import replacing, replacing_by_one
 from loramerge.files.run_lock import in_turn
 from loramerge.formats.model_spec import LICENCE, OURS, TRIGGER_PHRASE
 from loramerge.formats.split_layers import own_ranks
+from loramerge.messages import counted
 from loramerge.numerics.norms import norm_of
 from loramerge.numerics.threads import one_thread
 from loramerge.progress import Progress, Silent
@@ -32,7 +34,7 @@ from loramerge.stages.write import labels_of
 from loramerge.tensor_files.header import STORED_AS, narrowest
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter, LowRank
+    from loramerge.adapter import Adapter
     from loramerge.bases.base import Base
     from loramerge.formats import AdapterOutput, Labels
     from loramerge.lock.model import LockedSource
@@ -56,7 +58,7 @@ class Converted:
         family: Of what it was trained on.
         dtype: Number format of what was written.
         modules: How many the file has; a fused layer is one.
-        ranks: Of these, each once, sorted.
+        ranks: Of those of these that are no full differences, each once, sorted.
         folded: How many of these have their scale inside their factors.
         rounding: ‖written - read‖ / ‖read‖ over all modules, where numbers had to be rounded; else 0.
         notes: What the user should know, in words.
@@ -142,6 +144,7 @@ def convert(
         *loaded.notes,
         *_said_of(chosen, written, rounding, is_chosen=dtype is None),
         *_left_out(read.adapter, adapter),
+        *_kinds(adapter),
     )
     return Converted(
         place=place,
@@ -150,7 +153,7 @@ def convert(
         family=loaded.base.family.name,
         dtype=chosen.dtype,
         modules=len(written),
-        ranks=tuple(sorted({pair.rank for pair in written.values()})),
+        ranks=tuple(sorted({pair.rank for pair in written.values() if not pair.is_dense})),
         folded=sum(_is_folded(chosen, pair) for pair in written.values()),
         rounding=rounding,
         notes=notes,
@@ -172,18 +175,17 @@ def _rounding(output: AdapterOutput, written: Mapping[str, LowRank]) -> float:
     """What fewer bits than the LoRA has lose of it."""
     if output.dtype == "float32":
         return 0.0
-    pairs = [pair for pair in written.values() if pair.number_formats != {output.dtype} or _is_folded(output, pair)]
-    if not pairs:
-        return 0.0
     with one_thread():
-        losses = [loss(_as_folded(output, pair.loaded()), output.dtype) for pair in pairs]
+        losses = [loss(_as_folded(output, pair), output.dtype) for pair in written.values()]
         norms = [norm_of(pair) for pair in written.values()] if any(losses) else [1.0]
     whole = math.hypot(*norms)
     return math.hypot(*losses) / whole if whole > 0 else 0.0
 
 
 def _as_folded(output: AdapterOutput, pair: LowRank) -> LowRank:
-    down, up = output.folded(pair)
+    (down, up), pair = output.folded(pair), pair.loaded()
+    if (down, up) == (1.0, 1.0):
+        return pair
     return replace(pair, down=pair.down * down, up=pair.up * up, scale=pair.scale / (down * up))
 
 
@@ -211,6 +213,13 @@ def _said_of(
 def _left_out(read: Adapter, written: Adapter) -> Iterator[str]:
     if left := len(read) - len(written):
         yield f"{left} parts of fused layers are nothing but zeros beside other parts, and were left out"
+
+
+def _kinds(adapter: Adapter) -> Iterator[str]:
+    """Modules that were no LoRA in their file."""
+    for kind, count in Counter(pair.kind for *_, pair in adapter if pair.kind != LowRank.kind).items():
+        full = any(pair.is_dense for *_, pair in adapter if pair.kind == kind)
+        yield f"{counted(count, 'module')} of {kind}: {'full differences' if full else 'LoRA'} with the same deltas now"
 
 
 def _labels(labels: Labels, lora: LoadedLora, source: LockedSource) -> Labels:

@@ -59,8 +59,6 @@ def add(
 
 def _added(change: TensorChange, first: int, count: int, exact: torch.dtype) -> Tensor | None:
     """What is added to the elements; None where that is nothing."""
-    import torch
-
     width = math.prod(change.stored.shape[1:])
     start, stop = (first // width, (first + count) // width) if width else (0, 0)
     here = [(share, max(start, share.start), min(stop, share.stop)) for share in change.shares]
@@ -72,10 +70,8 @@ def _added(change: TensorChange, first: int, count: int, exact: torch.dtype) -> 
         delta.zero_()
     for share, low, high in here:
         pair = _loaded(share.pair)
-        up, down = pair.up.flatten(1), pair.down.flatten(1)
         skipped = share.row - share.start
-        rows = up[low + skipped : high + skipped].to(exact) * pair.scale
-        torch.mm(rows, down.to(exact), out=delta.view(-1, width)[low - start : high - start])
+        pair.rows_of_delta(low + skipped, high + skipped, delta.view(-1, width)[low - start : high - start])
     return delta
 
 

@@ -9,12 +9,14 @@ import math
 import tempfile
 import threading
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loramerge.adapter import LowRank
+from loramerge.deltas.dense import Dense
+from loramerge.deltas.stored import StoredLowRank
 from loramerge.errors import LoramergeError
 from loramerge.files.file_view import filled
 from loramerge.files.writing import writing
@@ -65,6 +67,8 @@ class Spool:
         Raises:
             LoramergeError: The disk is full.
         """
+        if isinstance(pair, Dense):
+            return self._keep_dense(pair)
         size = 4 * (pair.down.numel() + pair.up.numel())
         with self._lock:
             fits = size <= self._left
@@ -72,6 +76,12 @@ class Spool:
         if fits:
             return LowRank(pair.down.float(), pair.up.float(), pair.scale)
         return StoredLowRank(self._kept(pair.down), self._kept(pair.up), pair.scale)
+
+    def _keep_dense(self, pair: Dense) -> LowRank:
+        with self._lock:
+            fits = 4 * pair.size <= self._left
+            self._left -= 4 * pair.size if fits else 0
+        return pair.loaded() if fits else pair.kept(lambda tensor: self._kept(tensor).load)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill a buffer.
@@ -122,6 +132,11 @@ class StoredTensor:
             self.place.read_into(tensor.view(-1).view(torch.uint8).numpy().data, self.offset)
         return tensor
 
+    @property
+    def number_formats(self) -> frozenset[str]:
+        """That of the tensor, such as `float16`."""
+        return frozenset({str(torch_dtype(self.dtype)).removeprefix("torch.")})
+
     def load(self) -> Tensor:
         """The tensor in float32, on the CPU."""
         return self.read().float()
@@ -144,6 +159,11 @@ class StoredTensor:
         )
         return parts[0] if len(parts) == 1 else StoredRows(parts)
 
+    @property
+    def parts(self) -> tuple[StoredTensor, ...]:
+        """Itself: it is one run of rows."""
+        return (self,)
+
 
 @dataclass(frozen=True)
 class StoredRows:
@@ -165,6 +185,25 @@ class StoredRows:
         """Of all rows together."""
         return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
 
+    @property
+    def number_formats(self) -> frozenset[str]:
+        """That of the rows, such as `float16`."""
+        return self.parts[0].number_formats
+
+    def rows(self, spans: Sequence[tuple[int, int]]) -> StoredRows:
+        """Some of the rows, in the order given; nothing is read or copied."""
+        found, first = list[StoredTensor](), 0
+        starts = list[tuple[int, StoredTensor]]()
+        for part in self.parts:
+            starts.append((first, part))
+            first += part.shape[0]
+        for start, stop in spans:
+            for offset, part in starts:
+                low, high = max(start - offset, 0), min(stop - offset, part.shape[0])
+                if low < high:
+                    found += part.rows([(low, high)]).parts
+        return StoredRows(tuple(found))
+
     def load(self) -> Tensor:
         """The rows in float32, on the CPU."""
         import torch
@@ -174,64 +213,3 @@ class StoredRows:
     def reshaped(self, shape: tuple[int, ...]) -> StoredRows:
         """The same rows, each in another shape."""
         return StoredRows(tuple(part.reshaped((part.shape[0], *shape[1:])) for part in self.parts))
-
-
-class StoredLowRank(LowRank):
-    """A pair that is read when its factors are asked for, and not kept.
-
-    Args:
-        down: r×in, or r×in×kh×kw.
-        up: out×r, or out×r×1×1.
-        scale: As in `LowRank`.
-    """
-
-    def __init__(self, down: StoredTensor, up: StoredTensor | StoredRows, scale: float) -> None:
-        object.__setattr__(self, "_down", down)
-        object.__setattr__(self, "_up", up)
-        object.__setattr__(self, "scale", scale)
-
-    _down: StoredTensor
-    _up: StoredTensor | StoredRows
-
-    @property
-    def down(self) -> Tensor:
-        """Read from the file."""
-        return self._down.load()
-
-    @property
-    def up(self) -> Tensor:
-        """Read from the file."""
-        return self._up.load()
-
-    @property
-    def rank(self) -> int:
-        """Number of rows of `down`; nothing is read."""
-        return self._down.shape[0]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the weight that the delta is added to; nothing is read."""
-        return (self._up.shape[0], *self._down.shape[1:])
-
-    @property
-    def number_formats(self) -> frozenset[str]:
-        """Of both factors in the file; nothing is read."""
-        return frozenset(str(torch_dtype(each.dtype)).removeprefix("torch.") for each in (self._down, self._up))
-
-    @property
-    def place_of_down(self) -> Hashable:
-        """The tensor in its file."""
-        return self._down
-
-    def times(self, factor: float) -> LowRank:
-        """The pair of a delta that is this one's times a factor."""
-        return StoredLowRank(self._down, self._up, self.scale * factor)
-
-    def shaped(self, shape: tuple[int, ...]) -> LowRank:
-        """The same map for a weight of an equivalent shape."""
-        down, up = self.factor_shapes(shape)
-        return StoredLowRank(self._down.reshaped(down), self._up.reshaped(up), self.scale)
-
-    def loaded(self) -> LowRank:
-        """The same in memory."""
-        return LowRank(self.down, self.up, self.scale)

@@ -67,6 +67,23 @@ def factors(
     yield Planned(keys[1], STORED_AS[dtype], up, lambda: _rounded(pair.up, folded[1], dtype, module))
 
 
+def dense(pair: LowRank, key: str, dtype: str, module: str) -> Planned:
+    """A delta itself in the number format of a file, with its scale in it.
+
+    Args:
+        pair: In memory or in a file.
+        key: Of the tensor.
+        dtype: `float32`, `float16` or `bfloat16`.
+        module: For messages.
+    """
+    return Planned(
+        key,
+        STORED_AS[dtype],
+        pair.shape,
+        lambda: _rounded(pair.matrix().reshape(pair.shape), pair.scale, dtype, module),
+    )
+
+
 def _rounded(tensor: Tensor, factor: float, dtype: str, module: str) -> Tensor:
     """Raises LoramergeError where a value is too large for the format."""
     found = (tensor if factor == 1 else tensor * factor).to(torch_dtype(STORED_AS[dtype]))

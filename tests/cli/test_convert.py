@@ -248,3 +248,27 @@ def test_a_format_that_can_not_hold_it_is_refused_before_anything_is_written(her
     done = convert("ink", "x", "peft", base="model")
     assert factors("x/adapter_model.safetensors") == factors("ink/adapter_model.safetensors")
     assert done.notes == ()
+
+
+def test_other_kinds_become_a_lora_or_stay_full_differences(here):
+    generator = torch.Generator().manual_seed(0)
+    stem = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    shapes = {"hada_w1_a": (320, 2), "hada_w1_b": (2, 320), "hada_w2_a": (320, 2), "hada_w2_b": (2, 320)}
+    loha = {f"{stem}.{name}": torch.randn(shape, generator=generator).half() for name, shape in shapes.items()}
+    save_file({**loha, f"{stem}.alpha": torch.tensor(1.0)}, "loha.safetensors")
+    save_file({f"{stem}.diff": torch.randn(320, 320, generator=generator).half()}, "full.safetensors")
+
+    done = convert("loha.safetensors", "a.safetensors", "comfyui", base=FAMILY)
+    assert (done.dtype, done.ranks) == ("float32", (4,))
+    assert done.notes[-1] == "1 module of LoHa: LoRA with the same deltas now"
+    assert truth.relative_error(deltas_in("a.safetensors"), deltas_in("loha.safetensors")) <= 1e-6
+
+    kept = invoke("convert", "full.safetensors", "-o", "b.safetensors", "--format", "comfyui", "--base", FAMILY)
+    assert kept.exit_code == 0, kept.output
+    assert "1, full differences" in kept.stdout
+    assert factors("b.safetensors") == factors("full.safetensors")
+    before = listing(here)
+    done = invoke("convert", "full.safetensors", "-o", "c.safetensors", "--format", "diffusers", "--base", FAMILY)
+    assert done.exit_code == ExitCode.MISMATCH
+    assert "can hold none" in done.stderr
+    assert listing(here) == before

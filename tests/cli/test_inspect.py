@@ -127,10 +127,10 @@ def test_a_misfit_without_a_base_is_a_warning(here):
 
 
 def test_what_can_not_be_merged_is_refused_here_too(here):
-    save_file({"x.hada_w1_a": torch.ones(2, 2)}, "x.safetensors")
+    save_file({"x.oft_blocks": torch.ones(2, 2)}, "x.safetensors")
     result = invoke("inspect", "x.safetensors")
     assert result.exit_code == ExitCode.BAD_SOURCE
-    assert "\nerror: x.safetensors holds LoHa" in result.stderr
+    assert "\nerror: x.safetensors holds OFT" in result.stderr
 
 
 def test_metadata_of_strangers(here, pairs):

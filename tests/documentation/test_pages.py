@@ -251,7 +251,7 @@ def test_the_house_that_is_drawn_is_the_one_that_stands():
 def test_examples_are_lines_of_the_program():
     pattern = re.compile(r"^```python\n# (loramerge/\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
     found = pattern.findall(CONTRIBUTING.read_text(encoding="utf-8"))
-    kinds = ["methods", "formats", "families", "outputs", "sources", "targets"]
+    kinds = ["methods", "deltas", "formats", "families", "outputs", "sources", "targets"]
     assert [Path(name).parent.name for name, _ in found] == kinds
     for name, example in found:
         rest = (ROOT / name).read_text(encoding="utf-8")

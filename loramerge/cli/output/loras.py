@@ -62,8 +62,9 @@ class ModuleData(StrictModel):
 
     component: str = Field(description="Of the base, such as unet.")
     name: str = Field(description="In the base; as the file has it where no base knows it.")
+    kind: str = Field(description="What the file has there: LoRA, LoHa, LoKr, full difference and the like.")
     shape: list[int] = Field(description="Of the weight that the delta is added to.")
-    rank: int = Field(description="Of the pair.")
+    rank: int = Field(description="That alpha is divided by; of a full difference the largest that the shape can have.")
     scale: float = Field(description="What up @ down is multiplied by.")
     norm: float = Field(description="Frobenius norm of the delta.")
     alpha: float = Field(description="Scale times rank.")
