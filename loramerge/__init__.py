@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from loramerge.recipe.variants import Variants, read_variants
     from loramerge.stages.base import load_base
     from loramerge.stages.combine import Combined, WeightedAdapter, combine
+    from loramerge.stages.convert import Converted, convert
     from loramerge.stages.grid import grid
     from loramerge.stages.load_adapter import load_adapter
     from loramerge.stages.lock import lock as lock_sources
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Adapter",
     "Combined",
+    "Converted",
     "Lock",
     "LoramergeError",
     "LowRank",
@@ -48,6 +50,7 @@ __all__ = [
     "Verified",
     "WeightedAdapter",
     "combine",
+    "convert",
     "grid",
     "load_adapter",
     "load_base",
@@ -67,6 +70,7 @@ __all__ = [
 _HOMES = {
     "Adapter": ("loramerge.adapter", "Adapter"),
     "Combined": ("loramerge.stages.combine", "Combined"),
+    "Converted": ("loramerge.stages.convert", "Converted"),
     "Lock": ("loramerge.lock.model", "Lock"),
     "LoramergeError": ("loramerge.errors", "LoramergeError"),
     "LowRank": ("loramerge.adapter", "LowRank"),
@@ -81,6 +85,7 @@ _HOMES = {
     "Verified": ("loramerge.stages.verify", "Verified"),
     "WeightedAdapter": ("loramerge.stages.combine", "WeightedAdapter"),
     "combine": ("loramerge.stages.combine", "combine"),
+    "convert": ("loramerge.stages.convert", "convert"),
     "grid": ("loramerge.stages.grid", "grid"),
     "load_adapter": ("loramerge.stages.load_adapter", "load_adapter"),
     "load_base": ("loramerge.stages.base", "load_base"),

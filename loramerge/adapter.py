@@ -127,6 +127,11 @@ class LowRank:
         """Those of both factors where they come from, such as `float16`."""
         return frozenset(str(factor.dtype).removeprefix("torch.") for factor in (self.down, self.up))
 
+    @property
+    def place_of_down(self) -> object:
+        """What pairs have in common that have one `down` in one file; None for what is in no file."""
+        return None
+
     def equals(self, other: LowRank) -> bool:
         """Whether both have the same scale and the same factors, to the bit."""
         if (self.scale, self.rank, self.shape) != (other.scale, other.rank, other.shape):
@@ -147,6 +152,15 @@ def balanced(scale: float) -> tuple[float, float]:
     """
     root = math.sqrt(abs(scale))
     return root, math.copysign(root, scale)
+
+
+def exact_shares(scale: float) -> tuple[float, float]:
+    """What two factors are multiplied by to take on a scale, when as few bits as can be shall be lost.
+
+    The first is a power of two, and so is the second where the scale is one: neither then changes more than exponents.
+    """
+    first = 2.0 ** ((math.frexp(scale)[1] - 1) // 2)
+    return first, scale / first
 
 
 Modules = Mapping[str, LowRank]

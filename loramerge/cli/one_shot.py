@@ -1,4 +1,7 @@
-"""What `loramerge merge` and `loramerge resize` share: a recipe from options, run into one file or folder."""
+"""What `loramerge merge` and `loramerge resize` share: a recipe from options, run into one file or folder.
+
+Some of it `loramerge convert` has as well.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_DTYPES = ("float32", "float16", "bfloat16")
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,18 @@ class Settings:
         Raises:
             UsageError: Two are asked for.
         """
-        if self.fp16 and self.dtype not in (None, "float16"):
-            raise UsageError(f"--fp16 and --dtype {self.dtype} exclude each other", hint="leave one of them out")
-        return "float16" if self.fp16 else self.dtype or _DTYPES[0]
+        return number_format(self.dtype, fp16=self.fp16) or DTYPES[0]
+
+
+def number_format(dtype: str | None, *, fp16: bool) -> str | None:
+    """What `--dtype` and `--fp16` ask for; None where they are absent.
+
+    Raises:
+        UsageError: They ask for two.
+    """
+    if fp16 and dtype not in (None, "float16"):
+        raise UsageError(f"--fp16 and --dtype {dtype} exclude each other", hint="leave one of them out")
+    return "float16" if fp16 else dtype
 
 
 def settings(command: Command) -> Command:
@@ -64,8 +76,8 @@ def settings(command: Command) -> Command:
             options.base,
             click.option(
                 "--dtype",
-                type=click.Choice(_DTYPES),
-                help=f"Number format of the result; {_DTYPES[0]} if absent.",
+                type=click.Choice(DTYPES),
+                help=f"Number format of the result; {DTYPES[0]} if absent.",
             ),
             click.option("--fp16", is_flag=True, help="The same as --dtype float16."),
             options.overrides,
@@ -148,7 +160,7 @@ def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
     name, family = output.default_folder, named(done.report["base"]["family"])
     yield "format", f"{name}, {output.number_format}, for {output.readers_of(family)}; what went in is {formats}"
     yield "family", title_of(done.report["base"]["family"])
-    yield "size", console.size(_size(done.place))
+    yield "size", console.size(size_of(done.place))
     yield from summary.storage_rows(done.report, "--dtype {}")
 
 
@@ -169,11 +181,12 @@ def _facts(recipe: Recipe, done: MergedLora, seconds: float) -> dict[str, Any]:
         "loras": done.report["loras"],
         "ranks": sorted({pair.rank for *_, pair in done.merged}),
         "rounding": done.report["rounding"],
-        "size": _size(done.place),
+        "size": size_of(done.place),
         "warnings": list(done.warnings),
         "seconds": round(seconds, 1),
     }
 
 
-def _size(place: Path) -> int:
+def size_of(place: Path) -> int:
+    """Of a file, or of all files in a folder, in bytes."""
     return sum(file.stat().st_size for file in (place, *place.rglob("*")) if file.is_file())

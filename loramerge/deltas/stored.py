@@ -55,6 +55,11 @@ class StoredLowRank(LowRank):
         """Of both factors in the file; nothing is read."""
         return self._down.number_formats | self._up.number_formats
 
+    @property
+    def place_of_down(self) -> object:
+        """The tensor in its file."""
+        return self._down
+
     def times(self, factor: float) -> LowRank:
         """The pair of a delta that is this one's times a factor."""
         return StoredLowRank(self._down, self._up, self.scale * factor)

@@ -19,6 +19,7 @@ _LAYERS = (
 ACE_STEP = Family(
     name="ace_step",
     title="ACE-Step 1.5",
+    civitai="ACE Audio",
     classes=(_MODEL,),
     original=rules(
         {

@@ -8,6 +8,7 @@ from loramerge.families.llama import INNER_MODEL
 ANIMA = Family(
     name="anima",
     title="Anima",
+    civitai="Anima",
     classes=(COSMOS_MODEL,),
     is_this=is_anima,
     original=rules(PREDICT2_NAMES),

@@ -12,6 +12,7 @@ _TEXT = (*ADDED_QKV, "to_add_out")
 AURAFLOW = Family(
     name="auraflow",
     title="AuraFlow",
+    civitai="AuraFlow",
     classes=(_MODEL,),
     original=rules(
         {

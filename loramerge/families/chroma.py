@@ -11,6 +11,7 @@ _GUIDANCE = "distilled_guidance_layer"
 CHROMA = Family(
     name="chroma",
     title="Chroma",
+    civitai="Chroma",
     classes=(_MODEL,),
     original=rules(
         {

@@ -13,6 +13,7 @@ _1_5 = {**_5B, "patch_size_t": 2, "patch_bias": False, "sample_height": 300, "sa
 COGVIDEOX = Family(
     name="cogvideox",
     title="CogVideoX",
+    civitai="CogVideoX",
     classes=(_MODEL, "ConsisIDTransformer3DModel"),
     original=rules(
         {

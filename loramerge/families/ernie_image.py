@@ -15,6 +15,7 @@ _8B = {
 ERNIE_IMAGE = Family(
     name="ernie_image",
     title="ERNIE-Image",
+    civitai="Ernie",
     classes=(_MODEL,),
     original=(),
     marks=("ernie_image",),

@@ -122,6 +122,7 @@ class Family:
         specification: What kohya's trainers write into files; None where they train no such model.
         card: For the model card.
         files: Denoiser → what people put at the end of a file's name for it, where there are two.
+        civitai: What Civitai calls the base; empty where that is not known.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Family:
     specification: Specification | None = None
     card: Card = Card()
     files: Mapping[str, str] = field(default_factory=dict)
+    civitai: str = ""
 
     @property
     def has_original_names(self) -> bool:

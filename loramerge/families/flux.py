@@ -75,6 +75,7 @@ def _flux_edition(repository: str, pipeline: str = "", *, guided: bool = True, *
 FLUX = Family(
     name="flux",
     title="FLUX.1",
+    civitai="Flux.1 D",
     classes=(_MODEL,),
     original=rules(
         {

@@ -12,6 +12,7 @@ _FOR_ALL_BLOCKS = ("double_stream_modulation_img", "double_stream_modulation_txt
 FLUX2 = Family(
     name="flux2",
     title="FLUX.2",
+    civitai="Flux.2 D",
     classes=(_MODEL,),
     original=rules(
         {

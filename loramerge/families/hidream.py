@@ -18,6 +18,7 @@ _SIZES = {
 HIDREAM = Family(
     name="hidream",
     title="HiDream-I1",
+    civitai="HiDream",
     classes=(_MODEL,),
     original=(),
     text_encoders={

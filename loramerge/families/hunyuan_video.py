@@ -134,6 +134,7 @@ def _hunyuan_edition(name: str, **config: object) -> PublishedModel:
 HUNYUAN_VIDEO = Family(
     name="hunyuan_video",
     title="HunyuanVideo",
+    civitai="Hunyuan Video",
     classes=(_MODEL,),
     original=HUNYUAN_VIDEO_RULES,
     comfyui=HUNYUAN_VIDEO_COMFYUI,

@@ -9,6 +9,7 @@ _ATTENTION = "layers.*.attention."
 IDEOGRAM4 = Family(
     name="ideogram4",
     title="Ideogram 4",
+    civitai="Ideogram 4.0",
     classes=(_MODEL,),
     original=rules({f"{_ATTENTION}qkv": each(_ATTENTION, QKV), f"{_ATTENTION}o": f"{_ATTENTION}to_out.0"}),
     marks=("ideogram4", "ideogram-4"),

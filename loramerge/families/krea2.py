@@ -28,6 +28,7 @@ _IN_BLOCK = {
 KREA2 = Family(
     name="krea2",
     title="Krea 2",
+    civitai="Krea 2",
     classes=(_MODEL,),
     original=rules(
         {

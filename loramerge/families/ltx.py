@@ -8,6 +8,7 @@ _MODEL = "LTXVideoTransformer3DModel"
 LTX = Family(
     name="ltx",
     title="LTX-Video",
+    civitai="LTXV",
     classes=(_MODEL,),
     original=rules(
         {

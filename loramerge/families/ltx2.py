@@ -19,6 +19,7 @@ _GATED = {
 LTX2 = Family(
     name="ltx2",
     title="LTX-2",
+    civitai="LTXV2",
     classes=(_MODEL,),
     original=rules(
         {

@@ -32,6 +32,7 @@ def _in_block(block: str) -> dict[str, str | tuple[str, ...]]:
 LUMINA2 = Family(
     name="lumina2",
     title="Lumina-Image 2.0",
+    civitai="Lumina",
     classes=(_MODEL,),
     original=rules(
         {

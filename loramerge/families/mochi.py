@@ -10,6 +10,7 @@ _ATTENTION = f"{_BLOCK}attn1."
 MOCHI = Family(
     name="mochi",
     title="Mochi 1",
+    civitai="Mochi",
     classes=(_MODEL,),
     original=rules(
         {

@@ -8,6 +8,7 @@ _MODEL = "QwenImageTransformer2DModel"
 QWEN_IMAGE = Family(
     name="qwen_image",
     title="Qwen-Image",
+    civitai="Qwen",
     classes=(_MODEL,),
     original=(),
     text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen25_7b", WITH_PICTURES)},

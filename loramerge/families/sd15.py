@@ -20,6 +20,7 @@ SD_UNET = MappingProxyType(
 SD15 = Family(
     name="sd15",
     title="Stable Diffusion 1.5",
+    civitai="SD 1.5",
     classes=(UNET,),
     denoisers=("unet",),
     is_this=lambda config: draws_from_clip(config) and not config.get("use_linear_projection"),

@@ -9,6 +9,7 @@ from loramerge.families.unet import UNET, draws_from_clip
 SD2 = Family(
     name="sd2",
     title="Stable Diffusion 2.x",
+    civitai="SD 2.1",
     classes=(UNET,),
     denoisers=("unet",),
     is_this=lambda config: draws_from_clip(config) and bool(config.get("use_linear_projection")),

@@ -70,6 +70,7 @@ def _sd3_edition(repository: str, layers: int, **config: object) -> PublishedMod
 SD3 = Family(
     name="sd3",
     title="Stable Diffusion 3",
+    civitai="SD 3.5",
     classes=(_MODEL,),
     original=_original,
     text_encoders={

@@ -8,6 +8,7 @@ from loramerge.families.unet import CROSS_DOWN, CROSS_UP, DOWN, UNET, UP, draws_
 SDXL = Family(
     name="sdxl",
     title="Stable Diffusion XL",
+    civitai="SDXL 1.0",
     classes=(UNET,),
     denoisers=("unet",),
     is_this=draws_from_clip_and_size,

@@ -61,6 +61,7 @@ _I2V_A14B = {"_class_name": _MODEL, "in_channels": 36}
 WAN = Family(
     name="wan",
     title="Wan",
+    civitai="Wan Video",
     classes=(_MODEL,),
     denoisers=("transformer", "transformer_2"),
     original=rules({**WAN_NAMES, "img_emb.emb_pos": f"{_IMAGE}pos_embed"}),  # of first and last frames

@@ -12,6 +12,7 @@ _BLOCKS = ("layers.*", "noise_refiner.*", "context_refiner.*")
 Z_IMAGE = Family(
     name="z_image",
     title="Z-Image",
+    civitai="ZImageBase",
     classes=(_MODEL,),
     original=rules(
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -84,9 +84,41 @@ class AdapterOutput(Output):
         """Write the merged LoRA."""
         return self.write_adapter(result.adapter, result.base, result.labels, folder)
 
+    def pairs(self, adapter: Adapter, base: Base) -> Iterator[tuple[str, LowRank]]:
+        """Pairs as the format has them, each with what its keys begin with: of a fused layer one."""
+        del base
+        yield from ((f"{component}.{module}", pair) for component, module, pair in adapter)
+
+    def folded(self, pair: LowRank) -> tuple[float, float]:
+        """What down and up of a pair are multiplied by where an adapter is written as exactly as the format can.
+
+        Formats with an alpha for each module multiply nothing.
+        """
+        del pair
+        return 1.0, 1.0
+
+    def cautions(self, pairs: Sequence[LowRank]) -> Iterator[str]:
+        """What is to be said where an adapter is written as exactly as the format can.
+
+        Args:
+            pairs: As `pairs` gives them.
+        """
+        del pairs
+        yield from ()
+
     @abstractmethod
-    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def write_adapter(
+        self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
+    ) -> dict[str, str]:
         """Write an adapter's files into `folder`, which exists and is empty.
+
+        Args:
+            adapter: What is written.
+            base: What it fits.
+            labels: What the files say of themselves.
+            folder: Where to.
+            exact: Factors stay what they are, but for what `folded` says, and each module keeps an alpha of its own.
+                Otherwise scales are where most programs understand them.
 
         Returns:
             SHA-256 of the weight files, by their '/'-separated names below `folder`.

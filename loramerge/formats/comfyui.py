@@ -11,25 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from loramerge.adapter import balanced
-from loramerge.formats import single_file
-from loramerge.formats.adapter_output import AdapterOutput, Components
+from loramerge.formats import alphas, single_file
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
+from loramerge.formats.kohya_labels import UNKNOWN_HASHES, hashes
+from loramerge.formats.model_spec import model_spec
 from loramerge.formats.module_names import places
+from loramerge.formats.named_file import NamedFileOutput
 from loramerge.formats.original_names import in_original_names
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, dense, factors
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
+    from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
+    from loramerge.formats.adapter_output import Components
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts, Snippet
     from loramerge.formats.lora_file import LoraFile
 
 
-class ComfyuiOutput(AdapterOutput):
+class ComfyuiOutput(NamedFileOutput):
     """The names that ComfyUI reads for any model, in one file called after the recipe."""
 
     default_folder: ClassVar[str] = "comfyui"
@@ -52,32 +55,51 @@ class ComfyuiOutput(AdapterOutput):
         known = {*base.denoisers, *(name for name, each in encoders.items() if each.comfyui), *beside}
         single_file.check_components("comfyui", base, components, known)
 
-    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
-        """The file is called after the recipe."""
-        del loras
-        return single_file.top_names(recipe, parts)
+    def pairs(self, adapter: Adapter, base: Base) -> Iterator[tuple[str, LowRank]]:
+        """In the names of the original checkpoint."""
+        yield from _named_pairs(adapter, base, [*adapter.components])
 
-    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
-        """Write `<recipe>.safetensors`. The scale is folded into the factors."""
+    def cautions(self, pairs: Sequence[LowRank]) -> Iterator[str]:
+        """Of rounded alphas."""
+        yield from alphas.rounded(pairs)
+
+    def write_adapter(
+        self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
+    ) -> dict[str, str]:
+        """Write `<recipe>.safetensors`.
+
+        The scale is folded into the factors. Where it has to be exact, a module has an alpha unless its scale is 1.
+        """
+        import torch
+
         digests = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             (name,) = single_file.top_names(labels.name, [ending])
             planned: list[Planned] = []
-            for component in components:
-                layout = base.components[component].comfyui_layout
-                for module, pair in in_original_names(layout, adapter.components[component]):
-                    key = _key(component, module, base)
-                    if pair.is_dense:
-                        planned.append(dense(pair, f"{key}.diff", self.dtype, module))
-                        continue
-                    keys = f"{key}.lora_A.weight", f"{key}.lora_B.weight"
-                    planned += factors(pair, keys, self.dtype, module, balanced(pair.scale))
-            digests[name] = tensors.write(folder / name, planned, {"format": "pt", **single_file.said(labels, base)})
+            for key, pair in _named_pairs(adapter, base, components):
+                if pair.is_dense:
+                    planned.append(dense(pair, f"{key}.diff", self.dtype, key))
+                    continue
+                keys = f"{key}.lora_A.weight", f"{key}.lora_B.weight"
+                planned += factors(pair, keys, self.dtype, key, (1.0, 1.0) if exact else balanced(pair.scale))
+                if exact and pair.scale != 1:
+                    alpha = torch.tensor(pair.scale * pair.rank, dtype=torch.float32)
+                    planned.append(Planned.of(f"{key}.alpha", alpha))
+            found = {"format": "pt", **model_spec(labels, base), **labels.origin(), **UNKNOWN_HASHES, **labels.kept}
+            digests[name] = tensors.write(folder / name, planned, found, seal=hashes)
         return digests
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """ComfyUI reads what lies in its own folder."""
-        yield from single_file.copied(self.folder, place, facts, {"ComfyUI": COMFYUI})
+        yield from single_file.copied(self.folder, place, self.files(facts), {"ComfyUI": COMFYUI})
+
+
+def _named_pairs(adapter: Adapter, base: Base, components: Sequence[str]) -> Iterator[tuple[str, LowRank]]:
+    """Key without its ending, and pair."""
+    for component in components:
+        layout = base.components[component].comfyui_layout
+        for module, pair in in_original_names(layout, adapter.components[component]):
+            yield _key(component, module, base), pair
 
 
 def _key(component: str, module: str, base: Base) -> str:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from loramerge.adapter import balanced
+from loramerge.adapter import Adapter, balanced, exact_shares
 from loramerge.errors import SourceError
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import ScaleRule, alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.loading import Snippet
+from loramerge.formats.model_spec import TRIGGER_PHRASE, content_seal, converted
 from loramerge.formats.module_names import UNKNOWN, places
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
+    from loramerge.adapter import LowRank
     from loramerge.bases.base import Base
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 FILE = "pytorch_lora_weights.safetensors"
 _METADATA = "lora_adapter_metadata"
+Shares = Callable[["LowRank"], tuple[float, float]]
+"""What down and up of a pair are multiplied by to take on its scale."""
 
 
 class DiffusersOutput(AdapterOutput):
@@ -51,23 +54,38 @@ class DiffusersOutput(AdapterOutput):
         del recipe, loras
         return tuple(map(_file_name, parts))
 
-    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def folded(self, pair: LowRank) -> tuple[float, float]:
+        """The scale: most programs that read such files know no alpha in them."""
+        return exact_shares(pair.scale) if pair.scale != 1 else (1.0, 1.0)
+
+    def cautions(self, pairs: Sequence[LowRank]) -> Iterator[str]:
+        """Of scales that are in factors now."""
+        if count := sum(pair.scale != 1 for pair in pairs):
+            yield (
+                f"the scale of {count} of {len(pairs)} modules is in their factors now: most programs know no alpha in "
+                "diffusers' files"
+            )
+
+    def write_adapter(
+        self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
+    ) -> dict[str, str]:
         """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
         digests = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             name = _file_name(ending)
-            digests[name] = self._write_file(folder / name, adapter, base, labels, components)
+            chosen = Adapter({component: adapter.components[component] for component in components})
+            shares = self.folded if exact else _balanced
+            digests[name] = self._write_file(folder / name, chosen, base, labels, shares)
         return digests
 
-    def _write_file(self, path: Path, adapter: Adapter, base: Base, labels: Labels, components: Sequence[str]) -> str:
+    def _write_file(self, path: Path, adapter: Adapter, base: Base, labels: Labels, shares: Shares) -> str:
         planned: list[Planned] = []
         settings: dict[str, Any] = {}
-        for component in components:
-            modules = adapter.components[component]
+        for component, modules in adapter.components.items():
             called = _called(component, base.denoisers)
             for module, pair in modules.items():
                 keys = f"{called}.{module}.lora_A.weight", f"{called}.{module}.lora_B.weight"
-                planned += factors(pair, keys, self.dtype, module, balanced(pair.scale))
+                planned += factors(pair, keys, self.dtype, module, shares(pair))
             described = settings_for(
                 {module: (pair.rank, 1.0) for module, pair in modules.items()},
                 base.components[component].modules,
@@ -83,8 +101,10 @@ class DiffusersOutput(AdapterOutput):
         if labels.description:
             metadata["description"] = labels.description
         if labels.trigger_phrases:
-            metadata["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
-        return tensors.write(path, planned, metadata)
+            metadata[TRIGGER_PHRASE] = ", ".join(labels.trigger_phrases)
+        if not labels.is_converted:
+            return tensors.write(path, planned, metadata)
+        return tensors.write(path, planned, {**converted(labels, base), **metadata, **labels.kept}, seal=content_seal)
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """`load_lora_weights`, or a denoiser's own `load_lora_adapter`, and what comes of it."""
@@ -95,6 +115,10 @@ class DiffusersOutput(AdapterOutput):
         pipeline = facts.pipeline
         lines = (*pipeline.imports_to_make, "", *pipeline.loaded(facts.base), *loads, *pipeline.made(place))
         yield Snippet.python(f"diffusers: `{self.folder}`", *lines)
+
+
+def _balanced(pair: LowRank) -> tuple[float, float]:
+    return balanced(pair.scale)
 
 
 def _file_name(ending: str) -> str:

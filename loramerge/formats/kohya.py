@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.adapter import balanced
 from loramerge.bases.component import flat
-from loramerge.formats import kohya_labels, single_file
-from loramerge.formats.adapter_output import AdapterOutput, Components
+from loramerge.formats import alphas, kohya_labels, single_file
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
-from loramerge.formats.kohya_labels import UNKNOWN_HASHES, hashes
+from loramerge.formats.kohya_labels import hashes
 from loramerge.formats.module_names import places
+from loramerge.formats.named_file import NamedFileOutput
 from loramerge.formats.original_names import in_original_names
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
     from loramerge.families import Family
+    from loramerge.formats.adapter_output import Components
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts, Snippet
     from loramerge.formats.lora_file import LoraFile
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _WEBUI = "stable-diffusion-webui/models/Lora"
 
 
-class KohyaOutput(AdapterOutput):
+class KohyaOutput(NamedFileOutput):
     """The names that A1111 and ComfyUI read, in one file called after the recipe."""
 
     default_folder: ClassVar[str] = "kohya"
@@ -56,24 +57,37 @@ class KohyaOutput(AdapterOutput):
         known = {*base.denoisers, *base.family.text_encoders}
         single_file.check_components("kohya", base, components, known)
 
-    def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
-        """The file is called after the recipe."""
-        del loras
-        return single_file.top_names(recipe, parts)
+    def pairs(self, adapter: Adapter, base: Base) -> Iterator[tuple[str, LowRank]]:
+        """In the names of the original checkpoint, but where kohya's programs have diffusers'."""
+        yield from _pairs(adapter, base, [*adapter.components])
 
-    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def cautions(self, pairs: Sequence[LowRank]) -> Iterator[str]:
+        """Of rounded alphas, and of what diffusers makes of several."""
+        yield from alphas.rounded(pairs)
+        if len({pair.scale * pair.rank for pair in pairs if not pair.is_dense}) > 1:
+            yield (
+                "modules have different alphas, and diffusers takes the commonest for all attention layers of such a "
+                "file; it reads `--format diffusers` right"
+            )
+
+    def write_adapter(
+        self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
+    ) -> dict[str, str]:
         """Write `<recipe>.safetensors`, or a file for each of several denoisers.
 
         All modules get one alpha: diffusers ignores that of an attention layer that has another than most. What is left
-        of a scale is folded into the factors.
+        of a scale is folded into the factors. Where it has to be exact, each module has its own.
         """
         digests = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             (name,) = single_file.top_names(labels.name, [ending])
-            digests[name] = self._write_file(folder / name, list(_pairs(adapter, base, components)), base, labels)
+            pairs = list(_pairs(adapter, base, components))
+            digests[name] = self._write_file(folder / name, pairs, base, labels, exact=exact)
         return digests
 
-    def _write_file(self, path: Path, pairs: Sequence[tuple[str, LowRank]], base: Base, labels: Labels) -> str:
+    def _write_file(
+        self, path: Path, pairs: Sequence[tuple[str, LowRank]], base: Base, labels: Labels, *, exact: bool
+    ) -> str:
         import torch
 
         planned: list[Planned] = []
@@ -84,16 +98,18 @@ class KohyaOutput(AdapterOutput):
                 planned.append(dense(pair, f"{key}.diff", self.dtype, key))
                 continue
             keys = f"{key}.lora_down.weight", f"{key}.lora_up.weight"
-            planned += factors(pair, keys, self.dtype, key, balanced(pair.scale * pair.rank / alpha))
-            planned.append(Planned.of(f"{key}.alpha", torch.tensor(alpha, dtype=torch.float32)))
+            own = pair.scale * pair.rank if exact else alpha
+            planned += factors(pair, keys, self.dtype, key, balanced(pair.scale * pair.rank / own))
+            planned.append(Planned.of(f"{key}.alpha", torch.tensor(own, dtype=torch.float32)))
         found = kohya_labels.metadata(labels, base, alpha=alpha, rank=_single({pair.rank for pair in factored}))
-        return tensors.write(path, planned, found | UNKNOWN_HASHES, seal=hashes)
+        return tensors.write(path, planned, found, seal=hashes)
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """ComfyUI and A1111 read what lies in their own folders."""
         webuis = ", ".join(facts.family.card.webuis)
         folders = {"ComfyUI": COMFYUI} if facts.family.flat_in_comfyui else {}
-        yield from single_file.copied(self.folder, place, facts, folders | ({webuis: _WEBUI} if webuis else {}))
+        folders |= {webuis: _WEBUI} if webuis else {}
+        yield from single_file.copied(self.folder, place, self.files(facts), folders)
 
     def readers_of(self, family: Family) -> str:
         """ComfyUI knows the flat names of some families by its own alone."""

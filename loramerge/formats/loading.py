@@ -80,6 +80,7 @@ class Facts:
         parts: What the base's one file holds of what LoRAs can touch; nothing where it is a folder.
         single_file: Diffusers loads such a file.
         model_class: Of diffusers, where the base is the folder of one part of a pipeline by itself.
+        pictured: There are preview pictures.
     """
 
     recipe: str
@@ -92,6 +93,7 @@ class Facts:
     parts: Sequence[str] = ()
     single_file: bool = False
     model_class: str = ""
+    pictured: bool = False
 
 
 def arguments(first: str, **named: str) -> str:

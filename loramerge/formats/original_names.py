@@ -119,8 +119,9 @@ class _Fused(LowRank, ABC):
 
     @property
     def number_formats(self) -> frozenset[str]:
-        """Those of all parts."""
-        return frozenset().union(*(pair.number_formats for pair in self._parts.values()))
+        """Those of all parts, and float32 where parts are multiplied to have one scale."""
+        scaled = {"float32"} if any(pair.scale != self.scale for pair in self._parts.values()) else set()
+        return frozenset(scaled).union(*(pair.number_formats for pair in self._parts.values()))
 
     def loaded(self) -> LowRank:
         """The same in memory."""

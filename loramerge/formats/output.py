@@ -111,6 +111,34 @@ class Output(StrictModel):
         del recipe, loras, parts
         return ()
 
+    def beside(self, tops: Sequence[str], *, pictured: bool) -> tuple[str, ...]:
+        """What lies at the top of its folder besides.
+
+        Args:
+            tops: What `top_names` gives.
+            pictured: The recipe has a preview.
+        """
+        del tops, pictured
+        return ()
+
+    @property
+    def picture_ending(self) -> str:
+        """What the name of a preview picture in its folder ends in; empty where it never has one."""
+        return ""
+
+    def accompany(self, result: MergeResult, folder: Path, digests: Mapping[str, str], picture: Path | None) -> None:
+        """Write what programs show of the output, when all outputs and pictures are there; most need nothing.
+
+        Args:
+            result: As `write` took it.
+            folder: The output's.
+            digests: What `write` returned.
+            picture: One of the merge; None where there are none.
+
+        Raises:
+            LoramergeError: A file can't be written.
+        """
+
     def top_names_of_file(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The same where the base is one file."""
         return self.top_names(recipe, loras, parts)

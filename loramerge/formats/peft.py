@@ -17,6 +17,7 @@ from loramerge.formats import dora
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.loading import Snippet
+from loramerge.formats.model_spec import HASH, content_seal, converted
 from loramerge.formats.module_names import places
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.formats.saved import SETTING
@@ -25,7 +26,7 @@ from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
+    from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
     from loramerge.formats.assemble import ScaleRule, TensorPlace
     from loramerge.formats.labels import Labels
@@ -57,20 +58,28 @@ class PeftOutput(AdapterOutput):
         found = dict(places(file, base))
         return assemble(file.reference, file.tensors, found.items(), _scale_rule(file, found))
 
+    def folded(self, pair: LowRank) -> tuple[float, float]:
+        """The sign alone: an alpha of PEFT's is positive."""
+        return 1.0, math.copysign(1.0, pair.scale)
+
     def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
         """Write the merged LoRA, or the merged DoRA."""
         adapter = dora.throughout(result.adapter, result.weights)
         return self.write_adapter(adapter, result.base, result.labels, folder)
 
-    def write_adapter(self, adapter: Adapter, base: Base, labels: Labels, folder: Path) -> dict[str, str]:
+    def write_adapter(
+        self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
+    ) -> dict[str, str]:
         """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`.
 
         Those of a lone model lie at the top.
         """
+        del exact  # it always is: PEFT's settings have an alpha for each module
         digests = {}
+        metadata = {**(converted(labels, base) if labels.is_converted else {}), **labels.origin(), **labels.kept}
         for component in adapter.components:
             part = folder_of(component)
-            written = write_folder(adapter, component, base, self.dtype, folder / part, labels.origin())
+            written = write_folder(adapter, component, base, self.dtype, folder / part, metadata)
             digests["/".join(filter(None, (part, WEIGHTS)))] = written
         return digests
 
@@ -114,7 +123,7 @@ def write_folder(
 
     part, modules, saved = base.components[component], adapter.components[component], adapter.saved.get(component, {})
     described = {
-        module: (dora.rank_of(pair), 1.0 if pair.is_rescaled else pair.scale) for module, pair in modules.items()
+        module: (dora.rank_of(pair), 1.0 if pair.is_rescaled else abs(pair.scale)) for module, pair in modules.items()
     }
     settings = settings_for(described, part.modules, lambda module: part.live[module])
     beside = _beside_ranks(adapter, component, base)
@@ -127,7 +136,8 @@ def write_folder(
         if pair.is_rescaled:
             planned += dora.planned(pair, key, dtype, module)
             continue
-        planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module)
+        sign = math.copysign(1.0, pair.scale)
+        planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module, (1.0, sign))
     for name, tensor in saved.items():
         module, _, parameter = name.rpartition(".")
         inner = ".base_layer" if module in modules else ""
@@ -136,7 +146,8 @@ def write_folder(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return tensors.write(folder / WEIGHTS, planned, {"format": "pt", **(metadata or {})})
+    said = {"format": "pt", **(metadata or {})}
+    return tensors.write(folder / WEIGHTS, planned, said, seal=content_seal if HASH in said else None)
 
 
 def _beside_ranks(adapter: Adapter, component: str, base: Base) -> dict[str, Any]:

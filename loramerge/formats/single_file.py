@@ -12,7 +12,6 @@ from loramerge.messages import any_of
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
-    from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
 
 COMFYUI = "ComfyUI/models/loras"
@@ -54,34 +53,25 @@ def top_names(recipe: str, parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{recipe}{part}.safetensors" for part in parts)
 
 
-def said(labels: Labels, base: Base) -> dict[str, str]:
-    """Metadata that programs show of a file of any kind of model."""
-    found = {
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.title": labels.name,
-        "modelspec.merged_from": ", ".join(labels.inputs),
-        **labels.origin(),
-    }
-    if specification := base.family.specification:
-        found["modelspec.architecture"] = f"{specification.architecture}/lora"
-    if labels.description:
-        found["modelspec.description"] = labels.description
-    if labels.trigger_phrases:
-        found["modelspec.trigger_phrase"] = ", ".join(labels.trigger_phrases)
-    return found
+def files_of(facts: Facts) -> tuple[str, ...]:
+    """The files that hold the merged LoRA.
+
+    Args:
+        facts: Has the recipe's name and the denoisers.
+    """
+    return top_names(facts.recipe, [*by_denoiser(facts.components, facts.family, facts.denoisers)])
 
 
-def copied(output: str, place: Address, facts: Facts, folders: Mapping[str, str]) -> Iterator[Snippet]:
-    """How the files get into the folders of programs.
+def copied(output: str, place: Address, names: Sequence[str], folders: Mapping[str, str]) -> Iterator[Snippet]:
+    """How files get into the folders of programs.
 
     Args:
         output: Folder of the output.
         place: Where it is to be had.
-        facts: Has the recipe's name and the denoisers.
+        names: Of the files in it.
         folders: Program → its folder for LoRAs.
     """
-    parts = by_denoiser(facts.components, facts.family, facts.denoisers)
-    paths = [place.path(name) for name in top_names(facts.recipe, [*parts])]
+    paths = [place.path(name) for name in names]
     revision = f" --revision {place.revision}" if place.revision else ""
     for program, folder in folders.items():
         title = f"{program}: `{output}`"

@@ -70,7 +70,8 @@ class Provenance:
         recipe: The recipe's name.
         outputs: Folders of the recipe's outputs.
         environment: What computed the merge.
-        dependent: What lies at the artifact's top whose bytes depend on more than the versions of libraries.
+        dependent: What lies at the artifact's top, and files below it, whose bytes depend on more than the versions of
+            libraries.
         reference: Whether every step of the merge was left to PEFT itself.
         inputs: Name of the LoRA ("" for the base) and place of every file that went in → its sha256.
     """
@@ -145,7 +146,7 @@ def input_uri(reference: str, revision: str | None, name: str) -> str:
 
 
 def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str]:
-    """What lies at the artifact's top whose bytes depend on the machine or its number of threads.
+    """What lies at the artifact's top, and which files below it, depend in their bytes on the machine or its threads.
 
     Decompositions do, as does what CUDA computes; and diffusion adds up every difference in rounding, in previews and
     in the page that shows them.
@@ -154,7 +155,8 @@ def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str
     if recipe.merge.decomposes or recipe.extracts or device != "cpu":
         copied = {output.folder for output in recipe.outputs if output.copies_inputs and not recipe.extracts}
         return top - copied - {LOCK, RECIPE}
-    return top & {PREVIEW, PAGE} if PREVIEW in top else set()
+    endings = tuple(output.picture_ending for output in recipe.outputs if output.picture_ending)
+    return (top & {PREVIEW, PAGE}) | {name for name in files if name.endswith(endings)} if PREVIEW in top else set()
 
 
 def _resolved(recipe: Recipe, loaded: Loaded) -> dict[str, Any]:

@@ -54,6 +54,11 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 f"{name!r} is a part of every artifact; choose another name",
             )
     yield from _components(data)
+    name = data.get("name")
+    for index, output in _mappings(data, "outputs"):
+        if output.get("sidecars") and isinstance(name, str) and f"{name.casefold()}.json" in PAPERS:
+            said = f"{name}.json would lie beside the file, and is the name of one of the artifact's papers"
+            yield ("outputs", index, "sidecars"), f"{said}; choose another name for the recipe"
     yield from _published(data, list(dict.fromkeys(name for name in folders.values() if isinstance(name, str))))
 
 

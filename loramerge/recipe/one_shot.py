@@ -140,17 +140,27 @@ def format_for(place: str, formats: Sequence[str]) -> str:
     Raises:
         UsageError: The name is that of something else.
     """
-    if place == "-":
-        raise UsageError("a LoRA is no text that could be printed", hint="name a file: -o NAME.safetensors")
+    refuse_no_file(place)
     if Path(place).suffix == ".safetensors":
         found = format_of_all(formats)
         return found if found in _ONE_FILE else "kohya"
-    if (ending := _ENDING.search(place)) and not Path(place).is_dir():
+    return "peft"
+
+
+def refuse_no_file(place: str) -> None:
+    """Raise where a name is that of nothing that a LoRA is written to.
+
+    Raises:
+        UsageError: It is.
+    """
+    if place == "-":
+        raise UsageError("a LoRA is no text that could be printed", hint="name a file: -o NAME.safetensors")
+    ending = _ENDING.search(place)
+    if ending and ending[0] != ".safetensors" and not Path(place).is_dir():
         raise UsageError(
             f"{place}: nothing is written that ends in {ending[0]}",
             hint="a file ends in .safetensors; a PEFT folder has no such ending",
         )
-    return "peft"
 
 
 def settings_for(
@@ -190,7 +200,7 @@ def recipe_of(
 
     Args:
         name: Any text; the characters that a recipe's name can have are kept.
-        base: `source` or `family`.
+        base: `source` or `family`; nothing where the LoRAs have to tell it.
         loras: In the order in which they are merged.
         merge: From `settings_for`.
         output: `format` and `dtype`.
@@ -204,7 +214,7 @@ def recipe_of(
     data = {
         "version": 1,
         "name": called,
-        "base": dict(base),
+        **({"base": dict(base)} if base else {}),
         "loras": [
             {"name": each, "source": lora.source, "weight": lora.weight, **({"dora": True} if lora.is_dora else {})}
             for each, lora in zip(names, loras, strict=True)

@@ -42,6 +42,7 @@ def snippets(recipe: Recipe, report: Mapping[str, Any], trigger_phrases: Sequenc
         parts=_held(report),
         single_file=_opens_file(report),
         model_class=report["base"].get("class", ""),
+        pictured=recipe.preview is not None,
     )
     for output in recipe.outputs:
         yield from output.snippets(_place(recipe, output.folder), facts)

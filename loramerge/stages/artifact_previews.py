@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
     from loramerge.stages.load import Loaded
+
+
+_MERGED = re.compile(r"(\d+)-merged\.png")
 
 
 def check_preview(recipe: Recipe, loaded: Loaded) -> None:
@@ -77,6 +81,16 @@ def draw(
 def as_drawn(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe as its artifact turned out: without a preview where there are no pictures."""
     return recipe if (folder / PREVIEW / SHEET).exists() else recipe.model_copy(update={"preview": None})
+
+
+def picture_of_merge(folder: Path) -> Path | None:
+    """The first picture that the merge drew; None where there are no pictures.
+
+    Args:
+        folder: The artifact's.
+    """
+    found = {int(match[1]): path for path in (folder / PREVIEW).glob("*.png") if (match := _MERGED.match(path.name))}
+    return found[min(found)] if found else None
 
 
 def write_sheet(drawing: Drawing, name: str) -> None:

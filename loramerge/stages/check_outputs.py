@@ -1,13 +1,16 @@
-"""Whether the outputs of a recipe can hold its merge, before there is one."""
+"""Whether the outputs of a recipe, and the place of one, can hold its merge, before there is one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loramerge.errors import MismatchError
+from loramerge.errors import MismatchError, UsageError
 from loramerge.messages import counted, some
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from loramerge.formats.output import Output
     from loramerge.recipe import Recipe
     from loramerge.stages.load import Loaded
 
@@ -58,3 +61,31 @@ def _check_dense(recipe: Recipe, loaded: Loaded) -> None:
                 hint="cut the merge to a rank (`svd` with svd_rank), or write `kind: model`, or `format: kohya` or "
                 "`comfyui`, which hold full differences",
             )
+
+
+def check_form(output: Output, place: Path) -> None:
+    """Raise where a place has the name of a file, and the output is a folder, or the other way round.
+
+    Raises:
+        UsageError: It has.
+    """
+    if output.is_one_file is not (place.suffix == ".safetensors"):
+        what, name = ("one file", "a folder") if output.is_one_file else ("a folder", "a file")
+        raise UsageError(
+            f"the format {output.default_folder} is {what}, and {place.name} is the name of {name}",
+            hint="the name of a file ends in .safetensors, that of a folder does not",
+        )
+
+
+def check_count(recipe: Recipe, loaded: Loaded) -> None:
+    """Raise where one place would have to take two files.
+
+    Raises:
+        MismatchError: The LoRAs are for two denoisers.
+    """
+    touched = {component for lora in loaded.loras for component in lora.adapter.components}
+    if (count := recipe.outputs[0].count(loaded.base, touched)) > 1:
+        raise MismatchError(
+            f"the LoRAs are for {count} denoisers of {loaded.base.family.title}, and each has a file of its own",
+            hint="take those of one denoiser at a time, or write a recipe: `run` writes a file for each",
+        )

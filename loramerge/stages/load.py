@@ -14,7 +14,7 @@ from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
 from loramerge.errors import SourceError
 from loramerge.families import title_of, told_by
-from loramerge.formats.kohya_labels import base_prediction, prediction_said
+from loramerge.formats.model_spec import base_prediction, prediction_said
 from loramerge.formats.reading import read_lora
 from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.rounding import formats_of
 from loramerge.artifact.contents import check_lora_place
-from loramerge.errors import MismatchError, UsageError
+from loramerge.errors import UsageError
 from loramerge.files.atomic import replacing, replacing_by_one
 from loramerge.files.run_lock import in_turn
 from loramerge.provenance.licence import UNKNOWN
 from loramerge.reports.report import summary
 from loramerge.stages.assess import assess
-from loramerge.stages.check_outputs import check_outputs
+from loramerge.stages.check_outputs import check_count, check_form, check_outputs
 from loramerge.stages.combine import combine, weighted
 from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter
     from loramerge.progress import Progress
     from loramerge.recipe import Recipe
-    from loramerge.stages.load import Loaded
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,6 @@ class MergedLora:
     fidelity: Mapping[str, float | None]
     warnings: tuple[str, ...]
     report: Mapping[str, Any] = field(repr=False)
-
-
-def _check_count(recipe: Recipe, loaded: Loaded) -> None:
-    """Raise where one place would have to take two files."""
-    touched = {component for lora in loaded.loras for component in lora.adapter.components}
-    if (count := recipe.outputs[0].count(loaded.base, touched)) > 1:
-        raise MismatchError(
-            f"the LoRAs are for {count} denoisers of {loaded.base.family.title}, and each has a file of its own",
-            hint="merge those of one denoiser at a time, or write a recipe: `run` writes a file for each",
-        )
 
 
 def merge(
@@ -89,12 +78,7 @@ def merge(
             "one place takes one LoRA, and the recipe asks for more: other outputs, pictures or targets",
             hint="run the recipe instead",
         )
-    if recipe.outputs[0].is_one_file is not (place.suffix == ".safetensors"):
-        what, name = ("one file", "a folder") if recipe.outputs[0].is_one_file else ("a folder", "a file")
-        raise UsageError(
-            f"the format {recipe.outputs[0].default_folder} is {what}, and {place.name} is the name of {name}",
-            hint="the name of a file ends in .safetensors, that of a folder does not",
-        )
+    check_form(recipe.outputs[0], place)
     check = partial(check_lora_place, place, force=force, inputs=local_sources(recipe))
     check()
     filling = replacing_by_one if recipe.outputs[0].is_one_file else replacing
@@ -105,7 +89,7 @@ def merge(
         spool = Spool(place.parent)
         loaded = load(resolved, keep=spool.keep, progress=progress)
         check_outputs(recipe, loaded)
-        _check_count(recipe, loaded)
+        check_count(recipe, loaded)
         combined = combine(
             weighted(loaded),
             loaded.base,

@@ -89,7 +89,7 @@ def rebuild_and_compare(
         made = {name: path for name, path in files_of(place).items() if name != STATEMENT}
         identical = tuple(name for name in made if provenance.files.get(name) == new.files[name])
         differing = sorted(made.keys() & files.keys() - set(identical))
-        may_differ = [name for name in differing if changes or name.partition("/")[0] in provenance.dependent]
+        may_differ = [name for name in differing if changes or {name, name.partition("/")[0]} & {*provenance.dependent}]
         distances = _distances(again, files, made, may_differ)
         findings += [
             Finding("different", name, f"{name} comes out different, to the byte, when it is made again")

@@ -68,12 +68,14 @@ def claims_of(recipe: Recipe, lock: Lock | None = None) -> Mapping[str, Sequence
     """
     loras, parts = [lora.name for lora in recipe.loras], _parts(recipe)
     lone = not recipe.base.is_file and _is_lone(recipe, lock)
-    return {
-        output.folder: (
-            output.top_names_of_file if recipe.base.is_file else output.top_names_of_model if lone else output.top_names
-        )(recipe.name, loras, parts)
-        for output in recipe.outputs
-    }
+    found = {}
+    for output in recipe.outputs:
+        if recipe.base.is_file:
+            tops = output.top_names_of_file(recipe.name, loras, parts)
+        else:
+            tops = (output.top_names_of_model if lone else output.top_names)(recipe.name, loras, parts)
+        found[output.folder] = (*tops, *output.beside(tops, pictured=recipe.preview is not None))
+    return found
 
 
 def _is_lone(recipe: Recipe, lock: Lock | None) -> bool:

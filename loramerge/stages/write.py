@@ -14,15 +14,16 @@ from loramerge.errors import SourceError
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.writing import writing
 from loramerge.formats import Labels
-from loramerge.formats.kohya_labels import prediction_said
+from loramerge.formats.model_spec import prediction_said
 from loramerge.formats.output import MergeResult
 from loramerge.formats.trigger_words import tag_frequency, trigger_phrases
 from loramerge.lock.model import text as lock_text
 from loramerge.progress import Progress, Silent
+from loramerge.provenance.licence import UNKNOWN
 from loramerge.provenance.provenance import input_uri, provenance
 from loramerge.reports.card import model_card
 from loramerge.reports.page import write_page
-from loramerge.stages.artifact_previews import as_drawn, draw
+from loramerge.stages.artifact_previews import as_drawn, draw, picture_of_merge
 from loramerge.stages.components import by_output
 
 if TYPE_CHECKING:
@@ -62,19 +63,23 @@ def write(
     """
     progress = progress or Silent()
     progress.start("write", len(recipe.outputs))
-    labels = labels_of(recipe, loaded, lock)
+    labels = labels_of(recipe, loaded, lock, licence=report["license"])
     result = _result(loaded, combined, labels)
-    known: dict[str, str] = {}  # sha256 of large files, taken while they were written
+    digests: dict[str, Mapping[str, str]] = {}  # sha256 of large files, taken while they were written
     for group in _groups(recipe.outputs):
         places = {output.folder: folder / output.folder for output in group}
         for place in places.values():
             with writing(place):
                 place.mkdir(parents=True, exist_ok=True)
         written = group[0].write_several([(output, places[output.folder]) for output in group], result)
-        for name, digests in zip(places, written, strict=True):
-            known |= {f"{name}/{file}": digest for file, digest in digests.items()}
+        for name, found in zip(places, written, strict=True):
+            digests[name] = found
             progress.advance()
     notes = [*result.notes, *draw(folder, recipe, loaded, combined, progress)]
+    picture = picture_of_merge(folder)
+    for output in recipe.outputs:
+        output.accompany(result, folder / output.folder, digests[output.folder], picture)
+    known = {f"{output}/{name}": digest for output, each in digests.items() for name, digest in each.items()}
     loras = [
         {**data, "trigger_phrases": _phrases(lora, lock)}
         for data, lora in zip(report["loras"], loaded.loras, strict=True)
@@ -121,8 +126,15 @@ def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
     return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels, weights, replaced=replaced)
 
 
-def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock) -> Labels:
-    """What files of the merge say of themselves."""
+def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock, *, licence: str = UNKNOWN) -> Labels:
+    """What files of the merge say of themselves.
+
+    Args:
+        recipe: Names them.
+        loaded: The inputs.
+        lock: What the sources of the recipe were.
+        licence: Of the result, as the Hub names it.
+    """
     phrases: dict[str, None] = {}
     tags: dict[str, dict[str, int]] = {}
     for lora in loaded.loras:
@@ -143,6 +155,7 @@ def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock) -> Labels:
         trigger_phrases=tuple(phrases),
         prediction_types=tuple(filter(None, (prediction_said(lora.adapter.metadata) for lora in loaded.loras))),
         tag_frequency=tags,
+        licence="" if licence == UNKNOWN else licence,
     )
 
 

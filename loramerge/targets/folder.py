@@ -17,7 +17,16 @@ from loramerge.files.lengths import too_long
 from loramerge.files.run_lock import clear, in_turn
 from loramerge.files.writing import closed
 from loramerge.targets import record
-from loramerge.targets.folder_contents import MOVE, drift, irreplaceable, obstacle, published_in, record_in, unchanged
+from loramerge.targets.folder_contents import (
+    MOVE,
+    drift,
+    irreplaceable,
+    obstacle,
+    published_in,
+    record_in,
+    still_ours,
+    unchanged,
+)
 from loramerge.targets.folder_orphans import orphans_in, prune
 from loramerge.targets.folder_publication import FolderPublication
 from loramerge.targets.held import Live, Orphan
@@ -72,7 +81,7 @@ class FolderTarget(Target):
             if known is None:
                 theirs = {name: each for name, each in present.items() if _top(name) in claims}
                 return Live(str(place), foreign=theirs, refusal=shut)
-            ours = unchanged(known.digests, present)
+            ours = still_ours(known, present)
             still = ours | unchanged({name: (digest,) for name, digest in known.borrowed.items()}, present)
             names = {*known.digests, *known.borrowed}
             lasting, refusal = irreplaceable(place, names), obstacle(place, names, present, still)

@@ -14,6 +14,7 @@ from loramerge.artifact.contents import CARD
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.kinds import special_at
 from loramerge.files.reading import content_of, text_of
+from loramerge.formats import sidecars
 from loramerge.messages import some
 from loramerge.targets import record
 from loramerge.targets.record import Record
@@ -44,6 +45,35 @@ def unchanged(known: Mapping[str, Collection[str]], present: Mapping[str, Path])
     }
 
 
+def still_ours(known: Record, present: Mapping[str, Path]) -> set[str]:
+    """Names of the files of a record that are as they were published.
+
+    JSON files beside LoRAs are the programs' that show them: what these and their users write there changes nothing.
+    """
+    shown = {name for name in sidecars.are_beside(known.digests) if name in present and _is_json(present[name])}
+    return unchanged(known.digests, present) | shown
+
+
+def written_into(known: Record, present: Mapping[str, Path], names: Collection[str]) -> dict[str, Path]:
+    """The model card, and those JSON files beside LoRAs that are no longer what was published.
+
+    Args:
+        known: What was published.
+        present: What there is.
+        names: Of what is there and ours.
+    """
+    others = sidecars.are_beside({**known.digests, **present}) & {*names} & {*known.digests}
+    edited = {name for name in others if sha256_of(present[name]) not in known.digests[name]}
+    return {name: present[name] for name in (edited | {CARD}) & {*names}}
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return sidecars.is_readable(text_of(path))
+    except (OSError, ValueError):
+        return False
+
+
 def digest_of_ours(name: str, path: Path) -> str:
     """SHA-256 of a file; of a model card without what its owner wrote into it."""
     if name == CARD and (found := model_card.digest(content_of(path))) is not None:
@@ -53,20 +83,24 @@ def digest_of_ours(name: str, path: Path) -> str:
 
 @contextmanager
 def with_owners_words(files: Mapping[str, Path], present: Mapping[str, Path]) -> Iterator[Mapping[str, Path]]:
-    """The same files, with the model card as it shall be: ours, and what its owner wrote into the one that is there.
+    """The same files, with model card and JSON files beside LoRAs as they shall be: ours, and what others wrote there.
 
     Args:
         files: What is to be put there.
-        present: What is there and ours.
+        present: As `written_into` gives it.
     """
-    if CARD not in files or CARD not in present:
+    merging = {CARD: model_card.merged, **dict.fromkeys(sidecars.are_beside(files), sidecars.merged)}
+    both = [name for name in merging if name in files and name in present]
+    if not both:
         yield files
         return
     with TemporaryDirectory() as folder:
-        card = Path(folder) / CARD
-        ours, theirs = (text_of(path) for path in (files[CARD], present[CARD]))
-        card.write_text(model_card.merged(ours, theirs), encoding="utf-8", newline="\n")
-        yield {**files, CARD: card}
+        found = dict(files)
+        for number, name in enumerate(both):
+            found[name] = Path(folder) / str(number)
+            ours, theirs = (text_of(path) for path in (files[name], present[name]))
+            found[name].write_text(merging[name](ours, theirs), encoding="utf-8", newline="\n")
+        yield found
 
 
 def drift(known: Record, present: Mapping[str, Path], still: Collection[str]) -> Iterator[str]:

@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.artifact.contents import CARD
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import replacing, replacing_file
 from loramerge.files.digest import sha256_of
@@ -28,9 +27,11 @@ from loramerge.targets.folder_contents import (
     published_in,
     record_in,
     remove_file,
+    still_ours,
     traces_of,
     unchanged,
     with_owners_words,
+    written_into,
 )
 from loramerge.targets.record import Record
 from loramerge.targets.target import Receipt
@@ -83,7 +84,8 @@ class FolderPublication:
         traces = traces_of(place)
         earlier = record_in(place, recipe) or Record(recipe, {})
         present = published_in(place)
-        there = unchanged(goal, present)
+        known = still_ours(earlier, present)
+        there = unchanged(goal, present) | {name for name in known if earlier.files.get(name) == wanted.get(name)}
         # A file of others with the same content stays theirs: it is watched, and never removed.
         borrowed = {name: wanted[name] for name in there - set(earlier.digests)}
         ours = {name: digest for name, digest in wanted.items() if name not in borrowed}
@@ -93,14 +95,15 @@ class FolderPublication:
             if now != earlier:
                 _write(now, place)
             return Receipt(str(place), changed=False)
-        known = unchanged(earlier.digests, present)
-        if CARD in known - set(wanted) and sha256_of(present[CARD]) not in earlier.digests[CARD]:
-            known.remove(CARD)  # what its owner wrote into it is not ours to remove
+        gone = known - set(wanted)
+        edited = written_into(earlier, present, known | there)
+        # What somebody wrote into files is not ours to remove.
+        known -= {name for name in gone & {*edited} if sha256_of(present[name]) not in earlier.digests[name]}
         if what := irreplaceable(place, wanted):
             raise PublishError(f"{place} {what}", hint="move it away")
         if not self.force and (what := obstacle(place, wanted, present, known | there)):
             raise PublishError(f"{place} {what}", hint=MOVE)
-        with with_owners_words(self.delivery.files, {name: present[name] for name in known | there}) as files:
+        with with_owners_words(self.delivery.files, edited) as files:
             if whole and holds_nothing_else(place, recipe, known):
                 self._replace(files, now, traces)
                 return Receipt(str(place), changed=True)

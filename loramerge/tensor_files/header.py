@@ -25,6 +25,20 @@ STORED_AS = {
     "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"
 }  # fmt: skip
 """How a header spells the number formats that a recipe can ask for."""
+
+
+def narrowest(formats: Iterable[str]) -> str:
+    """The number format of those in `STORED_AS` that holds every number of some formats; float32 of float64's most.
+
+    Args:
+        formats: As torch spells them, such as `float16` and `float8_e5m2`.
+    """
+    wide = {each for each in formats if not each.startswith("float8")}  # which float16 and bfloat16 hold alike
+    if not wide:
+        return "float16"
+    return wide.pop() if len(wide) == 1 and wide <= {*STORED_AS} else "float32"
+
+
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
 

@@ -13,11 +13,12 @@ from families.rows import ROWS
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from loramerge import WeightedAdapter, combine
+from loramerge import Adapter, LowRank, WeightedAdapter, combine
 from loramerge.bases.base import Base, from_configs
 from loramerge.errors import MismatchError
 from loramerge.families import FAMILIES
 from loramerge.formats import FORMATS, ComfyuiOutput, DiffusersOutput, KohyaOutput, Labels, PeftOutput
+from loramerge.formats.split_layers import own_ranks
 from loramerge.methods import METHODS
 
 NAMED = [row for row in ROWS if FAMILIES[row.family].has_original_names]
@@ -114,6 +115,45 @@ def test_there_and_back_is_the_same_file(row, style, tmp_path):
         assert tensor.shape == before[key].shape, key
         if style == "kohya":
             assert torch.equal(tensor, before[key]), key
+
+
+def written(adapter, row, style, folder):
+    """What is read of an adapter that was written exactly."""
+    folder.mkdir()
+    output = ONE[style](kind="adapter", format=style)
+    output.write_adapter(adapter, base_of(row), Labels("out", is_converted=True), folder, exact=True)
+    place = folder if style == "peft" else next(folder.glob("*.safetensors"))
+    return own_ranks(read(place, base_of(row)))
+
+
+@pytest.mark.parametrize("row", NAMED, ids=label)
+def test_a_lora_goes_through_every_format_and_comes_back(row, tmp_path):
+    """Its layers were trained whole: they are put together again as they were."""
+    path = Original.of(row, rank=4, style="comfyui").save(tmp_path / "x.safetensors", "comfyui")
+    adapter = first = own_ranks(read(path, base_of(row)))
+    for style in ("peft", "kohya", "comfyui"):
+        adapter = written(adapter, row, style, tmp_path / style)
+        assert adapter.equals(first), style
+    (place,) = (tmp_path / "comfyui").iterdir()
+    before, after = load_file(path), load_file(place)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
+    folded = written(adapter, row, "diffusers", tmp_path / "diffusers")
+    assert all(torch.equal(one.delta(), other.delta()) for (*_, one), (*_, other) in zip(first, folded, strict=True))
+    assert written(folded, row, "comfyui", tmp_path / "last").equals(folded)
+
+
+@pytest.mark.parametrize("row", NAMED, ids=label)
+def test_parts_that_were_trained_apart_keep_their_ranks(row, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    component, pairs = component_of(row), {}
+    for number, (module, (out, *rest)) in enumerate(base_of(row).components[component].modules.items()):
+        rank = 1 + number % 3
+        down = torch.randn(rank, *rest, generator=generator)
+        pairs[module] = LowRank(down, torch.randn(out, rank, *[1] * (len(rest) - 1), generator=generator), 0.5)
+    adapter = Adapter({component: dict([*pairs.items()][::2])})
+    for style in ("comfyui", "kohya"):
+        assert written(adapter, row, style, tmp_path / style).equals(adapter), style
 
 
 @functools.cache

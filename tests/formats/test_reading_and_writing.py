@@ -21,8 +21,8 @@ from loramerge.bases.published import architecture
 from loramerge.errors import SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
-from loramerge.formats.kohya_labels import prediction_said, prediction_type
 from loramerge.formats.labels import Labels
+from loramerge.formats.model_spec import prediction_said, prediction_type
 from loramerge.numerics.norms import norm_of
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned

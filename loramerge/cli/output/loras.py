@@ -1,4 +1,4 @@
-"""What `inspect` says of each LoRA, and `merge` and `resize` of theirs."""
+"""What `inspect` says of each LoRA, and `merge`, `resize` and `convert` of theirs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,23 @@ class MergedLoraFile(StrictModel):
     loras: list[dict[str, Any]] = Field(description="What went in, as report.json has it.")
     ranks: list[int] = Field(description="Those that its modules have.")
     rounding: dict[str, Any] = Field(description="What rounding to each number format costs, as report.json has it.")
+    size: int = Field(description="Of all files, in bytes.")
+    warnings: list[str] = Field(description="What should be known before it is used.")
+    seconds: float = Field(description="How long it took.")
+
+
+class ConvertedLoraFile(StrictModel):
+    """A LoRA that was written in another format."""
+
+    place: str = Field(description="Its file or folder.")
+    family: str = Field(description="Of what it was trained on.")
+    source_format: str = Field(description="The format that it had, such as kohya.")
+    format: str = Field(description="The format that it has now.")
+    dtype: str = Field(description="Number format of its factors now.")
+    modules: int = Field(description="How many it has now; a fused layer is one.")
+    ranks: list[int] = Field(description="Those that these have.")
+    folded: int = Field(description="How many of these have their scale inside their factors.")
+    rounding: float = Field(description="‖written - read‖ / ‖read‖, where numbers had to be rounded; else 0.")
     size: int = Field(description="Of all files, in bytes.")
     warnings: list[str] = Field(description="What should be known before it is used.")
     seconds: float = Field(description="How long it took.")

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from loramerge.cli.output.artifacts import DrawnPictures, UnverifiedArtifact, VerifiedArtifact
 from loramerge.cli.output.failures import ErrorDocument
-from loramerge.cli.output.loras import FailedInspection, InspectedLora, MergedLoraFile
+from loramerge.cli.output.loras import ConvertedLoraFile, FailedInspection, InspectedLora, MergedLoraFile
 from loramerge.cli.output.plans import PlanEntry
 from loramerge.cli.output.recipes import LockEntry, ProblemEntry, StrayLockFound
 from loramerge.cli.output.runs import PublishEntry, RunEntry
@@ -22,6 +22,7 @@ _PLACE = "#/$defs/{model}"
 DOCUMENTS: dict[str, tuple[Any, str]] = {
     "merge": (MergedLoraFile, "The LoRA."),
     "resize": (MergedLoraFile, "The LoRA."),
+    "convert": (ConvertedLoraFile, "The LoRA."),
     "run": (list[RunEntry], "One entry for each recipe, then for what was pruned and for stray locks."),
     "plan": (list[PlanEntry], "One entry for each recipe, then for what is orphaned and for stray locks."),
     "preview": (DrawnPictures, "The pictures."),
