@@ -198,15 +198,27 @@ def recipe_of(
         UsageError: What was given makes no recipe; the message has every reason.
     """
     names = names_for([lora.source for lora in loras])
+    entries = [
+        {"name": each, "source": lora.source, "weight": lora.weight} for each, lora in zip(names, loras, strict=True)
+    ]
+    return recipe_with(name, base, entries, merge, output, overrides)
+
+
+def recipe_with(
+    name: str,
+    base: Mapping[str, str],
+    loras: Sequence[Mapping[str, Any]],
+    merge: Mapping[str, Any],
+    output: Mapping[str, str],
+    overrides: Sequence[str],
+) -> Recipe:
+    """The same with `loras` as a recipe has them."""
     called = name_like(name) or "merged"
     data = {
         "version": 1,
         "name": called,
         "base": dict(base),
-        "loras": [
-            {"name": each, "source": lora.source, "weight": lora.weight}
-            for each, lora in zip(names, loras, strict=True)
-        ],
+        "loras": list(loras),
         "merge": dict(merge),
         "outputs": [{"kind": "adapter", **output}],
     }
