@@ -172,7 +172,8 @@ def settings_for(
         other = f"{name}_svd" if f"{name}_svd" in _METHODS else "svd"
         raise UsageError(f"`{name}` has no rank to choose", hint=f"use --method {other}, or leave out --rank")
     given = {key: value for key, value in others.items() if value is not None}
-    svd_rank = {} if not cut else {"svd_rank": rank if energy is None else _energy_rank(energy, rank)}
+    by_energy = {"energy": energy} if rank is None else {"energy": energy, "max": rank}
+    svd_rank = {} if not cut else {"svd_rank": rank if energy is None else by_energy}
     return {"combination_type": name, "engine": "factored", **method.suggested, **given, **svd_rank}
 
 
@@ -233,10 +234,6 @@ def _refuse_another_weight(text: str, source: str) -> None:
     first = source.rstrip(":")
     if first != source or _WEIGHED.fullmatch(source):
         raise UsageError(f"{text}: one weight follows a LoRA, after one colon", hint="such as ink.safetensors:0.7")
-
-
-def _energy_rank(energy: float, rank: int | None) -> dict[str, float]:
-    return {"energy": energy} if rank is None else {"energy": energy, "max": rank}
 
 
 def _weight(text: str, weight: str) -> float | dict[str, Any]:
