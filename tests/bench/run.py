@@ -1,6 +1,6 @@
 """Measure loramerge against PEFT and diffusers, both sides in one run; print rows, and write them and a table.
 
-    python tests/bench/run.py [--quick] [--only merging|files|fusing|starting|whole] [--write figures.json]
+    python tests/bench/run.py [--quick] [--only merging|files|fusing|extracting|starting|whole] [--write figures.json]
 
 Every part's own file says what it measures, and how. `--write` also writes the tables: into FILE.md beside it, or into
 docs/figures.md and the README where the file is the one that they show.
@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import extracting
 import files
 import fusing
 import merging
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 PARTS = {
     "files": files.rows,
     "fusing": fusing.rows,
+    "extracting": extracting.rows,
     "starting": starting.rows,
     "whole": whole.rows,
     "merging": merging.rows,

@@ -86,7 +86,7 @@ def test_from_run_to_rebuild(here, pairs):
     assert again.exit_code == ExitCode.DONE, again.output
     (verified,) = json.loads(again.stdout)
     assert "kohya/small.safetensors" in verified["rebuilt"]["identical"]
-    assert verified["rebuilt"]["close"] == {}
+    assert verified["rebuilt"]["within_tolerance"] == {}
 
 
 def test_a_file_is_extracted_as_a_folder_is(here):
