@@ -106,6 +106,18 @@ def test_number_formats_may_differ(models, lora):
         of_fused(models, "base-half.safetensors", "base")
 
 
+def test_a_copy_in_float8_is_no_other_model(models):
+    tensors = load_file(models / "base-half.safetensors")
+    small = {
+        key: each.to(torch.float8_e4m3fn) if each.dtype == torch.float16 else each for key, each in tensors.items()
+    }
+    single_files.write(small, models / "base-small.safetensors")
+    with pytest.raises(MismatchError, match=r"nothing to extract: base-small\S+ and base-half\S+ are"):
+        of_fused(models, "base-small.safetensors", "base-half.safetensors")
+    found = of_fused(models, "tuned.safetensors", "base-small.safetensors")
+    assert {*found.facts.modules} == {"unet", "text_encoder"}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A model whose every number is another one."""

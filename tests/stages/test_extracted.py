@@ -77,6 +77,9 @@ def test_from_run_to_rebuild(here, pairs):
     assert roles["base/unet/diffusion_pytorch_model.safetensors"] == "base"
     assert not [uri for uri in roles if "tokenizer" in uri]
     assert "inputs" in definition["internalParameters"]["bytesDependOnEnvironment"]
+    with safe_open(out / "kohya" / "small.safetensors", "pt") as file:
+        made_of = json.loads(file.metadata()["loramerge.inputs"])
+    assert {*made_of["tune"]} > {"tuned/unet/config.json", "base/unet/diffusion_pytorch_model.safetensors"}
     report = json.loads((out / "report.json").read_text())
     assert report["loras"][0]["extraction"]["error"] <= 1e-5
     assert invoke("plan", path).exit_code == ExitCode.DONE
