@@ -105,6 +105,14 @@ def test_starting(rest):
 
 
 @pytest.mark.slow
+def test_extracting(tmp_path):
+    (row,), tables, _ = measured(tmp_path, "--only", "extracting", "--runs", 1)
+    theirs, ours = (row["sides"][side]["error"][0] for side in ("kohya's method", "loramerge"))
+    assert 0 < ours < theirs < 1
+    assert "| tiny UNet, 192 layers, rank 32" in tables
+
+
+@pytest.mark.slow
 def test_the_whole_command(rest):
     (row,), tables = rest[0]["whole"], rest[1]
     assert (row["model"], row["layers"]) == ("pixart", 287)

@@ -115,7 +115,9 @@ def check_lora_place(place: Path, *, force: bool, inputs: Iterable[Path] = (), o
     old = old or place
     for each in inputs:
         if each.resolve().is_relative_to(place.resolve()):
-            raise LoramergeError(f"{place} is one of the LoRAs that go in, or holds one", hint="choose another with -o")
+            raise LoramergeError(
+                f"{place} is one of the LoRAs or models that go in, or holds one", hint="choose another with -o"
+            )
     if not os.path.lexists(old) or (old.is_dir() and not any(old.iterdir())):
         return
     if not (old.is_file() or old.is_dir()):

@@ -17,6 +17,7 @@ from loramerge.errors import ExitCode
 NAMES = (
     "merge",
     "resize",
+    "extract",
     "convert",
     "run",
     "plan",

@@ -1,6 +1,6 @@
-"""What `loramerge merge` and `loramerge resize` share: a recipe from options, run into one file or folder.
+"""What `merge`, `resize` and `extract` share: a recipe from options, run into one file or folder.
 
-Some of it `loramerge convert` has as well.
+Some of it `convert` has as well.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Settings:
-    """The options that both commands have."""
+    """The options that all of them have, and those of commands that take LoRAs."""
 
     output: str | None
-    base: str | None
     dtype: str | None
     fp16: bool
     overrides: tuple[str, ...]
-    device: str
     recipe: bool
     force: bool
     as_json: bool
     verbose: bool
+    base: str | None = None
+    device: str = "auto"
 
     @property
     def number_format(self) -> str:
@@ -64,30 +64,38 @@ def number_format(dtype: str | None, *, fp16: bool) -> str | None:
 
 def settings(command: Command) -> Command:
     """The options of `Settings`."""
-    for decorate in reversed(
-        (
-            click.option(
-                "-o",
-                "--output",
-                metavar="PLACE",
-                type=options.PlaceType("a file or a folder", allow_dash=True),
-                help="NAME.safetensors, or a folder in PEFT's format.",
-            ),
-            options.base,
-            click.option(
-                "--dtype",
-                type=click.Choice(DTYPES),
-                help=f"Number format of the result; {DTYPES[0]} if absent.",
-            ),
-            click.option("--fp16", is_flag=True, help="The same as --dtype float16."),
-            options.overrides,
-            options.device,
-            click.option("--recipe", is_flag=True, help="Print the recipe that this is, and do nothing."),
-            click.option("--force", is_flag=True, help="Replace the LoRA at PLACE."),
-            options.as_json,
-            options.verbose,
-        )
-    ):
+    return _decorated(command, {"base": options.base, "device": options.device})
+
+
+def settings_of_models(command: Command) -> Command:
+    """The same for a command that takes models."""
+    return _decorated(command, {})
+
+
+def _decorated(command: Command, further: Mapping[str, Callable[[Command], Command]]) -> Command:
+    shown: list[Callable[[Command], Command] | None] = [
+        click.option(
+            "-o",
+            "--output",
+            metavar="PLACE",
+            type=options.PlaceType("a file or a folder", allow_dash=True),
+            help="NAME.safetensors, or a folder in PEFT's format.",
+        ),
+        further.get("base"),
+        click.option(
+            "--dtype",
+            type=click.Choice(DTYPES),
+            help=f"Number format of the result; {DTYPES[0]} if absent.",
+        ),
+        click.option("--fp16", is_flag=True, help="The same as --dtype float16."),
+        options.overrides,
+        further.get("device"),
+        click.option("--recipe", is_flag=True, help="Print the recipe that this is, and do nothing."),
+        click.option("--force", is_flag=True, help="Replace the LoRA at PLACE."),
+        options.as_json,
+        options.verbose,
+    ]
+    for decorate in reversed([*filter(None, shown)]):
         command = decorate(command)
     return command
 
@@ -100,12 +108,27 @@ def perform(loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settin
         merge: How.
         given: The options.
     """
+    perform_recipe(given, lambda place: _composed(place, loras, merge, given), _merged_rows)
+
+
+def perform_recipe(
+    given: Settings,
+    composed: Callable[[str], Recipe],
+    rows: Callable[[Recipe, MergedLora], Iterator[tuple[str, str]]],
+) -> None:
+    """Print a recipe, or make its one LoRA and say in rows what came of it.
+
+    Args:
+        given: The options.
+        composed: Makes the recipe of the place that the LoRA goes to.
+        rows: What is said besides where it is and how long it took.
+    """
     from loramerge import merge as run_merge
 
     if given.recipe and given.as_json:
         raise UsageError("--recipe prints YAML, and --json prints JSON", hint="leave one of them out")
     place = _place(given)
-    recipe = _composed(place, loras, merge, given)
+    recipe = composed(place)
     if given.recipe:
         console.result(recipe.text.rstrip("\n"))
         return
@@ -118,8 +141,8 @@ def perform(loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settin
         return
     for warning in done.warnings:
         console.warning(warning)
-    rows = [*summary.merge_rows(recipe, done.report, done.fidelity), *_rows(recipe, done)]
-    console.result(f"{summary.near(done.place)}\n{console.table([*rows, ('time', f'{seconds:.1f} s')])}")
+    shown = [*rows(recipe, done), ("time", f"{seconds:.1f} s")]
+    console.result(f"{summary.near(done.place)}\n{console.table(shown)}")
 
 
 def _place(given: Settings) -> str:
@@ -151,14 +174,31 @@ def _composed(place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any],
     )
 
 
-def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
-    output = recipe.outputs[0]
-    ranks = sorted({pair.rank for *_, pair in done.merged})
+def _merged_rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
+    yield from summary.merge_rows(recipe, done.report, done.fidelity)
     kept = f", which keeps {_share_kept(done):.1%} of the squared norm" if recipe.merge.sums_deltas else ""
-    yield "rank", (f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}") + kept
+    yield "rank", ranks(done) + kept
     formats = ", ".join(dict.fromkeys(lora["format"] for lora in done.report["loras"]))
+    yield from file_rows(recipe, done, f"; what went in is {formats}")
+
+
+def ranks(done: MergedLora) -> str:
+    """Of a LoRA's modules: `32`, or `4 to 32`."""
+    found = sorted({pair.rank for *_, pair in done.merged})
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def file_rows(recipe: Recipe, done: MergedLora, more: str = "") -> Iterator[tuple[str, str]]:
+    """What was written, in rows.
+
+    Args:
+        recipe: What was run.
+        done: What came of it.
+        more: What is said of the format besides.
+    """
+    output = recipe.outputs[0]
     name, family = output.default_folder, named(done.report["base"]["family"])
-    yield "format", f"{name}, {output.number_format}, for {output.readers_of(family)}; what went in is {formats}"
+    yield "format", f"{name}, {output.number_format}, for {output.readers_of(family)}{more}"
     yield "family", title_of(done.report["base"]["family"])
     yield "size", console.size(size_of(done.place))
     yield from summary.storage_rows(done.report, "--dtype {}")

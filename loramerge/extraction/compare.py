@@ -108,7 +108,7 @@ def left_out(tuned: Weights, base: Weights) -> tuple[tuple[LeftOut, ...], tuple[
     here, there = tuned.rest_like(base)
     counts: dict[tuple[str, str], list[tuple[int, float]]] = {}
     other_shapes = []
-    for name in here.keys() & there.keys():
+    for name in sorted(here.keys() & there.keys()):
         if here[name].rows.shape != there[name].rows.shape:
             other_shapes.append(name)
         elif norm := norm_of_difference(here[name], there[name]):
@@ -120,7 +120,7 @@ def left_out(tuned: Weights, base: Weights) -> tuple[tuple[LeftOut, ...], tuple[
             counts.items(), key=lambda entry: (entry[0][0], _KINDS.index(entry[0][1]))
         )
     )
-    return found, tuple(_not_compared(tuned, base, here, there, sorted(other_shapes)))
+    return found, tuple(_not_compared(tuned, base, here, there, other_shapes))
 
 
 def _not_compared(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
 from loramerge.numerics.finite import is_finite
+from loramerge.tensor_files.header import torch_dtype
 from loramerge.tensor_files.lazy import StoredRows, StoredTensor
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def difference(tuned: Placed, base: Placed, shape: tuple[int, ...]) -> Tensor | 
     import torch
 
     one, other = _numbers_of(tuned), _numbers_of(base)
-    if _is_same(one, other):
+    if _is_same(one, other, tuned, base):
         if not is_finite(one.float()):
             raise _not_finite(tuned)
-        return "equal" if one.dtype == other.dtype else "rounded"
+        return "equal" if tuned.rows.dtype == base.rows.dtype else "rounded"
     exact = torch.float64 if torch.float64 in (one.dtype, other.dtype) else torch.float32
     found = one.to(exact).sub_(other) if one.dtype != exact else one.sub_(other.to(exact))
     found = found.float()
@@ -60,7 +61,7 @@ def norm_of_difference(tuned: Placed, base: Placed) -> float:
 
     squares = []
     for one, other in zip(_chunks(tuned), _chunks(base), strict=True):
-        if not _is_same(one, other):
+        if not _is_same(one, other, tuned, base):
             found = one.double().sub_(other)
             if not is_finite(found):
                 raise _not_finite(tuned, base)
@@ -81,13 +82,14 @@ def _as_numbers(found: Tensor) -> Tensor:
     return found.float() if found.dtype.itemsize == 1 else found
 
 
-def _is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are equal, or one is what the other is rounded to."""
+def _is_same(one: Tensor, other: Tensor, tuned: Placed, base: Placed) -> bool:
+    """Whether numbers of two models are equal, or the one what the other is rounded to."""
     import torch
 
-    if one.dtype == other.dtype:
+    formats = torch_dtype(tuned.rows.dtype), torch_dtype(base.rows.dtype)
+    if formats[0] == formats[1]:
         return torch.equal(one, other)
-    return torch.equal(one, other.to(one.dtype)) or torch.equal(one.to(other.dtype), other)
+    return torch.equal(one, _as_numbers(other.to(formats[0]))) or torch.equal(_as_numbers(one.to(formats[1])), other)
 
 
 def _chunks(placed: Placed) -> Iterator[Tensor]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from loramerge.messages import counted, some
+from loramerge.messages import some
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
 
+_NOUNS = {"biases": ("bias", "biases"), "norms": ("norm", "norms"), "others": ("other tensor", "other tensors")}
 _ENERGY_TOLD = 1e-4  # share of the squared norm below which what is left out is not worth a number
 
 
@@ -55,10 +55,7 @@ class LeftOut:
     norm: float
 
     def __str__(self) -> str:
-        noun = {"biases": "bias", "norms": "norm", "others": "other tensor"}[self.kind]
-        number = "1 bias" if self.tensors == 1 else self.kind
-        what = f"{self.tensors} {number}" if self.kind == "biases" and self.tensors > 1 else counted(self.tensors, noun)
-        return f"{what} of {self.component} ({self.size:,} bytes)"
+        return f"{self.tensors} {_NOUNS[self.kind][self.tensors != 1]} of {self.component} ({self.size:,} bytes)"
 
 
 @dataclass(frozen=True)
@@ -95,22 +92,10 @@ class Extraction:
         """‖difference - up·down‖ / ‖difference‖ over all modules of the LoRA."""
         return math.hypot(*(each.residual for each in self._each())) / self.norm
 
-    @property
-    def ranks(self) -> Mapping[int, int]:
-        """Rank → number of modules that have it, falling."""
-        return dict(sorted(Counter(each.rank for each in self._each()).items()))
-
     def error_of(self, component: str) -> float:
         """The same of one component."""
         found = self.modules[component].values()
         return math.hypot(*(each.residual for each in found)) / math.hypot(*(each.norm for each in found))
-
-    def worst(self, most: int) -> list[tuple[str, ExtractedModule]]:
-        """The modules with the largest relative error."""
-        named = [
-            (f"{component}.{name}", each) for component, found in self.modules.items() for name, each in found.items()
-        ]
-        return sorted(named, key=lambda entry: (-entry[1].error, entry[0]))[:most]
 
     def sentences(self) -> Iterator[str]:
         """What the reader of a LoRA that was made so should know."""

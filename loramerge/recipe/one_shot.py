@@ -184,7 +184,8 @@ def settings_for(
         other = f"{name}_svd" if f"{name}_svd" in _METHODS else "svd"
         raise UsageError(f"`{name}` has no rank to choose", hint=f"use --method {other}, or leave out --rank")
     given = {key: value for key, value in others.items() if value is not None}
-    svd_rank = {} if not cut else {"svd_rank": rank if energy is None else _energy_rank(energy, rank)}
+    by_energy = {"energy": energy} if rank is None else {"energy": energy, "max": rank}
+    svd_rank = {} if not cut else {"svd_rank": rank if energy is None else by_energy}
     return {"combination_type": name, "engine": "factored", **method.suggested, **given, **svd_rank}
 
 
@@ -210,15 +211,28 @@ def recipe_of(
         UsageError: What was given makes no recipe; the message has every reason.
     """
     names = names_for([lora.source for lora in loras])
+    entries = [
+        {"name": each, "source": lora.source, "weight": lora.weight, **({"dora": True} if lora.is_dora else {})}
+        for each, lora in zip(names, loras, strict=True)
+    ]
+    return recipe_with(name, base, entries, merge, output, overrides)
+
+
+def recipe_with(
+    name: str,
+    base: Mapping[str, str],
+    loras: Sequence[Mapping[str, Any]],
+    merge: Mapping[str, Any],
+    output: Mapping[str, str],
+    overrides: Sequence[str],
+) -> Recipe:
+    """The same with `loras` as a recipe has them."""
     called = name_like(name) or "merged"
     data = {
         "version": 1,
         "name": called,
         **({"base": dict(base)} if base else {}),
-        "loras": [
-            {"name": each, "source": lora.source, "weight": lora.weight, **({"dora": True} if lora.is_dora else {})}
-            for each, lora in zip(names, loras, strict=True)
-        ],
+        "loras": list(loras),
         "merge": dict(merge),
         "outputs": [{"kind": "adapter", **output}],
     }
@@ -233,10 +247,6 @@ def _refuse_another_weight(text: str, source: str) -> None:
     first = source.rstrip(":")
     if first != source or _WEIGHED.fullmatch(source):
         raise UsageError(f"{text}: one weight follows a LoRA, after one colon", hint="such as ink.safetensors:0.7")
-
-
-def _energy_rank(energy: float, rank: int | None) -> dict[str, float]:
-    return {"energy": energy} if rank is None else {"energy": energy, "max": rank}
 
 
 def _weight(text: str, weight: str) -> float | dict[str, Any]:

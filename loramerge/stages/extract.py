@@ -36,8 +36,8 @@ def extracted(
 ) -> Extracted:
     """The LoRA that a recipe wants of a model.
 
-    The last one is kept for as long as the program runs: recipes of one call that want the same of the same files read
-    these once.
+    The last ones are kept for as long as the program runs: recipes of one call that want the same of the same files
+    read these once.
 
     Args:
         wanted: What the recipe says.
@@ -55,14 +55,17 @@ def extracted(
     cut = Cut(wanted.rank, wanted.energy)
     places = (*(folder / name for name in names), *(base.folder / name for name in base.names))
     key = (located.reference, base.base.reference, cut.key, *(FileBytes.at(each, str(each)).version for each in places))
-    if key not in _latest:
+    made = _latest.pop(key, None)
+    if made is None:
         tuned = weights_of(_model_at(located, folder, names, base.base), folder, names)
         made = extract(tuned, base.found, cut, keep=keep, progress=progress)
-        _latest.clear()
-        _latest[key] = made
-    return _latest[key]
+    _latest[key] = made
+    while len(_latest) > _MOST_KEPT:
+        del _latest[next(iter(_latest))]
+    return made
 
 
+_MOST_KEPT = 2
 _latest: dict[Any, Extracted] = {}
 
 

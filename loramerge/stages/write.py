@@ -146,17 +146,24 @@ def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock, *, licence: str = UNKN
         name=recipe.name,
         description=recipe.description,
         recipe_sha256=hashlib.sha256(recipe.text.encode()).hexdigest(),
-        inputs={
-            lora.name: {
-                input_uri(lora.reference, lora.revision, file.name): file.sha256 for file in lora.inputs.files()
-            }
-            for lora in loaded.loras
-        },
+        inputs={lora.name: _made_of(lora, loaded) for lora in loaded.loras},
         trigger_phrases=tuple(phrases),
         prediction_types=tuple(filter(None, (prediction_said(lora.adapter.metadata) for lora in loaded.loras))),
         tag_frequency=tags,
         licence="" if licence == UNKNOWN else licence,
     )
+
+
+def _made_of(lora: LoadedLora, loaded: Loaded) -> dict[str, str]:
+    """Place → sha256 of the files that a LoRA is made of: also the base's, where it was extracted from a model."""
+    found = [(lora.reference, lora.revision, lora.inputs)]
+    if lora.extraction is not None:
+        found.append((loaded.base.reference, loaded.revision, loaded.base_inputs))
+    return {
+        input_uri(reference, revision, file.name): file.sha256
+        for reference, revision, inputs in found
+        for file in inputs.files()
+    }
 
 
 def _phrases(lora: LoadedLora, lock: Lock) -> list[str]:

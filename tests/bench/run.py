@@ -2,7 +2,7 @@
 
     python tests/bench/run.py [--quick] [--only PART] [--write figures.json]
 
-Parts: fused, commands, files, fusing, starting, whole, merging.
+Parts: fused, commands, files, fusing, extracting, starting, whole, merging.
 
 Every part's own file says what it measures, and how. `--write` also writes the tables: into FILE.md beside it, or into
 docs/figures.md and the README where the file is the one that they show. With `--only`, rows of other parts that are
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import commands
+import extracting
 import files
 import fused
 import fusing
@@ -42,6 +43,7 @@ PARTS = {
     "commands": commands.rows,
     "files": files.rows,
     "fusing": fusing.rows,
+    "extracting": extracting.rows,
     "starting": starting.rows,
     "whole": whole.rows,
     "merging": merging.rows,

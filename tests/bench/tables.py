@@ -94,6 +94,7 @@ def markdown(measured: Mapping[str, Any]) -> str:
         ("merging", _merging),
         ("files", _files),
         ("fusing", fusing),
+        ("extracting", _extracting),
         ("starting", _starting),
         ("whole", _whole),
     ):
@@ -353,6 +354,31 @@ def _fusing(rows: Sequence[Row], threads: int) -> Iterator[str]:
         parts = (number(row["steps"][step]) if step in row["steps"] else "" for step in steps)
         body.append([TITLES[row["model"]], f"{number(floor)} s", times, *parts])
     yield table(["", "floor", "times the floor", *steps], body)
+
+
+def _extracting(rows: Sequence[Row]) -> Iterator[str]:
+    yield "## A LoRA from a fine-tune"
+    yield (
+        "The layers of the UNet's transformers, base and fine-tune in float16, against the method of kohya's "
+        "`extract_lora_from_models.py`: a full `torch.linalg.svd` of each difference in float32, factors clamped at "
+        "their 0.99 quantile. Some layers of each shape are extracted, and each counts as often as the UNet has that "
+        "shape. The error is that of the factors, ‖difference - up·down‖ / ‖difference‖."
+    )
+    theirs, ours = rows[0]["sides"]
+    yield table(
+        ["", theirs, ours, "times as fast", f"error: {theirs}", ours, f"{ours}'s memory"],
+        [
+            [
+                f"{TITLES[row['model']]}, {row['layers']} layers, rank {row['rank']}",
+                said(row, theirs),
+                said(row, ours),
+                f"**{spread(row['ratios'][0], row)}**",
+                *(f"{row['sides'][side]['error'][0]:.3f}" for side in (theirs, ours)),
+                megabytes(max(row["sides"][ours]["peak_mb"])),
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _whole(rows: Sequence[Row]) -> Iterator[str]:

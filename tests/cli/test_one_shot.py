@@ -224,7 +224,7 @@ REFUSED = {
     "no such file": (("merge", "b.safetensors", "-o", "m.safetensors"), 4, "beside it: a.safetensors"),
     "two families": (("merge", "a.safetensors", "xl.safetensors", "-o", "m.safetensors"), 5, "of different models"),
     "another base": (("merge", "a.safetensors", "--base", "sdxl", "-o", "m.safetensors"), 5, ""),
-    "an input": (("merge", "a.safetensors", "-o", "a.safetensors", "--force"), 1, "is one of the LoRAs that go in"),
+    "an input": (("merge", "a.safetensors", "-o", "a.safetensors", "--force"), 1, "is one of the LoRAs or models that"),
     "a rank for linear": (("merge", "a.safetensors", "--method", "linear", "--rank", "4", "-o", "m.safetensors"), 64,
                           "`linear` has no rank to choose"),
     "a density for cat": (("merge", "a.safetensors", "--density", "0.5", "-o", "m.safetensors"), 64, "merge.density"),

@@ -190,7 +190,9 @@ def test_one_mistake(changes, message):
 
 def test_a_missing_key_is_reported_where_it_would_be():
     (said,) = report(TEXT.replace("    source: loras/ikea.safetensors\n", ""))
-    assert said.startswith("r.yaml:6:5: loras.0.source: missing; expected text that is not empty or a mapping of `tra")
+    assert said.startswith(
+        "r.yaml:6:5: loras.0.source: missing; expected hf://owner/name, a path or https://…, or `extr"
+    )
 
 
 def test_an_unknown_key_is_reported_at_the_key():

@@ -1,4 +1,4 @@
-"""What `inspect` says of each LoRA, and `merge`, `resize` and `convert` of theirs."""
+"""What `inspect` says of each LoRA, and `merge`, `resize`, `extract` and `convert` of theirs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loramerge.fields import StrictModel
 
 
 class MergedLoraFile(StrictModel):
-    """A LoRA that was merged, or cut to a rank."""
+    """A LoRA that was merged, cut to a rank, or extracted from a model."""
 
     place: str = Field(description="Its file or folder.")
     recipe: dict[str, Any] = Field(description="The recipe that this is, as recipe.schema.json has it.")

@@ -22,6 +22,7 @@ _PLACE = "#/$defs/{model}"
 DOCUMENTS: dict[str, tuple[Any, str]] = {
     "merge": (MergedLoraFile, "The LoRA."),
     "resize": (MergedLoraFile, "The LoRA."),
+    "extract": (MergedLoraFile, "The LoRA."),
     "convert": (ConvertedLoraFile, "The LoRA."),
     "run": (list[RunEntry], "One entry for each recipe, then for what was pruned and for stray locks."),
     "plan": (list[PlanEntry], "One entry for each recipe, then for what is orphaned and for stray locks."),
