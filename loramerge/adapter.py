@@ -181,6 +181,8 @@ class Adapter:
         saved: Parameters that were trained in full, by component and name. They take the place of the base's own, and
             no weight scales them.
         settings: What PEFT's settings say of `BASE` and `TASK`.
+        embeddings: Textual inversions that came with it, by token and what they are of it: `fox.clip_l`. No weight
+            scales them.
         notes: What is to be said of how it was read.
     """
 
@@ -189,6 +191,7 @@ class Adapter:
     saved: Mapping[str, Mapping[str, SavedTensor]] = field(default_factory=lambda: MappingProxyType({}))
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    embeddings: Mapping[str, SavedTensor] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         ordered = {
@@ -213,10 +216,13 @@ class Adapter:
         if [entry[:2] for entry in here] != [entry[:2] for entry in there]:
             return False
         pairs, others = list(self), list(other)
+        if self.embeddings.keys() != other.embeddings.keys():
+            return False
         return (
             [entry[:2] for entry in pairs] == [entry[:2] for entry in others]
             and all(one.equals(another) for (*_, one), (*_, another) in zip(pairs, others, strict=True))
             and all(one.equals(another) for (*_, one), (*_, another) in zip(here, there, strict=True))
+            and all(tensor.equals(other.embeddings[name]) for name, tensor in self.embeddings.items())
         )
 
     def each_saved(self) -> Iterator[tuple[str, str, SavedTensor]]:
@@ -237,4 +243,5 @@ class Adapter:
                 component: {name: tensor.loaded() for name, tensor in tensors.items()}
                 for component, tensors in self.saved.items()
             },
+            embeddings={name: tensor.loaded() for name, tensor in self.embeddings.items()},
         )

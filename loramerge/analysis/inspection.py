@@ -19,6 +19,7 @@ from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 from loramerge.families import title_of
 from loramerge.files.digest import sha256_of
+from loramerge.formats import embeddings
 from loramerge.formats.lora_files import lora_files
 from loramerge.formats.peft import CONFIG
 from loramerge.formats.reading import read_lora
@@ -91,6 +92,8 @@ def inspect_adapter(
         modules.append(InspectedModule(component, name, pair.kind, pair.shape, rank, pair.scale, norm))
         progress.advance()
     anatomy = known.anatomy(adapter.components) if base or told.families else Anatomy()
+    carried = {name: tensor for _, name, tensor in adapter.each_saved()}
+    carried |= {f"{embeddings.PREFIX}{name}": tensor for name, tensor in adapter.embeddings.items()}
     inspection = Inspection(
         reference=reference,
         revision=located.revision,
@@ -100,7 +103,7 @@ def inspect_adapter(
         trained_on=trained_on(reference, place, names),
         files=tuple(files),
         modules=tuple(modules),
-        saved={name: tensor.size for _, name, tensor in adapter.each_saved()},
+        saved={name: tensor.size for name, tensor in carried.items()},
         metadata=dict(sorted(adapter.metadata.items())),
         misfit=_misfit(reference, adapter, known, strict=base is not None) if told.family else "",
         anatomy=anatomy.with_others(block_of(component, name) for component, name, _ in adapter),

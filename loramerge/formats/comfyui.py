@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from loramerge.adapter import balanced
-from loramerge.formats import alphas, single_file
+from loramerge.formats import alphas, embeddings, single_file
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.kohya_labels import UNKNOWN_HASHES, hashes
@@ -38,6 +38,7 @@ class ComfyuiOutput(NamedFileOutput):
     default_folder: ClassVar[str] = "comfyui"
     readers: ClassVar[str] = "ComfyUI"
     holds_dense: ClassVar[bool] = True
+    holds_embeddings: ClassVar[bool] = True
 
     format: Literal["comfyui"]
 
@@ -72,10 +73,10 @@ class ComfyuiOutput(NamedFileOutput):
         """
         import torch
 
-        digests = {}
+        digests: dict[str, str] = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             (name,) = single_file.top_names(labels.name, [ending])
-            planned: list[Planned] = []
+            planned: list[Planned] = [] if digests else [*embeddings.planned(adapter.embeddings)]
             for key, pair in _named_pairs(adapter, base, components):
                 if pair.is_dense:
                     planned.append(dense(pair, f"{key}.diff", self.dtype, key))

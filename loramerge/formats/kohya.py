@@ -7,13 +7,13 @@ Names after sd-scripts (networks/lora.py, networks/lora_flux.py): `lora_unet_` b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.adapter import balanced
 from loramerge.bases.component import flat
-from loramerge.formats import alphas, kohya_labels, single_file
+from loramerge.formats import alphas, embeddings, kohya_labels, single_file
 from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.kohya_labels import hashes
@@ -42,6 +42,7 @@ class KohyaOutput(NamedFileOutput):
     default_folder: ClassVar[str] = "kohya"
     readers: ClassVar[str] = "ComfyUI and A1111"
     holds_dense: ClassVar[bool] = True
+    holds_embeddings: ClassVar[bool] = True
 
     format: Literal["kohya"]
 
@@ -78,19 +79,27 @@ class KohyaOutput(NamedFileOutput):
         All modules get one alpha: diffusers ignores that of an attention layer that has another than most. What is left
         of a scale is folded into the factors. Where it has to be exact, each module has its own.
         """
-        digests = {}
+        digests: dict[str, str] = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             (name,) = single_file.top_names(labels.name, [ending])
             pairs = list(_pairs(adapter, base, components))
-            digests[name] = self._write_file(folder / name, pairs, base, labels, exact=exact)
+            inside = () if digests else embeddings.planned(adapter.embeddings)
+            digests[name] = self._write_file(folder / name, pairs, base, labels, inside, exact=exact)
         return digests
 
     def _write_file(
-        self, path: Path, pairs: Sequence[tuple[str, LowRank]], base: Base, labels: Labels, *, exact: bool
+        self,
+        path: Path,
+        pairs: Sequence[tuple[str, LowRank]],
+        base: Base,
+        labels: Labels,
+        inside: Iterable[Planned],
+        *,
+        exact: bool,
     ) -> str:
         import torch
 
-        planned: list[Planned] = []
+        planned: list[Planned] = [*inside]
         factored = [pair for _, pair in pairs if not pair.is_dense]
         alpha = Counter(pair.scale * pair.rank for pair in factored).most_common(1)[0][0] if factored else 1.0
         for key, pair in pairs:

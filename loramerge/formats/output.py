@@ -63,6 +63,7 @@ class Output(StrictModel):
         holds_saved: It has room for parameters that were trained in full.
         holds_dense: It has room for deltas that no low-rank pair holds.
         holds_rescaled: It has room for DoRAs.
+        holds_embeddings: It has room for textual inversions.
         copies_inputs: What it holds was not computed: it is the inputs in another format.
     """
 
@@ -76,6 +77,7 @@ class Output(StrictModel):
     holds_saved: ClassVar[bool] = False
     holds_dense: ClassVar[bool] = False
     holds_rescaled: ClassVar[bool] = False
+    holds_embeddings: ClassVar[bool] = False
 
     kind: str
     name: Name | None = Field(None, description="Folder in the artifact.")

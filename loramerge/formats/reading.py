@@ -13,7 +13,7 @@ from loramerge.deltas.dora import MAGNITUDE, SCALE
 from loramerge.errors import SourceError
 from loramerge.families import TRANSFORMERS_COMPONENT
 from loramerge.files.reading import read_json
-from loramerge.formats import FORMATS
+from loramerge.formats import FORMATS, embeddings
 from loramerge.formats.inner_model import shift_of
 from loramerge.formats.lora_file import LoraFile
 from loramerge.formats.peft import CONFIG, PeftOutput
@@ -53,6 +53,7 @@ def read_lora(
     metadata: dict[str, str] = {}
     formats: set[type[AdapterOutput]] = set()
     saved: dict[str, SavedTensor] = {}
+    inversions: dict[str, SavedTensor] = {}
     settings: dict[str, str] = {}
     notes: list[str] = []
     for name in names:
@@ -60,16 +61,18 @@ def read_lora(
             file = _lora_file(reference, folder, name, names, denoiser)
             file = replace(file, shift=shift_of(file.reference, file.tensors.keys, base))
             file, parameters = apart(file, base)
+            file, bundled = embeddings.apart(file)
             found = _format_of(file)
             formats.add(found)
             for component, modules in found.read(file, base).items():
                 _add(components.setdefault(component, {}), component, modules, file.reference)
             metadata |= file.tensors.metadata
             saved |= parameters
+            inversions |= bundled
             settings |= told(file.config or {})
             notes += [str(file.shift)] if file.shift else []
     whole = {TRANSFORMERS_COMPONENT: saved} if saved else {}
-    adapter = Adapter(components, metadata, whole, settings, tuple(notes))
+    adapter = Adapter(components, metadata, whole, settings, tuple(notes), inversions)
     return _joined(formats), adapter
 
 

@@ -49,7 +49,7 @@ REFUSALS = (
     Refusal(r"trainable_tokens_", "trained tokens (trainable_token_indices)",
             "they are rows of an embedding, and only linear and convolution layers are merged",
             "have PEFT save the whole embedding: modules_to_save"),
-    Refusal(r"^bundle_emb\.|^(emb_params|clip_[lg])$|string_to_param", "a textual inversion embedding",
+    Refusal(r"^(emb_params|clip_[lg])$|^(?!bundle_emb\.).*string_to_param", "a textual inversion embedding",
             "it is no LoRA", _NAME_ONE),
     Refusal(rf"^{_COMPONENT}{_COMPONENT}", "names with a doubled prefix",
             "a converter put a second one before names that had one",

@@ -24,11 +24,13 @@ class WholeParameters:
 
     Attributes:
         saved: Parameters that were trained in full, by component and name.
+        embeddings: Textual inversions, as the LoRAs have them.
         settings: `BASE` and `TASK`, where the LoRAs agree.
         notes: What is to be said of it.
     """
 
     saved: Mapping[str, Mapping[str, SavedTensor]]
+    embeddings: Mapping[str, SavedTensor]
     settings: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -40,11 +42,40 @@ class WholeParameters:
             loras: By name, those that take part.
 
         Raises:
-            MismatchError: Two of them differ, or one trained in full what another has a pair for.
+            MismatchError: Two of them differ, one trained in full what another has a pair for, or two bring other
+                textual inversions for one token.
         """
         saved = _saved(loras)
         settings, notes = _settings(list(loras.values()), with_head=bool(saved))
-        return cls(saved, settings, (*_notes(loras, saved), *notes))
+        embeddings = _embeddings(loras)
+        told = [f"LoRA {name} brings {_shown(adapter)}" for name, adapter in loras.items() if adapter.embeddings]
+        return cls(saved, embeddings, settings, (*_notes(loras, saved), *told, *notes))
+
+
+def _embeddings(loras: Mapping[str, Adapter]) -> dict[str, SavedTensor]:
+    found: dict[str, SavedTensor] = {}
+    owners: dict[str, str] = {}
+    for lora, adapter in loras.items():
+        for name, tensor in adapter.embeddings.items():
+            token = name.partition(".")[0]
+            owner = owners.setdefault(token, lora)
+            if owner != lora and not (name in found and found[name].equals(tensor)):
+                raise MismatchError(
+                    f"LoRAs {owner} and {lora} both bring a textual inversion called {token}, and theirs differ: a "
+                    "prompt can mean one of both",
+                    hint="leave one of them out, or rename the token in one file (bundle_emb.…)",
+                )
+            found[name] = tensor
+    return found
+
+
+def _shown(adapter: Adapter) -> str:
+    tokens = dict.fromkeys(name.partition(".")[0] for name in adapter.embeddings)
+    size = sum(tensor.size for tensor in adapter.embeddings.values())
+    return (
+        f"{counted(len(tokens), 'textual inversion')}, {some(tokens)} ({size:,} bytes), as they are: no weight scales "
+        "them, and a prompt calls them by name"
+    )
 
 
 def _saved(loras: Mapping[str, Adapter]) -> dict[str, dict[str, SavedTensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loramerge.errors import MismatchError, UsageError
+from loramerge.formats.embeddings import token_of
 from loramerge.messages import counted, some
 
 if TYPE_CHECKING:
@@ -81,11 +82,20 @@ def check_count(recipe: Recipe, loaded: Loaded) -> None:
     """Raise where one place would have to take two files.
 
     Raises:
-        MismatchError: The LoRAs are for two denoisers.
+        MismatchError: The LoRAs are for two denoisers, or bring what the file has no room for.
     """
     touched = {component for lora in loaded.loras for component in lora.adapter.components}
     if (count := recipe.outputs[0].count(loaded.base, touched)) > 1:
         raise MismatchError(
             f"the LoRAs are for {count} denoisers of {loaded.base.family.title}, and each has a file of its own",
             hint="take those of one denoiser at a time, or write a recipe: `run` writes a file for each",
+        )
+    output = recipe.outputs[0]
+    bringing = next((lora for lora in loaded.loras if lora.adapter.embeddings), None)
+    if bringing is not None and output.is_one_file and not output.holds_embeddings:
+        tokens = dict.fromkeys(map(token_of, bringing.adapter.embeddings))
+        raise MismatchError(
+            f"LoRA {bringing.name} brings textual inversions ({some(tokens)}), and a file of `format: "
+            f"{output.default_folder}` has no room for them",
+            hint="write `kohya` or `comfyui`, which hold them, or a recipe: `run` writes them beside the file",
         )

@@ -140,7 +140,12 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         for component, parts in by_component.items()
     }
     return Combined(
-        adapter=Adapter(_of_each(merged, lambda found: found.pair), saved=whole.saved, settings=whole.settings),
+        adapter=Adapter(
+            _of_each(merged, lambda found: found.pair),
+            saved=whole.saved,
+            settings=whole.settings,
+            embeddings=whole.embeddings,
+        ),
         fidelity=_of_each(merged, lambda found: found.fidelity),
         notes=(*notes_of(loras, base, by_component, method), *whole.notes),
         device=chosen,

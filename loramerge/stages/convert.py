@@ -18,6 +18,7 @@ from loramerge.artifact.contents import check_lora_place
 from loramerge.errors import UsageError
 from loramerge.files.atomic import replacing, replacing_by_one
 from loramerge.files.run_lock import in_turn
+from loramerge.formats.embeddings import write_beside
 from loramerge.formats.model_spec import LICENCE, OURS, TRIGGER_PHRASE
 from loramerge.formats.split_layers import own_ranks
 from loramerge.messages import counted
@@ -138,6 +139,8 @@ def convert(
         source = lock.sources.loras[read.name]
         labels = _labels(labels_of(recipe, loaded, lock), read, source)
         chosen.write_adapter(adapter, _named(loaded.base, labels), labels, folder, exact=True)
+        if not chosen.holds_embeddings:
+            write_beside(adapter.embeddings, folder)
         progress.advance()
         rounding = _rounding(chosen, written)
     notes = (

@@ -14,6 +14,7 @@ from loramerge.errors import SourceError
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.writing import writing
 from loramerge.formats import Labels
+from loramerge.formats.embeddings import write_beside
 from loramerge.formats.model_spec import prediction_said
 from loramerge.formats.output import MergeResult
 from loramerge.formats.trigger_words import tag_frequency, trigger_phrases
@@ -75,6 +76,8 @@ def write(
         for name, found in zip(places, written, strict=True):
             digests[name] = found
             progress.advance()
+        for output in group:
+            _write_beside(output, result, places[output.folder])
     notes = [*result.notes, *draw(folder, recipe, loaded, combined, progress)]
     picture = picture_of_merge(folder)
     for output in recipe.outputs:
@@ -117,7 +120,18 @@ def write_output(
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
     """
-    output.write(_result(loaded, combined, labels_of(recipe, loaded, lock)), folder)
+    result = _result(loaded, combined, labels_of(recipe, loaded, lock))
+    output.write(result, folder)
+    _write_beside(output, result, folder)
+
+
+def _write_beside(output: Output, result: MergeResult, folder: Path) -> None:
+    """Textual inversions of LoRAs, where the output has no room for them."""
+    if output.copies_inputs:
+        for name, adapter in result.loras.items():
+            write_beside(adapter.embeddings, folder / name)
+    elif not output.holds_embeddings:
+        write_beside(result.adapter.embeddings, folder)
 
 
 def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
