@@ -17,6 +17,7 @@ from loramerge.fields import NAME_LENGTH
 from loramerge.messages import any_of, is_address
 from loramerge.outputs import OUTPUTS
 from loramerge.recipe import weights
+from loramerge.recipe.other_components import component_mistakes
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _SOURCE = "hf://owner/name, a path or https://…"
@@ -53,23 +54,8 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 ("outputs", index, "name"),
                 f"{name!r} is a part of every artifact; choose another name",
             )
-    yield from _components(data)
+    yield from component_mistakes(data, _refusal)
     yield from _published(data, list(dict.fromkeys(name for name in folders.values() if isinstance(name, str))))
-
-
-def _components(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Sources of components that are written in the place of the base's own."""
-    for index, output in _mappings(data, "outputs"):
-        components = output.get("components")
-        for name, source in components.items() if isinstance(components, Mapping) else ():
-            key: KeyPath = ("outputs", index, "components", name)
-            if isinstance(source, str) and (source.startswith("https://") or source.endswith(_SAFETENSORS)):
-                yield (
-                    key,
-                    "it is one file, and a component is a folder with its config; write hf://owner/name or a path",
-                )
-            elif isinstance(source, str) and (refusal := _refusal(source)):
-                yield key, refusal
 
 
 def _pairs(loras: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[KeyPath, str]]:
