@@ -17,7 +17,7 @@ from loramerge.bases.replacement import SAFETY_CHECKER, takes_safety_checker
 from loramerge.errors import SourceError
 from loramerge.files.reading import content_of, read_json
 from loramerge.files.reflink import copy
-from loramerge.outputs.prepared import PreparedOutput, Weights
+from loramerge.outputs.prepared import OutputWeights, PreparedOutput
 from loramerge.tensor_files import shards
 from loramerge.tensor_files.fuse_plan import TensorChange, canonical_name, changes, keys_of, stored_in, with_lora
 from loramerge.tensor_files.header import ITEM_SIZES, STORED_AS
@@ -93,7 +93,7 @@ def fuse(
             _write_scheduler(files, output.scheduler, base.reference, folder)
 
     weights = tuple(
-        Weights.sharded(planned, planned[0].stored.path, largest, folder / name, f"{name}/")
+        OutputWeights.sharded(planned, planned[0].stored.path, largest, folder / name, f"{name}/")
         for name, planned in components.items()
         if planned
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from loramerge.bases.precision import stays_in_file
 from loramerge.errors import MismatchError, SourceError
 from loramerge.messages import by, some
-from loramerge.outputs.prepared import PreparedOutput, Weights
+from loramerge.outputs.prepared import OutputWeights, PreparedOutput
 from loramerge.tensor_files.fuse_plan import RowDelta, changes, keys_of, stored_in, with_shares
 from loramerge.tensor_files.new_files import NewFile
 from loramerge.tensor_files.safetensors import opened
@@ -81,7 +81,7 @@ def fuse_file(
             by_key[place.key] = with_shares(change, shares, shown, f"{component}.{module}")
     said = {key: text for key, text in opened(path, shown).metadata.items() if key not in _NO_LONGER_TRUE}
     file = NewFile(folder / name_of(result.labels.name), [*by_key.values()], {**said, **result.labels.origin()})
-    return PreparedOutput(folder, lambda: None, (Weights(folder, "", (file,)),), loss)
+    return PreparedOutput(folder, lambda: None, (OutputWeights(folder, "", (file,)),), loss)
 
 
 def _as_it_lies(change: TensorChange) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from loramerge.bases.quantised import refuse_quantised
 from loramerge.errors import MismatchError, SourceError
 from loramerge.messages import by, some
 from loramerge.outputs.fuse import copy_settings
-from loramerge.outputs.prepared import PreparedOutput, Weights
+from loramerge.outputs.prepared import OutputWeights, PreparedOutput
 from loramerge.tensor_files import shards
 from loramerge.tensor_files.fuse_plan import (
     RowDelta,
@@ -86,7 +86,7 @@ def fuse_model(
     else:
         planned = with_lora(planned, component, modules, output.lora_scale, shown)
     settings = partial(copy_settings, files, "", {change.dtype for change in planned}, shown, folder, more)
-    written = Weights.sharded(planned, weights[0], shards.size_of(output.max_shard_size), folder)
+    written = OutputWeights.sharded(planned, weights[0], shards.size_of(output.max_shard_size), folder)
     return PreparedOutput(folder, settings, (written,), loss)
 
 

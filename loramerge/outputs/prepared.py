@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Weights:
+class OutputWeights:
     """The weights of a component, or all that an output has.
 
     Attributes:
@@ -39,7 +39,7 @@ class Weights:
     @classmethod
     def sharded(
         cls, planned: Sequence[TensorChange], source: Path, largest: int, folder: Path, place: str = ""
-    ) -> Weights:
+    ) -> OutputWeights:
         """As `save_pretrained` splits them.
 
         Args:
@@ -100,7 +100,7 @@ class PreparedOutput:
 
     folder: Path
     settings: Callable[[], None]
-    weights: tuple[Weights, ...]
+    weights: tuple[OutputWeights, ...]
     loss: RoundingLoss | None = None
 
     @property
@@ -124,7 +124,7 @@ def write_prepared(outputs: Sequence[PreparedOutput]) -> list[dict[str, str]]:
     """
     check_room(outputs[0].folder, sum(weights.size for output in outputs for weights in output.weights))
     digests: list[dict[str, str]] = [{} for _ in outputs]
-    together: dict[tuple[tuple[Path, str], ...], list[tuple[int, Weights]]] = {}
+    together: dict[tuple[tuple[Path, str], ...], list[tuple[int, OutputWeights]]] = {}
     for number, output in enumerate(outputs):
         with writing(output.folder):
             output.settings()

@@ -17,6 +17,7 @@ from loramerge.fields import NAME_LENGTH
 from loramerge.messages import any_of, is_address
 from loramerge.outputs import OUTPUTS
 from loramerge.recipe import weights
+from loramerge.recipe.other_components import component_mistakes
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _SOURCE = "hf://owner/name, a path or https://…"
@@ -53,28 +54,9 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 ("outputs", index, "name"),
                 f"{name!r} is a part of every artifact; choose another name",
             )
-    yield from _components(data)
-    name = data.get("name")
-    for index, output in _mappings(data, "outputs"):
-        if output.get("sidecars") and isinstance(name, str) and f"{name.casefold()}.json" in PAPERS:
-            said = f"{name}.json would lie beside the file, and is the name of one of the artifact's papers"
-            yield ("outputs", index, "sidecars"), f"{said}; choose another name for the recipe"
+    yield from component_mistakes(data, _refusal)
+    yield from _sidecars(data)
     yield from _published(data, list(dict.fromkeys(name for name in folders.values() if isinstance(name, str))))
-
-
-def _components(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Sources of components that are written in the place of the base's own."""
-    for index, output in _mappings(data, "outputs"):
-        components = output.get("components")
-        for name, source in components.items() if isinstance(components, Mapping) else ():
-            key: KeyPath = ("outputs", index, "components", name)
-            if isinstance(source, str) and (source.startswith("https://") or source.endswith(_SAFETENSORS)):
-                yield (
-                    key,
-                    "it is one file, and a component is a folder with its config; write hf://owner/name or a path",
-                )
-            elif isinstance(source, str) and (refusal := _refusal(source)):
-                yield key, refusal
 
 
 def _pairs(loras: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[KeyPath, str]]:
@@ -110,6 +92,14 @@ def _twice(where: str, names: Mapping[int, object], *, what: str, key: str) -> I
             case = "" if same == name else f" (as {same!r}: some file systems do not tell them apart)"
             message = f"{name!r} is the name of {what} {earlier} already{case}; give each {what} a name of its own"
             yield (where, index, key), message
+
+
+def _sidecars(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    name = data.get("name")
+    for index, output in _mappings(data, "outputs"):
+        if output.get("sidecars") and isinstance(name, str) and f"{name.casefold()}.json" in PAPERS:
+            said = f"{name}.json would lie beside the file, and is the name of one of the artifact's papers"
+            yield ("outputs", index, "sidecars"), f"{said}; choose another name for the recipe"
 
 
 def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[KeyPath, str]]:

@@ -1,6 +1,5 @@
 """The recipe: one YAML file that says what is merged, how, and what becomes of it."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -22,9 +21,11 @@ from loramerge.formats.output import Output
 from loramerge.methods import Merge
 from loramerge.outputs import AnyOutput
 from loramerge.recipe.consistency import inconsistencies
+from loramerge.recipe.other_components import components_of
 from loramerge.recipe.overrides import Override
 from loramerge.recipe.own_paths import from_here, text_from_here
 from loramerge.recipe.parts import BaseSource, GivenLora, Lora, Preview
+from loramerge.recipe.tokens import secrets_of, without_secrets
 from loramerge.sources.source import shown
 from loramerge.targets import AnyTarget
 
@@ -106,14 +107,14 @@ class Recipe(StrictModel):
         text = self._reading.text
         for source in self.secretive:
             text = text.replace(source, shown(source))
-        if text and not any(part in text for source in self.secretive for part in _secrets(source)):
+        if text and not any(part in text for source in self.secretive for part in secrets_of(source)):
             return text
-        return yaml_document.dump(_without_secrets(self.model_dump(mode="json", exclude_unset=True)))
+        return yaml_document.dump(without_secrets(self.model_dump(mode="json", exclude_unset=True)))
 
     @property
     def data(self) -> dict[str, Any]:
         """The recipe as plain data, defaults included; of addresses, what may hold a token is left out."""
-        return _without_secrets(self.model_dump(mode="json", exclude_none=True))
+        return without_secrets(self.model_dump(mode="json", exclude_none=True))
 
     @property
     def base(self) -> BaseSource:
@@ -155,8 +156,7 @@ class Recipe(StrictModel):
     @property
     def components(self) -> Mapping[str, str]:
         """Output's folder and component, such as `model/vae` → source of what is written there."""
-        named = ((output.folder, *each) for output in self.outputs for each in output.other_components.items())
-        return {f"{folder}/{name}": source for folder, name, source in named if source is not None}
+        return components_of(self.outputs)
 
     @property
     def secretive(self) -> tuple[str, ...]:
@@ -226,22 +226,6 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
     text = yaml_document.dump(document.data) if settings else text_from_here(text, folder)
     recipe._reading = _Reading(folder, text=text, origin=origin)  # noqa: SLF001  its own
     return recipe
-
-
-def _without_secrets(data: dict[str, Any]) -> dict[str, Any]:
-    for entry in (*filter(None, [data.get("base")]), *data["loras"]):
-        if isinstance(extract := entry.get("extract"), dict):
-            extract["from"] = shown(extract["from"])
-        if isinstance(source := entry.get("source"), str):
-            entry["source"] = shown(source)
-        elif source:
-            entry["source"] = {component: shown(each) for component, each in source.items()}
-    return data
-
-
-def _secrets(source: str) -> tuple[str, ...]:
-    """What `shown` leaves out, as far as it could still be recognised in a text that spells it in other ways."""
-    return tuple(part for part in re.split(r"[?#&=@/:]", source) if part and part not in shown(source))
 
 
 def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:

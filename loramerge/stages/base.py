@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loramerge import sources
 from loramerge.bases import model_index
-from loramerge.bases.base import config_files, read_base, single_file
+from loramerge.bases.base import SCHEDULER, config_files, read_base, single_file
 from loramerge.bases.pipeline_files import no_pipeline
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
@@ -16,10 +16,11 @@ from loramerge.families import SIZES
 from loramerge.sources.inputs import InputFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Executor
 
     from loramerge.bases.base import Base
+    from loramerge.lock.model import LockedSource
     from loramerge.lock.pin import Pin
     from loramerge.recipe import BaseSource, Recipe
     from loramerge.sources import Located
@@ -126,6 +127,22 @@ def check_kind_of_base(recipe: Recipe, base: Located) -> None:
             f"preview: {base.reference} is one file, and pictures need the folder of a pipeline with its tokenizers",
             hint="leave `preview` out, or choose the base's folder",
         )
+
+
+def configs_like(base: Located, earlier: LockedSource | None) -> tuple[str, ...]:
+    """The base's configs, without the scheduler's where a lock is one of an earlier version, which lists none.
+
+    Args:
+        base: Where it is.
+        earlier: What a lock says of it.
+    """
+    names = config_files(base)
+    return tuple(name for name in names if earlier is None or name != SCHEDULER or name in earlier.files)
+
+
+def no_files(_names: Iterable[str], /) -> Path:
+    """A family's sizes are the program's own: there are no files to fetch."""
+    return Path()
 
 
 def base_of(recipe: Recipe) -> Base:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loramerge import sources
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loramerge.formats.output import Output
     from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
-    from loramerge.sources import Located
+    from loramerge.sources import Located, Source
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ class LoadedComponent:
     resolved: ResolvedComponent
     replacement: Replacement
     inputs: InputFiles
+
+    def known(self) -> ResolvedComponent:
+        """Where it is, whose files need not be read once more for their digests."""
+        return replace(self.resolved, located=self.resolved.located.knowing(self.inputs.digests()))
 
 
 def unneeded(recipe: Recipe) -> frozenset[str]:
@@ -120,6 +124,24 @@ def resolve_components(recipe: Recipe, base: Located, lock: Lock | None) -> tupl
             entry = replacing_entry(index, name, configs, sources.shown(source), where)
             found.append(ResolvedComponent(output.folder, name, source, located, place, names, entry))
     return tuple(found)
+
+
+def component_sources(recipe: Recipe) -> dict[str, Source]:
+    """Output's folder and component, such as `model/vae` → its source."""
+    return {key: sources.parse(each, folder=recipe.folder) for key, each in recipe.components.items()}
+
+
+def check_local_components(recipe: Recipe, lock: Lock) -> None:
+    """Compare the sizes of components on this machine with a lock.
+
+    Raises:
+        SourceError: One is missing, or has another size.
+    """
+    given = component_sources(recipe)
+    for key, pin in component_pins(recipe, lock).items():
+        if given[key].local is not None:
+            names = list(pin.locked.files)
+            pin.check_sizes(given[key].locate().fetch(names), names)
 
 
 def load_components(resolved: tuple[ResolvedComponent, ...], pool: Executor) -> tuple[LoadedComponent, ...]:

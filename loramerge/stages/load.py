@@ -114,11 +114,8 @@ def load(
     progress.start("load", 1 + len(resolved.loras))
     names = resolved.base_names
     folder = resolved.base.fetch(names)
-    base = (
-        architecture(resolved.family)
-        if resolved.family
-        else read_base(resolved.base.reference, folder, names, resolved.told())
-    )
+    family, reference = resolved.family, resolved.base.reference
+    base = architecture(family) if family else read_base(reference, folder, names, resolved.told())
     progress.advance()
     loras, notes = [], []
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -160,10 +157,7 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
     return replace(
         resolved,
         base=resolved.base.knowing(loaded.base_inputs.digests()),
-        components=tuple(
-            replace(each.resolved, located=each.resolved.located.knowing(each.inputs.digests()))
-            for each in loaded.components
-        ),
+        components=tuple(each.known() for each in loaded.components),
         loras=tuple(
             replace(entry, located=entry.located.knowing(lora.inputs.digests()))
             for entry, lora in zip(resolved.loras, loaded.loras, strict=True)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
-from loramerge.bases.base import SCHEDULER, config_files, single_file
+from loramerge.bases.base import SCHEDULER, single_file
 from loramerge.bases.pipeline_files import pipeline_files, weight_files
 from loramerge.bases.published import architecture
 from loramerge.formats.lora_files import SeveralLorasError, lora_files, only_fitting
-from loramerge.lock.pin import Pin, component_pins, config_pin, pins
+from loramerge.lock.pin import Pin, config_pin, pins
 from loramerge.messages import some
 from loramerge.previews.checks import check_kind
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import BASE
 from loramerge.sources import Located
-from loramerge.stages.base import base_config, check_kind_of_base, located_base, told
-from loramerge.stages.components import resolve_components, unneeded
+from loramerge.stages.base import base_config, check_kind_of_base, configs_like, located_base, no_files, told
+from loramerge.stages.components import check_local_components, component_sources, resolve_components, unneeded
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -180,8 +180,7 @@ def local_sources(recipe: Recipe) -> list[Path]:
     ]
     where = recipe.base.config_source
     config = sources.parse(where, folder=recipe.folder) if where else None
-    components = [sources.parse(each, folder=recipe.folder) for each in recipe.components.values()]
-    every = (base, config, *components, *loras)
+    every = (base, config, *component_sources(recipe).values(), *loras)
     return [source.local for source in every if source is not None and source.local is not None]
 
 
@@ -201,11 +200,7 @@ def check_local(recipe: Recipe, lock: Lock) -> None:
     config = base_config(recipe.base, recipe.folder, config_pin(recipe, lock))
     if config is not None and config.located.revision is None:
         config.located.fetch(config.names)
-    for key, component in component_pins(recipe, lock).items():
-        source = sources.parse(recipe.components[key], folder=recipe.folder)
-        if source.local is not None:
-            located = source.locate()
-            component.check_sizes(located.fetch(component.locked.files), list(component.locked.files))
+    check_local_components(recipe, lock)
     for lora in recipe.loras:
         source = sources.parse(lora.source, folder=recipe.folder, revision=lora.revision, sha256=lora.sha256)
         if source.local is not None:
@@ -223,9 +218,9 @@ def _located(
     """Where the base is, its configs, and all files that are needed of it if its weights are."""
     source = _source(recipe)
     if source is None:
-        return Located(str(recipe.base), None, (), _nothing), (), ()
+        return Located(str(recipe.base), None, (), no_files), (), ()
     base = _locate(source, pin)
-    configs = _configs(base, earlier)
+    configs = configs_like(base, earlier)
     weights_needed = recipe.preview is not None or any(output.needs_weights for output in recipe.outputs)
     check_kind_of_base(recipe, base)
     files = pipeline_files(base, recipe.base.variant, unneeded(recipe)) if weights_needed else ()
@@ -239,23 +234,12 @@ def _located(
     return base, configs, files
 
 
-def _configs(base: Located, earlier: LockedSource | None) -> tuple[str, ...]:
-    """The base's configs, without the scheduler's where a lock is one of an earlier version, which lists none."""
-    names = config_files(base)
-    return tuple(name for name in names if earlier is None or name != SCHEDULER or name in earlier.files)
-
-
 def _source(recipe: Recipe) -> Source | None:
     """The base's, where the recipe gives more than its family."""
     if recipe.base.source is None:
         return None
     given = recipe.base
     return sources.parse(recipe.base.source, folder=recipe.folder, revision=given.revision, sha256=given.sha256)
-
-
-def _nothing(_names: Iterable[str], /) -> Path:
-    """A family's sizes are the program's own: there are no files to fetch."""
-    return Path()
 
 
 def _locate(source: Source, pin: Pin | None) -> Located:
