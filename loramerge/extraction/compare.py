@@ -49,7 +49,7 @@ def layers_of_both(tuned: Weights, base: Weights) -> tuple[tuple[Both, ...], tup
     Raises:
         MismatchError: A layer has another shape in the other model, or is not there; or no component is in both.
     """
-    common = [name for name in base.layers if name in tuned.layers]
+    common = [name for name in base.base.components if name in base.layers and name in tuned.layers]
     if not common:
         raise MismatchError(
             f"{tuned.reference} and {base.reference} have no component in common: {some(tuned.layers)} and "
