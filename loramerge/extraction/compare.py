@@ -49,7 +49,7 @@ def layers_of_both(tuned: Weights, base: Weights) -> tuple[tuple[Both, ...], tup
     Raises:
         MismatchError: A layer has another shape in the other model, or is not there; or no component is in both.
     """
-    common = [name for name in base.layers if name in tuned.layers]
+    common = [name for name in base.base.components if name in base.layers and name in tuned.layers]
     if not common:
         raise MismatchError(
             f"{tuned.reference} and {base.reference} have no component in common: {some(tuned.layers)} and "
@@ -128,8 +128,9 @@ def _not_compared(
 ) -> Iterator[str]:
     if other_shapes:
         yield f"not compared, for their shapes differ: {some(other_shapes)}"
-    for weights, mine, theirs in ((tuned, here, there), (base, there, here)):
-        alone = sorted(mine.keys() - theirs.keys())
+    for weights, other, mine, theirs in ((tuned, base, here, there), (base, tuned, there, here)):
+        said = weights.layers.keys() - other.layers.keys()
+        alone = sorted(name for name in mine.keys() - theirs.keys() if weights.component_of(name) not in said)
         hidden = len(weights.rest) - len(mine)
         if alone or hidden > 0:
             shown = f": {some(alone)}" if alone else ""

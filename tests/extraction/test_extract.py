@@ -272,6 +272,15 @@ def test_a_model_of_another_size_is_refused_with_both_shapes(base, tmp_path):
     assert "Stable Diffusion" in caught.value.message
 
 
+def test_a_lone_denoiser_is_compared_with_its_pipeline(trained, base, tmp_path):
+    lone = shutil.copytree(trained / "unet", tmp_path / "lone")
+    found, whole = (extract(weights(each), weights(base), Cut(2)) for each in (lone, trained))
+    assert {*found.adapter.components} == {"unet"}
+    assert all(pair.equals(whole.adapter.components["unet"][name]) for _, name, pair in found.adapter)
+    assert "text_encoder is in sd15 alone, and was not compared" in found.facts.notes
+    assert not any("text_encoder.text_model" in each for each in found.facts.notes)
+
+
 def test_equal_models_leave_nothing_to_extract(base, trained, tmp_path):
     with pytest.raises(MismatchError, match=r"nothing to extract: sd15\S* and sd15\S* are equal in all \d+ layers"):
         extract(weights(base), weights(base), Cut(2))
