@@ -74,8 +74,8 @@ PLUGINS = {
 SHARED = {
     "deltas": {"computed", "dora", "kind", "rescaled", "stored"},
     "formats": {
-        "adapter_output", "alphas", "assemble", "denoiser_files", "dora", "inner_model", "kohya_labels", "labels",
-        "loading", "lora_file", "lora_files", "model_spec", "module_names", "module_pattern", "named_file",
+        "adapter_output", "alphas", "assemble", "denoiser_files", "dora", "embeddings", "inner_model", "kohya_labels",
+        "labels", "loading", "lora_file", "lora_files", "model_spec", "module_names", "module_pattern", "named_file",
         "original_names", "output", "peft_config", "pipeline_code", "reading", "refused", "same_throughout", "saved",
         "sidecars", "single_file", "spelling", "split_layers", "told_family", "trigger_words",
     },

@@ -56,7 +56,8 @@ def command(
     are left out; what a LoRA has no pairs for, such as biases, is told with its size.
     """
     from loramerge.recipe.extracting import extracting, ranks_of
-    from loramerge.recipe.one_shot import GivenBase, format_for
+    from loramerge.recipe.given_base import GivenBase
+    from loramerge.recipe.one_shot import format_for
 
     if rank is None and energy is None:
         raise UsageError("say how large the LoRA is to be: --rank N, or --energy SHARE", hint="--rank 32 is common")

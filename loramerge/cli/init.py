@@ -64,7 +64,8 @@ def command(
     """
     from loramerge import WeightedAdapter, load_base
     from loramerge.bases.published import architecture
-    from loramerge.recipe.one_shot import GivenBase, format_of_all, unweighted
+    from loramerge.recipe.given_base import GivenBase
+    from loramerge.recipe.one_shot import format_of_all, unweighted
     from loramerge.stages.combine import check_combination
     from loramerge.stages.load_adapter import read_adapter
     from loramerge.stages.probe import probe

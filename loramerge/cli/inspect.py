@@ -70,7 +70,8 @@ def command(loras: tuple[str, ...], base: str | None, revision: str | None, as_j
     """
     from loramerge.analysis.inspection import labels, overlaps_of, twins_of
     from loramerge.bases.published import architecture
-    from loramerge.recipe.one_shot import GivenBase, unweighted
+    from loramerge.recipe.given_base import GivenBase
+    from loramerge.recipe.one_shot import unweighted
     from loramerge.stages.base import load_base
 
     given = GivenBase.parse(base)

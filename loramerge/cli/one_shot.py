@@ -156,7 +156,8 @@ def _place(given: Settings) -> str:
 
 
 def _composed(place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any], given: Settings) -> Recipe:
-    from loramerge.recipe.one_shot import GivenBase, format_for, recipe_of
+    from loramerge.recipe.given_base import GivenBase
+    from loramerge.recipe.one_shot import format_for, recipe_of
     from loramerge.stages.base import load_base
     from loramerge.stages.probe import probe
 

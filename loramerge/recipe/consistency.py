@@ -6,7 +6,7 @@ These checks read plain data, so that a recipe with other mistakes gets all of t
 import posixpath
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from loramerge import sources
 from loramerge.artifact.contents import PAPERS, SIGNATURE
@@ -15,9 +15,9 @@ from loramerge.errors import SourceError
 from loramerge.families import SIZES
 from loramerge.fields import NAME_LENGTH
 from loramerge.messages import any_of, is_address
-from loramerge.outputs import OUTPUTS
 from loramerge.recipe import weights
 from loramerge.recipe.other_components import component_mistakes
+from loramerge.recipe.weightless import mappings, without_weights
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
 _SOURCE = "hf://owner/name, a path or https://…"
@@ -38,15 +38,15 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     if isinstance(base, dict):
         yield from _base(base)
     if base is None or isinstance(base, dict):
-        yield from _without_weights(data, base)
-    loras = dict(_mappings(data, "loras"))
+        yield from without_weights(data, base)
+    loras = dict(mappings(data, "loras"))
     for index, lora in loras.items():
         yield from ((("loras", index, *key), message) for key, message in _lora_source(lora))
         for key, message in weights.inconsistencies(lora.get("weight")):
             yield ("loras", index, "weight", *key), message
     yield from _twice("loras", {index: lora.get("name") for index, lora in loras.items()}, what="LoRA", key="name")
     yield from _pairs(loras)
-    folders = {index: _folder(output) for index, output in _mappings(data, "outputs")}
+    folders = {index: _folder(output) for index, output in mappings(data, "outputs")}
     yield from _twice("outputs", folders, what="output", key="name")
     for index, name in folders.items():
         if isinstance(name, str) and name.casefold() in {each.casefold() for each in RESERVED}:
@@ -77,11 +77,6 @@ def _folder(output: Mapping[str, Any]) -> object:
     return output.get("name") or output.get("format") or output.get("kind")
 
 
-def _mappings(data: Mapping[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    if isinstance(items := data.get(key), (list, tuple)):
-        yield from ((index, item) for index, item in enumerate(items) if isinstance(item, dict))
-
-
 def _twice(where: str, names: Mapping[int, object], *, what: str, key: str) -> Iterator[tuple[KeyPath, str]]:
     first: dict[str, tuple[int, str]] = {}
     for index, name in names.items():
@@ -96,7 +91,7 @@ def _twice(where: str, names: Mapping[int, object], *, what: str, key: str) -> I
 
 def _sidecars(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     name = data.get("name")
-    for index, output in _mappings(data, "outputs"):
+    for index, output in mappings(data, "outputs"):
         if output.get("sidecars") and isinstance(name, str) and f"{name.casefold()}.json" in PAPERS:
             said = f"{name}.json would lie beside the file, and is the name of one of the artifact's papers"
             yield ("outputs", index, "sidecars"), f"{said}; choose another name for the recipe"
@@ -106,7 +101,7 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
     branches: dict[tuple[str, str], int] = {}
     tags: dict[tuple[str, str], int] = {}
     paths: dict[str, int] = {}
-    for index, target in _mappings(data, "publish"):
+    for index, target in mappings(data, "publish"):
         if isinstance(repo := target.get("repo"), str):
             branch = (repo.casefold(), str(target.get("revision", "main")))
             if (earlier := branches.setdefault(branch, index)) != index:
@@ -155,41 +150,6 @@ def _base(base: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             yield ("base", "config"), message
     if base.get("variant") is not None and str(base.get("source")).endswith(_SAFETENSORS):
         yield ("base", "variant"), "the source is one file, and a variant is one of several; leave it out"
-
-
-_DEPENDING = {
-    "extract": "a difference needs the base's weights",
-    "dora": "what a DoRA adds depends on the base's weights",
-}
-
-
-def _without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) -> Iterator[tuple[KeyPath, str]]:
-    """What a family's names and sizes are not enough for.
-
-    Args:
-        data: The recipe.
-        base: Of it; None where it names none.
-    """
-    if base is not None and (base.get("source") is not None or base.get("family") is None):
-        return
-    advice = "a family is names and sizes; give the base's `source:` instead"
-    if base is None:
-        advice = "the recipe names no base; add `base: {source: …}`"
-    for key in ("revision", "variant", "sha256", "config"):
-        if base is not None and base.get(key) is not None:
-            yield ("base", key), f"a family has no {key}; leave it out, or give the base's `source:` instead"
-    needing = {get_args(output.model_fields["kind"].annotation)[0] for output in OUTPUTS if output.needs_weights}
-    for index, output in _mappings(data, "outputs"):
-        if output.get("kind") in needing:
-            yield ("outputs", index, "kind"), f"it needs the base's weights, and {advice}"
-    yield from (
-        (("loras", index, key), f"{what}, and {advice}")
-        for index, lora in _mappings(data, "loras")
-        for key, what in _DEPENDING.items()
-        if lora.get(key)
-    )
-    if data.get("preview") is not None:
-        yield ("preview",), f"pictures need the base's weights, and {advice}"
 
 
 def _lora_source(entry: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

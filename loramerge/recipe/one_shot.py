@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from loramerge.documents import yaml_document
-from loramerge.documents.problems import RecipeProblemsError, did_you_mean
+from loramerge.documents.problems import RecipeProblemsError
 from loramerge.errors import InvalidRecipeError, UsageError
-from loramerge.families import FAMILIES, SIZES
 from loramerge.fields import name_like
 from loramerge.methods import METHODS
 from loramerge.recipe.init import names_for
@@ -84,37 +83,6 @@ def unweighted(text: str) -> str:
             hint="`loramerge merge` takes them; with --recipe it prints the recipe instead of merging",
         )
     return text
-
-
-@dataclass(frozen=True)
-class GivenBase:
-    """What `--base` says: one of both, or nothing.
-
-    Attributes:
-        source: As a recipe has it.
-        family: One of `SIZES`.
-    """
-
-    source: str | None = None
-    family: str | None = None
-
-    @classmethod
-    def parse(cls, text: str | None) -> GivenBase:
-        """Read what follows `--base`; a folder of that name counts before a family.
-
-        Raises:
-            UsageError: It is neither.
-        """
-        if text is None or os.path.exists(text):  # noqa: PTH110  the same
-            return cls(source=text)
-        if text in SIZES:
-            return cls(family=text)
-        if ("/" in text or ":" in text) and text.partition("/")[0] not in FAMILIES:
-            return cls(source=text)
-        raise UsageError(
-            f"--base {text or repr(text)}: neither a folder nor a family{did_you_mean(text, SIZES)}",
-            hint="give a folder, hf://owner/name, or a family such as sdxl, flux or wan/1.3b; docs/families.md has all",
-        )
 
 
 def format_of_all(formats: Sequence[str]) -> str:

@@ -25,7 +25,8 @@ from loramerge.messages import counted
 from loramerge.numerics.norms import norm_of
 from loramerge.numerics.threads import one_thread
 from loramerge.progress import Progress, Silent
-from loramerge.recipe.one_shot import GivenBase, Ingredient, recipe_of
+from loramerge.recipe.given_base import GivenBase
+from loramerge.recipe.one_shot import Ingredient, recipe_of
 from loramerge.stages.check_outputs import check_count, check_form, check_outputs
 from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
@@ -227,8 +228,7 @@ def _kinds(adapter: Adapter) -> Iterator[str]:
 
 def _labels(labels: Labels, lora: LoadedLora, source: LockedSource) -> Labels:
     """What the file said of itself, and what its model card says beside."""
-    metadata = lora.adapter.metadata
-    kept = {key: value for key, value in metadata.items() if _lasts(key)}
+    kept = {key: value for key, value in lora.adapter.metadata.items() if _lasts(key)}
     card = source.card
     trained_on = lora.adapter.settings.get(BASE) or (card.base_model if card else None)
     facts = {
@@ -237,8 +237,8 @@ def _labels(labels: Labels, lora: LoadedLora, source: LockedSource) -> Labels:
         BASE_MODEL: trained_on if trained_on and _REPOSITORY.fullmatch(trained_on) else "",
     }
     said = {key: value for key, value in facts.items() if value}
-    phrase = {TRIGGER_PHRASE: said[TRIGGER_PHRASE]} if TRIGGER_PHRASE in said else {}
-    return replace(labels, is_converted=True, tag_frequency={}, kept={**said, **kept, **phrase})
+    kept |= {key: value for key, value in said.items() if key == TRIGGER_PHRASE}
+    return replace(labels, is_converted=True, tag_frequency={}, kept={**said, **kept})
 
 
 def _lasts(key: str) -> bool:
