@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,13 +20,13 @@ from loramerge.files.run_lock import in_turn
 from loramerge.formats.embeddings import write_beside
 from loramerge.formats.model_spec import LICENCE, OURS, TRIGGER_PHRASE
 from loramerge.formats.split_layers import own_ranks
-from loramerge.messages import counted
 from loramerge.numerics.norms import norm_of
 from loramerge.numerics.threads import one_thread
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.given_base import GivenBase
 from loramerge.recipe.one_shot import Ingredient, recipe_of
 from loramerge.stages.check_outputs import check_count, check_form, check_outputs
+from loramerge.stages.convert_notes import kinds, left_out
 from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.resolve import local_sources, resolve
@@ -147,8 +146,8 @@ def convert(
     notes = (
         *loaded.notes,
         *_said_of(chosen, written, rounding, is_chosen=dtype is None),
-        *_left_out(read.adapter, adapter),
-        *_kinds(adapter),
+        *left_out(read.adapter, adapter),
+        *kinds(adapter),
     )
     return Converted(
         place=place,
@@ -212,18 +211,6 @@ def _said_of(
         yield "numbers of float64 were rounded to float32, by 6e-8 of each at most"
     if rounding > _AS_GOOD_AS_FLOAT32:
         yield f"{output.dtype} loses {rounding:.1e} of the LoRA"
-
-
-def _left_out(read: Adapter, written: Adapter) -> Iterator[str]:
-    if left := len(read) - len(written):
-        yield f"{left} parts of fused layers are nothing but zeros beside other parts, and were left out"
-
-
-def _kinds(adapter: Adapter) -> Iterator[str]:
-    """Modules that were no LoRA in their file."""
-    for kind, count in Counter(pair.kind for *_, pair in adapter if pair.kind != LowRank.kind).items():
-        full = any(pair.is_dense for *_, pair in adapter if pair.kind == kind)
-        yield f"{counted(count, 'module')} of {kind}: {'full differences' if full else 'LoRA'} with the same deltas now"
 
 
 def _labels(labels: Labels, lora: LoadedLora, source: LockedSource) -> Labels:
