@@ -32,7 +32,12 @@ _FIRST_LAYERS = r"((en|de)coder\.)?conv_in|time_embedding|(text_model\.)?embeddi
 _NAME_ONE = "name a LoRA"
 REFUSALS = (
     Refusal(r"\.(oft_|boft_|rescale$)", "OFT", "it multiplies the base's weights instead of adding to them"),
-    Refusal(r"\.on_input$", "IA3", "it multiplies the base's weights instead of adding to them"),
+    Refusal(r"(?<!lora_[AB])\.(a1|a2|b1|b2|bm1|bm2)\.weight$", "GLoRA", "a part of it multiplies the base's weights"),
+    Refusal(r"\.vera_(lambda|[AB])", "VeRA", "its factors are random numbers that all modules share",
+            "have PEFT make a LoRA of it: convert_to_lora"),
+    Refusal(r"xlora_(classifier|depth|scal)|\.xlora", "X-LoRA", "it mixes several LoRAs anew for every token",
+            "merge the LoRAs that it mixes"),
+    Refusal(r"\.(on_input|ia3_l)(\.|$)", "IA3", "it multiplies the base's weights instead of adding to them"),
     Refusal(r"\.(diff_b|set_weight)$", "full-weight differences", "no format here reads dense deltas"),
     Refusal(r"\.[wb]_norm$", "trained norm layers", "only linear and convolution layers are merged"),
     Refusal(r"lora_embedding_[AB]", "an embedding LoRA", "only linear and convolution layers are merged"),

@@ -263,6 +263,10 @@ DIFFUSERS = "unet.down_blocks.0.attentions.0.proj_in"
 DOWN, UP = torch.ones(2, 8, 1, 1), torch.ones(8, 2, 1, 1)
 WHOLE = {f"{DIFFUSERS}.lora_A.weight": DOWN, f"{DIFFUSERS}.lora_B.weight": UP}
 BAD_FILES = {
+    "GLoRA": ({f"{KOHYA}.a1.weight": DOWN, f"{KOHYA}.b2.weight": DOWN}, "holds GLoRA (2 of 2 tensors"),
+    "VeRA": ({f"base_model.model.{DIFFUSERS}.vera_lambda_b": DOWN}, "holds VeRA"),
+    "X-LoRA": ({"base_model.model.internal_xlora_classifier.layers.0.weight": DOWN}, "holds X-LoRA"),
+    "IA3 of PEFT": ({f"base_model.model.{DIFFUSERS}.ia3_l": DOWN}, "holds IA3"),
     "lora_bias": ({**WHOLE, f"{DIFFUSERS}.lora_B.bias": torch.ones(8)}, "lora_bias"),
     "doubled prefix": ({f"lora_unet_unet_{KOHYA[10:]}_lora_down.weight": DOWN}, "names with a doubled prefix (1 of 1"),
     "another doubled prefix": ({f"lora_unet_{KOHYA}.lora_down.weight": DOWN}, "put a second one before names"),
