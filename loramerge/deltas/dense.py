@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from loramerge.adapter import LowRank
-from loramerge.deltas.kind import Kind, Scale, Shapes, Spans, Tensors
+from loramerge.deltas.kind import Kind, Scale, ShapeError, Shapes, Spans, Tensors
 from loramerge.numerics.blocks import row_blocks
 
 if TYPE_CHECKING:
@@ -195,6 +195,8 @@ class FullDifference(Kind):
     @classmethod
     def shape(cls, shapes: Shapes) -> tuple[int, ...]:
         """That of the tensor."""
+        if not shapes["diff"]:
+            raise ShapeError("{diff} is one number, and should be as many as the weight has")
         return shapes["diff"]
 
     @classmethod
@@ -202,5 +204,6 @@ class FullDifference(Kind):
         """The delta."""
         del scale
         stored = tensors["diff"]
+        cls.shape({"diff": stored.shape})
         rows = stored.rows(spans) if spans else stored
         return Dense(rows.load, rows.shape, number_formats=stored.number_formats)

@@ -8,13 +8,12 @@ import pytest
 import single_files
 import tiny
 import truth
-from canonical import adapter_of, base_of, deltas_of, files_of
+from canonical import adapter_of, base_of, deltas_of, files_of, fuse
 from command_line import invoke, listing
 
 from loramerge import load_adapter, load_base
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.outputs import ModelOutput
-from loramerge.outputs.fuse import fuse
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import small_models
 import tiny
 import torch
 import truth
-from canonical import adapter_of, base_of, deltas_of, files_of
+from canonical import adapter_of, base_of, deltas_of, files_of, fuse
 from families.models import config_of, in_original_names, layout_of, shapes_of, tensors_of
 from families.rows import ROWS
 from safetensors.torch import load_file, save_file
@@ -29,7 +29,6 @@ from loramerge.extraction.cut import Cut
 from loramerge.extraction.extract import extract
 from loramerge.extraction.weights import weights_of
 from loramerge.outputs import ModelOutput
-from loramerge.outputs.fuse import fuse
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 

@@ -9,7 +9,7 @@ import single_files
 import tiny
 import torch
 import truth
-from canonical import adapter_of, base_of, deltas_of, files_of
+from canonical import adapter_of, base_of, deltas_of, files_of, fuse
 from command_line import invoke, write_recipe
 from safetensors import safe_open
 
@@ -19,7 +19,6 @@ from loramerge.errors import ExitCode, InvalidRecipeError, MismatchError, Source
 from loramerge.extraction import difference
 from loramerge.files.digest import sha256_of
 from loramerge.outputs import ModelOutput
-from loramerge.outputs.fuse import fuse
 from loramerge.stages import extract as stage
 
 TUNED = {"extract": {"from": "tuned", "rank": 4}}
