@@ -28,10 +28,13 @@ class LowRank:
         scale: alpha / r, alpha / √r with rsLoRA. Kept apart from the factors, because PEFT's factor-wise
             combination types depend on where it is applied.
         is_dense: Its factors are no smaller than the delta itself, and one of them is the identity.
+        is_layer: It is added to the weight of a linear or convolution layer; else to a norm, a bias or the like, and
+            has no rank.
         kind: What it was in its file, in words.
     """
 
     is_dense: ClassVar[bool] = False
+    is_layer: ClassVar[bool] = True
     kind: ClassVar[str] = "LoRA"
 
     down: Tensor

@@ -141,15 +141,20 @@ def _composed(place: str, loras: Sequence[Ingredient], merge: Mapping[str, Any],
 
 def _rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
     output = recipe.outputs[0]
-    ranks = sorted({pair.rank for *_, pair in done.merged})
+    ranks = _ranks(done)
     kept = f", which keeps {_share_kept(done):.1%} of the squared norm" if recipe.merge.sums_deltas else ""
-    yield "rank", (f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}") + kept
+    yield "rank", " to ".join(map(str, dict.fromkeys([*ranks[:1], *ranks[-1:]]))) + kept
     formats = ", ".join(dict.fromkeys(lora["format"] for lora in done.report["loras"]))
     name, family = output.default_folder, named(done.report["base"]["family"])
     yield "format", f"{name}, {output.number_format}, for {output.readers_of(family)}; what went in is {formats}"
     yield "family", title_of(done.report["base"]["family"])
     yield "size", console.size(_size(done.place))
     yield from summary.storage_rows(done.report, "--dtype {}")
+
+
+def _ranks(done: MergedLora) -> list[int]:
+    """Those of layers: a LoRA may have none."""
+    return sorted({pair.rank for *_, pair in done.merged if pair.is_layer})
 
 
 def _share_kept(done: MergedLora) -> float:
@@ -167,7 +172,7 @@ def _facts(recipe: Recipe, done: MergedLora, seconds: float) -> dict[str, Any]:
         "family": done.report["base"]["family"],
         "fidelity": dict(done.fidelity),
         "loras": done.report["loras"],
-        "ranks": sorted({pair.rank for *_, pair in done.merged}),
+        "ranks": _ranks(done),
         "rounding": done.report["rounding"],
         "size": _size(done.place),
         "warnings": list(done.warnings),

@@ -17,6 +17,7 @@ from loramerge.formats.assemble import alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
 from loramerge.formats.module_names import places
 from loramerge.formats.original_names import in_original_names
+from loramerge.formats.parameter_keys import comfyui_key
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, dense, factors
@@ -64,9 +65,12 @@ class ComfyuiOutput(AdapterOutput):
             (name,) = single_file.top_names(labels.name, [ending])
             planned: list[Planned] = []
             for component in components:
-                layout = base.components[component].comfyui_layout
+                layout = base.components[component].comfyui_layout_for(adapter.components[component])
                 for module, pair in in_original_names(layout, adapter.components[component]):
                     key = _key(component, module, base)
+                    if not pair.is_layer:
+                        planned.append(dense(pair, comfyui_key(key), self.dtype, module))
+                        continue
                     if pair.is_dense:
                         planned.append(dense(pair, f"{key}.diff", self.dtype, module))
                         continue

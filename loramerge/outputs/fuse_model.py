@@ -67,10 +67,11 @@ def fuse_model(
     by_key = {change.stored.key: change for change in planned}
     for module, pair in result.adapter.components.get(base.main, {}).items():
         key = _key(by_key, module, component, shown)
-        if by_key[key].stored.shape != component.modules[module]:
+        expected = component.shape_of(module, others=True)
+        if by_key[key].stored.shape != expected:
             found = by(by_key[key].stored.shape)
             raise SourceError(
-                f"{shown}: {key} is {found}, config.json says {by(component.modules[module])}",
+                f"{shown}: {key} is {found}, config.json says {by(expected or ())}",
                 hint="fetch the base again, or choose another revision",
             )
         share = RowDelta.whole(pair.times(output.lora_scale))
@@ -83,14 +84,16 @@ def fuse_model(
 
 
 def _key(known: Container[str], module: str, component: Component, shown: str) -> str:
-    """What the files call a layer's weight: transformers has renamed the layers of some models."""
-    if f"{module}.weight" not in component.parameters:
+    """What the files call a parameter: transformers has renamed the layers of some models."""
+    parameter = component.parameter(module)
+    if parameter not in component.parameters:
         raise MismatchError(
             f"{shown}: {module} has the weights of the embedding (`tie_word_embeddings`), and what is fused into one "
             "would change both",
             hint=f"{_PEFT}, which keeps them apart",
         )
-    names = (f"{module}.weight", f"{component.live[module]}.weight")
+    owner, _, last = parameter.rpartition(".")
+    names = (parameter, f"{component.live.get(owner, owner)}.{last}")
     found = next((name for name in names if name in known), None)
     if found is None:
         raise SourceError(

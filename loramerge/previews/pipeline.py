@@ -17,6 +17,7 @@ from loramerge.files.reading import read_json
 from loramerge.formats import DiffusersOutput, Labels
 from loramerge.messages import counted, some
 from loramerge.previews.blank import pipeline_class
+from loramerge.previews.parameters import ChangedParameters
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,6 +53,7 @@ class DrawingPipeline:
         self._preview = preview
         self._has_loras = False
         self._pipeline = _loaded(source, base, device)
+        self._changed = ChangedParameters(self._pipeline, base)
         _save_memory(self._pipeline, preview, device)
         if preview.compile:
             _compile(self._pipeline, base.main)
@@ -61,7 +63,8 @@ class DrawingPipeline:
 
         A pipeline that has no such method has a denoiser with its like.
 
-        Each is written as a file in diffusers' format first, so that diffusers reads it as it reads any other.
+        Each is written as a file in diffusers' format first, so that diffusers reads it as it reads any other. What it
+        adds to norms, biases and the like, for which PEFT has no place, goes into the models themselves.
 
         Returns:
             What diffusers leaves out, in words.
@@ -72,6 +75,7 @@ class DrawingPipeline:
         model = self._pipeline if whole else self._denoiser
         if self._has_loras:
             (self._pipeline.unload_lora_weights if whole else self._denoiser.unload_lora)()
+        self._changed.set(loras)
         taken = [self._taken(lora.adapter) for lora in loras]
         names = {f"lora_{number}": adapter for number, adapter in enumerate(taken) if len(adapter)}
         for name, adapter in names.items():
@@ -122,7 +126,7 @@ class DrawingPipeline:
         """Give the memory back."""
         import torch
 
-        del self._pipeline
+        del self._pipeline, self._changed
         gc.collect()  # a pipeline holds references to itself; the next one needs its memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -145,6 +149,7 @@ class DrawingPipeline:
                     name: pair
                     for name, pair in modules.items()
                     if component in loadable
+                    and pair.is_layer
                     and (not component.startswith("text_encoder") or name.endswith(_TEXT_MODULES))
                 }
                 for component, modules in adapter.components.items()
@@ -155,8 +160,8 @@ class DrawingPipeline:
         """What the pipeline does without: diffusers says so in its log at best."""
         missing = [
             f"{component}.{module}"
-            for component, module, _ in lora.adapter
-            if name not in self._names_at(component, self._base.components[component].live[module])
+            for component, module, pair in lora.adapter
+            if pair.is_layer and name not in self._names_at(component, self._base.components[component].live[module])
         ]
         if not missing:
             return []
