@@ -74,8 +74,9 @@ SHARED = {
     "deltas": {"computed", "kind", "stored"},
     "formats": {
         "adapter_output", "assemble", "denoiser_files", "inner_model", "kohya_labels", "labels", "loading", "lora_file",
-        "lora_files", "module_names", "module_pattern", "original_names", "output", "peft_config", "pipeline_code",
-        "reading", "refused", "same_throughout", "saved", "single_file", "spelling", "told_family", "trigger_words",
+        "lora_files", "module_names", "module_pattern", "original_names", "output", "parameter_keys", "peft_config",
+        "pipeline_code", "reading", "refused", "same_throughout", "saved", "single_file", "spelling", "told_family",
+        "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "scheduler"},

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from loramerge.bases.architecture import Architecture
 from loramerge.bases.base import Base
 from loramerge.bases.blocks import COMPONENTS
-from loramerge.bases.component import Component, Components, ShapesOnDemand
+from loramerge.bases.component import Component
+from loramerge.bases.on_demand import Components, ShapesOnDemand
 from loramerge.families import published, title_of
 from loramerge.families.layout import WEIGHT
 from loramerge.families.sizes import layers_of, others_of

@@ -30,7 +30,7 @@ def layers_of(family: str, size: str) -> Mapping[str, Shapes]:
     Returns:
         The components that are kept; empty where none is.
     """
-    return _kept(FOLDER / f"{family}.json", size)
+    return _of_file(FOLDER, family, size)
 
 
 @cache
@@ -44,13 +44,15 @@ def others_of(family: str, size: str) -> Mapping[str, Shapes]:
     Returns:
         By the names of the parameters, `….bias` and `….weight`; the components that are kept, empty where none is.
     """
-    return _kept(OTHERS / f"{family}.json", size)
+    return _of_file(OTHERS, family, size)
 
 
-def _kept(file: Path, size: str) -> Mapping[str, Shapes]:
-    if not file.is_file():
+def _of_file(folder: Path, family: str, size: str) -> Mapping[str, Shapes]:
+    name = f"{family}.json"
+    if not (folder / name).is_file():
         return {}
-    kept = json.loads(file.read_text(encoding="utf-8")).get(size, {})
+    text = files("loramerge").joinpath("families", folder.name, name).read_text(encoding="utf-8")
+    kept = json.loads(text).get(size, {})
     return {component: dict(_unfolded("", entries)) for component, entries in kept.items()}
 
 

@@ -6,20 +6,20 @@ delta, with the whole weight of each LoRA; nothing is decomposed. Types that onl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loramerge.deltas.parameter import ParameterDelta
 from loramerge.merging.module import Finish, Finished, Merged, Part, Share, shares
-from loramerge.methods import Cat
 from loramerge.numerics.dare_masks import keep_mask
+from loramerge.numerics.task_arithmetic import weighted_sum
 from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loramerge.adapter import LowRank
+    from loramerge.adapter import Adapter, LowRank
     from loramerge.methods import Method
     from loramerge.methods.method import Keep
 
@@ -32,6 +32,30 @@ def apart(parts: Mapping[str, Part], *, layers: bool) -> dict[str, Part]:
         if kept:
             found[name] = Part(part.name, kept, {module: part.weights[module] for module in kept})
     return found
+
+
+def apart_in_each(by_component: Mapping[str, Mapping[str, Part]], *, layers: bool) -> dict[str, dict[str, Part]]:
+    """The same of every component; those of which nothing is left are absent."""
+    found = {component: apart(parts, layers=layers) for component, parts in by_component.items()}
+    return {component: parts for component, parts in found.items() if parts}
+
+
+def without_zeros(adapter: Adapter) -> tuple[Adapter, int]:
+    """A LoRA without differences that are all zeros, of parameters beside the layers, and how many there were.
+
+    Trainers write many: they add nothing, and would keep the LoRA from formats that hold none. One that has nothing
+    else stays what it is.
+    """
+    zeros = {
+        (component, key) for component, key, pair in adapter if not pair.is_layer and not bool(pair.matrix().any())
+    }
+    if not zeros or len(zeros) == len(adapter):
+        return adapter, 0
+    kept = {
+        component: {key: pair for key, pair in modules.items() if (component, key) not in zeros}
+        for component, modules in adapter.components.items()
+    }
+    return replace(adapter, components=kept), len(zeros)
 
 
 def merge_parameters(
@@ -54,7 +78,7 @@ def merge_parameters(
     Returns:
         What `finish` made of each parameter, sorted by key.
     """
-    chosen = method if len(parts) > 1 else Cat(combination_type="cat")
+    chosen = method if len(parts) > 1 else None
     names = sorted({module for part in parts for module in part.modules})
 
     def merge(name: str) -> Finished:
@@ -68,20 +92,18 @@ def merge_parameters(
     return found
 
 
-def _combined(name: str, inputs: Sequence[Share], method: Method) -> LowRank:
+def _combined(name: str, inputs: Sequence[Share], method: Method | None) -> LowRank:
+    deltas, weights = [share.pair.delta() for share in inputs], [share.weight for share in inputs]
+    if method is None:
+        return _as_delta(weighted_sum(deltas, weights), inputs)
+    seed = method.masks_from or 0
+
     def keep(position: int, tensor: Tensor, density: float) -> Tensor:
-        return keep_mask(tensor.shape, density, (method.masks_from or 0, inputs[position].name, name, "delta"), "cpu")
+        return keep_mask(tensor.shape, density, (seed, inputs[position].name, name, "delta"), "cpu")
 
     kept: Keep = keep
-    summed = method.combine((_delta(share) for share in inputs), [share.weight for share in inputs], kept)
-    return ParameterDelta.of(summed.float().reshape(inputs[0].pair.shape))
+    return _as_delta(method.combine(deltas, weights, kept), inputs)
 
 
-def _delta(share: Share) -> Tensor:
-    """The delta at strength 1, in float64."""
-    import torch
-
-    shape = share.pair.shape
-    delta = torch.empty(shape[0], math.prod(shape[1:]), dtype=torch.float64)
-    share.pair.rows_of_delta(0, len(delta), delta)
-    return delta.reshape(shape)
+def _as_delta(values: Tensor, inputs: Sequence[Share]) -> LowRank:
+    return ParameterDelta.of(values.float().reshape(inputs[0].pair.shape))

@@ -17,7 +17,7 @@ from loramerge.merging.block_weights import Weighing, weighing
 from loramerge.merging.checks import check_different, check_parts, check_reference, check_several
 from loramerge.merging.device import chosen_device
 from loramerge.merging.module import Merged, Part, Share
-from loramerge.merging.parameters import apart, merge_parameters
+from loramerge.merging.parameters import apart_in_each, merge_parameters
 from loramerge.merging.whole_parameters import WholeParameters
 from loramerge.numerics.finite import is_finite
 from loramerge.progress import Progress, Silent
@@ -117,7 +117,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         check_reference([lora.name for lora in loras], method)
     by_component = _parts(loras, base, method, reference=reference)
     whole = _whole(loras, by_component)
-    layers, others = (_apart(by_component, layers=wanted) for wanted in (True, False))
+    layers, others = (apart_in_each(by_component, layers=wanted) for wanted in (True, False))
     progress.start("merge", sum(len(parts) + 1 for each in (layers, others) for parts in each.values()))
     alone = is_one(by_component)
 
@@ -156,11 +156,6 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         retained_energy=_of_each(merged, lambda found: found.retained_energy),
         rounding=_rounding(merged, formats),
     )
-
-
-def _apart(by_component: Mapping[str, Mapping[str, Part]], *, layers: bool) -> dict[str, dict[str, Part]]:
-    found = {component: apart(parts, layers=layers) for component, parts in by_component.items()}
-    return {component: parts for component, parts in found.items() if parts}
 
 
 def _engine(method: Method, *, alone: bool, reference: bool) -> Callable[..., Any]:
@@ -210,7 +205,7 @@ def _parts(
     if not weighty:
         raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
     check_several(weighty, method)
-    for component, parts in _apart(touched, layers=True).items():
+    for component, parts in apart_in_each(touched, layers=True).items():
         check_parts(component, list(parts.values()), base, method, reference=reference)
     return touched
 
