@@ -147,7 +147,8 @@ class Adapter:
 
     Attributes:
         components: For each component of the base (`unet`, `text_encoder`, `text_encoder_2`) its modules by name,
-            sorted. A component without modules is absent.
+            sorted. Other parameters go by their names, those of weights without `.weight`. A component without any is
+            absent.
         metadata: What the file said of itself (safetensors metadata), unchanged.
         saved: Parameters that were trained in full, by component and name. They take the place of the base's own, and
             no weight scales them.

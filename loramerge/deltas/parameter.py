@@ -1,7 +1,7 @@
 """Differences of parameters that are no layer's weight: biases, norms, modulation tables and the like.
 
-A file has them as `.diff_b` (a bias), `.diff` (ComfyUI's comfy/lora.py), or `w_norm` and `b_norm` (LyCORIS'
-lycoris/modules/norms.py).
+A file has them as `.diff_b` (a bias), `.diff` (ComfyUI's comfy/lora.py), `w_norm` and `b_norm` (LyCORIS'
+lycoris/modules/norms.py), or `.diff_m` (Wan's modulation, in lightx2v's files).
 """
 
 from __future__ import annotations

@@ -78,6 +78,8 @@ def check_kohya(name: str, originals: Mapping[str, Original] | None, component: 
 
 def whole_norms(component: Component, modules: Modules) -> Modules:
     """The same, with zeros for the other half of a norm: A1111 and ComfyUI read weight and bias together."""
+    if component.modules.keys() >= modules.keys():
+        return modules
     found = dict(modules)
     for key in modules:
         other = key.removesuffix(_BIAS) if key.endswith(_BIAS) else f"{key}{_BIAS}"

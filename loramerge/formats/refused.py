@@ -56,7 +56,7 @@ REFUSALS = (
     Refusal(rf"^{_COMPONENT}{_COMPONENT}", "names with a doubled prefix",
             "a converter put a second one before names that had one",
             "use the file that it was converted from"),
-    Refusal(rf"^(model\.diffusion_model|first_stage_model|cond_stage_model|{_FIRST_LAYERS})\.(?!.*(lora|\.alpha$|\.diff(_b)?$|\.[wb]_norm$))",
+    Refusal(rf"^(model\.diffusion_model|first_stage_model|cond_stage_model|{_FIRST_LAYERS})\.(?!.*(lora|\.alpha$|\.diff(_[bm])?$|\.[wb]_norm$))",
             "a whole checkpoint", "it is no LoRA", _NAME_ONE),
     Refusal(r"\.alora_|lora_variant", "an activated LoRA", "it acts on some tokens only"),
 )  # fmt: skip

@@ -72,13 +72,14 @@ _ENDING = re.compile(
     r"|\.lora_(?P<bare>A|B)"
     r"|\.lora_(?P<mid>mid)\.weight"
     r"|\.(?P<own>hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2))"
-    r"|\.(?P<whole>diff|w_norm|diff_b|b_norm)"
+    r"|\.(?P<whole>diff|w_norm|diff_b|b_norm|diff_m)"
     r"|\.alpha)",
     re.DOTALL,
 )
 _ROLES: dict[str | None, Role] = {"A": "down", "down": "down", "B": "up", "up": "up", None: "alpha"}
 _ROLES |= {role: role for role in get_args(Role)}
-_BIASES = frozenset({"diff_b", "b_norm"})
+# The parameter of a module that a difference is of, where that is not its weight. `diff_m` is lightx2v's, of Wan.
+_PARAMETERS = {"diff_b": ".bias", "b_norm": ".bias", "diff_m": ".modulation"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Spelling:
         written: All of the key but its ending and PEFT's wrapper in front.
         modules: What the module may be called, dotted or flat, under any project's names: the name with all that
             stands before it, which may be a part of it, and then with one prefix less each; last as it is most often.
-            What is added to a bias has `.bias` behind it.
+            What is added to a parameter that is no weight has that behind it: `.bias`.
         role: Of the tensor in its pair.
         adapter: PEFT's name for the adapter, where the key has one: `default` of `lora_A.default.weight`.
     """
@@ -123,7 +124,7 @@ def spelled(key: str) -> Spelling | None:
         names.append(names[-1][prefix.end() :])
     if not names[-1]:
         return None
-    part = ".bias" if found["whole"] in _BIASES else ""
+    part = _PARAMETERS.get(found["whole"] or "", "")
     written = f"{stem.removeprefix(_WRAPPER)}{part}"
     role = "diff" if found["whole"] else _ROLES[found["half"] or found["bare"] or found["mid"] or found["own"]]
     modules = tuple(dict.fromkeys(f"{each}{part}" for name in names for each in (name, layer_name(name))))

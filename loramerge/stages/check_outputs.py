@@ -64,8 +64,9 @@ def _check_parameters(recipe: Recipe, loaded: Loaded) -> None:
             if not output.holds_dense:
                 where, kind = others[0]
                 raise MismatchError(
-                    f"LoRA {lora.name} changes {counted(len(others), 'parameter')} beside the weights of layers, "
-                    f"norms, biases or the like, first {where} ({kind}), and the output {output.folder} can hold none",
+                    f"LoRA {lora.name} changes {counted(len(others), 'parameter')} beside the weights of layers "
+                    f"(norms, biases or the like), first {where} ({kind}), and the output {output.folder} can hold "
+                    "none",
                     hint="write `kind: model`, or `format: comfyui` or `kohya`, which hold them",
                 )
             output.check_parameters(lora.name, lora.adapter, loaded.base)

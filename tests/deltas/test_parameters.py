@@ -223,7 +223,8 @@ LIGHTX2V = {
     "blocks.29.norm3.diff": ("blocks.29.norm2", (1536,)),
     "blocks.29.norm3.diff_b": ("blocks.29.norm2.bias", (1536,)),
     "blocks.3.modulation.diff": ("blocks.3.scale_shift_table", (1, 6, 1536)),
-    "head.modulation.diff": ("scale_shift_table", (1, 2, 1536)),
+    "blocks.4.diff_m": ("blocks.4.scale_shift_table", (1, 6, 1536)),
+    "head.diff_m": ("scale_shift_table", (1, 2, 1536)),
     "patch_embedding.diff_b": ("patch_embedding.bias", (1536,)),
 }
 """Keys of the distilled LoRAs of Wan that everybody loads, in the sizes of the model with 1.3 billion parameters."""

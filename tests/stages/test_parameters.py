@@ -12,6 +12,7 @@ import tiny
 import torch
 from canonical import base_of, deltas_of
 from command_line import invoke, write_recipe
+from deltas.test_parameters import LIGHTX2V, lightx2v
 from safetensors.torch import load_file, save_file
 from truth import relative_error, weighted_sum
 
@@ -164,6 +165,45 @@ def test_a_lone_model_gets_them(here):
     assert changed == {"model.layers.0.input_layernorm.weight", "model.norm.weight"}
     for key in changed:
         assert relative_error({key: after[key]}, {key: before[key].double() + 0.5 * delta.double()}) <= 1e-6
+
+
+@pytest.fixture
+def distilled(here):
+    """In a published size, whose shapes are data."""
+    lightx2v(here / "style.safetensors")
+    path = recipe(here, [COMFYUI], base="x", loras={"style": 0.5})
+    path.write_text(path.read_text().replace("source: x", "family: wan/1.3b"))
+    return path
+
+
+def test_a_distilled_lora_of_wan_keeps_its_names(here, distilled):
+    shown = invoke("run", distilled)
+    assert shown.exit_code == ExitCode.DONE, shown.output
+    before = load_file(here / "style.safetensors")
+    after = load_file(here / "dist/small/comfyui/small.safetensors")
+    # ComfyUI passes over `.diff_m`, and reads the same under the parameter's own name.
+    keys = {key: key.replace(".diff_m", ".modulation.diff") for key in before if ".diff" in key}
+    assert {key for key in after if ".diff" in key} == {*keys.values()}
+    assert len(keys) == len(LIGHTX2V)
+    assert all(after[written].equal(0.5 * before[key]) for key, written in keys.items())
+
+
+def test_what_kohya_has_no_key_for_is_refused_before_anything_is_merged(here, distilled):
+    shown = invoke("run", distilled, "--set", "outputs.0.format=kohya")
+    said = " ".join(shown.output.split())
+    assert shown.exit_code == ExitCode.MISMATCH, said
+    assert "LoRA style has differences of transformer.blocks.3.scale_shift_table" in said
+    assert "and `format: kohya` has keys for weights and biases alone" in said
+    assert not (here / "dist").exists()
+
+
+def test_peft_has_no_part_in_it(here):
+    deltas = two(here)
+    path = recipe(here, [KOHYA], {"combination_type": "cat"})
+    done = run(read_recipe(path), device="cpu", reference=True)
+    found = without_zeros(here / "dist/small/kohya/small.safetensors")["unet"]
+    assert relative_error({"x": found[BOTH]}, {"x": summed(deltas)["unet"][BOTH]}) <= 1e-6
+    assert any("5 parameters beside the layers have no part in PEFT's own merge" in note for note in done.warnings)
 
 
 def pruned(delta, density):
