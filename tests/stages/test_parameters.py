@@ -13,10 +13,11 @@ import torch
 from canonical import base_of, deltas_of
 from command_line import invoke, write_recipe
 from deltas.test_parameters import LIGHTX2V, lightx2v
+from drawn import far
 from safetensors.torch import load_file, save_file
 from truth import relative_error, weighted_sum
 
-from loramerge import load_adapter, read_recipe, run
+from loramerge import load_adapter, preview, read_recipe, run
 from loramerge.errors import ExitCode
 
 WEIGHTS = {"style": 0.7, "face": -1.2}
@@ -372,3 +373,17 @@ def test_a_pipeline_draws_with_them(here):
     }
     changed.set([])
     assert all(each.equal(before[name]) for name, each in pipeline.unet.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_what_is_drawn_with_loras_is_what_the_fused_pipeline_draws(here):
+    two(here)
+    drawing = {"prompts": ["a bowl"], "steps": 2, "width": 64, "height": 64}
+    path = recipe(here, [MODEL], preview=drawing)
+    run(read_recipe(path), device="cpu")
+    preview(read_recipe(path), out=here / "pictures", device="cpu")
+    fused = here / "dist/small/preview/01-merged.png"
+    assert far(here / "pictures/01-merged.png", fused) <= 1
+    assert far(here / "pictures/01-stacked.png", fused) <= 1
+    assert far(here / "pictures/01-base.png", fused) > 1
