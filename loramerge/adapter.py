@@ -31,11 +31,14 @@ class LowRank:
         is_dense: Its factors are no smaller than the delta itself, and one of them is the identity.
         is_rescaled: It is rows of the base's weight, each times a factor, and a low-rank pair: a DoRA holds it.
         needs_weight: What it adds depends on the base's weight, and is known when it is bound to that.
+        is_layer: It is added to the weight of a linear or convolution layer; else to a norm, a bias or the like, and
+            has no rank.
         kind: What it was in its file, in words.
     """
 
     is_dense: ClassVar[bool] = False
     needs_weight: ClassVar[bool] = False
+    is_layer: ClassVar[bool] = True
     kind: ClassVar[str] = "LoRA"
 
     down: Tensor
@@ -176,7 +179,8 @@ class Adapter:
 
     Attributes:
         components: For each component of the base (`unet`, `text_encoder`, `text_encoder_2`) its modules by name,
-            sorted. A component without modules is absent.
+            sorted. Other parameters go by their names, those of weights without `.weight`. A component without any is
+            absent.
         metadata: What the file said of itself (safetensors metadata), unchanged.
         saved: Parameters that were trained in full, by component and name. They take the place of the base's own, and
             no weight scales them.

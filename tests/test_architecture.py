@@ -76,8 +76,9 @@ SHARED = {
     "formats": {
         "adapter_output", "alphas", "assemble", "denoiser_files", "dora", "embeddings", "inner_model", "kohya_labels",
         "labels", "loading", "lora_file", "lora_files", "model_spec", "module_names", "module_pattern", "named_file",
-        "original_names", "output", "peft_config", "pipeline_code", "reading", "refused", "same_throughout", "saved",
-        "sidecars", "single_file", "spelling", "split_layers", "told_family", "trigger_words",
+        "original_names", "output", "parameter_keys", "peft_config", "pipeline_code", "reading", "refused",
+        "same_throughout", "saved", "sidecars", "single_file", "spelling", "split_layers", "told_family",
+        "trigger_words",
     },
     "methods": {"method", "rank"},
     "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "prepared", "scheduler"},

@@ -39,9 +39,9 @@ class ModuleFidelity:
     """One module of a merge.
 
     Attributes:
-        ranks: Rank of each LoRA that touches it, by name.
+        ranks: Rank of each LoRA that touches it, by name; 0 of what is no layer's weight.
         norms: Norm of each LoRA's weighted delta, by name.
-        rank: Of the merged pair.
+        rank: Of the merged pair; 0 of what is no layer's weight.
         norm: Of the merged delta.
         target: Norm of the weighted sum.
         difference: Norm of merged minus weighted sum.

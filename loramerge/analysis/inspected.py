@@ -40,7 +40,8 @@ class InspectedModule:
         name: In the base; as the file has it where no base knows it.
         kind: `LoRA`, `LoHa`, `LoKr` or the like.
         shape: Of the weight that the delta is added to.
-        rank: That its trainer was told; of what is not factored, the largest that the shape can have.
+        rank: That its trainer was told; of what is not factored, the largest that the shape can have; 0 of what is
+            no layer's weight.
         scale: What `up @ down` is multiplied by; alpha / rank in most files.
         norm: Frobenius norm of the delta.
     """
@@ -77,8 +78,8 @@ class Group:
         return math.hypot(*(module.norm for module in self.modules))
 
     def count(self, of: Callable[[InspectedModule], float]) -> dict[float, int]:
-        """Value → number of modules that have it, sorted by value."""
-        return dict(sorted(Counter(map(of, self.modules)).items()))
+        """Value → number of layers that have it, sorted by value."""
+        return dict(sorted(Counter(of(module) for module in self.modules if module.rank).items()))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from loramerge.bases import model_index
 from loramerge.bases.anatomy import Anatomy
 from loramerge.bases.architecture import Architecture
 from loramerge.bases.blocks import COMPONENTS
-from loramerge.bases.component import Component, Components
+from loramerge.bases.component import Component
 from loramerge.bases.model_index import ModelIndex
+from loramerge.bases.on_demand import Components
 from loramerge.bases.quantised import refuse_gguf
 from loramerge.errors import SourceError
 from loramerge.families import FAMILIES, TRANSFORMERS_COMPONENT, model_family, recognise

@@ -6,22 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loramerge.families.layout import Layout
+from loramerge.families.layout import WEIGHT, Layout, key_of
 
 if TYPE_CHECKING:
     from loramerge.families.layout import Rule, Shapes, Span
 
-_WEIGHT = ".weight"
-
 
 @dataclass(frozen=True)
 class WeightPlace:
-    """Where the weight of a layer lies in a file.
+    """Where the weight of a layer, or another parameter, lies in a file.
 
     Attributes:
         key: The tensor's name.
-        shape: Of the tensor: out×in, or out×in and the kernel's sizes.
-        spans: The rows that are the layer's, in the order in which it has them.
+        shape: Of the tensor: out×in, or out×in and the kernel's sizes; that of the other parameter.
+        spans: The rows that are its own, in the order in which it has them.
     """
 
     key: str
@@ -63,11 +61,17 @@ class CheckpointPart:
         Args:
             layers: All layers of the component: shape of the weight by canonical name.
         """
-        found = Layout(self.rules, {f"{layer}{_WEIGHT}": shape for layer, shape in layers.items()}).by_canonical
+        return self.places_of({f"{layer}{WEIGHT}": shape for layer, shape in layers.items()})
+
+    def places_of(self, parameters: Shapes) -> Mapping[str, WeightPlace]:
+        """Where parameters lie, by what adapters call them.
+
+        Args:
+            parameters: All of the component, or all weights of its layers: shape by canonical name.
+        """
+        found = Layout(self.rules, parameters).by_canonical
         return {
-            part.canonical.removesuffix(_WEIGHT): WeightPlace(
-                f"{self.prefix}{original.name}", original.shape, part.spans
-            )
+            key_of(part.canonical): WeightPlace(f"{self.prefix}{original.name}", original.shape, part.spans)
             for original in found.values()
             for part in original.parts
         }

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.blocks import blocks_of
 from loramerge.bases.skeleton import skeleton
-from loramerge.families.layout import NO_TABLES, Layout, Original, Piece, Tables
+from loramerge.families.layout import (
+    NO_TABLES,
+    WEIGHT,
+    Layout,
+    Original,
+    ParameterLayout,
+    Piece,
+    Tables,
+    comfyui_name,
+    key_of,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,6 +82,36 @@ class Component:
         return (*further, self.comfyui_layout, self.layout)
 
     @cached_property
+    def others(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of every parameter that is no layer's weight, by its key: norms, biases, tables, embeddings."""
+        keys = {key_of(name): shape for name, shape in self.parameters.items()}
+        return {key: shape for key, shape in keys.items() if key not in self.modules}
+
+    def parameter(self, key: str) -> str:
+        """The whole name of the parameter that an adapter calls `key`."""
+        return key if key in self.parameters else f"{key}{WEIGHT}"
+
+    @cached_property
+    def _whole_layouts(self) -> tuple[ParameterLayout, ...]:
+        """As `layouts`, of all parameters."""
+        tables = self.tables
+        every = (tables.further, tables.original if tables.comfyui is None else tables.comfyui, tables.original)
+        return tuple(ParameterLayout(given, self.parameters) for given in every)
+
+    @property
+    def whole_layout(self) -> ParameterLayout:
+        """All its parameters in the names of the original checkpoint."""
+        return self._whole_layouts[-1]
+
+    def layout_for(self, keys: Collection[str]) -> Layout:
+        """Names of the original checkpoint for what an adapter has: for layers alone, or for all parameters."""
+        return self.layout if self.modules.keys() >= {*keys} else self.whole_layout
+
+    def comfyui_layout_for(self, keys: Collection[str]) -> Layout:
+        """The same in ComfyUI's names."""
+        return self.comfyui_layout if self.modules.keys() >= {*keys} else self._whole_layouts[-2]
+
+    @cached_property
     def spelled(self) -> Mapping[str, Original]:
         """What holds which layers, by every name that files have for it, with `_` for `.`.
 
@@ -93,6 +133,36 @@ class Component:
         return {**self.spelled, **{flat(name): original for name, original in originals.items()}}
 
     @cached_property
+    def spelled_others(self) -> Mapping[str, Original]:
+        """What holds which of the parameters that are no layer's weight, by every name that files have for it."""
+        found = {
+            flat(name): original
+            for layout in self._whole_layouts
+            for original in layout.originals.values()
+            if any(part.canonical in self.others for part in original.parts)
+            for name in (original.name, key_of(comfyui_name(original.name)))
+        }
+        for key, shape in self.others.items():
+            whole = Original(key, shape, (Piece(key, ((0, shape[0] if shape else 1),)),))
+            found |= dict.fromkeys(map(flat, {key, key.removeprefix(self.prefix)}), whole)
+        return found
+
+    def find(self, names: Iterable[str], *, others: bool, with_adapter: bool = False) -> Original | None:
+        """What holds the layer, or the other parameter, of one of these names.
+
+        Args:
+            names: Flat.
+            others: Look among the parameters that are no layer's weight, where there is no such layer.
+            with_adapter: The names are those of a file that keeps PEFT's name of the adapter.
+        """
+        wanted = [*names]
+        layers = self.spelled_with_adapter if with_adapter else self.spelled
+        found = next((layers[name] for name in wanted if name in layers), None)
+        if found is None and others:
+            found = next((self.spelled_others[name] for name in wanted if name in self.spelled_others), None)
+        return found
+
+    @cached_property
     def names(self) -> frozenset[str]:
         """Every name of a layer, with its dots: canonical, in memory, and those that files have."""
         originals = (name for layout in self.layouts for name in layout.originals)
@@ -103,13 +173,24 @@ class Component:
         """The names of `spelled` with `#` for every number: those that a larger model of the kind has as well."""
         return frozenset(map(form, self.spelled))
 
-    def shape_of(self, name: str) -> tuple[int, ...] | None:
-        """Shape of a layer's weight by its canonical name or one that files have; None where there is no such layer."""
+    @cached_property
+    def forms_of_others(self) -> frozenset[str]:
+        """The same of `spelled_others`."""
+        return frozenset(map(form, self.spelled_others))
+
+    def shape_of(self, name: str, *, others: bool = False) -> tuple[int, ...] | None:
+        """Shape of a layer's weight by its canonical name or one that files have; None where there is no such layer.
+
+        Args:
+            name: Dotted.
+            others: Look among the parameters that are no layer's weight as well.
+        """
         if name in self.modules:
             return self.modules[name]
-        return next(
-            (layout.originals[name].shape for layout in reversed(self.layouts) if name in layout.originals), None
-        )
+        if others and name in self.others:
+            return self.others[name]
+        layouts = (*self.layouts[::-1], *(self._whole_layouts[::-1] if others else ()))
+        return next((layout.originals[name].shape for layout in layouts if name in layout.originals), None)
 
     def parameter_shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of a parameter by its canonical name; None where there is none.
@@ -151,29 +232,3 @@ def form(name: str) -> str:
 def canonical(name: str, prefix: str) -> str:
     """A name that begins as those of checkpoints do."""
     return name if name.startswith((prefix, _WITHOUT_PREFIX)) else f"{prefix}{name}"
-
-
-class Components(Mapping[str, Component]):
-    """Components by name, each made when it is asked for: text encoders are large, and few LoRAs touch them.
-
-    Args:
-        makers: Name → what makes the component, in the order in which they are shown.
-    """
-
-    def __init__(self, makers: Mapping[str, Callable[[], Component]]) -> None:
-        self._makers = makers
-        self._made: dict[str, Component] = {}
-
-    def __getitem__(self, name: str) -> Component:
-        if name not in self._made:
-            self._made[name] = self._makers[name]()
-        return self._made[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._makers
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
-
-    def __len__(self) -> int:
-        return len(self._makers)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
+    from loramerge.bases.component import Component
 
 _KERNEL_1X1 = (1, 1)
 _FEW = 0.1
@@ -35,8 +36,9 @@ class Misfit:
     expected: tuple[int, ...] | None
 
     def __str__(self) -> str:
-        what = f"{self.component}.{self.module} is {by(self.pair.shape)}"
-        return f"{what}, the base has {by(self.expected)}" if self.expected else f"{what}, the base has no such module"
+        what = f"{self.component}.{self.module} is {by(self.pair.shape)}, the base has"
+        absent = "module" if self.pair.is_layer and len(self.pair.shape) > 1 else "parameter"
+        return f"{what} {by(self.expected) if self.expected else f'no such {absent}'}"
 
 
 def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter, tuple[Misfit, ...]]:
@@ -61,8 +63,8 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
     misfits = []
     for component, module, pair in adapter:
         part = base.components.get(component, None)
-        expected = part.shape_of(module) if part else None
-        shaped = _shaped(pair, expected) if part and expected and module in part.modules else None
+        expected = part.shape_of(module, others=pair.is_dense) if part else None
+        shaped = _placed(pair, module, part) if part else None
         if shaped is None:
             misfits.append(Misfit(component, module, pair, expected))
         else:
@@ -94,6 +96,13 @@ def _check_saved(name: str, adapter: Adapter, base: Base) -> None:
         )
 
 
+def _placed(pair: LowRank, module: str, part: Component) -> LowRank | None:
+    """The pair in the shape of what it belongs to; None where it has no place."""
+    if not pair.is_layer:
+        return pair if part.others.get(module) == pair.shape else None
+    return _shaped(pair, part.modules[module]) if module in part.modules else None
+
+
 def _shaped(pair: LowRank, expected: tuple[int, ...]) -> LowRank | None:
     if _as_map(pair.shape) != _as_map(expected) and pair.shape != _flattened(expected):
         return None
@@ -114,7 +123,7 @@ def _others(adapter: Adapter, base: Base, misfits: Sequence[Misfit]) -> tuple[st
     denoised = [
         NamedShape.written(module, pair.shape)
         for component, module, pair in adapter
-        if not component.startswith("text_encoder")
+        if not component.startswith("text_encoder") and pair.is_layer and len(pair.shape) > 1
     ]
     found = candidates(denoised)
     if any(name.partition("/")[0] == base.family.name for name in found):

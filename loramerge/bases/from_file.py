@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.bases.checkpoint import Checkpoint, CheckpointPart
-from loramerge.bases.component import Components, form
+from loramerge.bases.component import form
+from loramerge.bases.on_demand import Components
 from loramerge.bases.published import architecture
 from loramerge.bases.quantised import refuse_quantised
 from loramerge.errors import MismatchError, SourceError

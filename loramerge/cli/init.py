@@ -130,7 +130,7 @@ def _recipe(text: str, folder: Path) -> Recipe:
 
 def _rank(adapter: Adapter) -> int | None:
     """The rank of all modules, None where they differ."""
-    ranks = {pair.trained_rank for *_, pair in adapter}
+    ranks = {pair.trained_rank for *_, pair in adapter if pair.is_layer}
     return ranks.pop() if len(ranks) == 1 else None
 
 

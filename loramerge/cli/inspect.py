@@ -168,6 +168,8 @@ def _family(inspection: Inspection) -> str:
 
 
 def _distribution(counts: Mapping[float, int]) -> str:
+    if not counts:
+        return "none: no layer's weight is changed"
     if len(counts) == 1:
         return f"{next(iter(counts)):g}"
     common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_LARGEST]
@@ -177,13 +179,13 @@ def _distribution(counts: Mapping[float, int]) -> str:
 
 def _block_row(group: Group) -> tuple[str, ...]:
     ranks = sorted(group.count(lambda module: module.rank))
-    shown = f"{ranks[0]:g}" if len(ranks) == 1 else f"{ranks[0]:g}-{ranks[-1]:g}"
+    shown = "-".join(f"{rank:g}" for rank in dict.fromkeys([*ranks[:1], *ranks[-1:]]))
     return group.name, str(len(group.modules)), shown, f"{group.norm:.4g}"
 
 
 def _module_row(module: InspectedModule) -> tuple[str, ...]:
     shape = "×".join(map(str, module.shape))
-    return f"{module.component}.{module.name}", shape, str(module.rank), f"{module.scale:g}", f"{module.norm:.4g}"
+    return f"{module.component}.{module.name}", shape, str(module.rank or ""), f"{module.scale:g}", f"{module.norm:.4g}"
 
 
 def _metadata(metadata: Mapping[str, str], *, verbose: bool) -> Iterator[str]:

@@ -185,8 +185,8 @@ def _merged_rows(recipe: Recipe, done: MergedLora) -> Iterator[tuple[str, str]]:
 
 def ranks(done: MergedLora) -> str:
     """Of a LoRA's modules: `32`, or `4 to 32`."""
-    found = sorted({pair.rank for *_, pair in done.merged})
-    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    found = _ranks(done)
+    return " to ".join(map(str, dict.fromkeys([*found[:1], *found[-1:]])))
 
 
 def file_rows(recipe: Recipe, done: MergedLora, more: str = "") -> Iterator[tuple[str, str]]:
@@ -205,6 +205,11 @@ def file_rows(recipe: Recipe, done: MergedLora, more: str = "") -> Iterator[tupl
     yield from summary.storage_rows(done.report, "--dtype {}")
 
 
+def _ranks(done: MergedLora) -> list[int]:
+    """Those of layers: a LoRA may have none."""
+    return sorted({pair.rank for *_, pair in done.merged if pair.is_layer})
+
+
 def _share_kept(done: MergedLora) -> float:
     """The share of the weighted sum's squared norm that the result has."""
     modules = [entry for part in done.report["fidelity"].values() for entry in part["modules"].values()]
@@ -220,7 +225,7 @@ def _facts(recipe: Recipe, done: MergedLora, seconds: float) -> dict[str, Any]:
         "family": done.report["base"]["family"],
         "fidelity": dict(done.fidelity),
         "loras": done.report["loras"],
-        "ranks": sorted({pair.rank for *_, pair in done.merged}),
+        "ranks": _ranks(done),
         "rounding": done.report["rounding"],
         "size": size_of(done.place),
         "warnings": list(done.warnings),

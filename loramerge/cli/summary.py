@@ -144,7 +144,8 @@ def _files_in(result: Result, folder: str) -> dict[str, int]:
 def _lora_text(lora: Mapping[str, Any]) -> str:
     weight = single(lora["weight"])
     shown = "weights by block" if weight is None else f"{weight:g}"
-    return f"{lora['name']} × {shown} (rank {', '.join(lora['ranks'])}; {lora['format']})"
+    ranks = f"rank {', '.join(lora['ranks'])}" if lora["ranks"] else "no layers"
+    return f"{lora['name']} × {shown} ({ranks}; {lora['format']})"
 
 
 def _method_text(method: Mapping[str, Any]) -> str:

@@ -7,8 +7,9 @@ from loramerge.deltas.hadamard import Hadamard
 from loramerge.deltas.kind import Kind, ShapeError, Shapes
 from loramerge.deltas.kronecker import Kronecker
 from loramerge.deltas.low_rank import LowRankKind
+from loramerge.deltas.parameter import ParameterDifference
 
-KINDS: tuple[type[Kind], ...] = (LowRankKind, Hadamard, Kronecker, FullDifference)
+KINDS: tuple[type[Kind], ...] = (LowRankKind, Hadamard, Kronecker, FullDifference, ParameterDifference)
 """Every kind of adapter that is read."""
 
 

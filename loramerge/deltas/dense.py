@@ -133,6 +133,10 @@ class Dense(LowRank):
         matrix = torch.eye(self._most) if self._is_wide else self.matrix()
         return matrix.reshape(self._shape[0], self._most, *(1 for _ in self._shape[2:]))
 
+    def delta(self) -> Tensor:
+        """The delta in float64, of `shape`."""
+        return self.matrix().double().mul_(self.scale).reshape(self._shape)
+
     def rows_of_delta(self, start: int, stop: int, out: Tensor) -> None:
         """Some rows of the delta."""
         out.copy_(self.matrix()[start:stop]).mul_(self.scale)
@@ -160,7 +164,7 @@ class Dense(LowRank):
         """Whether both are the same numbers with the same scale."""
         if (self.scale, self.shape, self.is_dense) != (other.scale, other.shape, other.is_dense):
             return False
-        return self.up.equal(other.up) and self.down.equal(other.down)
+        return self.matrix().equal(other.matrix())
 
     def kept(self, keep: Callable[[Tensor], Callable[[], Tensor]]) -> Dense:
         """The same with its numbers elsewhere.
@@ -176,7 +180,7 @@ class Dense(LowRank):
         return self._like(lambda: matrix, self._shape, self.scale)
 
     def _like(self, matrix: Callable[[], Tensor], shape: tuple[int, ...], scale: float) -> Dense:
-        return Dense(
+        return type(self)(
             matrix,
             shape,
             scale,

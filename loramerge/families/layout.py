@@ -17,6 +17,20 @@ Span = tuple[int, int]
 QKV = ("to_q", "to_k", "to_v")
 ADDED_QKV = ("add_q_proj", "add_k_proj", "add_v_proj")
 NO_TURNS: Mapping[str, int] = MappingProxyType({})
+WEIGHT = ".weight"
+
+
+def key_of(parameter: str) -> str:
+    """What an adapter calls a parameter: a weight by its module, others in full (`….bias`)."""
+    return parameter.removesuffix(WEIGHT)
+
+
+def comfyui_name(original: str) -> str:
+    """What ComfyUI calls a parameter, by the name that a checkpoint has: the weight of a norm is no `scale` there.
+
+    Its supported_models.py renames `….query_norm.scale` of Flux and HunyuanVideo when it loads them.
+    """
+    return f"{original.removesuffix('.scale')}{WEIGHT}" if original.endswith("_norm.scale") else original
 
 
 @dataclass(frozen=True)
@@ -137,6 +151,9 @@ class Layout:
     @cached_property
     def originals(self) -> Mapping[str, Original]:
         """Every tensor of the original layout by its name, in the order of the canonical ones."""
+        return self._found()
+
+    def _found(self) -> dict[str, Original]:
         held: dict[str, list[Piece]] = {}
         for name, shape in self._shapes.items():
             rule, prefix, rest, numbers = self._rule(name)
@@ -168,6 +185,32 @@ class Layout:
         shape = self._shapes[ordered[0].canonical]
         height = max(stop for part in ordered for _, stop in part.spans)
         return Original(name, (height, *shape[1:]) if shape else (), ordered)
+
+
+class ParameterLayout(Layout):
+    """Rules, applied to all parameters of a model. Each is called by its key, there and here.
+
+    Args:
+        given: The rules.
+        shapes: Shape of each parameter by its whole name.
+    """
+
+    @cached_property
+    def whole(self) -> Mapping[str, Original]:
+        """Every parameter of the original layout by its whole name."""
+        return self._found()
+
+    @cached_property
+    def originals(self) -> Mapping[str, Original]:
+        """Every parameter of the original layout by its key."""
+        return {
+            key_of(name): Original(
+                key_of(name),
+                original.shape,
+                tuple(Piece(key_of(part.canonical), part.spans) for part in original.parts),
+            )
+            for name, original in self.whole.items()
+        }
 
 
 def _spans(rule: Rule, heights: Sequence[int], part: int) -> tuple[Span, ...]:

@@ -1,4 +1,7 @@
-"""The layers of published models, kept as data: names and shapes, so that no library has to build a model for them."""
+"""What published models consist of, kept as data: names and shapes, so that no library has to build a model for them.
+
+Layers lie in one file for each family, all other parameters in another, which few LoRAs need.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from loramerge.families.layout import Shapes
 
 FOLDER = Path(str(files("loramerge") / "families" / "sizes"))
+OTHERS = Path(str(files("loramerge") / "families" / "parameters"))
 
 
 @cache
@@ -26,17 +30,36 @@ def layers_of(family: str, size: str) -> Mapping[str, Shapes]:
     Returns:
         The components that are kept; empty where none is.
     """
+    return _of_file(FOLDER, family, size)
+
+
+@cache
+def others_of(family: str, size: str) -> Mapping[str, Shapes]:
+    """Component → shape of every parameter that is no layer's weight: norms, biases and the like.
+
+    Args:
+        family: Its name.
+        size: Of those that were published.
+
+    Returns:
+        By the names of the parameters, `….bias` and `….weight`; the components that are kept, empty where none is.
+    """
+    return _of_file(OTHERS, family, size)
+
+
+def _of_file(folder: Path, family: str, size: str) -> Mapping[str, Shapes]:
     name = f"{family}.json"
-    if not (FOLDER / name).is_file():
+    if not (folder / name).is_file():
         return {}
-    kept = json.loads(files("loramerge").joinpath("families", "sizes", name).read_text(encoding="utf-8")).get(size, {})
+    text = files("loramerge").joinpath("families", folder.name, name).read_text(encoding="utf-8")
+    kept = json.loads(text).get(size, {})
     return {component: dict(_unfolded("", entries)) for component, entries in kept.items()}
 
 
 def folded(shapes: Shapes) -> list[Any]:
     """Shapes as nested lists: neighbours that differ in a number alone are written once.
 
-    `[name, shape]` is a layer, `[name, first, last, entries]` are numbered blocks of the same layers.
+    `[name, shape]` is a tensor, `[name, first, last, entries]` are numbered blocks of the same tensors.
     """
     return _folded([(name.split("."), list(shape)) for name, shape in shapes.items()])
 
@@ -65,7 +88,7 @@ def _folded(entries: Sequence[Entry]) -> list[Any]:
 
 
 def _block(entries: Sequence[Entry], at: int, stem: list[str], number: int) -> list[Entry]:
-    """The layers of a numbered block that stand one after the other, without its name."""
+    """The tensors of a numbered block that stand one after the other, without its name."""
     start = [*stem, str(number)]
     found = []
     for path, shape in entries[at:]:

@@ -19,6 +19,7 @@ from loramerge.formats.model_spec import model_spec
 from loramerge.formats.module_names import places
 from loramerge.formats.named_file import NamedFileOutput
 from loramerge.formats.original_names import in_original_names
+from loramerge.formats.parameter_keys import comfyui_key
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, dense, factors
@@ -79,7 +80,8 @@ class ComfyuiOutput(NamedFileOutput):
             planned: list[Planned] = [] if digests else [*embeddings.planned(adapter.embeddings)]
             for key, pair in _named_pairs(adapter, base, components):
                 if pair.is_dense:
-                    planned.append(dense(pair, f"{key}.diff", self.dtype, key))
+                    written = f"{key}.diff" if pair.is_layer else comfyui_key(key)
+                    planned.append(dense(pair, written, self.dtype, key))
                     continue
                 keys = f"{key}.lora_A.weight", f"{key}.lora_B.weight"
                 planned += factors(pair, keys, self.dtype, key, (1.0, 1.0) if exact else balanced(pair.scale))
@@ -98,8 +100,9 @@ class ComfyuiOutput(NamedFileOutput):
 def _named_pairs(adapter: Adapter, base: Base, components: Sequence[str]) -> Iterator[tuple[str, LowRank]]:
     """Key without its ending, and pair."""
     for component in components:
-        layout = base.components[component].comfyui_layout
-        for module, pair in in_original_names(layout, adapter.components[component]):
+        modules = adapter.components[component]
+        layout = base.components[component].comfyui_layout_for(modules)
+        for module, pair in in_original_names(layout, modules):
             yield _key(component, module, base), pair
 
 

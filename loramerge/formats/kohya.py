@@ -20,6 +20,7 @@ from loramerge.formats.kohya_labels import hashes
 from loramerge.formats.module_names import places
 from loramerge.formats.named_file import NamedFileOutput
 from loramerge.formats.original_names import in_original_names
+from loramerge.formats.parameter_keys import check_kohya, kohya_key, whole_norms
 from loramerge.formats.single_file import COMFYUI
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, dense, factors
@@ -62,6 +63,14 @@ class KohyaOutput(NamedFileOutput):
         """In the names of the original checkpoint, but where kohya's programs have diffusers'."""
         yield from _pairs(adapter, base, [*adapter.components])
 
+    def check_parameters(self, name: str, adapter: Adapter, base: Base) -> None:
+        """Its programs look for the weights and biases of modules alone."""
+        for component, modules in adapter.components.items():
+            part = base.components[component]
+            flat_is_own = component not in base.denoisers or base.family.flat_is_canonical
+            if not part.modules.keys() >= modules.keys():
+                check_kohya(name, None if flat_is_own else part.whole_layout.whole, part, modules)
+
     def cautions(self, pairs: Sequence[LowRank]) -> Iterator[str]:
         """Of rounded alphas, and of what diffusers makes of several."""
         yield from alphas.rounded(pairs)
@@ -103,6 +112,9 @@ class KohyaOutput(NamedFileOutput):
         factored = [pair for _, pair in pairs if not pair.is_dense]
         alpha = Counter(pair.scale * pair.rank for pair in factored).most_common(1)[0][0] if factored else 1.0
         for key, pair in pairs:
+            if not pair.is_layer:
+                planned.append(dense(pair, key, self.dtype, key))
+                continue
             if pair.is_dense:
                 planned.append(dense(pair, f"{key}.diff", self.dtype, key))
                 continue
@@ -126,17 +138,24 @@ class KohyaOutput(NamedFileOutput):
 
 
 def _pairs(adapter: Adapter, base: Base, components: Sequence[str]) -> Iterator[tuple[str, LowRank]]:
-    """Key without its ending, and pair."""
+    """Key, without its ending where that of a layer, and pair."""
     for component in components:
-        modules = adapter.components[component]
-        if component not in base.denoisers:
-            prefix = base.family.text_encoders[component].kohya[0]
-            yield from ((prefix + flat(module), pair) for module, pair in modules.items())
-        elif base.family.flat_is_canonical:
-            yield from ((f"lora_unet_{flat(module)}", pair) for module, pair in modules.items())
-        else:
-            named = in_original_names(base.components[component].layout, modules)
-            yield from ((f"lora_unet_{flat(module)}", pair) for module, pair in named)
+        part = base.components[component]
+        modules = whole_norms(part, adapter.components[component])
+        is_denoiser = component in base.denoisers
+        prefix = "lora_unet_" if is_denoiser else base.family.text_encoders[component].kohya[0]
+        originals = None
+        named: Iterable[tuple[str, LowRank]] = modules.items()
+        if is_denoiser and not base.family.flat_is_canonical:
+            layout = part.layout_for(modules)
+            originals, named = layout.originals, in_original_names(layout, modules)
+        for module, pair in named:
+            if pair.is_layer:
+                yield f"{prefix}{flat(module)}", pair
+            else:
+                canonical = module if originals is None else originals[module].parts[0].canonical
+                owner, ending = kohya_key(module, canonical, part)
+                yield f"{prefix}{flat(owner)}.{ending}", pair
 
 
 def _single(values: set[Any]) -> str:

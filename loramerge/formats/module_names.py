@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.families.layout import Original
     from loramerge.formats.lora_file import LoraFile
+    from loramerge.formats.spelling import Role
 
 UNKNOWN = "unknown"
 """The component of modules that are of none that is known."""
 _TEXT_ENCODER = "text_encoder"
+_OF_PARAMETERS = frozenset({"diff", "alpha"})
+"""Roles of tensors that may stand for parameters that are no layer's weight."""
 # What kohya and ComfyUI call the text encoders of a family that gives them no names of its own.
 _TEXT_ENCODERS = {
     "lora_te_": "text_encoder",
@@ -66,6 +69,13 @@ class _Home:
 
     component: str
     original: Original | None
+
+    def role(self, base: Base, role: Role) -> Role:
+        """What a tensor is there."""
+        if role != "diff" or self.original is None:
+            return role
+        is_layer = self.original.parts[0].canonical in base.components[self.component].modules
+        return role if is_layer else "parameter"
 
 
 class _Names:
@@ -119,7 +129,7 @@ class _Names:
                 yield key, tuple(self._places(home, spelling, heights.get(spelling.written)))
 
     def _places(self, home: _Home, spelling: Spelling, height: int | None) -> Iterator[TensorPlace]:
-        original, role = home.original, spelling.role
+        original, role = home.original, home.role(self._base, spelling.role)
         if original is None:
             # A flat name that no module has can't be told apart into its parts.
             component, name = self._base.components[home.component], spelling.module
@@ -160,18 +170,18 @@ class _Names:
         for name in components:
             component = self._base.components[name]
             wrapped = [f"{flat(self._base.family.wrapper)}{each}" for each in names]
-            named = spelling.adapter == DEFAULT_ADAPTER
-            spelled_here = component.spelled_with_adapter if named else component.spelled
-            known = next((spelled_here[each] for each in (*names, *wrapped) if each in spelled_here), None)
+            named, others = spelling.adapter == DEFAULT_ADAPTER, spelling.role in _OF_PARAMETERS
+            known = component.find((*names, *wrapped), others=others, with_adapter=named)
             if known is not None:
                 return _Home(name, known)
-            if name in self._base.denoisers and (elsewhere := self._elsewhere(names)):
+            if name in self._base.denoisers and (elsewhere := self._elsewhere(names, others=others)):
                 return elsewhere
-            if any(form(each) in component.forms for each in names):
+            if any(form(each) in component.forms or (others and form(each) in component.forms_of_others)
+                   for each in names):  # fmt: skip
                 return _Home(name, None)
         return None
 
-    def _elsewhere(self, names: Sequence[str]) -> _Home | None:
+    def _elsewhere(self, names: Sequence[str], *, others: bool) -> _Home | None:
         """A module that the original checkpoint has beside the denoiser's, and diffusers in a component of its own."""
         for original, place in self._base.family.components.items():
             name, _, within = place.partition(".")
@@ -179,7 +189,7 @@ class _Names:
                 if each == flat(original) or each.startswith(f"{flat(original)}_"):
                     rest = "_".join(filter(None, (flat(within), each[len(flat(original)) + 1 :])))
                     component = self._base.components.get(name)
-                    found = component.spelled.get(rest) if component else None
+                    found = component.find([rest], others=others) if component else None
                     return _Home(name, found) if component else None
         return None
 
@@ -211,10 +221,10 @@ class _Names:
 
     def _fit(self, component: str, group: Mapping[str, Spelling]) -> tuple[int, int]:
         """How many halves have the width of their module, and how many have a module."""
-        known, tensors = self._base.components[component].spelled, self._file.tensors
+        part, tensors = self._base.components[component], self._file.tensors
         widths = hits = 0
         for key, spelling in group.items():
-            found = next((known[flat(name)] for name in spelling.modules if flat(name) in known), None)
+            found = part.find(map(flat, spelling.modules), others=spelling.role in _OF_PARAMETERS)
             if found is not None and spelling.role != "alpha":
                 side = 1 if spelling.role == "down" else 0
                 hits += 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank, balanced
 from loramerge.deltas.dense import Dense
+from loramerge.deltas.parameter import ParameterDelta
 from loramerge.numerics.threads import one_thread
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def in_original_names(layout: Layout, modules: Modules) -> Iterator[tuple[str, LowRank]]:
-    """Every pair under its original name, in the order of the layers.
+    """Every pair under its original name, in the order of the layers and other parameters.
 
     Where all parts of a fused layer read with the same `down` and have the same scale, the rank stays what it is.
     Elsewhere it is the sum of theirs. Rows of a part that nothing touches are zeros.
 
     Args:
-        layout: The layers in the names that are written.
+        layout: What the pairs are for, in the names that are written.
         modules: Pairs by canonical name.
     """
     seen: set[str] = set()
@@ -60,7 +61,8 @@ def _full(original: Original, parts: Mapping[str, LowRank]) -> Dense:
                 row += stop - start
         return whole.reshape(original.shape)
 
-    return Dense(matrix, original.shape)
+    is_layer = next(iter(parts.values())).is_layer
+    return (Dense if is_layer else ParameterDelta)(matrix, original.shape)
 
 
 def _share_down(pairs: Sequence[LowRank]) -> bool:

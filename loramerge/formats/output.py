@@ -160,6 +160,18 @@ class Output(StrictModel):
             MismatchError: It has no names for them.
         """
 
+    def check_parameters(self, name: str, adapter: Adapter, base: Base) -> None:
+        """Go on only if the output, which `holds_dense`, can hold what a LoRA adds to norms, biases and the like.
+
+        Args:
+            name: The LoRA's.
+            adapter: It fits the base.
+            base: Has the parameters.
+
+        Raises:
+            MismatchError: It has no names for them.
+        """
+
     def readers_of(self, family: Family) -> str:
         """The programs that load a merged LoRA of a family, in words."""
         del family

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from loramerge.formats.assemble import TensorPlace
     from loramerge.formats.spelling import Spelling
 
+_WITHOUT_ADAPTER = frozenset({"alpha", "diff"})
+"""Roles of tensors in whose keys no trainer writes the adapter's name."""
 Places = Sequence[tuple[str, tuple["TensorPlace", ...]]]
 """For every key of a file where its tensor belongs."""
 
@@ -28,7 +30,7 @@ def check_one_adapter(reference: str, spellings: Iterable[Spelling]) -> None:
     Raises:
         SourceError: Names them.
     """
-    names = {each.adapter for each in spellings if each.role != "alpha"}
+    names = {each.adapter for each in spellings if each.role not in _WITHOUT_ADAPTER}
     if len(names) > 1:
         shown = some(sorted(name or "one without a name" for name in names))
         raise SourceError(

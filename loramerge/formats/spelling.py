@@ -17,7 +17,7 @@ Role = Literal[
     "down", "up", "alpha", "mid",
     "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
     "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
-    "diff", "dora_scale", "magnitude",
+    "diff", "parameter", "dora_scale", "magnitude",
 ]  # fmt: skip
 """What a tensor is in its module, as `deltas` has it."""
 
@@ -71,7 +71,8 @@ _ENDING = re.compile(
     r"(?:\.(?P<adapter>[^.]+))?\.weight"
     r"|\.lora_(?P<bare>A|B)"
     r"|\.lora_(?P<mid>mid)\.weight"
-    r"|\.(?P<own>hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)|diff|dora_scale)"
+    r"|\.(?P<own>hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)|dora_scale)"
+    r"|\.(?P<whole>diff|w_norm|diff_b|b_norm|diff_m)"
     r"|\.(?:lora_)?(?P<magnitude>magnitude)(?:_vector)?(?:\.(?P<other>[^.]+))??(?:\.weight)?"
     r"|\.alpha)",
     re.DOTALL,
@@ -79,6 +80,8 @@ _ENDING = re.compile(
 _NAMED = ("half", "bare", "mid", "own", "magnitude")
 _ROLES: dict[str | None, Role] = {"A": "down", "down": "down", "B": "up", "up": "up", None: "alpha"}
 _ROLES |= {role: role for role in get_args(Role)}
+# The parameter of a module that a difference is of, where that is not its weight. `diff_m` is lightx2v's, of Wan.
+_PARAMETERS = {"diff_b": ".bias", "b_norm": ".bias", "diff_m": ".modulation"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Spelling:
         written: All of the key but its ending and PEFT's wrapper in front.
         modules: What the module may be called, dotted or flat, under any project's names: the name with all that
             stands before it, which may be a part of it, and then with one prefix less each; last as it is most often.
+            What is added to a parameter that is no weight has that behind it: `.bias`.
         role: Of the tensor in its pair.
         adapter: PEFT's name for the adapter, where the key has one: `default` of `lora_A.default.weight`.
     """
@@ -122,6 +126,8 @@ def spelled(key: str) -> Spelling | None:
         names.append(names[-1][prefix.end() :])
     if not names[-1]:
         return None
-    written, role = stem.removeprefix(_WRAPPER), _ROLES[next(filter(None, found.group(*_NAMED)), None)]
-    modules = tuple(dict.fromkeys(each for name in names for each in (name, layer_name(name))))
+    part = _PARAMETERS.get(found["whole"] or "", "")
+    written = f"{stem.removeprefix(_WRAPPER)}{part}"
+    role = "diff" if found["whole"] else _ROLES[next(filter(None, found.group(*_NAMED)), None)]
+    modules = tuple(dict.fromkeys(f"{each}{part}" for name in names for each in (name, layer_name(name))))
     return Spelling(known or "diffusers", said, written, modules, role, found["adapter"])

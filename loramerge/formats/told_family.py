@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DENOISERS = {None, DENOISER, "unet", "transformer", "transformer_2"}
 _MOST_SHOWN = 12
+_MATRIX = 2
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,10 @@ def _modules(file: TensorFile) -> Iterator[NamedShape]:
             names[spelling.written] = spelling.modules
             tensors.setdefault(spelling.written, {})[spelling.role] = file.shape(key)
     for written, shapes in tensors.items():
-        if shape := shape_of(shapes):
+        shape = shape_of(shapes)
+        if shape and "diff" in shapes and (len(shape) < _MATRIX or shape[0] == 1):
+            continue  # of a bias, a norm or a table, which tell no family from another
+        if shape:
             yield NamedShape(names[written], shape)
         elif "down" in shapes:
             yield NamedShape(names[written], (0, *shapes["down"][1:]))

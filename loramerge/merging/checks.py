@@ -28,12 +28,12 @@ def check_rank(name: str, adapter: Adapter, rank: int | None) -> None:
     """
     if rank is None:
         return
-    ranks = [(component, module, pair.trained_rank) for component, module, pair in adapter]
+    ranks = [(component, module, pair.trained_rank) for component, module, pair in adapter if pair.is_layer]
     others = [entry for entry in ranks if entry[2] != rank]
     if others:
         component, module, found = others[0]
         raise MismatchError(
-            f"LoRA {name} should have rank {rank}; {len(others)} of {len(adapter)} modules differ, "
+            f"LoRA {name} should have rank {rank}; {len(others)} of {len(ranks)} modules differ, "
             f"first {component}.{module} with {found}",
             hint="use the file that the recipe means, or drop `rank`",
         )

@@ -73,7 +73,9 @@ def fuse_file(
     planned = changes(stored, output.stored_as, shown, stay)
     by_key = {change.stored.key: change for change in sorted(planned, key=_as_it_lies)}
     for component, modules in result.adapter.components.items():
-        places = checkpoint.parts[component].places(base.components[component].modules)
+        part, known = checkpoint.parts[component], base.components[component]
+        is_layers = known.modules.keys() >= modules.keys()
+        places = part.places(known.modules) if is_layers else part.places_of(known.parameters)
         for module, pair in modules.items():
             place = places[module]
             change = _found(by_key, place, shown, f"{component}.{module}")

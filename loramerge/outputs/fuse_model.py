@@ -71,7 +71,7 @@ def fuse_model(
         for module, pair in modules.items():
             key, share = _key(by_key, module, component, shown), pair.times(output.lora_scale)
             delta = RowDelta.transposed(share) if module in component.transposed else RowDelta.whole(share)
-            if by_key[key].stored.shape != (expected := component.parameters[f"{module}.weight"]):
+            if by_key[key].stored.shape != (expected := component.parameters[component.parameter(module)]):
                 found = by(by_key[key].stored.shape)
                 raise SourceError(
                     f"{shown}: {key} is {found}, config.json says {by(expected)}",
@@ -162,17 +162,18 @@ def _stored_as(known: Container[str], name: str, component: Component) -> str | 
 
 
 def _key(known: Container[str], module: str, component: Component, shown: str) -> str:
-    """What the files call a layer's weight."""
-    if f"{module}.weight" not in component.parameters:
+    """What the files call a parameter, of which an adapter has a difference."""
+    parameter = component.parameter(module)
+    if parameter not in component.parameters:
         raise MismatchError(
             f"{shown}: {module} has the weights of the embedding (`{_TIED}`), and what is fused into one would change "
             "both",
             hint=f"{_PEFT}, which keeps them apart",
         )
-    found = _stored_as(known, f"{module}.weight", component)
+    found = _stored_as(known, parameter, component)
     if found is None:
         raise SourceError(
-            f"{shown} has no tensor {module}.weight: its files have other names than its class",
+            f"{shown} has no tensor {parameter}: its files have other names than its class",
             hint="load it with transformers and save it again, or " + _PEFT,
         )
     return found

@@ -17,6 +17,7 @@ from loramerge.files.reading import read_json
 from loramerge.formats import DiffusersOutput, Labels
 from loramerge.messages import counted, some
 from loramerge.previews.blank import pipeline_class
+from loramerge.previews.parameters import ChangedParameters
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,6 +53,7 @@ class DrawingPipeline:
         self._preview = preview
         self._names: dict[ActiveLora, str] = {}
         self._pipeline = _loaded(source, base, device)
+        self._changed = ChangedParameters(self._pipeline, base)
         _save_memory(self._pipeline, preview, device)
         if preview.compile:
             _compile(self._pipeline, base.main)
@@ -65,11 +67,14 @@ class DrawingPipeline:
             loras: What is loaded already is not loaded again.
             later: What pictures are drawn with later: it may stay loaded meanwhile, switched off by `set_adapters`.
 
+        What one adds to norms, biases and the like, for which PEFT has no place, goes into the models themselves.
+
         Returns:
             What diffusers leaves out, in words.
         """
         import torch
 
+        self._changed.set(loras)
         taken = {lora: adapter for lora in loras if len(adapter := self._taken(lora.adapter))}
         if not taken or not self._names.keys() <= {*taken, *later}:
             self._unload()
@@ -114,7 +119,7 @@ class DrawingPipeline:
         """Give the memory back."""
         import torch
 
-        del self._pipeline
+        del self._pipeline, self._changed
         gc.collect()  # a pipeline holds references to itself; the next one needs its memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -164,6 +169,7 @@ class DrawingPipeline:
                     name: pair
                     for name, pair in modules.items()
                     if component in loadable
+                    and pair.is_layer
                     and (not component.startswith("text_encoder") or name.endswith(_TEXT_MODULES))
                 }
                 for component, modules in adapter.components.items()
@@ -174,8 +180,9 @@ class DrawingPipeline:
         """What the pipeline does without: diffusers says so in its log at best."""
         missing = [
             f"{component}.{module}"
-            for component, module, _ in lora.adapter
-            if self._names.get(lora) not in self._names_at(component, self._base.components[component].live[module])
+            for component, module, pair in lora.adapter
+            if pair.is_layer
+            and self._names.get(lora) not in self._names_at(component, self._base.components[component].live[module])
         ]
         if not missing:
             return []

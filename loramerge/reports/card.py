@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +168,7 @@ def _method(merge: Mapping[str, Any]) -> str:
 
 def _fidelity(entry: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
     component, part = entry
-    ranks = sorted(Counter(module["rank"] for module in part["modules"].values()))
+    ranks = sorted({module["rank"] for module in part["modules"].values() if module["rank"]})
     error = "nothing to compare with" if part["error"] is None else f"{part['error']:.1e}"
     return component, error, ", ".join(map(str, ranks))
 

@@ -104,6 +104,7 @@ def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
 
 
 def _lora_data(lora: LoadedLora) -> dict[str, Any]:
+    ranks = Counter(pair.rank for *_, pair in lora.adapter if pair.is_layer)
     return {
         "name": lora.name,
         "source": shown(lora.reference),
@@ -111,7 +112,7 @@ def _lora_data(lora: LoadedLora) -> dict[str, Any]:
         "format": lora.format,
         "weight": lora.weight,
         "files": [asdict(file) for file in lora.inputs.files()],
-        "ranks": {str(rank): count for rank, count in sorted(Counter(pair.rank for *_, pair in lora.adapter).items())},
+        "ranks": {str(rank): count for rank, count in sorted(ranks.items())},
         "modules": {component: len(modules) for component, modules in lora.adapter.components.items()},
         "trigger_phrases": list(trigger_phrases(lora.adapter.metadata)),
         **({} if lora.extraction is None else {"extraction": lora.extraction.as_data()}),

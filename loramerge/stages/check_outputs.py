@@ -27,6 +27,7 @@ def check_outputs(recipe: Recipe, loaded: Loaded) -> None:
     for output in recipe.outputs:
         output.check(loaded.base, [*touched])
     _check_dense(recipe, loaded)
+    _check_parameters(recipe, loaded)
     saved = {lora.name: [name for _, name, _ in lora.adapter.each_saved()] for lora in loaded.loras}
     for lora, names in saved.items():
         for output in recipe.outputs if names else ():
@@ -44,7 +45,7 @@ def _check_dense(recipe: Recipe, loaded: Loaded) -> None:
         (lora.name, f"{component}.{module}", pair)
         for lora in loaded.loras
         for component, module, pair in lora.adapter
-        if pair.is_dense
+        if pair.is_dense and pair.is_layer
     ]
     for output in recipe.outputs:
         takes = output.copies_inputs or recipe.merge.decomposition is None
@@ -99,3 +100,19 @@ def check_count(recipe: Recipe, loaded: Loaded) -> None:
             f"{output.default_folder}` has no room for them",
             hint="write `kohya` or `comfyui`, which hold them, or a recipe: `run` writes them beside the file",
         )
+
+
+def _check_parameters(recipe: Recipe, loaded: Loaded) -> None:
+    """What is added to norms, biases and the like is never cut to a rank, and goes into every output."""
+    for lora in loaded.loras:
+        others = [(f"{component}.{key}", pair.kind) for component, key, pair in lora.adapter if not pair.is_layer]
+        for output in recipe.outputs if others else ():
+            if not output.holds_dense:
+                where, kind = others[0]
+                raise MismatchError(
+                    f"LoRA {lora.name} changes {counted(len(others), 'parameter')} beside the weights of layers "
+                    f"(norms, biases or the like), first {where} ({kind}), and the output {output.folder} can hold "
+                    "none",
+                    hint="write `kind: model`, or `format: comfyui` or `kohya`, which hold them",
+                )
+            output.check_parameters(lora.name, lora.adapter, loaded.base)

@@ -17,6 +17,7 @@ from loramerge.merging.block_weights import Weighing, weighing
 from loramerge.merging.checks import check_different, check_parts, check_reference, check_several
 from loramerge.merging.device import chosen_device
 from loramerge.merging.module import Merged, Part, Share
+from loramerge.merging.parameters import apart_in_each, merge_parameters
 from loramerge.merging.whole_parameters import WholeParameters
 from loramerge.numerics.finite import is_finite
 from loramerge.numerics.norms import gram_of_ups
@@ -117,7 +118,8 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         check_reference([lora.name for lora in loras], method)
     by_component = _parts(loras, base, method, reference=reference)
     whole = _whole(loras, by_component)
-    progress.start("merge", sum(len(parts) + 1 for parts in by_component.values()))
+    layers, others = (apart_in_each(by_component, layers=wanted) for wanted in (True, False))
+    progress.start("merge", sum(len(parts) + 1 for each in (layers, others) for parts in each.values()))
     alone = is_one(by_component)
 
     def finish(component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
@@ -137,8 +139,16 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
             finish=partial(finish, component),
             advance=progress.advance,
         )
-        for component, parts in by_component.items()
+        for component, parts in layers.items()
     }
+    for component, parts in others.items():
+        merged[component] = merged.get(component, {}) | merge_parameters(
+            component,
+            list(parts.values()),
+            method,
+            finish=partial(finish, component),
+            advance=progress.advance,
+        )
     return Combined(
         adapter=Adapter(
             _of_each(merged, lambda found: found.pair),
@@ -147,7 +157,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
             embeddings=whole.embeddings,
         ),
         fidelity=_of_each(merged, lambda found: found.fidelity),
-        notes=(*notes_of(loras, base, by_component, method), *whole.notes),
+        notes=(*notes_of(loras, base, by_component, method, reference=reference), *whole.notes),
         device=chosen,
         reference=reference,
         retained_energy=_of_each(merged, lambda found: found.retained_energy),
@@ -202,7 +212,7 @@ def _parts(
     if not weighty:
         raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
     check_several(weighty, method)
-    for component, parts in touched.items():
+    for component, parts in apart_in_each(touched, layers=True).items():
         check_parts(component, list(parts.values()), base, method, reference=reference)
     return touched
 

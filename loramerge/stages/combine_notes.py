@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loramerge.merging.block_weights import unnamed
+from loramerge.merging.parameters import apart
+from loramerge.messages import counted
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
@@ -20,7 +22,12 @@ def is_one(by_component: Mapping[str, Mapping[str, Part]]) -> bool:
 
 
 def notes_of(
-    loras: Sequence[WeightedAdapter], base: Base, by_component: Mapping[str, Mapping[str, Part]], method: Method
+    loras: Sequence[WeightedAdapter],
+    base: Base,
+    by_component: Mapping[str, Mapping[str, Part]],
+    method: Method,
+    *,
+    reference: bool = False,
 ) -> Iterator[str]:
     """Modules that take no part or are taken as they are, in words.
 
@@ -29,6 +36,7 @@ def notes_of(
         base: What they were fitted to.
         by_component: Those that take part.
         method: The combination type.
+        reference: Whether every step is left to PEFT itself.
     """
     for lora in loras:
         yield from unnamed(lora.name, lora.weight, base, lora.adapter)
@@ -37,9 +45,24 @@ def notes_of(
             left = len(lora.adapter) - used
             yield f"LoRA {lora.name}: {left} of {len(lora.adapter)} modules weigh 0 and take no part"
     alone = is_one(by_component)
-    for component, parts in by_component.items():
+    for component, every in by_component.items():
+        yield from _of_parameters(component, apart(every, layers=False), method, reference=reference)
+        parts = apart(every, layers=True)
         if len(parts) == 1 and not (method.takes_one and (alone or not method.decomposes)):
             yield (
                 f"{component}: only {next(iter(parts))} touches it, so it is taken as it is, times its weight; "
                 f"`{method.combination_type}` has nothing to merge there"
             )
+
+
+def _of_parameters(component: str, parts: Mapping[str, Part], method: Method, *, reference: bool) -> Iterator[str]:
+    """What becomes of norms, biases and the like, where that is not what becomes of layers."""
+    count = len({module for part in parts.values() for module in part.modules})
+    what = f"{component}: {counted(count, 'parameter')} beside the layers"
+    if parts and reference:
+        yield f"{what} have no part in PEFT's own merge; they are combined value by value"
+    elif len(parts) > 1 and (method.factor_wise or (method.decomposes and not method.sums_deltas)):
+        yield (
+            f"{what} have no factors and no rank: `{method.combination_type}` combines their values, with the whole "
+            "weight of each LoRA"
+        )

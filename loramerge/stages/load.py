@@ -19,7 +19,8 @@ from loramerge.formats.reading import read_lora
 from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
-from loramerge.messages import any_of, some
+from loramerge.merging.parameters import without_zeros
+from loramerge.messages import any_of, counted, some
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources.inputs import InputFiles
@@ -182,6 +183,7 @@ def _load_lora(
     found, adapter = read_lora(located.reference, folder, entry.names, base, lora.component)
     check_rank(lora.name, adapter, lora.rank)
     fitted, left_out = fit(lora.name, adapter, base, skip=lora.unmatched == "skip")
+    fitted, zeros = without_zeros(fitted)
     loaded = LoadedLora(
         name=lora.name,
         reference=located.reference,
@@ -191,7 +193,9 @@ def _load_lora(
         weight=plain(lora.weight),
         adapter=bind(lora.name, fitted, weights, said=lora.dora),
     )
-    return loaded, [*filter(None, [entry.note]), *_notes(loaded.name, located.reference, adapter, left_out, base)]
+    said = f"LoRA {lora.name}: {counted(zeros, 'difference')} of norms, biases and the like are zero and left out"
+    notes = filter(None, [entry.note, said if zeros else ""])
+    return loaded, [*notes, *_notes(loaded.name, located.reference, adapter, left_out, base)]
 
 
 def _extract_lora(

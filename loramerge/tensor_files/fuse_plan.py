@@ -167,7 +167,7 @@ def with_lora(
     by_name = {canonical_name(component, change.stored.key): change for change in found}
     _check_complete({name: change.stored for name, change in by_name.items()}, component, shown)
     for module, pair in modules.items():
-        name = f"{module}.weight"
+        name = component.parameter(module)
         by_name[name] = with_shares(
             by_name[name], [RowDelta.whole(pair.times(scale))], shown, f"{component.name}.{module}"
         )

@@ -1,10 +1,10 @@
 """The published sizes that are committed, against what diffusers builds."""
 
 import pytest
-from families.write_sizes import text_of
+from families.write_sizes import layers, others, text_of
 
 from loramerge.families import FAMILIES
-from loramerge.families.sizes import FOLDER
+from loramerge.families.sizes import FOLDER, OTHERS
 
 PUBLISHED = [name for name, family in FAMILIES.items() if family.published]
 
@@ -12,8 +12,10 @@ PUBLISHED = [name for name, family in FAMILIES.items() if family.published]
 @pytest.mark.slow
 @pytest.mark.parametrize("family", PUBLISHED)
 def test_sizes_are_what_diffusers_builds(family):
-    assert (FOLDER / f"{family}.json").read_text(encoding="utf-8") == text_of(FAMILIES[family])
+    for folder, chosen in ((FOLDER, layers), (OTHERS, others)):
+        assert (folder / f"{family}.json").read_text(encoding="utf-8") == text_of(FAMILIES[family], chosen)
 
 
-def test_no_file_is_left_of_a_family_that_is_gone():
-    assert {path.stem for path in FOLDER.glob("*.json")} == {*PUBLISHED}
+@pytest.mark.parametrize("folder", [FOLDER, OTHERS])
+def test_no_file_is_left_of_a_family_that_is_gone(folder):
+    assert {path.stem for path in folder.glob("*.json")} == {*PUBLISHED}

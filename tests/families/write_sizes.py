@@ -1,4 +1,7 @@
-"""Write the layers of published models, as diffusers builds them: `python tests/families/write_sizes.py [FAMILY…]`."""
+"""Write the layers and the other parameters of published models, as diffusers builds them.
+
+`python tests/families/write_sizes.py [FAMILY…]`
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,43 @@ from typing import TYPE_CHECKING
 
 from loramerge.bases.architecture import Architecture
 from loramerge.families import FAMILIES
-from loramerge.families.sizes import FOLDER, folded
+from loramerge.families.sizes import FOLDER, OTHERS, folded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loramerge.bases.component import Component
     from loramerge.families.family import Family
+    from loramerge.families.layout import Shapes
 
 
-def sizes_of(family: Family) -> dict[str, dict[str, list]]:
-    """Size → component → folded layers."""
-    return {size: size_of(family, size) for size in family.published}
+def layers(component: Component) -> Shapes:
+    """Shape of the weight of each layer, by the layer's name."""
+    return component.modules
 
 
-def size_of(family: Family, size: str) -> dict[str, list]:
-    """Component → folded layers."""
-    return {
-        name: folded(Architecture.of(config).component(name, size).modules)
-        for name, config in family.published[size].configs.items()
-        if not name.startswith("text_encoder")
-    }
+def others(component: Component) -> Shapes:
+    """Shape of every other parameter, by its own name."""
+    weights = {f"{module}.weight" for module in component.modules}
+    return {name: shape for name, shape in component.parameters.items() if name not in weights}
 
 
-def text_of(family: Family) -> str:
-    """What the file of a family holds."""
+def text_of(family: Family, chosen: Callable[[Component], Shapes]) -> str:
+    """What a file of a family holds."""
     lines = []
-    for size, components in sizes_of(family).items():
+    for size, published in family.published.items():
+        components = {
+            name: folded(chosen(Architecture.of(config).component(name, size)))
+            for name, config in published.configs.items()
+            if not name.startswith("text_encoder")
+        }
         parts = [f"    {json.dumps(name)}: {json.dumps(entries)}" for name, entries in components.items()]
         lines.append(f"  {json.dumps(size)}: {{\n" + ",\n".join(parts) + "\n  }")
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for name in sys.argv[1:] or (name for name, family in FAMILIES.items() if family.published):
-        (FOLDER / f"{name}.json").write_text(text_of(FAMILIES[name]), encoding="utf-8")
+    for folder, chosen in ((FOLDER, layers), (OTHERS, others)):
+        folder.mkdir(exist_ok=True)
+        for name in sys.argv[1:] or (name for name, family in FAMILIES.items() if family.published):
+            (folder / f"{name}.json").write_text(text_of(FAMILIES[name], chosen), encoding="utf-8")

@@ -194,7 +194,7 @@ def test_ace_step_without_the_decoder(tmp_path):
         ("img_in.lora_B.bias", "a control LoRA of Black Forest Labs"),
         ("transformer.transformer_blocks.0.attn.to_q.lora_B.bias", "a LoRA with biases"),
         ("double_blocks.0.img_attn.norm.query_norm.scale", "1 key that no part of a LoRA explains"),
-        ("diffusion_model.double_blocks.0.img_mlp.0.diff_b", "full-weight differences"),
+        ("diffusion_model.double_blocks.0.img_mlp.0.set_weight", "weights that take the place of the base's own"),
         ("single_blocks.0.processor.qkv_lora.alpha.weight", "1 key that no part of a LoRA explains"),
         ("_aux.step", "1 key that no part of a LoRA explains"),
     ],

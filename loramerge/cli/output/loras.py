@@ -18,7 +18,7 @@ class MergedLoraFile(StrictModel):
     family: str = Field(description="Of the base.")
     fidelity: dict[str, float | None] = Field(description="Component → ‖merged - Σ wᵢΔᵢ‖ / ‖Σ wᵢΔᵢ‖.")
     loras: list[dict[str, Any]] = Field(description="What went in, as report.json has it.")
-    ranks: list[int] = Field(description="Those that its modules have.")
+    ranks: list[int] = Field(description="Those that its layers have.")
     rounding: dict[str, Any] = Field(description="What rounding to each number format costs, as report.json has it.")
     size: int = Field(description="Of all files, in bytes.")
     warnings: list[str] = Field(description="What should be known before it is used.")
@@ -53,7 +53,7 @@ class ModuleCount(StrictModel):
     """Modules that belong together."""
 
     modules: int = Field(description="How many.")
-    ranks: dict[str, int] = Field(description="Rank → number of modules that have it.")
+    ranks: dict[str, int] = Field(description="Rank → number of layers that have it.")
     norm: float = Field(description="Frobenius norm of all deltas together.")
 
 
@@ -64,7 +64,10 @@ class ModuleData(StrictModel):
     name: str = Field(description="In the base; as the file has it where no base knows it.")
     kind: str = Field(description="What the file has there: LoRA, LoHa, LoKr, full difference and the like.")
     shape: list[int] = Field(description="Of the weight that the delta is added to.")
-    rank: int = Field(description="That alpha is divided by; of a full difference the largest that the shape can have.")
+    rank: int = Field(
+        description="That alpha is divided by; of a full difference the largest that the shape can have; 0 of a norm, "
+        "bias or the like."
+    )
     scale: float = Field(description="What up @ down is multiplied by.")
     norm: float = Field(description="Frobenius norm of the delta.")
     alpha: float = Field(description="Scale times rank.")
@@ -126,9 +129,9 @@ class InspectedLora(StrictModel):
     format: str = Field(description="Such as kohya.")
     files: list[LoraFileData] = Field(description="What was read.")
     norm: float = Field(description="Frobenius norm of all deltas together.")
-    ranks: dict[str, int] = Field(description="Rank → number of modules that have it.")
-    alphas: dict[str, int] = Field(description="Alpha → number of modules that have it.")
-    scales: dict[str, int] = Field(description="Scale → number of modules that have it.")
+    ranks: dict[str, int] = Field(description="Rank → number of layers that have it.")
+    alphas: dict[str, int] = Field(description="Alpha → number of layers that have it.")
+    scales: dict[str, int] = Field(description="Scale → number of layers that have it.")
     components: dict[str, ModuleCount] = Field(description="Component → its modules.")
     blocks: dict[str, ModuleCount] = Field(description="Block → its modules.")
     modules: list[ModuleData] = Field(description="All modules.")

@@ -35,9 +35,9 @@ class ReportedModule:
         name: In the base.
         part: The row of its block, or the text encoder.
         kind: The kind of layer.
-        ranks: Of each LoRA that touches it, by name.
+        ranks: Of each LoRA that touches it, by name; 0 of what is no layer's weight.
         norms: Of each LoRA's weighted delta.
-        rank: Of the merged pair.
+        rank: Of the merged pair; 0 of what is no layer's weight.
         norm: Of the merged delta.
         target: Norm of the weighted sum.
         error: Relative error; None where the weighted sum is zero.
@@ -104,7 +104,7 @@ class ModuleGroup:
 
 
 def _range(ranks: Iterable[int]) -> str:
-    found = sorted(set(ranks))
+    found = sorted({rank for rank in ranks if rank})
     return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]}-{found[-1]}"
 
 
