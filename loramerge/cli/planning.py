@@ -92,11 +92,14 @@ def planned_together(
     """
     places = {given.path: artifact_of(given.recipe, settings.get("out")) for given in recipes if given.recipe}
     found: list[PlannedRecipe] = []
+    pending: list[NamedRecipe] = []
     for given in recipes:
-        if maker := _maker(given, [each for each in found if each.pending], places):
-            found.append(PlannedRecipe(given, waits_for=maker))
+        if waits_for := _maker(given, pending, places):
+            found.append(PlannedRecipe(given, waits_for=waits_for))
         else:
             found.append(planned(given, settings, quiet=quiet, verbose=verbose))
+        if found[-1].pending:
+            pending.append(given)
     return apart(found, places, verbose=verbose) if settings.get("publishing", True) else found
 
 
@@ -148,10 +151,10 @@ def artifact_of(recipe: Recipe, out: str | None = None) -> Path:
     return Path(out or Path("dist") / recipe.name).resolve()
 
 
-def _maker(given: NamedRecipe, pending: Sequence[PlannedRecipe], places: Mapping[str, Path]) -> str | None:
+def _maker(given: NamedRecipe, pending: Sequence[NamedRecipe], places: Mapping[str, Path]) -> str | None:
     """The earlier recipe that makes a source of this one: it lies in its artifact, or will lie in its target."""
     from loramerge.stages.resolve import local_sources
-    from loramerge.stages.together import makes
+    from loramerge.stages.together import maker
 
     if given.recipe is None:
         return None
@@ -159,8 +162,4 @@ def _maker(given: NamedRecipe, pending: Sequence[PlannedRecipe], places: Mapping
         used = local_sources(given.recipe)
     except LoramergeError:  # planning says what is wrong with it
         return None
-    for each in pending:
-        recipe, file = each.given.recipe, each.given.path
-        if recipe is not None and any(makes(recipe, places[file], path) for path in used):
-            return file
-    return None
+    return maker(used, ((each.path, each.recipe, places[each.path]) for each in pending if each.recipe is not None))

@@ -92,10 +92,9 @@ def _missing(recipe: Recipe, earlier: Sequence[NamedRecipe], later: Sequence[Nam
 
 def _maker(path: Path, recipes: Sequence[NamedRecipe]) -> str | None:
     """The recipe that makes what is to lie at a path."""
-    from loramerge.stages.together import makes
+    from loramerge.stages.together import maker
 
-    made = (each.path for each in recipes if each.recipe and makes(each.recipe, artifact_of(each.recipe), path))
-    return next(made, None)
+    return maker([path], ((each.path, each.recipe, artifact_of(each.recipe)) for each in recipes if each.recipe))
 
 
 def _as_data(problem: Problem) -> dict[str, object]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +35,12 @@ class _Claim:
     place: str
     tops: Mapping[str, Sequence[str]]
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         """What lies at the place's top, as far as the recipe tells it."""
         return self.target.claims(self.tops)
 
-    @property
+    @cached_property
     def loose(self) -> str | None:
         """The output that lies at the place's top by itself, in folders that are not known before it is written."""
         chosen = self.target.chosen(self.recipe.folders)
@@ -106,21 +108,31 @@ def _parts(recipe: Recipe) -> tuple[str, ...]:
     return tuple(names[name] for name in several if None in said or name in said)
 
 
-def makes(recipe: Recipe, artifact: Path, path: Path) -> bool:
-    """Whether a run of a recipe makes what is to lie at a path, as far as the recipe tells.
+def maker(used: Sequence[Path], runs: Iterable[tuple[str, Recipe, Path]]) -> str | None:
+    """The first run that makes a source of another recipe, as far as recipes tell.
+
+    It lies in that run's artifact, or is not there yet and will lie in one of its targets.
 
     Args:
-        recipe: What would be run.
-        artifact: The folder of its artifact, without links in it.
-        path: A source of another recipe.
+        used: Sources of the other recipe on this machine.
+        runs: What messages call each recipe, the recipe, and the folder of its artifact, without links in it.
     """
+    paths = [path for path in map(_without_links, used) if path is not None]
+    above = {folder for path in paths for folder in (path, *path.parents)}  # many runs are asked: nothing is walked
+    missing = [path for path in paths if not os.path.lexists(path)]
+    for name, recipe, artifact in runs:
+        if artifact in above or (
+            missing and any(path.is_relative_to(folder) for folder in _target_folders(recipe) for path in missing)
+        ):
+            return name
+    return None
+
+
+def _without_links(path: Path) -> Path | None:
     try:
-        path = path.resolve()
+        return path.resolve()
     except (OSError, RuntimeError):  # links in a circle
-        return False
-    return path.is_relative_to(artifact) or (
-        not os.path.lexists(path) and any(path.is_relative_to(folder) for folder in _target_folders(recipe))
-    )
+        return None
 
 
 def _target_folders(recipe: Recipe) -> Iterator[Path]:
@@ -150,16 +162,21 @@ def _each_conflict(
     recipes: Sequence[tuple[str, Recipe]], artifacts: Sequence[Path]
 ) -> Iterator[tuple[int, PublishError]]:
     claims = [claim for index, (_, recipe) in enumerate(recipes) for claim in _claims(index, recipe)]
-    for position, claim in enumerate(claims):
-        for other in claims[:position]:
-            taken = claim.takes_from(other)
-            if other.index != claim.index and other.place == claim.place and taken:
-                one, two = recipes[other.index][0], recipes[claim.index][0]
-                said = f"{two} would replace {some(taken)} of {one}: both publish to {claim.place}"
+    earlier: dict[str, list[_Claim]] = defaultdict(list)
+    made_in: dict[Path, list[int]] = defaultdict(list)
+    for index, artifact in enumerate(artifacts):
+        made_in[artifact].append(index)
+    for claim in claims:
+        two = recipes[claim.index][0]
+        for other in earlier[claim.place]:
+            if other.index != claim.index and (taken := claim.takes_from(other)):
+                said = f"{two} would replace {some(taken)} of {recipes[other.index][0]}: both publish to {claim.place}"
                 yield claim.index, PublishError(said, hint=f"in {two} {claim.way_out(other)}")
-        for index, artifact in enumerate(artifacts):
-            if index != claim.index and "://" not in claim.place and Path(claim.place).is_relative_to(artifact):
-                one, two = recipes[index][0], recipes[claim.index][0]
+        earlier[claim.place].append(claim)
+        around = () if "://" in claim.place else (Path(claim.place), *Path(claim.place).parents)
+        for index in sorted(index for folder in around for index in made_in.get(folder, ())):
+            if index != claim.index:
+                one = recipes[index][0]
                 said = f"{two} publishes to {claim.place}, inside the artifact of {one}, which its runs replace"
                 yield claim.index, PublishError(said, hint=f"choose another `path` in {two}")
 
