@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from loramerge.errors import MismatchError, UsageError
+from loramerge.errors import LoramergeError, MismatchError, UsageError
 from loramerge.messages import by, counted
+from loramerge.numerics.finite import is_finite
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Adapter
+    from loramerge.adapter import Adapter, LowRank
     from loramerge.bases.base import Base
     from loramerge.merging.module import Part
     from loramerge.methods import Method
@@ -174,3 +175,16 @@ def _check_convolutions(component: str, parts: Sequence[Part], base: Base, metho
                 f"the decomposition can't give {component}.{module} ({by(shape)}) rank {rank}: it can hold {largest}",
                 hint=f"set svd_rank to {largest} or less, or use `cat`",
             )
+
+
+def check_finite(module: str, pair: LowRank, method: Method) -> None:
+    """Go on only if all numbers of a merged module are.
+
+    Raises:
+        LoramergeError: NaN or infinity.
+    """
+    if not all(map(is_finite, [pair.matrix()] if pair.is_dense else [pair.down, pair.up])):
+        raise LoramergeError(
+            f"`{method.combination_type}` gave NaN or infinite values in {module}",
+            hint="the weights are too large for float32",
+        )

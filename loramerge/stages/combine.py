@@ -12,14 +12,13 @@ from loramerge.adapter import Adapter
 from loramerge.analysis.fidelity import measure_module
 from loramerge.analysis.rounding import loss
 from loramerge.engines import ENGINES
-from loramerge.errors import LoramergeError, MismatchError
+from loramerge.errors import MismatchError
 from loramerge.merging.block_weights import Weighing, weighing
-from loramerge.merging.checks import check_different, check_parts, check_reference, check_several
+from loramerge.merging.checks import check_different, check_finite, check_parts, check_reference, check_several
 from loramerge.merging.device import chosen_device
 from loramerge.merging.module import Merged, Part, Share
 from loramerge.merging.parameters import apart_in_each, merge_parameters
 from loramerge.merging.whole_parameters import WholeParameters
-from loramerge.numerics.finite import is_finite
 from loramerge.numerics.norms import gram_of_ups
 from loramerge.progress import Progress, Silent
 from loramerge.stages.combine_notes import is_one, notes_of
@@ -123,7 +122,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     alone = is_one(by_component)
 
     def finish(component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
-        _check_finite(f"{component}.{module}", merged.pair, method)
+        check_finite(f"{component}.{module}", merged.pair, method)
         ups = gram_of_ups([merged.pair])
         fidelity = measure_module(merged.pair, inputs, ups=ups)
         losses = {dtype: loss(merged.pair, dtype, ups=ups) for dtype in formats}
@@ -243,11 +242,3 @@ def _rounding(merged: Mapping[str, Mapping[str, _Finished]], formats: Sequence[s
     return {
         dtype: math.hypot(*(found.losses[dtype] for found in every)) / norm if norm > 0 else 0.0 for dtype in formats
     }
-
-
-def _check_finite(module: str, pair: LowRank, method: Method) -> None:
-    if not all(map(is_finite, [pair.matrix()] if pair.is_dense else [pair.down, pair.up])):
-        raise LoramergeError(
-            f"`{method.combination_type}` gave NaN or infinite values in {module}",
-            hint="the weights are too large for float32",
-        )

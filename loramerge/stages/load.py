@@ -12,27 +12,23 @@ from loramerge.bases.base import Base, read_base
 from loramerge.bases.fit import fit
 from loramerge.bases.pipeline_files import PipelineFiles
 from loramerge.bases.published import architecture
-from loramerge.errors import SourceError
-from loramerge.families import title_of, told_by
-from loramerge.formats.model_spec import base_prediction, prediction_said
 from loramerge.formats.reading import read_lora
-from loramerge.formats.trigger_words import tag_frequency
 from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
 from loramerge.merging.parameters import without_zeros
-from loramerge.messages import any_of, counted, some
+from loramerge.messages import counted
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources.inputs import InputFiles
 from loramerge.stages.bind import BaseWeights, bind
 from loramerge.stages.components import load_components
 from loramerge.stages.extract import extracted
+from loramerge.stages.load_notes import notes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from loramerge.adapter import Adapter, LowRank
-    from loramerge.bases.fit import Misfit
     from loramerge.extraction.extraction import Extraction
     from loramerge.merging.block_weights import Weighing
     from loramerge.stages.components import LoadedComponent
@@ -195,7 +191,7 @@ def _load_lora(
     )
     said = f"LoRA {lora.name}: {counted(zeros, 'difference')} of norms, biases and the like are zero and left out"
     notes = filter(None, [entry.note, said if zeros else ""])
-    return loaded, [*notes, *_notes(loaded.name, located.reference, adapter, left_out, base)]
+    return loaded, [*notes, *notes_of(loaded.name, located.reference, adapter, left_out, base)]
 
 
 def _extract_lora(
@@ -220,34 +216,3 @@ def _extract_lora(
         extraction=found.facts,
     )
     return loaded, [f"LoRA {lora.name}: {each}" for each in found.facts.sentences()]
-
-
-def _notes(name: str, reference: str, adapter: Adapter, left_out: Sequence[Misfit], base: Base) -> Iterator[str]:
-    """What is to be said of a LoRA that was read.
-
-    Args:
-        name: The recipe's.
-        reference: Its source.
-        adapter: As read.
-        left_out: What of it does not fit the base.
-        base: What it is merged for.
-    """
-    yield from (f"LoRA {name}: {note}" for note in adapter.notes)
-    if left_out:
-        yield f"LoRA {name}: {len(left_out)} of {len(adapter)} modules skipped: {some(map(str, left_out))}"
-    families = told_by(adapter.metadata)
-    if families and base.family.name not in families:
-        yield (
-            f"LoRA {name} says that it is for {any_of([*map(title_of, families)])}, and the base is "
-            f"{base.family.title}; by names and shapes {'the rest' if left_out else 'it'} fits that as well"
-        )
-    said, known = prediction_said(adapter.metadata), base_prediction(base)
-    if said and known and said != known:
-        yield (
-            f"LoRA {name}: its model predicts {said}, by its metadata, and the base {known}; what is written says "
-            f"{known}, and such a LoRA may do little good there"
-        )
-    try:
-        tag_frequency(reference, adapter.metadata)
-    except SourceError as error:
-        yield f"{error.message}; its training tags are left out"
