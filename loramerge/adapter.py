@@ -26,8 +26,7 @@ class LowRank:
     Attributes:
         down: PEFT's `lora_A`, kohya's `lora_down`: r×in, or r×in×kh×kw for a convolution.
         up: PEFT's `lora_B`, kohya's `lora_up`: out×r, or out×r×1×1 for a convolution.
-        scale: alpha / r, alpha / √r with rsLoRA. Kept apart from the factors, because PEFT's factor-wise
-            combination types depend on where it is applied.
+        scale: alpha / r, alpha / √r with rsLoRA. PEFT's factor-wise types depend on where it is applied.
         is_dense: Its factors are no smaller than the delta itself, and one of them is the identity.
         is_rescaled: It is rows of the base's weight, each times a factor, and a low-rank pair: a DoRA holds it.
         needs_weight: What it adds depends on the base's weight, and is known when it is bound to that.

@@ -199,8 +199,8 @@ class FullDifference(Kind):
     @classmethod
     def shape(cls, shapes: Shapes) -> tuple[int, ...]:
         """That of the tensor."""
-        if not shapes["diff"]:
-            raise ShapeError("{diff} is one number, and should be as many as the weight has")
+        if not math.prod(shapes["diff"]) or not shapes["diff"]:
+            raise ShapeError("{diff} should have as many numbers as the weight")
         return shapes["diff"]
 
     @classmethod

@@ -6,6 +6,7 @@ lycoris/modules/norms.py), or `.diff_m` (Wan's modulation, in lightx2v's files).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 from loramerge.deltas.dense import Dense
@@ -35,6 +36,8 @@ class ParameterDifference(Kind):
     @classmethod
     def shape(cls, shapes: Shapes) -> tuple[int, ...]:
         """That of the tensor."""
+        if not math.prod(shapes["parameter"]):
+            raise ShapeError("{parameter} has no numbers")
         if not shapes["parameter"]:
             raise ShapeError("{parameter} is a single number without an axis, which no layout has rows for")
         return shapes["parameter"]

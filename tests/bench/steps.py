@@ -30,15 +30,17 @@ RUNNING = {
     "reading": "engines.factored.shares",
     "merging": "merging.kernels.merged",
     "fidelity": "stages.combine.measure_module",
-    "looking at the result": "stages.combine._check_finite",
+    "looking at the result": "stages.combine.check_finite",
     "keeping it": "tensor_files.lazy.Spool.keep",
     "rounding, reading back": "tensor_files.safetensors._made",
     "writing": "tensor_files.write_behind.SteadyWriter.write",
+    "to the disk": "tensor_files.write_behind.SteadyWriter.let_go",
 }
 FUSING = {
     "reading": "tensor_files.stream._read_block",
     "sums and rounding": "tensor_files.stream.add",
     "writing": "tensor_files.write_behind.SteadyWriter.write",
+    "to the disk": "tensor_files.write_behind.SteadyWriter.let_go",
 }
 DIGESTS, REST = "digests out", "the rest"
 
@@ -58,7 +60,7 @@ def counted(steps: dict[str, str]) -> Iterator[dict[str, float]]:
             owner, function = _owner(name)
             stack.enter_context(patch.object(owner, function, _timed(step, getattr(owner, function), counter)))
         digests = SimpleNamespace(sha256=lambda start: _Digest(start, counter))
-        for module in ("safetensors", "stream"):
+        for module in ("safetensors", "new_files"):
             stack.enter_context(patch(f"loramerge.tensor_files.{module}.hashlib", digests))
         yield found
     spent = time.process_time() - begin

@@ -333,7 +333,7 @@ def test_inspect_and_overlap_speak_of_them(here):
     two(here)
     shown = invoke("inspect", "style.safetensors", "--base", tiny.folder("sd15"), "-v")
     assert shown.exit_code == ExitCode.DONE, shown.output
-    assert "parameter difference (7), LoRA (1)" in shown.output
+    assert "parameter difference (7 modules), LoRA (1 module)" in shown.output
     data = json.loads(invoke("inspect", "style.safetensors", "--base", tiny.folder("sd15"), "--json").output)
     (found,) = data if isinstance(data, list) else [data]
     assert found["ranks"] == {"2": 1}

