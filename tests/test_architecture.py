@@ -28,7 +28,7 @@ HOUSE = {
     "tensor_files": "files numerics deltas",
     "formats": "files families bases numerics deltas tensor_files",
     "methods": "numerics",
-    "extraction": "bases numerics tensor_files",
+    "extraction": "bases numerics deltas tensor_files",
     "merging": "documents bases numerics deltas",
     "engines": "bases numerics methods merging",
     "outputs": "files bases tensor_files formats",

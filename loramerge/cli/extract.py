@@ -45,15 +45,26 @@ _WORST = 3
     type=click.Choice(_FORMATS),
     help="Of the result; kohya for a file and peft for a folder if absent.",
 )
+@click.option(
+    "--parameters",
+    is_flag=True,
+    help="Keep what differs in norms, biases and the like as it is, in formats that hold it: kohya and comfyui.",
+)
 @one_shot.settings_of_models
 def command(
-    tuned: str, base: str, rank: str | None, energy: float | None, output_format: str | None, **given: Any
+    tuned: str,
+    base: str,
+    rank: str | None,
+    energy: float | None,
+    output_format: str | None,
+    parameters: bool,
+    **given: Any,
 ) -> None:
     """Make the best LoRA of the difference of two models.
 
     TUNED is a model that was trained in full from BASE: one safetensors file, the folder of a pipeline or of a lone
     model, or hf://owner/name[/file]; so is BASE. They may differ in layout and number format. Layers that are equal
-    are left out; what a LoRA has no pairs for, such as biases, is told with its size.
+    are left out; what a LoRA has no pairs for, such as biases, is told with its size, and kept with --parameters.
     """
     from loramerge.recipe.extracting import extracting, ranks_of
     from loramerge.recipe.given_base import GivenBase
@@ -66,6 +77,7 @@ def command(
             f"{base} is a family's name, and its weights are needed here", hint="name the base's file or folder"
         )
     cut: dict[str, Any] = {"rank": None if rank is None else ranks_of(rank), "energy": energy}
+    cut |= {"parameters": True} if parameters else {}
     options_given = one_shot.Settings(**given)
 
     def composed(place: str) -> Recipe:

@@ -15,6 +15,7 @@ from loramerge.numerics.blocks import row_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import Self
 
 FLOAT32 = frozenset({"float32"})
 
@@ -58,7 +59,7 @@ class Dense(LowRank):
     _number_formats: frozenset[str]
 
     @classmethod
-    def of(cls, matrix: Tensor) -> Dense:
+    def of(cls, matrix: Tensor) -> Self:
         """A delta that is in memory, in float32."""
         return cls(lambda: matrix, tuple(matrix.shape))
 

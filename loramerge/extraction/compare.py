@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,8 +99,15 @@ def _check_shapes(tuned: Weights, base: Weights, common: list[str]) -> None:
         )
 
 
-def left_out(tuned: Weights, base: Weights) -> tuple[tuple[LeftOut, ...], tuple[str, ...]]:
+def left_out(
+    tuned: Weights, base: Weights, *, taken: Collection[str] = ()
+) -> tuple[tuple[LeftOut, ...], tuple[str, ...]]:
     """What differs beside the layers, by component and kind, and what could not be compared, in words.
+
+    Args:
+        tuned: The one.
+        base: The other.
+        taken: Names of what is not left out.
 
     Raises:
         SourceError: A number is NaN or infinite.
@@ -111,7 +118,7 @@ def left_out(tuned: Weights, base: Weights) -> tuple[tuple[LeftOut, ...], tuple[
     for name in sorted(here.keys() & there.keys()):
         if here[name].rows.shape != there[name].rows.shape:
             other_shapes.append(name)
-        elif norm := norm_of_difference(here[name], there[name]):
+        elif name not in taken and (norm := norm_of_difference(here[name], there[name])):
             component = (tuned if tuned.base.checkpoint and base.base.checkpoint else base).component_of(name)
             counts.setdefault((component, _kind(name, here[name])), []).append((here[name].size, norm))
     found = tuple(

@@ -25,10 +25,12 @@ class Cut:
         rank: Of every module, or by component; components that are not named are left out. Where there is an energy,
             the most that a module gets; None for no limit.
         energy: Share of each module's squared norm that is kept, with as small a rank as that takes.
+        parameters: Norms, biases and the like are kept as they differ.
     """
 
     rank: int | Mapping[str, int] | None = None
     energy: float | None = None
+    parameters: bool = False
 
     def check(self, base: Base) -> None:
         """Go on only if a base has the components that are named.
@@ -63,4 +65,4 @@ class Cut:
     def key(self) -> tuple[object, ...]:
         """What tells it from others."""
         named = tuple(sorted(self.rank.items())) if isinstance(self.rank, Mapping) else self.rank
-        return named, self.energy
+        return named, self.energy, self.parameters

@@ -15,6 +15,8 @@ from loramerge.errors import LoramergeError, MismatchError
 from loramerge.extraction.compare import layers_of_both, left_out
 from loramerge.extraction.difference import difference
 from loramerge.extraction.extraction import Extracted, ExtractedModule, Extraction
+from loramerge.extraction.parameters import names_of, parameter_differences
+from loramerge.messages import some
 from loramerge.numerics.finite import is_finite
 from loramerge.numerics.gram import distance_of
 from loramerge.numerics.threads import in_order, one_thread, workers
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from loramerge.extraction.compare import Both
     from loramerge.extraction.cut import Cut
+    from loramerge.extraction.parameters import ParameterDifference
     from loramerge.extraction.weights import Weights
     from loramerge.numerics.svd import Decomposition
 
@@ -83,7 +86,10 @@ def extract(
             progress.advance()
         if not pairs:
             raise _nothing_left(tuned, base, wanted)
-        others, more = left_out(tuned, base)
+        kept = [*parameter_differences(tuned, base, pairs)] if cut.parameters else []
+        for each in kept:
+            pairs[each.component][each.key] = keep(each.delta)
+        others, more = left_out(tuned, base, taken=names_of(tuned) | names_of(base) if kept else ())
     result = Extraction(
         tuned=tuned.reference,
         base=base.reference,
@@ -92,7 +98,7 @@ def extract(
         rounded=same["rounded"],
         unwanted=Counter(layer.component for layer in layers if not cut.wants(layer.component)),
         left_out=others,
-        notes=(*notes, *more),
+        notes=(*notes, *_kept(kept), *more),
     )
     return Extracted(Adapter(pairs), result)
 
@@ -119,6 +125,14 @@ def _extracted(layer: Both, cut: Cut) -> _MadePair | str:
     facts = ExtractedModule(len(found.values), found.energy**0.5, distance_of(matrix, up, down))
     shapes = LowRank(down, up, 1.0).factor_shapes(layer.shape)
     return _MadePair(LowRank(down.reshape(shapes[0]), up.reshape(shapes[1]), 1.0), facts)
+
+
+def _kept(found: Sequence[ParameterDifference]) -> Iterator[str]:
+    if found:
+        size = 4 * sum(each.delta.size for each in found)
+        counts = Counter(each.component for each in found)
+        named = some((f"{number} of {component}" for component, number in counts.items()), most=8)
+        yield f"norms, biases and the like are kept as they differ: {named} ({size:,} bytes in float32)"
 
 
 def _factors(found: Decomposition) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ def extracting(
     Args:
         name: As for `recipe_of`.
         models: The one that was trained, and what it was trained from.
-        cut: `rank` and `energy`, as far as they are given.
+        cut: `rank`, `energy` and `parameters`, as far as they are given.
         output: `format` and `dtype`.
         overrides: As for `recipe_of`.
 

@@ -98,6 +98,10 @@ class Extract(StrictModel):
         le=1,
         description="Share of each module's squared norm to keep, with as small a rank as that takes.",
     )
+    parameters: bool = Field(
+        default=False,
+        description="Keep what differs in norms, biases and the like as it is; `comfyui`, `kohya` and `model` hold it.",
+    )
 
 
 class Lora(StrictModel):

@@ -52,7 +52,7 @@ def extracted(
         MismatchError: It is another model than the base, or equal to it.
     """
     folder = located.fetch(names)
-    cut = Cut(wanted.rank, wanted.energy)
+    cut = Cut(wanted.rank, wanted.energy, wanted.parameters)
     places = (*(folder / name for name in names), *(base.folder / name for name in base.names))
     key = (located.reference, base.base.reference, cut.key, *(FileBytes.at(each, str(each)).version for each in places))
     made = _latest.pop(key, None)
