@@ -11,7 +11,7 @@ from loramerge.deltas import kinds_of
 from loramerge.deltas.dora import MAGNITUDE, SCALE, with_magnitude
 from loramerge.deltas.kind import ShapeError
 from loramerge.deltas.low_rank import LowRankKind
-from loramerge.errors import SourceError
+from loramerge.errors import MismatchError, SourceError
 from loramerge.messages import counted, some
 from loramerge.numerics.finite import LARGEST, is_finite
 from loramerge.numerics.threads import one_thread
@@ -72,7 +72,8 @@ def assemble(
         scale_of: How the scale follows from rank and alpha.
 
     Raises:
-        SourceError: Unknown keys, unpaired or doubled tensors, ranks that differ within a pair, NaN or infinity.
+        SourceError: Unknown keys, unpaired or doubled tensors, NaN or infinity.
+        MismatchError: Tensors of a module whose shapes do not go together.
     """
     slots: dict[tuple[str, str], Slot] = {}
     unknown = []
@@ -123,7 +124,9 @@ def _of_slot(reference: str, file: TensorFile, where: tuple[str, str], slot: Slo
             made = with_magnitude(made, role, magnitude, spans)
     except ShapeError as error:
         shown = {role: f"{key} {list(file.shape(key))}" for role, key in keys.items()}
-        raise SourceError(f"{reference}: {str(error).format(**shown)}") from None
+        raise MismatchError(
+            f"{reference}: {str(error).format(**shown)}", hint="use the file as its trainer wrote it"
+        ) from None
     return made
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from truth import relative_error
 
 from loramerge import read_recipe, run
-from loramerge.errors import ExitCode, MismatchError, SourceError
+from loramerge.errors import ExitCode, MismatchError
 from loramerge.stages.load_adapter import load_adapter
 
 LLAMA = "LlamaForCausalLM"
@@ -217,7 +217,7 @@ def test_magnitudes_of_another_size_are_named(here):
     made = lora(shape, Random(13))
     wrong = type(made)({**made.tensors, "dora_scale": torch.ones(shape[0] + 1, 1)}, made.rank, made.delta)
     path = written(here / "x.safetensors", {LINEAR: wrong})
-    with pytest.raises(SourceError, match=rf"dora_scale \[{shape[0] + 1}, 1\] should have {shape[0]} numbers"):
+    with pytest.raises(MismatchError, match=rf"dora_scale \[{shape[0] + 1}, 1\] should have {shape[0]} numbers"):
         read(path, base_of("sd15"))
 
 

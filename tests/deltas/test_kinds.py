@@ -11,7 +11,7 @@ from truth import relative_error
 
 from loramerge.bases.fit import fit
 from loramerge.deltas import KINDS, shape_of
-from loramerge.errors import SourceError
+from loramerge.errors import ExitCode, LoramergeError, SourceError
 from loramerge.formats.spelling import spelled
 
 LINEAR = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -145,8 +145,10 @@ def test_what_does_not_go_together_is_named(case, tmp_path):
     tensors, message = BAD[case]
     stem = f"lora_unet_{LINEAR.replace('.', '_')}"
     save_file({f"{stem}.{end}": torch.ones(shape) for end, shape in tensors.items()}, tmp_path / "x.safetensors")
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(LoramergeError, match=message) as caught:
         read(tmp_path / "x.safetensors", base_of("sd15"))
+    lacks = "has no" in message or "several" in message
+    assert caught.value.exit_code == (ExitCode.BAD_SOURCE if lacks else ExitCode.MISMATCH)
 
 
 def test_numbers_that_are_none_are_named(tmp_path):

@@ -298,7 +298,7 @@ BAD_FILES = {
 def test_what_is_no_plain_lora_is_refused_by_name(case, tmp_path):
     tensors, message = BAD_FILES[case]
     save_file({key: tensor.clone() for key, tensor in tensors.items()}, tmp_path / "x.safetensors")
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(LoramergeError) as error:
         read(tmp_path / "x.safetensors", base_of("sd15"))
     assert message in error.value.message
     assert "x.safetensors" in error.value.message
