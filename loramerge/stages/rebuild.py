@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.artifact.contents import LOCK, RECIPE
 from loramerge.artifact.in_toto import STATEMENT
-from loramerge.errors import Finding, SourceError, UsageError, VerificationError
+from loramerge.errors import Finding, MismatchError, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of
 from loramerge.files.reading import text_of
 from loramerge.formats.lora_files import lora_files
@@ -176,7 +176,7 @@ def _adapters(folder: str, old: Mapping[str, Path], new: Mapping[str, Path], bas
         place = path.parents[name.count("/")]
         try:
             read.append(read_lora(folder, place, lora_files(folder, sorted(inside)), base)[1])
-        except SourceError:
+        except (SourceError, MismatchError):
             return comparison.UNREADABLE
     file = opened(next(path for name, path in inside.items() if name.endswith(".safetensors")))
     dtype = file.dtype(next(key for key in file.keys if not key.endswith(".alpha")))

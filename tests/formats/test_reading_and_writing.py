@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as torch_save
 
 from loramerge.bases.published import architecture
-from loramerge.errors import SourceError
+from loramerge.errors import LoramergeError, SourceError
 from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.labels import Labels
@@ -247,7 +247,6 @@ def test_the_same_adapter_gives_the_same_bytes_readable_by_all(output, tmp_path)
 
 
 def test_values_that_float16_can_not_hold_are_an_error(tmp_path):
-    from loramerge.errors import LoramergeError
 
     pairs = random_pairs("sd15", modules=r"attn1\.to_q$")
     for component in pairs.values():
