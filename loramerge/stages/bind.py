@@ -73,7 +73,7 @@ def bind(name: str, adapter: Adapter, base: BaseWeights, *, said: bool) -> Adapt
         raise MismatchError(
             f"LoRA {name} is a DoRA ({counted(len(needing), 'module')}, first {'.'.join(needing[0])}): what it adds "
             "depends on the base's weights, which are read only where the recipe says that they are needed",
-            hint="add `dora: true` to the LoRA in the recipe",
+            hint="add `dora: true` to the LoRA in the recipe; `loramerge merge` with --base does",
         )
     if said and not needing:
         raise MismatchError(

@@ -45,13 +45,7 @@ def load_adapter(
 def read_adapter(
     reference: str | Path, base: Base | None = None, *, revision: str | None = None, folder: Path | None = None
 ) -> Adapter:
-    """Read a LoRA in any format; of a DoRA what its file has, which is not what it adds.
-
-    Args:
-        reference: `hf://owner/name[/file]`, a file or a folder.
-        base: What it was trained on; it is fitted to it. Without one the family is guessed from the LoRA itself.
-        revision: Of a Hub repository.
-        folder: Where a relative path starts; the current one by default.
+    """The same; of a DoRA what its file has, which is not what it adds.
 
     Raises:
         SourceError: It can't be had or read.
