@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loramerge.adapter import LowRank
 from loramerge.cli import console, one_shot, options, progress, summary
 from loramerge.errors import UsageError
 from loramerge.families import title_of
@@ -91,7 +92,8 @@ def _rows(done: Converted, chosen: str) -> Iterator[tuple[str, str]]:
     yield "format", f"{chosen}, {done.dtype}; it was {done.source_format}"
     ranks = " to ".join(map(str, dict.fromkeys((done.ranks[0], done.ranks[-1])))) if done.ranks else ""
     yield "modules", f"{done.modules}, rank {ranks}" if ranks else f"{done.modules}, full differences"
-    if done.folded or done.rounding:
+    computed = any(pair.kind != LowRank.kind and not pair.is_dense for *_, pair in done.adapter)
+    if done.folded or done.rounding or computed:
         yield "exact", f"deltas within {max(done.rounding, _FLOAT32):.0e}"
     else:
         yield "exact", "the same factors to the bit"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from loramerge.extraction.compare import Both
     from loramerge.extraction.cut import Cut
-    from loramerge.extraction.parameters import ParameterDifference
+    from loramerge.extraction.parameters import DifferingParameter
     from loramerge.extraction.weights import Weights
     from loramerge.numerics.svd import Decomposition
 
@@ -127,7 +127,7 @@ def _extracted(layer: Both, cut: Cut) -> _MadePair | str:
     return _MadePair(LowRank(down.reshape(shapes[0]), up.reshape(shapes[1]), 1.0), facts)
 
 
-def _kept(found: Sequence[ParameterDifference]) -> Iterator[str]:
+def _kept(found: Sequence[DifferingParameter]) -> Iterator[str]:
     if found:
         size = 4 * sum(each.delta.size for each in found)
         counts = Counter(each.component for each in found)

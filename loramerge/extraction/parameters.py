@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ParameterDifference:
+class DifferingParameter:
     """One parameter.
 
     Attributes:
@@ -34,7 +34,7 @@ class ParameterDifference:
     delta: ParameterDelta
 
 
-def parameter_differences(tuned: Weights, base: Weights, components: Collection[str]) -> Iterator[ParameterDifference]:
+def parameter_differences(tuned: Weights, base: Weights, components: Collection[str]) -> Iterator[DifferingParameter]:
     """Every parameter of some components that differs by more than rounding to another number format.
 
     Raises:
@@ -47,7 +47,7 @@ def parameter_differences(tuned: Weights, base: Weights, components: Collection[
             continue
         found = difference(mine, place, shape)
         if not isinstance(found, str):
-            yield ParameterDifference(component, key, ParameterDelta.of(found.reshape(shape)))
+            yield DifferingParameter(component, key, ParameterDelta.of(found.reshape(shape)))
 
 
 def names_of(weights: Weights) -> frozenset[str]:

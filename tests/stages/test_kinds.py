@@ -152,3 +152,13 @@ def test_the_rank_of_a_recipe_is_the_trained_one(here):
     loras = {"style": {"source": "style.safetensors", "rank": 2}, "face": {"source": "face.safetensors", "rank": 3}}
     path = write_recipe(here, base=tiny.folder("sd15"), loras=loras, outputs=[KOHYA], merge=FACTORED)
     assert invoke("run", path).exit_code == ExitCode.DONE
+
+
+def test_convert_says_that_factors_were_computed(here):
+    deltas = lycoris(here, "style", loha, 16)
+    done = invoke(
+        "convert", "style.safetensors", "-o", "x.safetensors", "--format", "comfyui", "--base", tiny.folder("sd15")
+    )
+    assert done.exit_code == ExitCode.DONE, done.output
+    assert "deltas within" in done.output
+    assert relative_error(written_deltas(here / "x.safetensors"), deltas) <= 1e-6
