@@ -98,7 +98,7 @@ def extract(
         rounded=same["rounded"],
         unwanted=Counter(layer.component for layer in layers if not cut.wants(layer.component)),
         left_out=others,
-        notes=(*notes, *_kept(kept), *more),
+        notes=(*notes, *_parameters_kept(kept), *more),
     )
     return Extracted(Adapter(pairs), result)
 
@@ -127,7 +127,7 @@ def _extracted(layer: Both, cut: Cut) -> _MadePair | str:
     return _MadePair(LowRank(down.reshape(shapes[0]), up.reshape(shapes[1]), 1.0), facts)
 
 
-def _kept(found: Sequence[DifferingParameter]) -> Iterator[str]:
+def _parameters_kept(found: Sequence[DifferingParameter]) -> Iterator[str]:
     if found:
         size = 4 * sum(each.delta.size for each in found)
         counts = Counter(each.component for each in found)

@@ -53,7 +53,7 @@ def parameter_differences(tuned: Weights, base: Weights, components: Collection[
 def names_of(weights: Weights) -> frozenset[str]:
     """The tensors of `rest` that are nothing but such parameters, by their names there."""
     rows: Counter[str] = Counter()
-    for parameters in _named(weights).values():
+    for parameters in _in_rest(weights).values():
         for name, spans, _ in parameters.values():
             rows[name] += sum(stop - start for start, stop in spans) if spans else weights.rest[name].rows.shape[0]
     return frozenset(name for name, count in rows.items() if count == weights.rest[name].rows.shape[0])
@@ -61,7 +61,7 @@ def names_of(weights: Weights) -> frozenset[str]:
 
 def _places(weights: Weights) -> dict[tuple[str, str], Placed]:
     found = {}
-    for component, parameters in _named(weights).items():
+    for component, parameters in _in_rest(weights).items():
         for key, (name, spans, shape) in parameters.items():
             placed = weights.rest[name]
             if not spans:
@@ -77,7 +77,7 @@ def _places(weights: Weights) -> dict[tuple[str, str], Placed]:
 _Named = dict[str, tuple[str, tuple[tuple[int, int], ...], tuple[int, ...]]]
 
 
-def _named(weights: Weights) -> Mapping[str, _Named]:
+def _in_rest(weights: Weights) -> Mapping[str, _Named]:
     """Component → key → name in `rest`, the rows there (all where there are none), and the shape."""
     checkpoint = weights.base.checkpoint
     found: dict[str, _Named] = {}
