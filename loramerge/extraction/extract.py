@@ -86,10 +86,11 @@ def extract(
             progress.advance()
         if not pairs:
             raise _nothing_left(tuned, base, wanted)
-        kept = [*parameter_differences(tuned, base, pairs)] if cut.parameters else []
+        compared = {layer.component for layer in wanted} if cut.parameters else set()
+        kept = [*parameter_differences(tuned, base, compared)]
         for each in kept:
-            pairs[each.component][each.key] = keep(each.delta)
-        others, more = left_out(tuned, base, taken=names_of(tuned) | names_of(base) if kept else ())
+            pairs.setdefault(each.component, {})[each.key] = keep(each.delta)
+        others, more = left_out(tuned, base, taken=names_of(tuned, compared) | names_of(base, compared))
     result = Extraction(
         tuned=tuned.reference,
         base=base.reference,

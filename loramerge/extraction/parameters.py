@@ -50,11 +50,11 @@ def parameter_differences(tuned: Weights, base: Weights, components: Collection[
             yield DifferingParameter(component, key, ParameterDelta.of(found.reshape(shape)))
 
 
-def names_of(weights: Weights) -> frozenset[str]:
-    """The tensors of `rest` that are nothing but such parameters, by their names there."""
+def names_of(weights: Weights, components: Collection[str]) -> frozenset[str]:
+    """The tensors of `rest` that are nothing but such parameters of some components, by their names there."""
     rows: Counter[str] = Counter()
-    for parameters in _in_rest(weights).values():
-        for name, spans, _ in parameters.values():
+    for component, parameters in _in_rest(weights).items():
+        for name, spans, _ in parameters.values() if component in components else ():
             rows[name] += sum(stop - start for start, stop in spans) if spans else weights.rest[name].rows.shape[0]
     return frozenset(name for name, count in rows.items() if count == weights.rest[name].rows.shape[0])
 

@@ -67,3 +67,30 @@ def test_the_command_writes_what_holds_them_and_refuses_what_does_not(tmp_path, 
     plain = invoke("extract", "tuned", "base", "--rank", 2, "-o", "z.safetensors")
     assert plain.exit_code == ExitCode.DONE
     assert "left out, for they are no matrices of layers" in " ".join(plain.output.split())
+
+
+def test_what_is_not_kept_is_told_and_what_belongs_to_equal_layers_is_kept(tmp_path):
+    """Components for which no rank is given are not compared; equal layers keep nobody's norms out."""
+    expected = models(tmp_path)
+    text = "text_model.final_layer_norm.bias"
+
+    def change(component, name, tensor):
+        return tensor + 0.5 if (component, name) == ("text_encoder", text) else tensor
+
+    changed(tmp_path / "tuned", tmp_path / "more", change)
+    base = weights(tmp_path / "base")
+    partly = extract(weights(tmp_path / "more"), base, Cut({"unet": 4}, parameters=True))
+    assert {*partly.adapter.components} == {"unet"}
+    assert [(each.component, each.kind, each.tensors) for each in partly.facts.left_out] == [
+        ("text_encoder", "biases", 1)
+    ]
+    whole = extract(weights(tmp_path / "more"), base, Cut(4, parameters=True))
+    assert whole.facts.left_out == ()
+    kept = {key: pair.delta() for _, key, pair in whole.adapter if not pair.is_layer}
+    assert (
+        relative_error(
+            {BIAS: kept[BIAS], text: kept[text]},
+            {BIAS: expected[BIAS], text: torch.full(kept[text].shape, 0.5).double()},
+        )
+        <= 1e-6
+    )
