@@ -52,7 +52,7 @@ def root_of(square: float) -> float:
 def norm_of(pair: LowRank) -> float:
     """Frobenius norm of a pair's delta, in float64; squares of a scale may be more or less than float64 holds."""
     if pair.is_dense:
-        return root_of(float(products_of([pair], [1.0])[0, 0]))
+        return root_of(float(products_of([pair.loaded()], [1.0])[0, 0]))
     up, down = pair.up.flatten(1).double(), pair.down.flatten(1).double()
     return abs(pair.scale) * root_of(inner_product(up.T @ up, down @ down.T))
 
