@@ -77,7 +77,7 @@ def write(
             digests[name] = found
             progress.advance()
         for output in group:
-            _write_beside(output, result, places[output.folder])
+            digests[output.folder] = {**digests[output.folder], **_write_beside(output, result, places[output.folder])}
     notes = [*result.notes, *draw(folder, recipe, loaded, combined, progress)]
     picture = picture_of_merge(folder)
     for output in recipe.outputs:
@@ -125,13 +125,15 @@ def write_output(
     _write_beside(output, result, folder)
 
 
-def _write_beside(output: Output, result: MergeResult, folder: Path) -> None:
-    """Textual inversions of LoRAs, where the output has no room for them."""
+def _write_beside(output: Output, result: MergeResult, folder: Path) -> Mapping[str, str]:
+    """Textual inversions of LoRAs, where the output has no room for them; digests by name below the folder."""
     if output.copies_inputs:
-        for name, adapter in result.loras.items():
-            write_beside(adapter.embeddings, folder / name)
-    elif not output.holds_embeddings:
-        write_beside(result.adapter.embeddings, folder)
+        return {
+            f"{name}/{file}": digest
+            for name, adapter in result.loras.items()
+            for file, digest in write_beside(adapter.embeddings, folder / name).items()
+        }
+    return {} if output.holds_embeddings else write_beside(result.adapter.embeddings, folder)
 
 
 def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
