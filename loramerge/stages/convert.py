@@ -145,7 +145,7 @@ def convert(
         rounding = _rounding(chosen, written)
     notes = (
         *loaded.notes,
-        *_said_of(chosen, written, rounding, is_chosen=dtype is None),
+        *_said_of(chosen, written, rounding, is_default=dtype is None),
         *left_out(read.adapter, adapter),
         *kinds(adapter),
     )
@@ -193,7 +193,7 @@ def _as_folded(output: AdapterOutput, pair: LowRank) -> LowRank:
 
 
 def _said_of(
-    output: AdapterOutput, written: Mapping[str, LowRank], rounding: float, *, is_chosen: bool
+    output: AdapterOutput, written: Mapping[str, LowRank], rounding: float, *, is_default: bool
 ) -> Iterator[str]:
     """What is to be said of the numbers.
 
@@ -201,11 +201,11 @@ def _said_of(
         output: As it was written.
         written: Its pairs.
         rounding: What they lose of the LoRA.
-        is_chosen: Nobody asked for the number format.
+        is_default: Nobody asked for the number format.
     """
     yield from output.cautions([*written.values()])
     formats = {name for pair in written.values() for name in pair.number_formats}
-    if is_chosen and output.dtype == "float32" and formats - {"float32", "float64"}:
+    if is_default and output.dtype == "float32" and formats - {"float32", "float64"}:
         yield f"numbers of {' and '.join(sorted(formats))} are float32 now: no less holds what they became to the bit"
     if "float64" in formats:
         yield "numbers of float64 were rounded to float32, by 6e-8 of each at most"

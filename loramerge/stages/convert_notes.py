@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from loramerge.adapter import Adapter
 
 
+_AS_THEY_WERE = {LowRank.kind, "full difference"}
+
+
 def left_out(read: Adapter, written: Adapter) -> Iterator[str]:
     """What a converted LoRA lacks: parts that do nothing.
 
@@ -25,7 +28,10 @@ def left_out(read: Adapter, written: Adapter) -> Iterator[str]:
 
 
 def kinds(adapter: Adapter) -> Iterator[str]:
-    """Modules that were no LoRA in their file."""
-    for kind, count in Counter(pair.kind for *_, pair in adapter if pair.kind != LowRank.kind).items():
-        full = any(pair.is_dense for *_, pair in adapter if pair.kind == kind)
-        yield f"{counted(count, 'module')} of {kind}: {'full differences' if full else 'LoRA'} with the same deltas now"
+    """Modules that are written as something else than what they were in their file."""
+    changed = Counter(
+        (pair.kind, pair.is_dense) for *_, pair in adapter if pair.is_layer and pair.kind not in _AS_THEY_WERE
+    )
+    for (kind, is_full), count in changed.items():
+        what = counted(count, "full difference" if is_full else "LoRA pair")
+        yield f"{counted(count, 'module')} of {kind} became {what}, with the same deltas"

@@ -260,7 +260,7 @@ def test_other_kinds_become_a_lora_or_stay_full_differences(here):
 
     done = convert("loha.safetensors", "a.safetensors", "comfyui", base=FAMILY)
     assert (done.dtype, done.ranks) == ("float32", (4,))
-    assert done.notes[-1] == "1 module of LoHa: LoRA with the same deltas now"
+    assert done.notes[-1] == "1 module of LoHa became 1 LoRA pair, with the same deltas"
     assert truth.relative_error(deltas_in("a.safetensors"), deltas_in("loha.safetensors")) <= 1e-6
 
     kept = invoke("convert", "full.safetensors", "-o", "b.safetensors", "--format", "comfyui", "--base", FAMILY)
