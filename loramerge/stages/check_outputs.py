@@ -57,11 +57,11 @@ def _check_dense(recipe: Recipe, loaded: Loaded) -> None:
                 if not (output.holds_rescaled and pair.is_rescaled)
             )
             count = sum(name == lora for name, *_ in dense)
+            others = "write `kind: model`, or `format: kohya` or `comfyui`, which hold full differences"
             raise MismatchError(
                 f"LoRA {lora} has {counted(count, 'module')} that no low-rank pair holds, first {module} ({kind}), and "
                 f"the output {output.folder} can hold none",
-                hint="cut the merge to a rank (`svd` with svd_rank), or write `kind: model`, or `format: kohya` or "
-                "`comfyui`, which hold full differences",
+                hint=others if output.copies_inputs else f"cut the merge to a rank (`svd` with svd_rank), or {others}",
             )
 
 
