@@ -102,4 +102,4 @@ def _is_layer(name: str, shape: tuple[int, ...], component: Component) -> bool:
 
 def _reads_as_much(shape: tuple[int, ...], of_layer: tuple[int, ...]) -> bool:
     """Whether both read from as many numbers; LoHa and LoKr have a convolution's kernel in their columns."""
-    return shape[1:2] == of_layer[1:2] or (len(shape) == 2 and shape[1] == math.prod(of_layer[1:]))  # noqa: PLR2004
+    return shape[1:2] == of_layer[1:2] or (len(shape) == 2 and shape[1] == math.prod(of_layer[1:]))  # noqa: PLR2004  a matrix

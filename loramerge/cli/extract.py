@@ -76,8 +76,7 @@ def command(
         raise UsageError(
             f"{base} is a family's name, and its weights are needed here", hint="name the base's file or folder"
         )
-    cut: dict[str, Any] = {"rank": None if rank is None else ranks_of(rank), "energy": energy}
-    cut |= {"parameters": True} if parameters else {}
+    cut = {"rank": None if rank is None else ranks_of(rank), "energy": energy, "parameters": parameters or None}
     options_given = one_shot.Settings(**given)
 
     def composed(place: str) -> Recipe:

@@ -31,7 +31,7 @@ class Rescaled(Dense):
         like: What else is said of it is said of this.
     """
 
-    def __init__(  # what can't be told without computing it
+    def __init__(
         self,
         parts: Parts,
         weight: Numbers,

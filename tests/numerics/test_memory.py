@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import subprocess
 import sys
@@ -33,5 +34,8 @@ def test_blocks_of_a_tensors_size_come_from_what_was_freed():
 
 
 def test_nothing_changes_on_other_systems(monkeypatch):
+    opened = []
     monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(ctypes, "CDLL", opened.append)
     keep_freed_memory.__wrapped__()
+    assert opened == []
