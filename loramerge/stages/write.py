@@ -67,6 +67,7 @@ def write(
     labels = labels_of(recipe, loaded, lock, licence=report["license"])
     result = _result(loaded, combined, labels)
     digests: dict[str, Mapping[str, str]] = {}  # sha256 of large files, taken while they were written
+    beside: dict[str, Mapping[str, str]] = {}  # the same of files that lie beside what an output is
     for group in _groups(recipe.outputs):
         places = {output.folder: folder / output.folder for output in group}
         for place in places.values():
@@ -77,12 +78,17 @@ def write(
             digests[name] = found
             progress.advance()
         for output in group:
-            digests[output.folder] = {**digests[output.folder], **_write_beside(output, result, places[output.folder])}
+            beside[output.folder] = _write_beside(output, result, places[output.folder])
     notes = [*result.notes, *draw(folder, recipe, loaded, combined, progress)]
     picture = picture_of_merge(folder)
     for output in recipe.outputs:
         output.accompany(result, folder / output.folder, digests[output.folder], picture)
-    known = {f"{output}/{name}": digest for output, each in digests.items() for name, digest in each.items()}
+    known = {
+        f"{output}/{name}": digest
+        for found in (digests, beside)
+        for output, each in found.items()
+        for name, digest in each.items()
+    }
     loras = [
         {**data, "trigger_phrases": _phrases(lora, lock)}
         for data, lora in zip(report["loras"], loaded.loras, strict=True)
