@@ -106,8 +106,7 @@ def command(
         fusible=not known.is_model,
     )
     merge = _recipe(text, folder).merge
-    if not any(found.doras):
-        check_combination(read, known, merge)
+    check_combination(read, known, merge)
     if file is None:
         click.echo(text, nl=False)
         return

@@ -40,6 +40,19 @@ def check_rank(name: str, adapter: Adapter, rank: int | None) -> None:
         )
 
 
+def check_bound(name: str, adapter: Adapter) -> None:
+    """Refuse to merge a DoRA without the base's weights.
+
+    Raises:
+        MismatchError: What the LoRA adds depends on them.
+    """
+    if any(pair.needs_weight for *_, pair in adapter):
+        raise MismatchError(
+            f"LoRA {name} is a DoRA: what it adds depends on the base's weights, and they are not there",
+            hint="merge it by a recipe, with `dora: true` at the LoRA",
+        )
+
+
 def check_different(names: Sequence[str], adapters: Sequence[Adapter], method: Method) -> None:
     """Refuse the same LoRA given twice where that is no weighted sum.
 
@@ -122,13 +135,12 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
 
 def _check_dense(component: str, parts: Sequence[Part], method: Method) -> None:
     """What has no factors worth having can be added and decomposed, and nothing else."""
-    unbound = next((part.name for part in parts if any(pair.needs_weight for pair in part.modules.values())), None)
-    if unbound is not None:
-        raise MismatchError(
-            f"LoRA {unbound} is a DoRA: what it adds depends on the base's weights, and they are not there",
-            hint="merge it by a recipe, with `dora: true` at the LoRA",
-        )
-    dense = [(part.name, module, pair.kind) for part in parts for module, pair in part.modules.items() if pair.is_dense]
+    dense = [
+        (part.name, module, pair.kind)
+        for part in parts
+        for module, pair in part.modules.items()
+        if pair.is_dense or pair.needs_weight
+    ]
     if not dense:
         return
     name, module, kind = dense[0]

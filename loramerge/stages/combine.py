@@ -13,8 +13,8 @@ from loramerge.analysis.fidelity import measure_module
 from loramerge.analysis.rounding import loss
 from loramerge.engines import ENGINES
 from loramerge.errors import MismatchError
+from loramerge.merging import checks
 from loramerge.merging.block_weights import Weighing, weighing
-from loramerge.merging.checks import check_different, check_finite, check_parts, check_reference, check_several
 from loramerge.merging.device import chosen_device
 from loramerge.merging.module import Merged, Part, Share
 from loramerge.merging.parameters import apart_in_each, merge_parameters
@@ -114,7 +114,9 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     chosen = chosen_device(device)
     method.check_device(chosen)
     if reference:
-        check_reference([lora.name for lora in loras], method)
+        checks.check_reference([lora.name for lora in loras], method)
+    for lora in loras:
+        checks.check_bound(lora.name, lora.adapter)
     by_component = _parts(loras, base, method, reference=reference)
     whole = _whole(loras, by_component)
     layers, others = (apart_in_each(by_component, layers=wanted) for wanted in (True, False))
@@ -122,7 +124,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     alone = is_one(by_component)
 
     def finish(component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
-        check_finite(f"{component}.{module}", merged.pair, method)
+        checks.check_finite(f"{component}.{module}", merged.pair, method)
         ups = gram_of_ups([merged.pair])
         fidelity = measure_module(merged.pair, inputs, ups=ups)
         losses = {dtype: loss(merged.pair, dtype, ups=ups) for dtype in formats}
@@ -198,7 +200,7 @@ def _parts(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise MismatchError(f"two LoRAs are called {twice}", hint="give each a name of its own")
-    check_different(names, [lora.adapter for lora in loras], method)
+    checks.check_different(names, [lora.adapter for lora in loras], method)
     weighings = {lora.name: weighing(lora.name, lora.weight, base) for lora in loras}
     every = {
         component: {
@@ -210,9 +212,9 @@ def _parts(
     weighty = [name for name in names if any(name in parts for parts in touched.values())]
     if not weighty:
         raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
-    check_several(weighty, method)
+    checks.check_several(weighty, method)
     for component, parts in apart_in_each(touched, layers=True).items():
-        check_parts(component, list(parts.values()), base, method, reference=reference)
+        checks.check_parts(component, list(parts.values()), base, method, reference=reference)
     return touched
 
 

@@ -248,6 +248,17 @@ def test_init_and_merge_say_what_the_recipe_has_to_say(here):
     assert any(key.endswith(".diff") for key in load_file(here / "m.safetensors"))
 
 
+def test_init_writes_no_recipe_that_can_not_be_run(here):
+    dora(here, "style", 16)
+    plain(here, "face", 17)
+    refused = invoke(
+        "init", "style.safetensors", "face.safetensors", "--base", tiny.folder("sd15"), "-o", "r.yaml", "--type", "ties"
+    )
+    assert refused.exit_code == ExitCode.MISMATCH, refused.output
+    assert "`ties` combines up and down factors" in " ".join(refused.output.split())
+    assert not (here / "r.yaml").exists()
+
+
 def test_inspect_says_that_it_is_one(here):
     dora(here, "style", 18)
     shown = invoke("inspect", "style.safetensors", "--base", tiny.folder("sd15"))
