@@ -30,7 +30,7 @@ RUNNING = {
     "reading": "engines.factored.shares",
     "merging": "merging.kernels.merged",
     "fidelity": "stages.combine.measure_module",
-    "looking at the result": "stages.combine.check_finite",
+    "looking at the result": "merging.checks.check_finite",
     "keeping it": "tensor_files.lazy.Spool.keep",
     "rounding, reading back": "tensor_files.safetensors._made",
     "writing": "tensor_files.write_behind.SteadyWriter.write",
