@@ -12,7 +12,10 @@ def main() -> None:
     _prepare(sys.argv[1:])
     from loramerge.cli.commands import commands
 
-    commands.main(prog_name="loramerge")
+    try:
+        commands.main(prog_name="loramerge")
+    finally:
+        gc.freeze()  # all of it goes with the process: Python would look through a million objects for cycles first
 
 
 def _prepare(arguments: list[str]) -> None:

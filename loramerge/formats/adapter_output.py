@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -80,7 +80,7 @@ class AdapterOutput(Output):
                 "GGUF file of it; or `kind: inputs` for each LoRA by itself",
             )
 
-    def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
+    def write(self, result: MergeResult, folder: Path) -> Mapping[str, str | None]:
         """Write the merged LoRA."""
         return self.write_adapter(result.adapter, result.base, result.labels, folder)
 
@@ -109,7 +109,7 @@ class AdapterOutput(Output):
     @abstractmethod
     def write_adapter(
         self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str | None]:
         """Write an adapter's files into `folder`, which exists and is empty.
 
         Args:
@@ -121,5 +121,6 @@ class AdapterOutput(Output):
                 Otherwise scales are where most programs understand them.
 
         Returns:
-            SHA-256 of the weight files, by their '/'-separated names below `folder`.
+            SHA-256 of the weight files, by their '/'-separated names below `folder`; None where it was not taken
+            meanwhile.
         """

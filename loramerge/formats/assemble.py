@@ -29,6 +29,8 @@ Slot = dict["Role", tuple[str, tuple["Span", ...]]]
 """The tensors of a module by their roles: key, and the rows of the delta that count."""
 ScaleRule = Callable[[str, str, "int | None", "float | None"], float]
 """(component, module, rank or None where nothing is factored, alpha from the file or None) → scale."""
+_SUMMED = ("F32", "F16", "BF16")
+"""Number formats that are looked at as they are: torch sums no float8, and a float64 may be too large for float32."""
 _TOO_LARGE = f"float32, in which LoRAs are read, ends at {LARGEST:g}"
 
 
@@ -171,7 +173,7 @@ def _numbers(reference: str, file: TensorFile, key: str, formats: Sequence[str] 
 
 def _check_numbers(reference: str, file: TensorFile, key: str) -> None:
     stored = file.tensor(key)
-    if is_finite(stored.load()):
+    if is_finite(stored.read() if stored.dtype in _SUMMED else stored.load()):
         return
     if is_finite(found := stored.read().double()):
         raise SourceError(

@@ -6,7 +6,7 @@ Names after ComfyUI (comfy/lora.py): `diffusion_model.<name>` for the denoiser o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -67,14 +67,14 @@ class ComfyuiOutput(NamedFileOutput):
 
     def write_adapter(
         self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str | None]:
         """Write `<recipe>.safetensors`.
 
         The scale is folded into the factors. Where it has to be exact, a module has an alpha unless its scale is 1.
         """
         import torch
 
-        digests: dict[str, str] = {}
+        digests: dict[str, str | None] = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             (name,) = single_file.top_names(labels.name, [ending])
             planned: list[Planned] = [] if digests else [*embeddings.planned(adapter.embeddings)]

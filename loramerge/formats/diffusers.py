@@ -68,9 +68,9 @@ class DiffusersOutput(AdapterOutput):
 
     def write_adapter(
         self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str | None]:
         """Write the file. The scale is folded into the factors: readers that know no alpha get the same delta."""
-        digests = {}
+        digests: dict[str, str | None] = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             name = _file_name(ending)
             chosen = Adapter({component: adapter.components[component] for component in components})
@@ -78,7 +78,7 @@ class DiffusersOutput(AdapterOutput):
             digests[name] = self._write_file(folder / name, chosen, base, labels, shares)
         return digests
 
-    def _write_file(self, path: Path, adapter: Adapter, base: Base, labels: Labels, shares: Shares) -> str:
+    def _write_file(self, path: Path, adapter: Adapter, base: Base, labels: Labels, shares: Shares) -> str | None:
         planned: list[Planned] = []
         settings: dict[str, Any] = {}
         for component, modules in adapter.components.items():

@@ -65,7 +65,7 @@ def planned(embeddings: Mapping[str, SavedTensor]) -> Iterator[Planned]:
         yield Planned(f"{PREFIX}{name}", tensor.dtype, tensor.shape, tensor.read)
 
 
-def write_beside(embeddings: Mapping[str, SavedTensor], folder: Path) -> dict[str, str]:
+def write_beside(embeddings: Mapping[str, SavedTensor], folder: Path) -> dict[str, str | None]:
     """A file for each token.
 
     Args:

@@ -7,7 +7,7 @@ Names after sd-scripts (networks/lora.py, networks/lora_flux.py): `lora_unet_` b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -82,13 +82,13 @@ class KohyaOutput(NamedFileOutput):
 
     def write_adapter(
         self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str | None]:
         """Write `<recipe>.safetensors`, or a file for each of several denoisers.
 
         All modules get one alpha: diffusers ignores that of an attention layer that has another than most. What is left
         of a scale is folded into the factors. Where it has to be exact, each module has its own.
         """
-        digests: dict[str, str] = {}
+        digests: dict[str, str | None] = {}
         for ending, components in by_denoiser(adapter.components, base.family, base.denoisers).items():
             (name,) = single_file.top_names(labels.name, [ending])
             pairs = list(_pairs(adapter, base, components))
@@ -105,7 +105,7 @@ class KohyaOutput(NamedFileOutput):
         inside: Iterable[Planned],
         *,
         exact: bool,
-    ) -> str:
+    ) -> str | None:
         import torch
 
         planned: list[Planned] = [*inside]

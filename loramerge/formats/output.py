@@ -134,7 +134,7 @@ class Output(StrictModel):
         Args:
             result: As `write` took it.
             folder: The output's.
-            digests: What `write` returned.
+            digests: SHA-256 of what `write` named.
             picture: One of the merge; None where there are none.
 
         Raises:
@@ -188,11 +188,11 @@ class Output(StrictModel):
         return 1
 
     @abstractmethod
-    def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
+    def write(self, result: MergeResult, folder: Path) -> Mapping[str, str | None]:
         """Write the output's files into `folder`, which exists and is empty.
 
         Returns:
-            SHA-256 of large files, by their '/'-separated names below `folder`.
+            SHA-256 of large files, by their '/'-separated names below `folder`; None where it was not taken meanwhile.
 
         Raises:
             SourceError: The base's files are incomplete, damaged or do not fit its configs.
@@ -200,7 +200,9 @@ class Output(StrictModel):
         """
 
     @classmethod
-    def write_several(cls, outputs: Sequence[tuple[Self, Path]], result: MergeResult) -> list[dict[str, str]]:
+    def write_several(
+        cls, outputs: Sequence[tuple[Self, Path]], result: MergeResult
+    ) -> Sequence[Mapping[str, str | None]]:
         """Write several outputs, each into its folder; those that need the base's weights may read them together.
 
         Args:
@@ -208,7 +210,7 @@ class Output(StrictModel):
             result: What they are made of.
 
         Returns:
-            Of each, SHA-256 of large files by their '/'-separated names below its folder.
+            Of each, what `write` returns.
 
         Raises:
             SourceError: As `write`.

@@ -62,20 +62,20 @@ class PeftOutput(AdapterOutput):
         """The sign alone: an alpha of PEFT's is positive."""
         return 1.0, math.copysign(1.0, pair.scale)
 
-    def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
+    def write(self, result: MergeResult, folder: Path) -> Mapping[str, str | None]:
         """Write the merged LoRA, or the merged DoRA."""
         adapter = dora.throughout(result.adapter, result.weights)
         return self.write_adapter(adapter, result.base, result.labels, folder)
 
     def write_adapter(
         self, adapter: Adapter, base: Base, labels: Labels, folder: Path, *, exact: bool = False
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str | None]:
         """Write `<component>/adapter_config.json` and `<component>/adapter_model.safetensors`.
 
         Those of a lone model lie at the top.
         """
         del exact  # it always is: PEFT's settings have an alpha for each module
-        digests = {}
+        digests: dict[str, str | None] = {}
         metadata = {**(converted(labels, base) if labels.is_converted else {}), **labels.origin(), **labels.kept}
         for component in adapter.components:
             part = folder_of(component)
@@ -113,7 +113,7 @@ def folder_of(component: str) -> str:
 
 def write_folder(
     adapter: Adapter, component: str, base: Base, dtype: str, folder: Path, metadata: Mapping[str, str] | None = None
-) -> str:
+) -> str | None:
     """One component's pairs, and what was trained in full, as a PEFT adapter; returns the SHA-256 of its weights.
 
     Modules bear the names that they have in memory under the installed transformers: PEFT matches keys exactly. Where

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -42,7 +42,7 @@ class InputsOutput(Output):
         del recipe, parts
         return tuple(loras)
 
-    def write(self, result: MergeResult, folder: Path) -> dict[str, str]:
+    def write(self, result: MergeResult, folder: Path) -> Mapping[str, str | None]:
         """Write every LoRA that went in."""
         digests = {}
         for lora, given in result.loras.items():

@@ -24,7 +24,7 @@ from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.with_base import with_base
 from loramerge.stages.write import write_output
-from loramerge.tensor_files.lazy import Spool
+from loramerge.tensor_files.lazy import MUCH, Spool
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -86,7 +86,7 @@ def merge(
         check()  # another merge may have been there meanwhile
         recipe = with_base(recipe, progress=progress)
         resolved = resolve(recipe, progress=progress)
-        spool = Spool(place.parent)
+        spool = Spool(place.parent, MUCH)
         loaded = load(resolved, keep=spool.keep, progress=progress)
         check_outputs(recipe, loaded)
         check_count(recipe, loaded)

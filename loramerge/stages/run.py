@@ -27,7 +27,7 @@ from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.with_base import with_base
 from loramerge.stages.write import write
-from loramerge.tensor_files.lazy import Spool
+from loramerge.tensor_files.lazy import LITTLE, MUCH, Spool
 
 if TYPE_CHECKING:
     from loramerge.adapter import Adapter
@@ -103,7 +103,7 @@ def run(  # noqa: PLR0913  each is an option of the command
         with replacing(place, lambda old: check(old=old)) as folder:
             recipe = with_base(recipe, lock, progress=progress)
             resolved = resolve(recipe, lock, progress=progress)
-            spool = Spool(place.parent)
+            spool = Spool(place.parent, LITTLE if any(each.needs_weights for each in recipe.outputs) else MUCH)
             loaded = load(resolved, keep=spool.keep, progress=progress)
             check_outputs(recipe, loaded)
             check_preview(recipe, loaded)

@@ -66,16 +66,16 @@ def write(
     progress.start("write", len(recipe.outputs))
     labels = labels_of(recipe, loaded, lock, licence=report["license"])
     result = _result(loaded, combined, labels)
-    digests: dict[str, Mapping[str, str]] = {}  # sha256 of large files, taken while they were written
-    beside: dict[str, Mapping[str, str]] = {}  # the same of files that lie beside what an output is
+    digests: dict[str, Mapping[str, str]] = {}  # sha256 of large files
+    beside: dict[str, Mapping[str, str | None]] = {}  # the same of files that lie beside what an output is
     for group in _groups(recipe.outputs):
         places = {output.folder: folder / output.folder for output in group}
         for place in places.values():
             with writing(place):
                 place.mkdir(parents=True, exist_ok=True)
         written = group[0].write_several([(output, places[output.folder]) for output in group], result)
-        for name, found in zip(places, written, strict=True):
-            digests[name] = found
+        for (name, place), found in zip(places.items(), written, strict=True):
+            digests[name] = {file: digest or sha256_of(place / file) for file, digest in found.items()}
             progress.advance()
         for output in group:
             beside[output.folder] = _write_beside(output, result, places[output.folder])
@@ -131,7 +131,7 @@ def write_output(
     _write_beside(output, result, folder)
 
 
-def _write_beside(output: Output, result: MergeResult, folder: Path) -> Mapping[str, str]:
+def _write_beside(output: Output, result: MergeResult, folder: Path) -> Mapping[str, str | None]:
     """Textual inversions of LoRAs, where the output has no room for them; digests by name below the folder."""
     if output.copies_inputs:
         return {

@@ -29,6 +29,8 @@ READABLE = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 """Number formats that a LoRA can have, as a safetensors header spells them."""
 INTEGERS = ("I64", "I32", "I16", "I8", "U8")
 """What an alpha can be stored as besides: it is a number, and some trainers write a whole one."""
+MUCH, LITTLE = 416 << 20, 256 << 20
+"""Bytes of a merge that wait in memory for what is written of it: where nothing else is large, and beside weights."""
 
 
 class ByteSource(Protocol):
@@ -52,7 +54,7 @@ class Spool:
         memory: Bytes that are kept in memory.
     """
 
-    def __init__(self, folder: Path, memory: int = 256 << 20) -> None:
+    def __init__(self, folder: Path, memory: int = LITTLE) -> None:
         self._folder = folder
         self._lock = threading.Lock()
         self._left = memory

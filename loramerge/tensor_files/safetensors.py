@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from loramerge.errors import LoramergeError
-from loramerge.files.digest import sha256_of
 from loramerge.files.file_view import FileBytes
 from loramerge.files.writing import writing
 from loramerge.numerics.threads import in_order, workers
@@ -93,7 +92,9 @@ class Seal(Protocol):
         """
 
 
-def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str], *, seal: Seal | None = None) -> str:
+def write(
+    path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str], *, seal: Seal | None = None
+) -> str | None:
     """Write a safetensors file: sorted header, mode 0644 less the umask, same input → same bytes.
 
     Tensors lie as the library lays them: the wider numbers first, so that all are aligned, and by name. They are made
@@ -103,10 +104,11 @@ def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str], *
         path: Where to; its folder exists.
         tensors: In any order.
         metadata: Written with sorted keys.
-        seal: Knows better values for some metadata when the tensors are written. The file is read once more then.
+        seal: Knows better values for some metadata when the tensors are written.
 
     Returns:
-        SHA-256 of the file, 64 hex digits.
+        SHA-256 of the file, 64 hex digits; None where it was sealed: nobody knows it who does not read the file once
+        more, and not everybody asks.
 
     Raises:
         LoramergeError: The disk is full, the file can't be written, or a tensor can't be made.
@@ -138,7 +140,7 @@ def write(path: Path, tensors: Sequence[Planned], metadata: Mapping[str, str], *
             raise LoramergeError(f"{path}: its metadata have {len(sealed)} bytes, and {len(start)} were planned")
         finished.seek(0)
         finished.write(sealed)
-    return sha256_of(path)
+    return None
 
 
 def _header(planned: Sequence[Planned], metadata: Mapping[str, str]) -> bytes:
