@@ -20,7 +20,7 @@ from loramerge.tensor_files.header import header
 
 PREFIX = "model.diffusion_model."
 SIZES = [(name, size) for name, family in FAMILIES.items() for size in family.published if layers_of(name, size)]
-TWINS = {"wan/14b", "wan/t2v-a14b", "skyreels_v2/14b", "wan/i2v-14b", "skyreels_v2/i2v-14b"}
+TWINS = {"wan/14b", "wan/t2v-a14b", "skyreels_v2/14b", "wan/i2v-14b", "skyreels_v2/i2v-14b", "chronoedit/14b"}
 
 RENAMED = {
     "cosmos/14b-video2world",

@@ -34,8 +34,8 @@ stays what it is, elsewhere the ranks add up, also exactly. After `svd` the rank
 parts': who wants it smaller writes `format: diffusers`.
 
 Sizes are those of the models' own configs. They are compared, layer by layer, with tables made of trainers' classes or
-with what other projects say that run the models (`tests/families/test_other_configs.py`). Bria FIBO and SkyReels'
-small image-to-video model are known from diffusers alone.
+with what other projects say that run the models (`tests/families/test_other_configs.py`). SkyReels' small
+image-to-video model is known from diffusers alone.
 
 What is refused: the formats `kohya` and `comfyui` where a family's original names are not known, or a text encoder
 has no name there; LoRAs of another family or size, with both shapes; a file for one of two denoisers that does not

@@ -8,9 +8,10 @@ Each entry is all that makes the sizes of a model, from a place that has nothing
 - `lumina2`: Alpha-VLLM's `NextDiT_2B_GQA_patch2_Adaln_Refiner`, behind Gemma 2 2B, 2304 numbers wide;
 - `skyreels_v2`: diffusers' script (convert_skyreelsv2_to_diffusers.py). It has the models for text as diffusion-forcing
   ones, whose layers are the same; of image-to-video in the small size only xDiT says that it has twelve heads;
+- `chronoedit`: the `net.py` and `wan2pt1.py` of NVIDIA's own repository, which trained it;
+- `helios`: what its authors train from, the model for text of Wan 2.1 in 14B, and their settings of what they add;
+- `bria_fibo`: mflux' `FiboTransformer`;
 - `ernie_image`: ComfyUI's class (comfy/ldm/ernie/model.py), and an MLX port's copy of Baidu's config.json.
-
-`bria_fibo` is known from diffusers alone. ChronoEdit and Helios have no size here: nobody says theirs in numbers.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ _SKYREELS = {
     "freq_dim": 256,
 }
 _SKYREELS_14B = {**_SKYREELS, "num_attention_heads": 40, "num_layers": 40, "ffn_dim": 13824}
+_WAN_14B = _SKYREELS_14B  # as Wan-Video says in wan_t2v_14B.py
 _ERNIE = {
     "hidden_size": 4096,
     "num_attention_heads": 32,
@@ -131,6 +133,23 @@ ELSEWHERE = {
         "inject_sample_info": True,
     },
     "skyreels_v2/i2v-14b": {**_SKYREELS_14B, "in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120},
+    "chronoedit/14b": {**_WAN_14B, "in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120},
+    "helios/14b": {
+        **_WAN_14B,
+        "has_multi_term_memory_patch": True,
+        "zero_history_timestep": True,
+        "guidance_cross_attn": True,
+        "is_amplify_history": False,
+    },
+    "bria_fibo/fibo": {
+        "in_channels": 48,
+        "num_layers": 8,
+        "num_single_layers": 38,
+        "num_attention_heads": 24,
+        "attention_head_dim": 128,
+        "joint_attention_dim": 4096,
+        "text_encoder_dim": 2048,
+    },
     "ernie_image/base": _ERNIE,
     "ernie_image/turbo": _ERNIE,
 }
