@@ -21,15 +21,16 @@ import forked
 FILES = 256  # as many descriptors as a script may have opened
 
 
-def run(script: Path, *arguments: object) -> CompletedProcess[str]:
-    """Run a script to its end; where the system can't fork, in a process of its own."""
-    words = [str(script), *map(str, arguments)]
-    if not forked.CAN_FORK:
-        return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-    return forked.finished(_script, *words)
+def run(*arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
+    """Run Python with these arguments to its end; where the system can't fork, in a process of its own."""
+    words = [str(each) for each in arguments]
+    if forked.CAN_FORK:
+        return forked.finished(_python_that_forks, *words, cwd=cwd, env=env)
+    own = {**os.environ, **(env or {})}
+    return subprocess.run([sys.executable, *words], cwd=cwd, env=own, capture_output=True, text=True, check=False)
 
 
-def _script(*words: str) -> None:
+def _python_that_forks(*words: str) -> None:
     subprocess.Popen = _Popen  # type: ignore[misc]
     _python(words)
 
