@@ -9,6 +9,9 @@ import tempfile
 
 # The tensors of tests are tiny: a second thread costs more than it gives, and there is a worker for each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some tests ask for more threads than there are cores: one that waits for another would keep it from its core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 # A shell starts what runs in its background with ^C ignored, and what a test starts and interrupts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

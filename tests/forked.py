@@ -54,17 +54,28 @@ def run(
     if not CAN_FORK:
         files = {name: file for name, file in (("stdout", stdout), ("stderr", stderr)) if file is not None}
         return process(*arguments, cwd=cwd, env=env, **files)
-    words = tuple(map(str, arguments))
+    function, given = (command_inside, (inside, str(cwd or Path.cwd()))) if inside else (command, ())
+    return finished(function, *given, *map(str, arguments), cwd=cwd, env=env, stdout=stdout, stderr=stderr)
+
+
+def finished(
+    function: Callable[..., None],
+    *arguments: Any,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> CompletedProcess[str]:
+    """Run a function of a module of this folder as `run` runs a command."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         files = {"stdout": stdout or out.fileno(), "stderr": stderr or errors.fileno()}
-        function, given = (command_inside, (inside, str(cwd or Path.cwd()))) if inside else (command, ())
-        running = start(function, *given, *words, cwd=cwd, env=env, **files)
+        running = start(function, *arguments, cwd=cwd, env=env, **files)
         running.join(300)
         running.kill()  # what has ended stays as it is
         running.join()
         said = [_read(file) for file in (out, errors)]
     refuse("".join(said), f"output of {arguments}")
-    return CompletedProcess(words, running.exitcode, *said)
+    return CompletedProcess(arguments, running.exitcode, *said)
 
 
 def start(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked_python
 import pytest
 import torch
 
@@ -17,14 +18,12 @@ SMALLEST = ("--models", "tiny", "--loras", "2", "--threads", "1")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, BENCH / "run.py", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+def process(script, *arguments):
+    return subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def measured(folder, *arguments):
-    done = run(*arguments, *SMALLEST, "--write", folder / "rows.json")
+def measured(folder, *arguments, run=forked_python.run):
+    done = run(BENCH / "run.py", *arguments, *SMALLEST, "--write", folder / "rows.json")
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / "rows.json").read_text())
     assert found["machine"]["cores"] >= found["machine"]["threads"] == 1
@@ -66,14 +65,23 @@ def test_merging(tmp_path):
 
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory):
-    """The other parts in one run: what diffusers says of the base's structure is asked for once."""
-    parts = ("fused", "commands", "files", "fusing", "starting", "whole")
-    only = [each for part in parts for each in ("--only", part)]
-    rows, tables, _ = measured(
-        tmp_path_factory.mktemp("rest"), *only, "--ranks", 4, "--runs", 1, "--types", "svd", "--cold"
+    """The parts that start most processes, in one run."""
+    return together(
+        tmp_path_factory.mktemp("rest"), {"fused": 1, "commands": 3, "files": 1, "fusing": 1, "starting": 2}
     )
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """Parts whose processes are real ones, as a user has them."""
+    return together(tmp_path_factory.mktemp("processes"), {"extracting": 1, "whole": 1}, run=process)
+
+
+def together(folder, parts, **how):
+    only = [each for part in parts for each in ("--only", part)]
+    rows, tables, _ = measured(folder, *only, "--ranks", 4, "--runs", 1, "--types", "svd", "--cold", **how)
     found = {part: [row for row in rows if row["part"] == part] for part in parts}
-    assert {part: len(each) for part, each in found.items()} == dict.fromkeys(parts, 1) | {"commands": 3, "starting": 2}
+    assert {part: len(each) for part, each in found.items()} == parts
     return found, tables
 
 
@@ -105,16 +113,16 @@ def test_starting(rest):
 
 
 @pytest.mark.slow
-def test_extracting(tmp_path):
-    (row,), tables, _ = measured(tmp_path, "--only", "extracting", "--runs", 1)
+def test_extracting(processes):
+    (row,), tables = processes[0]["extracting"], processes[1]
     theirs, ours = (row["sides"][side]["error"][0] for side in ("kohya's method", "loramerge"))
     assert 0 < ours < theirs < 1
     assert "| tiny UNet, 192 layers, rank 32" in tables
 
 
 @pytest.mark.slow
-def test_the_whole_command(rest):
-    (row,), tables = rest[0]["whole"], rest[1]
+def test_the_whole_command(processes):
+    (row,), tables = processes[0]["whole"], processes[1]
     assert (row["model"], row["layers"]) == ("pixart", 287)
     assert {*row["sides"]} == {"loramerge merge", "read and write", "concatenate, as kohya's script"}
     assert all(figures["peak_mb"][0] > 0 for figures in row["sides"].values())
@@ -177,7 +185,7 @@ def test_merging_on_cuda(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_cuda_nothing_is_measured_on_it():
-    done = run("--device", "cuda", *SMALLEST)
+    done = forked_python.run(BENCH / "run.py", "--device", "cuda", *SMALLEST)
     assert (done.returncode, done.stdout) == (0, "")
     assert "no CUDA device" in done.stderr
 

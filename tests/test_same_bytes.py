@@ -7,10 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import foreign
+import forked_python
 import pytest
 import tiny
 import torch
@@ -45,8 +45,11 @@ SURROUNDINGS = {
         umask=0o077,
         env={"PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ),
-    "two threads": SimpleNamespace(threads=2, umask=0o002, env={"PYTHONHASHSEED": "2", "TZ": "America/Lima"}),
-    "four threads": SimpleNamespace(threads=4, umask=0o022, env={"PYTHONHASHSEED": "random"}),
+}
+# A number of threads, like a time zone, is nothing that Python or torch has to know as it starts.
+THREADS = {
+    "two threads": SimpleNamespace(threads=2, umask=0o002, env={"TZ": "America/Lima"}),
+    "four threads": SimpleNamespace(threads=4, umask=0o022, env={}),
 }
 PROGRAM = """
 import os, sys
@@ -77,28 +80,24 @@ def workspace(tmp_path_factory):
 def artifacts(workspace, tmp_path_factory):
     """Surroundings → the files that were made in them, each from a copy of the workspace in a place of its own."""
 
-    def made(item):
-        name, around = item
+    def made(name, around, run):
         folder = tmp_path_factory.mktemp(name.replace(" ", "-"))
         copy = shutil.copytree(workspace, folder / f"of {name}")
         here = folder / name / "below"
         here.mkdir(parents=True)
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(around.threads))
-        waiting = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}  # there may be fewer cores than threads
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(around.threads), str(around.umask), str(copy)],
-            cwd=here,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **threads, **waiting, **around.env},
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
+        done = run("-c", PROGRAM, str(around.threads), str(around.umask), str(copy), cwd=here, env=around.env)
+        assert done.returncode == 0, done.stderr
         # What is remembered beside the artifacts knows where the recipes lie.
         made = files_of(here / "dist")
-        return name, {name: path for name, path in made.items() if not name.startswith(".loramerge/")}
+        return {name: path for name, path in made.items() if not name.startswith(".loramerge/")}
 
-    with ThreadPoolExecutor(2) as pool:
-        return dict(pool.map(made, SURROUNDINGS.items()))
+    processes = {name: made(name, around, process) for name, around in SURROUNDINGS.items()}
+    return processes | {name: made(name, around, forked_python.run) for name, around in THREADS.items()}
+
+
+def process(*arguments, cwd, env):
+    own = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **env}
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=own, capture_output=True, check=False)
 
 
 def differing(artifacts, surroundings):
@@ -123,7 +122,7 @@ def test_surroundings_change_nothing(artifacts):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("surroundings", ["two threads", "four threads"])
+@pytest.mark.parametrize("surroundings", THREADS)
 def test_threads_change_what_the_provenance_says_and_no_more(artifacts, surroundings):
     names = {name for name in differing(artifacts, surroundings) if not name.endswith(f"/{STATEMENT}")}
     for recipe in RECIPES:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from loramerge.files.atomic import replacing_file
@@ -55,14 +56,20 @@ def shapes_of(architecture: str, config: Mapping[str, Any], build: Callable[[], 
         config: Its config.json.
         build: Builds the model with the libraries that are installed; called only where nothing is kept.
     """
-    from importlib.metadata import version  # takes longer to load than most of what is read without a model
-
-    versions = {name: version(name) for name in ("loramerge", *_BUILDERS)}
+    versions = _versions()
     if any("dev" in versions[name] for name in _BUILDERS):  # their code changes, and the version stays
         return build()
     identity = {"layout": _LAYOUT, "versions": versions, "architecture": architecture, "config": config}
     name = f"{_digest(json.dumps(identity, sort_keys=True))}.json"
     return _kept(name) or _keep(name, build())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Read once: every component asks for them."""
+    from importlib.metadata import version  # takes longer to load than most of what is read without a model
+
+    return {name: version(name) for name in ("loramerge", *_BUILDERS)}
 
 
 def _kept(name: str) -> Shapes | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -145,8 +145,8 @@ class Layout:
     def __init__(self, given: Iterable[Rule], shapes: Shapes) -> None:
         self._shapes = shapes
         found = [(canonical, rule) for rule in given for canonical in rule.canonical]
-        found.sort(key=lambda entry: (-entry[0].count("."), -len(entry[0]), entry[0].count("*")))
-        self._rules = [(_pattern(canonical), canonical, rule) for canonical, rule in found]
+        self._rules = sorted(found, key=lambda entry: (-entry[0].count("."), -len(entry[0]), entry[0].count("*")))
+        self._beginning: dict[str, list[tuple[str, Rule]]] = {}
 
     @cached_property
     def originals(self) -> Mapping[str, Original]:
@@ -171,10 +171,17 @@ class Layout:
         return {part.canonical: original for original in self.originals.values() for part in original.parts}
 
     def _rule(self, name: str) -> tuple[Rule | None, str, str, tuple[str, ...]]:
-        for pattern, canonical, rule in self._rules:
-            if found := pattern.match(name):
+        for canonical, rule in self._that_may_begin(name.partition(".")[0]):
+            if found := _pattern(canonical).match(name):
                 return rule, canonical, name[found.end() :], found.groups()
         return None, "", "", ()
+
+    def _that_may_begin(self, first: str) -> list[tuple[str, Rule]]:
+        """Canonical names and rules, the most particular first, without those that begin with another word."""
+        if first not in self._beginning:
+            words = [(canonical.partition(".")[0], (canonical, rule)) for canonical, rule in self._rules]
+            self._beginning[first] = [each for word, each in words if word == first or "*" in word]
+        return self._beginning[first]
 
     def _height(self, name: str) -> int:
         shape = self._shapes.get(name)  # a block may lack a part: the last of SD3 has no text to put out
@@ -223,10 +230,12 @@ def _spans(rule: Rule, heights: Sequence[int], part: int) -> tuple[Span, ...]:
     return tuple((number * turn + first, number * turn + first + own) for number in range(rule.turns))
 
 
+@cache  # a table has a few hundred names, and is applied to each size of its family
 def _pattern(name: str) -> re.Pattern[str]:
     return re.compile(re.escape(name).replace(r"\*", r"(\d+)") + r"(?=\.|$)")
 
 
 def _numbered(name: str, numbers: Iterable[str]) -> str:
-    left = iter(numbers)
-    return re.sub(r"\*", lambda _: next(left), name)
+    for number in numbers:
+        name = name.replace("*", number, 1)
+    return name

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
+from loramerge.bases import shape_cache
 from loramerge.bases.architecture import Architecture
 from loramerge.bases.base import read_base
 from loramerge.bases.shape_cache import Shapes, shapes_of
@@ -55,6 +56,13 @@ def test_another_model_is_another_entry(kept):
     assert len(kept.built) == len(list(kept.folder.iterdir())) == 4
 
 
+@pytest.fixture
+def asked_again(monkeypatch):
+    """What is installed does not change while a program runs, except here."""
+    monkeypatch.setattr(shape_cache, "_versions", shape_cache._versions.__wrapped__)
+
+
+@pytest.mark.usefixtures("asked_again")
 @pytest.mark.parametrize("library", ["loramerge", "diffusers", "transformers"])
 def test_another_version_is_another_entry(kept, monkeypatch, library):
     kept.ask()
@@ -64,6 +72,7 @@ def test_another_version_is_another_entry(kept, monkeypatch, library):
     assert len(kept.built) == 2
 
 
+@pytest.mark.usefixtures("asked_again")
 def test_of_a_development_version_nothing_is_kept(kept, monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda _: "1.0.dev0")
     kept.ask()

@@ -74,7 +74,7 @@ def test_every_rule_is_of_use(family):
     used = set()
     for row in (row for row in ROWS if row.family == family):
         layout = layout_of(row, shapes_of(row))
-        unused |= {canonical for _, canonical, _ in layout._rules}
+        unused |= {canonical for canonical, _ in layout._rules}
         used |= {layout._rule(name)[1] for name in shapes_of(row)}
     assert unused - used == set()
 
