@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from loramerge.merging.kernels import Module
     from loramerge.merging.module import Part
     from loramerge.methods import Method
-    from loramerge.methods.method import Keep, SvdParameters
+    from loramerge.methods.method import Keep
+    from loramerge.methods.svd_parameters import SvdParameters
 
 _MOST = 64  # modules: of the largest in SDXL, with two LoRAs of rank 128, they take 2 GB in float64
 
@@ -64,7 +65,7 @@ def merged(
         return _decomposed(modules, decomposition, largest, device, alone=alone)
     if method.concatenates:
         return _concatenated(modules, device)
-    if method.factor_wise and not method.selects:
+    if method.combines_factors and not method.selects:
         return _summed(modules, method, seed, device)
     return [one(module) for module in modules]
 

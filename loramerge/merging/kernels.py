@@ -11,6 +11,7 @@ from loramerge.deltas.dense import Dense
 from loramerge.deltas.rescaled import Rescaled
 from loramerge.merging.module import Merged, Share
 from loramerge.numerics.dare_masks import keep_mask
+from loramerge.numerics.spaces import SPACES
 from loramerge.numerics.svd import of_matrix, of_product, stacked
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from loramerge.methods import Method
     from loramerge.methods.method import Keep
+    from loramerge.numerics.spaces import Space
     from loramerge.numerics.svd import Decomposition
 
 
@@ -75,6 +77,8 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
             tensor.shape, density, (seed, module.inputs[position].name, module.name, factor), tensor.device
         )
 
+    if (name := method.chosen_space) is not None:
+        return _in_space(module, method, SPACES[name](module.pairs, device), largest, keep(name), alone=alone)
     if decomposition := method.decomposition:
         most = decomposition.most([pair.rank for pair in module.pairs], largest)
         triples = _decomposed(module, method, most, keep("delta"), device)
@@ -85,6 +89,17 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
     ups = (pair.up.to(device) for pair in module.pairs)
     down, up = method.combine(downs, signed, keep("down")), method.combine(ups, roots, keep("up"))
     return Merged(LowRank(down.cpu(), up.cpu(), 1.0))
+
+
+def _in_space(module: Module, method: Method, space: Space, largest: int, keep: Keep, *, alone: bool) -> Merged:
+    """Combined value by value in coordinates that the LoRAs share."""
+    up, down = space.factors(method.combine(space.coordinates, module.weights, keep))
+    decomposition = method.decomposition
+    if decomposition is None:
+        return Merged(as_pair(up, down, module.pairs[0]))
+    most = decomposition.most([pair.rank for pair in module.pairs], largest)
+    up, down, retained = decomposition.cut(of_product(up, down, most), most, padded=not alone)
+    return Merged(as_pair(up, down, module.pairs[0]), retained)
 
 
 def _added(module: Module) -> LowRank:

@@ -8,26 +8,25 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from loramerge.errors import MismatchError
-from loramerge.fields import Density, Seed, StrictModel
-from loramerge.methods.rank import EnergyRank, SvdRank
+from loramerge.fields import StrictModel
 from loramerge.numerics.task_arithmetic import weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loramerge.numerics.svd import Decomposition
+    from loramerge.methods.svd_parameters import SvdParameters
+    from loramerge.numerics.spaces import SpaceName
 
 Keep = Callable[[int, "Tensor", float], "Tensor"]
 """(position of the LoRA, tensor, density) → which of its values DARE keeps."""
 
 
 class Method(StrictModel):
-    """How several adapters become one: one of PEFT's combination types, with the parameters that it uses.
+    """How several adapters become one: a combination type, with the parameters that it uses.
 
     Attributes:
-        factor_wise: `up` and `down` are combined apart from each other. Ranks must be equal, and the result is not
-            the weighted sum of the deltas.
+        factor_wise: Without a `space`, `up` and `down` are combined apart from each other. Ranks must be equal, and
+            the result is not the weighted sum of the deltas.
         concatenates: The factors are put side by side: the result is the weighted sum of the deltas, exactly.
         takes_one: A single LoRA means something to it: that LoRA times its weight, cut to a rank by the types that do.
         random: The result depends on `seed`.
@@ -35,12 +34,13 @@ class Method(StrictModel):
         selects: Values are kept or dropped by how they compare with the others of their tensor.
         sums_deltas: What is decomposed is the weighted sum of the deltas itself, which stacked factors give as well.
         sign_elected: Values whose sign loses an election are dropped (Yadav et al., TIES, arXiv:2306.01708).
+        in_peft: PEFT's `add_weighted_adapter` knows the type.
         summary: What a new recipe says of the type, in a comment.
         suggested: The parameters that a new recipe has: those that the type needs, and what is better said than left
             to its default.
     """
 
-    combination_type: str = Field(description="PEFT's name for how the LoRAs become one.")
+    combination_type: str = Field(description="How the LoRAs become one.")
     engine: Literal["peft", "factored"] = Field(
         "peft",
         description="What computes the merge: PEFT's add_weighted_adapter, or the same from the factors alone, faster.",
@@ -54,6 +54,7 @@ class Method(StrictModel):
     selects: ClassVar[bool] = False
     sums_deltas: ClassVar[bool] = False
     sign_elected: ClassVar[bool] = False
+    in_peft: ClassVar[bool] = True
     summary: ClassVar[str] = ""
     suggested: ClassVar[Mapping[str, float]] = MappingProxyType({})
 
@@ -62,6 +63,28 @@ class Method(StrictModel):
         """The `combination_type` that means it in a recipe."""
         (name,) = get_args(cls.model_fields["combination_type"].annotation)
         return str(name)
+
+    @property
+    def chosen_space(self) -> SpaceName | None:
+        """Where values are combined, if neither those of factors nor those of deltas are."""
+        return None
+
+    @property
+    def unknown_to_peft(self) -> str:
+        """What of it `add_weighted_adapter` does not have, as it stands in a recipe; empty where it has all."""
+        if not self.in_peft:
+            return f"combination_type: {self.combination_type}"
+        return f"space: {self.chosen_space}" if self.chosen_space else ""
+
+    @property
+    def combines_factors(self) -> bool:
+        """Whether `up` and `down` are combined apart from each other."""
+        return self.factor_wise and self.chosen_space is None
+
+    @property
+    def uses_svd(self) -> bool:
+        """Whether singular vectors have a part in the result: their last digits depend on the machine."""
+        return self.decomposes or self.chosen_space is not None
 
     @property
     def decomposition(self) -> SvdParameters | None:
@@ -76,9 +99,10 @@ class Method(StrictModel):
     @property
     def why_far(self) -> str:
         """Why a merge of this type can be far from the weighted sum of the LoRAs."""
-        if self.factor_wise:
+        if self.combines_factors:
             return f"`{self.combination_type}` combines up and down factors apart from each other"
-        return f"`{self.combination_type}` drops values by design, and cuts the result to a rank"
+        cut = ", and cuts the result to a rank" if self.decomposes else ""
+        return f"`{self.combination_type}` drops values by design{cut}"
 
     def peft_arguments(self, ranks: Sequence[int] = ()) -> dict[str, object]:
         """The keyword arguments of PEFT's `add_weighted_adapter` that say how to combine.
@@ -87,7 +111,7 @@ class Method(StrictModel):
             ranks: The largest of each LoRA in the component; where they are unknown, `svd_rank` is as it was given.
         """
         del ranks
-        return self.model_dump(exclude={"engine", "seed"})
+        return self.model_dump(exclude={"engine", "seed", "space"})
 
     def check_device(self, device: str) -> None:
         """Refuse a parameter that means nothing where the merge is computed.
@@ -110,134 +134,3 @@ class Method(StrictModel):
         """
         del keep
         return weighted_sum(list(tensors), weights)
-
-
-class SvdParameters(Method):
-    """For the types that decompose the combined delta and keep its largest singular values."""
-
-    svd_rank: SvdRank | None = Field(
-        None,
-        description="Rank of the result: a number; `sum` of the LoRAs' ranks in each module; `max`, their largest, "
-        "which is the default; or what keeps a share of the energy in each module.",
-    )
-    svd_clamp: float | None = Field(
-        None, gt=0, le=1, description="Quantile at which the values of both factors are clamped; no clamping if absent."
-    )
-    svd_full_matrices: bool = Field(
-        default=False,
-        description="Compute the full decomposition. PEFT's own default is true: the same result, more slowly.",
-    )
-    svd_driver: Literal["gesvd", "gesvdj", "gesvda"] | None = Field(
-        None, description="cuSOLVER's method, for merges on CUDA; torch chooses if absent."
-    )
-
-    decomposes: ClassVar[bool] = True
-
-    @property
-    def decomposition(self) -> SvdParameters | None:
-        """These parameters."""
-        return self
-
-    @property
-    def by_energy(self) -> bool:
-        """Whether the rank of a module is known only when it is decomposed."""
-        return isinstance(self.svd_rank, EnergyRank)
-
-    @property
-    def is_one_rank(self) -> bool:
-        """Whether the recipe gives one number for all modules."""
-        return isinstance(self.svd_rank, int)
-
-    @property
-    def decomposed_by_peft(self) -> bool:
-        """Whether `engine: peft` leaves the decomposition to PEFT.
-
-        Clamping depends on the signs of the singular vectors, which are as LAPACK leaves them there.
-        """
-        return self.svd_clamp is not None or self.svd_driver is not None
-
-    def peft_arguments(self, ranks: Sequence[int] = ()) -> dict[str, object]:
-        """Also the rank: one for all modules is all that PEFT knows, so there is room enough for each."""
-        rank = {"svd_rank": self.most(ranks, max(ranks))} if ranks else {}
-        return super().peft_arguments(ranks) | rank
-
-    def check_device(self, device: str) -> None:
-        """Refuse a driver of cuSOLVER where it has no part in the merge.
-
-        Raises:
-            MismatchError: It has none.
-        """
-        if self.svd_driver and self.engine != "peft":
-            raise MismatchError(
-                "svd_driver chooses cuSOLVER's method in PEFT's merge; `engine: factored` has no use for it",
-                hint="drop svd_driver",
-            )
-        if self.svd_driver and device == "cpu":
-            raise MismatchError(
-                "svd_driver chooses cuSOLVER's method and needs CUDA", hint="drop svd_driver on the CPU"
-            )
-
-    def most(self, ranks: Sequence[int], largest: int) -> int | None:
-        """The rank that a module is cut to, or the most that it may get; None where nothing limits it.
-
-        Args:
-            ranks: Of the LoRAs that touch the module.
-            largest: Of all ranks in the component: what PEFT takes where nothing is said.
-        """
-        match self.svd_rank:
-            case EnergyRank():
-                return self.svd_rank.max
-            case int():
-                return self.svd_rank
-            case "sum":
-                return sum(ranks)
-        return largest
-
-    def cut(self, found: Decomposition, most: int | None, *, padded: bool = True) -> tuple[Tensor, Tensor, float]:
-        """(up, down, share of the energy that was kept) at the rank of the result, in float64.
-
-        Args:
-            found: The module's decomposition, to `most` triples where it has so many.
-            most: From `most`.
-            padded: Up to that rank with zeros where there are fewer triples, as PEFT has it.
-        """
-        import torch
-
-        largest = min(len(found.left), found.right.shape[1]) if padded else len(found.values)
-        rank = min(largest, most or largest)
-        if isinstance(self.svd_rank, EnergyRank):
-            rank = min(rank, found.rank_for(self.svd_rank.energy))
-        up, down = found.truncated(rank)
-        if self.svd_clamp is not None:
-            highest = float(torch.quantile(torch.cat([up.flatten(), down.flatten()]), self.svd_clamp))
-            up, down = (tensor.clamp(-highest, highest) for tensor in (up, down))
-        return up, down, found.retained(rank)
-
-
-class PruningParameters(Method):
-    """For the types that drop a share of the values before they combine the rest."""
-
-    density: Density
-
-
-class ElectionParameters(Method):
-    """For the types that elect a sign for each value."""
-
-    sign_elected: ClassVar[bool] = True
-
-    majority_sign_method: Literal["total", "frequency"] = Field(
-        "total", description="Elect signs by the sum of the values (total) or by their number (frequency)."
-    )
-
-
-class RandomParameters(Method):
-    """For the types that draw random numbers."""
-
-    random: ClassVar[bool] = True
-
-    seed: Seed = 0
-
-    @property
-    def masks_from(self) -> int | None:
-        """The seed."""
-        return self.seed

@@ -45,6 +45,12 @@ def lora(**changes) -> list[dict[str, object]]:
             "expected 'peft' or 'factored'; did you mean 'peft'?",
         ),
         (
+            {"merge": {"combination_type": "ties", "density": 0.5, "space": "core", "engine": "peft"}},
+            "merge.space: PEFT combines LoRAs in no space of their own; leave out `engine: peft`",
+        ),
+        ({"merge": {"combination_type": "linear", "space": "cor"}}, "expected 'core' or 'knots'; did you mean 'core'?"),
+        ({"merge": {"combination_type": "svd", "space": "core"}}, "`space` is not a parameter of `svd`; it is one of "),
+        (
             {"merge": {"combination_type": "ties"}},
             "merge.density: missing; expected a number above 0 and at most 1",
         ),
