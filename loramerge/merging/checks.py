@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.merging.module import Part
     from loramerge.methods import Method
-    from loramerge.methods.svd_parameters import SvdParameters
+    from loramerge.methods.svd_parameters import RankParameters
 
 _FULL_DELTA = "use `cat`, which is exact at any mix of ranks, or `svd`"
 
@@ -124,9 +124,10 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
         reference: Whether PEFT's own decomposition is used.
 
     Raises:
-        MismatchError: Unequal ranks for a factor-wise type, a rank that a module can't hold, or full differences that
-            the type or its engine can't take.
+        MismatchError: More LoRAs than the type merges, unequal ranks for a factor-wise type, a rank that a module
+            can't hold, or full differences that the type or its engine can't take.
     """
+    _check_count(component, parts, method)
     _check_dense(component, parts, method)
     if method.combines_factors:
         _check_equal_ranks(component, parts, method)
@@ -134,6 +135,15 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
         by_peft = reference or (method.engine == "peft" and decomposition.decomposed_by_peft)
         if by_peft or decomposition.is_one_rank:
             _check_convolutions(component, parts, base, decomposition)
+
+
+def _check_count(component: str, parts: Sequence[Part], method: Method) -> None:
+    if method.most_loras is not None and len(parts) > method.most_loras:
+        raise MismatchError(
+            f"`{method.combination_type}` merges {method.most_loras} LoRAs, and {component} has {len(parts)}: "
+            f"{', '.join(part.name for part in parts)}",
+            hint="use `karcher`, a mean of any number of them",
+        )
 
 
 def _check_dense(component: str, parts: Sequence[Part], method: Method) -> None:
@@ -183,7 +193,7 @@ def _check_equal_ranks(component: str, parts: Sequence[Part], method: Method) ->
             )
 
 
-def _check_convolutions(component: str, parts: Sequence[Part], base: Base, method: SvdParameters) -> None:
+def _check_convolutions(component: str, parts: Sequence[Part], base: Base, method: RankParameters) -> None:
     modules = [part.modules for part in parts]
     ranks = [max(pair.rank for pair in part.values()) for part in modules]
     rank = method.most(ranks, max(ranks)) or max(ranks)

@@ -11,7 +11,7 @@ from loramerge.deltas.dense import Dense
 from loramerge.deltas.rescaled import Rescaled
 from loramerge.merging.module import Merged, Share
 from loramerge.numerics.dare_masks import keep_mask
-from loramerge.numerics.spaces import SPACES
+from loramerge.numerics.spaces import SPACES, core_space
 from loramerge.numerics.svd import of_matrix, of_product, stacked
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from loramerge.methods import Method
     from loramerge.methods.method import Keep
+    from loramerge.methods.spectral import SpectralParameters
     from loramerge.numerics.spaces import Space
     from loramerge.numerics.svd import Decomposition
 
@@ -124,6 +125,8 @@ def _concatenated(module: Module) -> LowRank:
 
 
 def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
+    if spectral := method.spectral:
+        return _merged_matrix(module, spectral, device)
     if any(pair.is_dense for pair in module.pairs):
         return _decomposed_dense(module, method, most, keep, device)
     product = stacked(module.pairs, module.weights, device)
@@ -131,6 +134,14 @@ def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, de
         return of_product(*product, most)
     deltas = (_delta(pair, device) for pair in module.pairs)
     return of_matrix(method.combine(deltas, module.weights, keep), most, product)
+
+
+def _merged_matrix(module: Module, method: SpectralParameters, device: str) -> Decomposition:
+    """Between orthonormal bases of all factors; the deltas themselves where one has none worth having."""
+    if any(pair.is_dense for pair in module.pairs):
+        return method.merged_matrix([_delta(pair, device).double() for pair in module.pairs], module.weights)
+    space = core_space(module.pairs, device)
+    return space.back(method.merged_matrix(space.coordinates, module.weights))
 
 
 def _decomposed_dense(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:

@@ -98,7 +98,7 @@ def _combined(name: str, inputs: Sequence[Share], method: Method | None) -> LowR
         return _as_delta(weighted_sum(deltas, weights), inputs)
     seed = method.masks_from or 0
 
-    def keep(position: int, tensor: Tensor, density: float) -> Tensor:
+    def keep(position: int, tensor: Tensor, density: float | Tensor) -> Tensor:
         return keep_mask(tensor.shape, density, (seed, inputs[position].name, name, "delta"), "cpu")
 
     kept: Keep = keep

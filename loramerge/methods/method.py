@@ -14,11 +14,12 @@ from loramerge.numerics.task_arithmetic import weighted_sum
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loramerge.methods.svd_parameters import SvdParameters
+    from loramerge.methods.spectral import SpectralParameters
+    from loramerge.methods.svd_parameters import RankParameters
     from loramerge.numerics.spaces import SpaceName
 
-Keep = Callable[[int, "Tensor", float], "Tensor"]
-"""(position of the LoRA, tensor, density) → which of its values DARE keeps."""
+Keep = Callable[[int, "Tensor", "float | Tensor"], "Tensor"]
+"""(position of the LoRA, tensor, density of all or of each value) → which of its values are kept."""
 
 
 class Method(StrictModel):
@@ -36,6 +37,8 @@ class Method(StrictModel):
         sign_elected: Values whose sign loses an election are dropped (Yadav et al., TIES, arXiv:2306.01708).
         in_peft: PEFT's `add_weighted_adapter` knows the type.
         summary: What a new recipe says of the type, in a comment.
+        sums_values: Of parameters beside the layers, which have no singular vectors, it takes the weighted sum.
+        most_loras: How many it can merge; None where there is no limit.
         suggested: The parameters that a new recipe has: those that the type needs, and what is better said than left
             to its default.
     """
@@ -55,8 +58,10 @@ class Method(StrictModel):
     sums_deltas: ClassVar[bool] = False
     sign_elected: ClassVar[bool] = False
     in_peft: ClassVar[bool] = True
+    sums_values: ClassVar[bool] = False
+    most_loras: ClassVar[int | None] = None
     summary: ClassVar[str] = ""
-    suggested: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    suggested: ClassVar[Mapping[str, float | str]] = MappingProxyType({})
 
     @classmethod
     def name(cls) -> str:
@@ -87,8 +92,13 @@ class Method(StrictModel):
         return self.decomposes or self.chosen_space is not None
 
     @property
-    def decomposition(self) -> SvdParameters | None:
+    def decomposition(self) -> RankParameters | None:
         """How the combined delta is cut to a rank; None where it is not."""
+        return None
+
+    @property
+    def spectral(self) -> SpectralParameters | None:
+        """What it makes of matrices, where it looks at their singular vectors, norms and angles; else None."""
         return None
 
     @property

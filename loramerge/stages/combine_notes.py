@@ -62,6 +62,9 @@ def _of_parameters(component: str, parts: Mapping[str, Part], method: Method, *,
     if parts and reference:
         yield f"{what} have no part in PEFT's own merge; they are combined value by value"
     elif len(parts) > 1 and (method.factor_wise or (method.decomposes and not method.sums_deltas)):
+        if method.sums_values:
+            yield f"{what} have no singular vectors: they are the weighted sum"
+            return
         yield (
             f"{what} have no factors and no rank: `{method.combination_type}` combines their values, with the whole "
             "weight of each LoRA"

@@ -25,6 +25,17 @@ PARAMETERS = {
     "magnitude_prune": {"density": 0.4},
     "magnitude_prune_svd": {"density": 0.4},
 }
+OWN = {
+    "tsv": {},
+    "iso_c": {},
+    "iso_cts": {"common_share": 0.5},
+    "karcher": {},
+    "nuslerp": {},
+    "della": {"density": 0.5, "epsilon": 0.2, "seed": 3},
+    "breadcrumbs": {"density": 0.6, "gamma": 0.05},
+    "sce": {"density": 0.4},
+}
+"""Those that PEFT does not have."""
 FACTOR_WISE = ("linear", "ties", "dare_linear", "dare_ties", "magnitude_prune")
 
 
@@ -45,7 +56,7 @@ COMPONENT = Small("unet", {}, SHAPES, {name: name for name in SHAPES}, WEIGHTS)
 
 
 def method(combination_type, **parameters):
-    chosen = PARAMETERS[combination_type] | parameters
+    chosen = (PARAMETERS | OWN)[combination_type] | parameters
     return TypeAdapter(Merge).validate_python({"combination_type": combination_type, **chosen})
 
 

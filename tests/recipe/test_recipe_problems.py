@@ -28,7 +28,7 @@ def lora(**changes) -> list[dict[str, object]]:
         ),
         (
             {"merge": {"combination_type": "cat", "svd_rank": 4}},
-            "`svd_rank` is not a parameter of `cat`; it is one of `dare_linear_svd`, `dare_ties_svd`, ",
+            "`svd_rank` is not a parameter of `cat`; it is one of `breadcrumbs`, `dare_linear_svd`, `dare_ties_svd`, ",
         ),
         (
             {"merge": {"combination_type": "ties", "density": 1, "seed": 0}},
@@ -36,10 +36,13 @@ def lora(**changes) -> list[dict[str, object]]:
         ),
         ({"merge": {"combination_type": "svd", "svd_rnk": 4}}, "merge.svd_rnk: unknown key; did you mean 'svd_rank'?"),
         ({"merge": {"combination_type": "dare"}}, "did you mean 'dare_ties'?"),
-        ({"merge": {}}, "merge.combination_type: missing; expected 'cat', 'dare_linear', "),
+        ({"merge": {}}, "merge.combination_type: missing; expected 'breadcrumbs', 'cat', 'dare_linear', "),
         ({"merge": "cat"}, "merge: found the text 'cat'; expected a mapping with `combination_type`"),
         ({"merge": None}, "merge: found nothing; expected a mapping with `combination_type`"),
-        ({"merge": {"combination_type": ["cat"]}}, "merge.combination_type: found a list; expected 'cat', "),
+        (
+            {"merge": {"combination_type": ["cat"]}},
+            "merge.combination_type: found a list; expected 'breadcrumbs', 'cat', ",
+        ),
         (
             {"merge": {"combination_type": "cat", "engine": "pft"}},
             "expected 'peft' or 'factored'; did you mean 'peft'?",
@@ -47,6 +50,18 @@ def lora(**changes) -> list[dict[str, object]]:
         (
             {"merge": {"combination_type": "ties", "density": 0.5, "space": "core", "engine": "peft"}},
             "merge.space: PEFT combines LoRAs in no space of their own; leave out `engine: peft`",
+        ),
+        (
+            {"merge": {"combination_type": "tsv", "engine": "peft"}},
+            "merge.engine: PEFT has no such type; leave it out, or say `factored`",
+        ),
+        (
+            {"merge": {"combination_type": "della", "density": 0.95}},
+            "merge.epsilon: values would be kept with probabilities from 0.85 to 1.05; with density 0.95, epsilon",
+        ),
+        (
+            {"merge": {"combination_type": "tsv", "density": 0.5}},
+            "`density` is not a parameter of `tsv`; it is one of ",
         ),
         ({"merge": {"combination_type": "linear", "space": "cor"}}, "expected 'core' or 'knots'; did you mean 'core'?"),
         ({"merge": {"combination_type": "svd", "space": "core"}}, "`space` is not a parameter of `svd`; it is one of "),
