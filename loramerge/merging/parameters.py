@@ -28,9 +28,9 @@ def apart(parts: Mapping[str, Part], *, layers: bool) -> dict[str, Part]:
     """What of the LoRAs belongs to layers, or the rest; those that have nothing of it are absent."""
     found = {}
     for name, part in parts.items():
-        kept = {module: pair for module, pair in part.modules.items() if pair.is_layer is layers}
+        kept = [module for module, pair in part.modules.items() if pair.is_layer is layers]
         if kept:
-            found[name] = Part(part.name, kept, {module: part.weights[module] for module in kept})
+            found[name] = part.only(kept)
     return found
 
 

@@ -15,6 +15,7 @@ from loramerge.methods.linear import Linear
 from loramerge.methods.magnitude_prune import MagnitudePrune, MagnitudePruneSvd
 from loramerge.methods.method import Method
 from loramerge.methods.nuslerp import NuSlerp
+from loramerge.methods.part import PartRule
 from loramerge.methods.sce import Sce
 from loramerge.methods.svd import Svd
 from loramerge.methods.ties import Ties, TiesSvd
@@ -38,6 +39,7 @@ __all__ = [
     "Merge",
     "Method",
     "NuSlerp",
+    "PartRule",
     "Sce",
     "Svd",
     "Ties",

@@ -6,20 +6,40 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler
 
-from loramerge.fields import StrictModel
+from loramerge.fields import Listed, StrictModel
 from loramerge.numerics.task_arithmetic import weighted_sum
 
 if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
     from torch import Tensor
+    from typing_extensions import Self
 
+    from loramerge.methods.part import PartRule
     from loramerge.methods.spectral import SpectralParameters
     from loramerge.methods.svd_parameters import RankParameters
     from loramerge.numerics.spaces import SpaceName
 
 Keep = Callable[[int, "Tensor", "float | Tensor"], "Tensor"]
 """(position of the LoRA, tensor, density of all or of each value) → which of its values are kept."""
+
+
+class _AnyPartRule:
+    """Any combination type with what of the model it is for: a union that is known when all types are."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from loramerge.methods import METHODS
+        from loramerge.methods.part import any_of
+
+        return handler.generate_schema(any_of(METHODS))
+
+
+if TYPE_CHECKING:
+    PartRules = tuple[PartRule, ...]
+else:
+    PartRules = Listed[_AnyPartRule]
 
 
 class Method(StrictModel):
@@ -47,6 +67,12 @@ class Method(StrictModel):
     engine: Literal["peft", "factored"] = Field(
         "peft",
         description="What computes the merge: PEFT's add_weighted_adapter, or the same from the factors alone, faster.",
+    )
+    parts: PartRules | None = Field(
+        None,
+        min_length=1,
+        description="Other combination types for parts of the model, each with `match`, which says where; or `take`, "
+        "with the LoRAs that count there.",
     )
 
     factor_wise: ClassVar[bool] = False
@@ -87,9 +113,31 @@ class Method(StrictModel):
         return self.factor_wise and self.chosen_space is None
 
     @property
+    def rules(self) -> tuple[Method, ...]:
+        """What merges the parts of the model: this one, for all that no other is for, and the others."""
+        return (self, *(self.parts or ()))
+
+    def placed(self, place_of: Callable[[int], str]) -> Self:
+        """The same, whose parts know where they stand.
+
+        Args:
+            place_of: Says it of each part, in words.
+        """
+        if self.parts is None:
+            return self
+        return self.model_copy(
+            update={"parts": tuple(rule.at(place_of(index)) for index, rule in enumerate(self.parts))}
+        )
+
+    @property
+    def taken(self) -> tuple[str, ...] | None:
+        """Names of the LoRAs that count; None where all do."""
+        return None
+
+    @property
     def uses_svd(self) -> bool:
         """Whether singular vectors have a part in the result: their last digits depend on the machine."""
-        return self.decomposes or self.chosen_space is not None
+        return any(rule.decomposes or rule.chosen_space is not None for rule in self.rules)
 
     @property
     def decomposition(self) -> RankParameters | None:
@@ -121,7 +169,7 @@ class Method(StrictModel):
             ranks: The largest of each LoRA in the component; where they are unknown, `svd_rank` is as it was given.
         """
         del ranks
-        return self.model_dump(exclude={"engine", "seed", "space"})
+        return self.model_dump(exclude={"engine", "seed", "space", "parts", "match"})
 
     def check_device(self, device: str) -> None:
         """Refuse a parameter that means nothing where the merge is computed.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from loramerge.methods.svd_parameters import RankParameters
@@ -30,7 +30,12 @@ def _ours(engine: object) -> object:
     return engine
 
 
-OwnEngine = Annotated[Literal["factored"], BeforeValidator(_ours)]
+OwnEngine = Annotated[
+    Literal["factored"],
+    BeforeValidator(_ours),
+    # A constant would tell the types apart, as `combination_type` does.
+    WithJsonSchema({"enum": ["factored"], "type": "string"}),
+]
 
 
 class OwnParameters(RankParameters):
