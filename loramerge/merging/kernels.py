@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loramerge.methods import Method
     from loramerge.methods.method import Keep
     from loramerge.methods.spectral import SpectralParameters
-    from loramerge.numerics.spaces import Space
+    from loramerge.numerics.spaces import SpaceName
     from loramerge.numerics.svd import Decomposition
 
 
@@ -79,7 +79,7 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
         )
 
     if (name := method.chosen_space) is not None:
-        return _in_space(module, method, SPACES[name](module.pairs, device), largest, keep(name), alone=alone)
+        return _in_space(module, method, name, largest, keep(name), device, alone=alone)
     if decomposition := method.decomposition:
         most = decomposition.most([pair.rank for pair in module.pairs], largest)
         triples = _decomposed(module, method, most, keep("delta"), device)
@@ -92,13 +92,16 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
     return Merged(LowRank(down.cpu(), up.cpu(), 1.0))
 
 
-def _in_space(module: Module, method: Method, space: Space, largest: int, keep: Keep, *, alone: bool) -> Merged:
+def _in_space(
+    module: Module, method: Method, name: SpaceName, largest: int, keep: Keep, device: str, *, alone: bool
+) -> Merged:
     """Combined value by value in coordinates that the LoRAs share."""
-    up, down = space.factors(method.combine(space.coordinates, module.weights, keep))
     decomposition = method.decomposition
+    most = largest if decomposition is None else decomposition.most([pair.rank for pair in module.pairs], largest)
+    space = SPACES[name](module.pairs, device, most)
+    up, down = space.factors(method.combine(space.coordinates, module.weights, keep))
     if decomposition is None:
         return Merged(as_pair(up, down, module.pairs[0]))
-    most = decomposition.most([pair.rank for pair in module.pairs], largest)
     up, down, retained = decomposition.cut(of_product(up, down, most), most, padded=not alone)
     return Merged(as_pair(up, down, module.pairs[0]), retained)
 

@@ -159,6 +159,8 @@ class Method(StrictModel):
         """Why a merge of this type can be far from the weighted sum of the LoRAs."""
         if self.combines_factors:
             return f"`{self.combination_type}` combines up and down factors apart from each other"
+        if self.chosen_space == "ctm":
+            return "`space: ctm` keeps what all LoRAs have in common, in as many directions as its rank"
         cut = ", and cuts the result to a rank" if self.decomposes else ""
         return f"`{self.combination_type}` drops values by design{cut}"
 

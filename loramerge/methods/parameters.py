@@ -46,12 +46,13 @@ class RandomParameters(Method):
 class SpaceParameters(Method):
     """For the types that combine value by value, and can do so in coordinates that all LoRAs share."""
 
-    space: Literal["core", "knots"] | None = Field(
+    space: Literal["core", "knots", "ctm"] | None = Field(
         None,
         description="Combine the LoRAs in coordinates that they share. `core`: small matrices between orthonormal "
         "bases of all up and all down factors (arXiv:2509.17786). `knots`: the right factors of one singular value "
         "decomposition of all deltas side by side (arXiv:2410.19735). The rank of the result is the sum of the ranks, "
-        "or svd_rank where the type has it. PEFT has no such thing: the engine is then `factored`.",
+        "or svd_rank where the type has it. `ctm`: the two subspaces of the result's rank that hold most of all LoRAs "
+        "(arXiv:2606.03723); that is svd_rank, or the largest rank. PEFT has no spaces: the engine is then `factored`.",
     )
 
     @model_validator(mode="before")

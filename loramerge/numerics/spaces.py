@@ -1,6 +1,6 @@
 """Coordinates that several low-rank deltas of one module share, so that what is combined value by value is comparable.
 
-Every space here holds each delta whole: what is added up in it is the sum of the deltas.
+`core` and `knots` hold each delta whole: what is added up in them is the sum of the deltas. `ctm` has room for a rank.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from loramerge.adapter import LowRank
 
-SpaceName = Literal["core", "knots"]
+SpaceName = Literal["core", "knots", "ctm"]
+_STEPS = 1000
+_STILL = 1e-11  # by how much a subspace may turn in a step that is the last one
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Space:
         return with_signs(self.left @ found.left, found.values, right, found.energy)
 
 
-def core_space(pairs: Sequence[LowRank], device: str | torch.device | None = None) -> Space:
+def core_space(pairs: Sequence[LowRank], device: str | torch.device | None = None, rank: int | None = None) -> Space:
     """The core space (Panariello et al., Accurate and efficient model merging in core space, arXiv:2509.17786).
 
     The left singular vectors of all `up`s side by side and the right singular vectors of all `down`s one below the
@@ -59,19 +61,21 @@ def core_space(pairs: Sequence[LowRank], device: str | torch.device | None = Non
     Args:
         pairs: Of one module, in memory, with factors of their own.
         device: Where it is computed.
+        rank: Has no part in it.
 
     Returns:
         A space with k = min(out, Σ ranks) and l = min(in, Σ ranks).
     """
     import torch
 
+    del rank
     factors = [_factors(pair, device) for pair in pairs]
     left = _singular_vectors(torch.cat([up for up, _ in factors], 1))
     right = _singular_vectors(torch.cat([down for _, down in factors]).mT).mT
     return Space(left, tuple((left.mT @ up) @ (down @ right.mT) for up, down in factors), right)
 
 
-def knots_space(pairs: Sequence[LowRank], device: str | torch.device | None = None) -> Space:
+def knots_space(pairs: Sequence[LowRank], device: str | torch.device | None = None, rank: int | None = None) -> Space:
     """KnOTS (Stoica et al., Model merging with SVD to tie the knots, arXiv:2410.19735).
 
     The deltas side by side are U·Σ·[V₁ … Vₙ]; Σ·Vᵢ are the coordinates, on the basis U. The decomposition is that of a
@@ -80,12 +84,14 @@ def knots_space(pairs: Sequence[LowRank], device: str | torch.device | None = No
     Args:
         pairs: Of one module, in memory, with factors of their own.
         device: Where it is computed.
+        rank: Has no part in it.
 
     Returns:
         A space with k = min(out, Σ ranks), whose coordinates are k×in.
     """
     import torch
 
+    del rank
     factors = [_factors(pair, device) for pair in pairs]
     basis, mix = torch.linalg.qr(torch.cat([up for up, _ in factors], 1))
     parts = torch.split(mix, [pair.rank for pair in pairs], 1)
@@ -101,7 +107,63 @@ def knots_space(pairs: Sequence[LowRank], device: str | torch.device | None = No
     return Space(left * signs, coordinates, None)
 
 
-SPACES: Mapping[SpaceName, Callable[..., Space]] = MappingProxyType({"core": core_space, "knots": knots_space})
+def ctm_space(pairs: Sequence[LowRank], device: str | torch.device | None = None, rank: int | None = None) -> Space:
+    """Compress then merge (He et al., From multiple LoRAs into one low-rank adapter, arXiv:2606.03723).
+
+    The two subspaces of a rank that hold most of all deltas together, each made as long as the others: a partial
+    Tucker decomposition of the stack of cores, by alternating eigenproblems from its singular vectors on (De Lathauwer,
+    De Moor and Vandewalle, SIAM Journal on Matrix Analysis 21, 2000).
+
+    Args:
+        pairs: Of one module, in memory, with factors of their own.
+        device: Where it is computed.
+        rank: Of both subspaces; that of the core space if it has no more, or if None.
+
+    Returns:
+        A space with k = l = rank at most, in which what of a delta is outside both subspaces is lost.
+    """
+    import torch
+
+    core = core_space(pairs, device)
+    assert core.right is not None  # noqa: S101  the core space has one
+    stack = torch.stack(core.coordinates)
+    norms = stack.flatten(1).norm(dim=1)
+    stack = stack / torch.where(norms > 0, norms, 1.0)[:, None, None]
+    size = min(rank or max(stack.shape), *stack.shape[1:])
+    left, right = _leading(_side_by_side(stack), size), _leading(_side_by_side(stack.mT), size)
+    for _ in range(_STEPS):
+        before = left, right
+        left = _leading(_side_by_side(stack @ right), size)
+        right = _leading(_side_by_side(stack.mT @ left), size)
+        if all(_turned(*each) < _STILL for each in zip(before, (left, right), strict=True)):
+            break
+    outer, inner = core.left @ left, right.mT @ core.right
+    signs = signs_of(outer), signs_of(inner.mT)
+    shares = tuple((signs[0][:, None] * (left.mT @ each @ right)) * signs[1] for each in core.coordinates)
+    return Space(outer * signs[0], shares, inner * signs[1][:, None])
+
+
+def _side_by_side(stack: Tensor) -> Tensor:
+    """Matrices side by side."""
+    return stack.permute(1, 0, 2).flatten(1)
+
+
+def _leading(wide: Tensor, count: int) -> Tensor:
+    """The first left singular vectors, falling."""
+    import torch
+
+    vectors: Tensor = torch.linalg.svd(wide, full_matrices=False)[0]
+    return vectors[:, :count]
+
+
+def _turned(one: Tensor, other: Tensor) -> float:
+    """By how much one subspace leaves the other: the sine of the largest angle between them, or less."""
+    return float((other - one @ (one.mT @ other)).norm())
+
+
+SPACES: Mapping[SpaceName, Callable[..., Space]] = MappingProxyType(
+    {"core": core_space, "knots": knots_space, "ctm": ctm_space}
+)
 
 
 def _factors(pair: LowRank, device: str | torch.device | None) -> tuple[Tensor, Tensor]:

@@ -87,7 +87,7 @@ def part(*before, **rule) -> dict[str, object]:
             "merge.parts.1.match: part 0 is for 'mid' already; a module has one rule",
         ),
         ({"merge": {"combination_type": "take", "loras": ["a"]}}, "merge.combination_type: found the text 'take'; "),
-        ({"merge": {"combination_type": "linear", "space": "cor"}}, "expected 'core' or 'knots'; did you mean 'core'?"),
+        ({"merge": {"combination_type": "linear", "space": "cor"}}, "'knots' or 'ctm'; did you mean 'core'?"),
         ({"merge": {"combination_type": "svd", "space": "core"}}, "`space` is not a parameter of `svd`; it is one of "),
         (
             {"merge": {"combination_type": "ties"}},
