@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from loramerge.adapter import LowRank, balanced
 from loramerge.deltas.dense import Dense
 from loramerge.deltas.rescaled import Rescaled
+from loramerge.errors import LoramergeError
 from loramerge.merging.module import Merged, Share
 from loramerge.numerics.dare_masks import keep_mask
+from loramerge.numerics.finite import is_finite
 from loramerge.numerics.spaces import SPACES, core_space
 from loramerge.numerics.svd import of_matrix, of_product, stacked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from loramerge.methods import Method
@@ -135,14 +139,13 @@ def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, de
     product = stacked(module.pairs, module.weights, device)
     if method.sums_deltas:
         return of_product(*product, most)
-    deltas = (_delta(pair, device) for pair in module.pairs)
-    return of_matrix(method.combine(deltas, module.weights, keep), most, product)
+    return of_matrix(method.combine(_deltas(module, device), module.weights, keep), most, product)
 
 
 def _merged_matrix(module: Module, method: SpectralParameters, device: str) -> Decomposition:
     """Between orthonormal bases of all factors; the deltas themselves where one has none worth having."""
     if any(pair.is_dense for pair in module.pairs):
-        return method.merged_matrix([_delta(pair, device).double() for pair in module.pairs], module.weights)
+        return method.merged_matrix([delta.double() for delta in _deltas(module, device)], module.weights)
     space = core_space(module.pairs, device)
     return space.back(method.merged_matrix(space.coordinates, module.weights))
 
@@ -152,8 +155,24 @@ def _decomposed_dense(module: Module, method: Method, most: int | None, keep: Ke
     if method.sums_deltas:
         summed = Dense.sum_of(module.pairs, module.weights).matrix()
     else:
-        summed = method.combine((_delta(pair, device) for pair in module.pairs), module.weights, keep)
+        summed = method.combine(_deltas(module, device), module.weights, keep)
     return of_matrix(summed, most)
+
+
+def _deltas(module: Module, device: str) -> Iterator[Tensor]:
+    """Of each LoRA, when it is asked for.
+
+    Raises:
+        LoramergeError: float32 does not hold it.
+    """
+    for share in module.inputs:
+        delta = _delta(share.pair, device)
+        if not is_finite(delta):
+            raise LoramergeError(
+                f"what LoRA {share.name} adds to {module.name} is too large for float32",
+                hint="its training diverged, or its file is damaged; leave it out",
+            )
+        yield delta
 
 
 def _delta(pair: LowRank, device: str) -> Tensor:

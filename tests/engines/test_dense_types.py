@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from methods import papers
 from pydantic import ValidationError
 
+from loramerge.errors import LoramergeError
 from loramerge.numerics.dare_masks import keep_mask
 
 TYPES = ("della", "breadcrumbs", "sce")
@@ -91,6 +92,13 @@ def test_sce_takes_what_one_lora_alone_touches_times_its_weight():
     parts = [part("a", weight=0.7), part("b", seed=1, modules=("wide",))]
     merged = merge(parts, method("sce", density=0.1))
     assert off(merged["tall"].pair.delta(), 0.7 * parts[0].modules["tall"].delta()) <= 1e-6
+
+
+@pytest.mark.parametrize("combination_type", [*TYPES, "ties_svd"])
+def test_a_delta_that_float32_does_not_hold_is_refused_by_name(combination_type):
+    parts = [part("a", modules=("wide",)), part("b", seed=1, std=1e21, modules=("wide",))]
+    with pytest.raises(LoramergeError, match=r"what LoRA b adds to unet\.wide is too large for float32"):
+        merge(parts, method(combination_type))
 
 
 def test_della_keeps_large_values_more_often():
