@@ -33,7 +33,7 @@ class IsoC(SpectralParameters):
     @property
     def why_far(self) -> str:
         """Strong directions are weakened."""
-        return "`iso_c` makes all directions equally strong by design, and cuts the result to a rank"
+        return f"`iso_c` makes all directions equally strong by design{self.cut_said}"
 
     def merged_matrix(self, matrices: Sequence[Tensor], weights: Sequence[float]) -> Decomposition:
         """The sum's triples with one value."""

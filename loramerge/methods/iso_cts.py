@@ -41,7 +41,7 @@ class IsoCts(SpectralParameters):
     @property
     def why_far(self) -> str:
         """Strong directions are weakened."""
-        return "`iso_cts` makes all directions equally strong by design, and cuts the result to a rank"
+        return f"`iso_cts` makes all directions equally strong by design{self.cut_said}"
 
     def merged_matrix(self, matrices: Sequence[Tensor], weights: Sequence[float]) -> Decomposition:
         """Common triples, then those of each LoRA, with one value."""

@@ -35,7 +35,7 @@ class Karcher(SpectralParameters):
     @property
     def why_far(self) -> str:
         """A mean is no sum."""
-        return "`karcher` is a mean, which takes weights as shares, and cuts the result to a rank"
+        return f"`karcher` is a mean, which takes weights as shares{self.cut_said}"
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """The mean of values, as of one long vector each."""

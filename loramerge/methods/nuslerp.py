@@ -36,7 +36,7 @@ class NuSlerp(SpectralParameters):
     @property
     def why_far(self) -> str:
         """A mean is no sum."""
-        return "`nuslerp` is a mean, which takes weights as shares, and cuts the result to a rank"
+        return f"`nuslerp` is a mean, which takes weights as shares{self.cut_said}"
 
     def combine(self, tensors: Iterable[Tensor], weights: Sequence[float], keep: Keep) -> Tensor:
         """The mix of values, as of one long vector each."""

@@ -55,6 +55,11 @@ class SpectralParameters(OwnParameters):
         """These parameters."""
         return self
 
+    @property
+    def cut_said(self) -> str:
+        """That a rank is kept, for `why_far`; empty where it is all there is."""
+        return "" if self.svd_rank == "sum" else ", and cuts the result to a rank"
+
     @abstractmethod
     def merged_matrix(self, matrices: Sequence[Tensor], weights: Sequence[float]) -> Decomposition:
         """What the type makes of one matrix for each LoRA.

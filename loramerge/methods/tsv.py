@@ -35,7 +35,7 @@ class Tsv(SpectralParameters):
     @property
     def why_far(self) -> str:
         """Directions that LoRAs share are turned."""
-        return "`tsv` turns directions that LoRAs share away from each other by design, and cuts the result to a rank"
+        return f"`tsv` turns directions that LoRAs share away from each other by design{self.cut_said}"
 
     def merged_matrix(self, matrices: Sequence[Tensor], weights: Sequence[float]) -> Decomposition:
         """The triples of each, turned so that they are orthogonal."""
