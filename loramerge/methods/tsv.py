@@ -30,7 +30,7 @@ class Tsv(SpectralParameters):
     )
 
     sums_values: ClassVar[bool] = True
-    summary: ClassVar[str] = "keeps LoRAs out of each other's way; svd_rank: sum has room for all of them"
+    summary: ClassVar[str] = "singular vectors of all LoRAs, made orthogonal; svd_rank: sum has room for all of them"
 
     @property
     def why_far(self) -> str:
