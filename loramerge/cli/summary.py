@@ -149,14 +149,19 @@ def _lora_text(lora: Mapping[str, Any]) -> str:
 
 
 def _method_text(method: Mapping[str, Any]) -> str:
-    parameters = {key: value for key, value in method.items() if key not in {"combination_type", "engine"}}
+    named = {"combination_type", "engine", "match", "parts"}
+    parameters = {key: value for key, value in method.items() if key not in named}
     given = ", ".join(f"{key} {_value_text(value)}" for key, value in parameters.items() if value not in (None, False))
-    return f"{method['combination_type']} ({given})" if given else str(method["combination_type"])
+    own = f"{method['combination_type']} ({given})" if given else str(method["combination_type"])
+    parts = [f"in {_value_text(part['match'])}: {_method_text(part)}" for part in method.get("parts") or ()]
+    return "; ".join([own, *parts])
 
 
 def _value_text(value: object) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{key} {each}" for key, each in value.items() if each is not None)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
     return str(value)
 
 

@@ -144,12 +144,12 @@ def _exact_lora_model() -> Any:
     return ExactLoraModel
 
 
-def _bernoulli(position: int, tensor: Tensor, density: float) -> Tensor:
+def _bernoulli(position: int, tensor: Tensor, density: float | Tensor) -> Tensor:
     """PEFT's own draw, from the global generator of the tensor's device (peft.utils.merge_utils.random_pruning)."""
     import torch
 
     del position
-    return torch.bernoulli(torch.full_like(tensor, density)).bool()
+    return torch.bernoulli(torch.zeros_like(tensor).add_(density)).bool()
 
 
 def _peft_model(

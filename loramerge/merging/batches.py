@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from loramerge.merging.kernels import Module
     from loramerge.merging.module import Part
     from loramerge.methods import Method
-    from loramerge.methods.method import Keep, SvdParameters
+    from loramerge.methods.method import Keep
+    from loramerge.methods.svd_parameters import RankParameters
 
 _MOST = 64  # modules: of the largest in SDXL, with two LoRAs of rank 128, they take 2 GB in float64
 
@@ -64,13 +65,13 @@ def merged(
         return _decomposed(modules, decomposition, largest, device, alone=alone)
     if method.concatenates:
         return _concatenated(modules, device)
-    if method.factor_wise and not method.selects:
+    if method.combines_factors and not method.selects:
         return _summed(modules, method, seed, device)
     return [one(module) for module in modules]
 
 
 def _decomposed(
-    modules: Sequence[Module], decomposition: SvdParameters, largest: int, device: str, *, alone: bool
+    modules: Sequence[Module], decomposition: RankParameters, largest: int, device: str, *, alone: bool
 ) -> list[Merged]:
     import torch
 
@@ -99,7 +100,7 @@ def _summed(modules: Sequence[Module], method: Method, seed: int, device: str) -
     import torch
 
     def keep(factor: str) -> Keep:
-        def masks(position: int, stack: Tensor, density: float) -> Tensor:
+        def masks(position: int, stack: Tensor, density: float | Tensor) -> Tensor:
             lora = modules[0].inputs[position].name
             keys = [(seed, lora, module.name, factor) for module in modules]
             return torch.stack([keep_mask(stack.shape[1:], density, key, stack.device) for key in keys])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.merging.module import Part
     from loramerge.methods import Method
-    from loramerge.methods.method import SvdParameters
+    from loramerge.methods.svd_parameters import RankParameters
 
 _FULL_DELTA = "use `cat`, which is exact at any mix of ranks, or `svd`"
 
@@ -59,7 +59,7 @@ def check_different(names: Sequence[str], adapters: Sequence[Adapter], method: M
     Raises:
         MismatchError: Factor-wise types multiply the weights of equal LoRAs with each other.
     """
-    if not method.factor_wise:
+    if not method.combines_factors:
         return
     for (first, one), (second, other) in combinations(zip(names, adapters, strict=True), 2):
         if one.equals(other):
@@ -82,8 +82,8 @@ def check_several(names: Sequence[str], method: Method) -> None:
     """
     if len(names) == 1 and not method.takes_one:
         raise MismatchError(
-            f"`{method.combination_type}` merges two or more LoRAs, and only {names[0]} weighs anything; PEFT would "
-            "ignore the parameters of the type",
+            f"`{method.combination_type}` merges two or more LoRAs, and only {names[0]} weighs anything"
+            + ("; PEFT would ignore the parameters of the type" if method.in_peft else ""),
             hint="use `cat`, which gives a single LoRA times its weight, or `svd`, which cuts it to svd_rank",
         )
 
@@ -96,12 +96,15 @@ def check_reference(names: Sequence[str], method: Method) -> None:
         method: With its parameters.
 
     Raises:
-        UsageError: Another engine, a rank that PEFT does not know, or one LoRA that is to be cut to a rank.
+        UsageError: Another engine, a type, space or rank that PEFT does not know, or one LoRA that is to be cut to a
+            rank.
     """
     if (decomposition := method.decomposition) and decomposition.by_energy:
         raise UsageError("PEFT chooses no rank by energy", hint="give svd_rank as a number, `sum` or `max`")
     if method.decomposes and len(names) == 1:
         raise UsageError("PEFT takes a single LoRA as it is, whatever the rank", hint="leave out --reference")
+    if method.unknown_to_peft:
+        raise UsageError(f"PEFT has no `{method.unknown_to_peft}`", hint="leave out --reference")
     # Last: where another engine would be refused as well, to name it is no help.
     if method.engine != "peft":
         raise UsageError(
@@ -121,16 +124,26 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
         reference: Whether PEFT's own decomposition is used.
 
     Raises:
-        MismatchError: Unequal ranks for a factor-wise type, a rank that a module can't hold, or full differences that
-            the type or its engine can't take.
+        MismatchError: More LoRAs than the type merges, unequal ranks for a factor-wise type, a rank that a module
+            can't hold, or full differences that the type or its engine can't take.
     """
+    _check_count(component, parts, method)
     _check_dense(component, parts, method)
-    if method.factor_wise:
+    if method.combines_factors:
         _check_equal_ranks(component, parts, method)
     if (decomposition := method.decomposition) and len(parts) > 1:
         by_peft = reference or (method.engine == "peft" and decomposition.decomposed_by_peft)
         if by_peft or decomposition.is_one_rank:
             _check_convolutions(component, parts, base, decomposition)
+
+
+def _check_count(component: str, parts: Sequence[Part], method: Method) -> None:
+    if method.most_loras is not None and len(parts) > method.most_loras:
+        raise MismatchError(
+            f"`{method.combination_type}` merges {method.most_loras} LoRAs, and {component} has {len(parts)}: "
+            f"{', '.join(part.name for part in parts)}",
+            hint="use `karcher`, a mean of any number of them",
+        )
 
 
 def _check_dense(component: str, parts: Sequence[Part], method: Method) -> None:
@@ -148,7 +161,12 @@ def _check_dense(component: str, parts: Sequence[Part], method: Method) -> None:
         f"LoRA {name} has {counted(len(dense), 'module')} that no low-rank pair holds, first {component}.{module} "
         f"({kind})"
     )
-    if method.factor_wise:
+    if method.chosen_space is not None:
+        raise MismatchError(
+            f"{what}, and `space: {method.chosen_space}` is that of up and down factors",
+            hint="leave out `space`, with a type that cuts to svd_rank, such as `ties_svd`",
+        )
+    if method.combines_factors:
         raise MismatchError(
             f"{what}, and `{method.combination_type}` combines up and down factors",
             hint="use `cat`, which is exact, or `svd`, which cuts the sum to svd_rank, with `engine: factored`",
@@ -175,7 +193,7 @@ def _check_equal_ranks(component: str, parts: Sequence[Part], method: Method) ->
             )
 
 
-def _check_convolutions(component: str, parts: Sequence[Part], base: Base, method: SvdParameters) -> None:
+def _check_convolutions(component: str, parts: Sequence[Part], base: Base, method: RankParameters) -> None:
     modules = [part.modules for part in parts]
     ranks = [max(pair.rank for pair in part.values()) for part in modules]
     rank = method.most(ranks, max(ranks)) or max(ranks)

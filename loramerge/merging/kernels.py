@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING
 from loramerge.adapter import LowRank, balanced
 from loramerge.deltas.dense import Dense
 from loramerge.deltas.rescaled import Rescaled
+from loramerge.errors import LoramergeError
 from loramerge.merging.module import Merged, Share
 from loramerge.numerics.dare_masks import keep_mask
+from loramerge.numerics.finite import is_finite
+from loramerge.numerics.spaces import SPACES, core_space
 from loramerge.numerics.svd import of_matrix, of_product, stacked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from loramerge.methods import Method
     from loramerge.methods.method import Keep
+    from loramerge.methods.spectral import SpectralParameters
+    from loramerge.numerics.spaces import SpaceName
     from loramerge.numerics.svd import Decomposition
 
 
@@ -75,6 +82,8 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
             tensor.shape, density, (seed, module.inputs[position].name, module.name, factor), tensor.device
         )
 
+    if (name := method.chosen_space) is not None:
+        return _in_space(module, method, name, largest, keep(name), device, alone=alone)
     if decomposition := method.decomposition:
         most = decomposition.most([pair.rank for pair in module.pairs], largest)
         triples = _decomposed(module, method, most, keep("delta"), device)
@@ -85,6 +94,20 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
     ups = (pair.up.to(device) for pair in module.pairs)
     down, up = method.combine(downs, signed, keep("down")), method.combine(ups, roots, keep("up"))
     return Merged(LowRank(down.cpu(), up.cpu(), 1.0))
+
+
+def _in_space(
+    module: Module, method: Method, name: SpaceName, largest: int, keep: Keep, device: str, *, alone: bool
+) -> Merged:
+    """Combined value by value in coordinates that the LoRAs share."""
+    decomposition = method.decomposition
+    most = largest if decomposition is None else decomposition.most([pair.rank for pair in module.pairs], largest)
+    space = SPACES[name](module.pairs, device, most)
+    up, down = space.factors(method.combine(space.coordinates, module.weights, keep))
+    if decomposition is None:
+        return Merged(as_pair(up, down, module.pairs[0]))
+    up, down, retained = decomposition.cut(of_product(up, down, most), most, padded=not alone)
+    return Merged(as_pair(up, down, module.pairs[0]), retained)
 
 
 def _added(module: Module) -> LowRank:
@@ -109,13 +132,22 @@ def _concatenated(module: Module) -> LowRank:
 
 
 def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
+    if spectral := method.spectral:
+        return _merged_matrix(module, spectral, device)
     if any(pair.is_dense for pair in module.pairs):
         return _decomposed_dense(module, method, most, keep, device)
     product = stacked(module.pairs, module.weights, device)
     if method.sums_deltas:
         return of_product(*product, most)
-    deltas = (_delta(pair, device) for pair in module.pairs)
-    return of_matrix(method.combine(deltas, module.weights, keep), most, product)
+    return of_matrix(method.combine(_deltas(module, device), module.weights, keep), most, product)
+
+
+def _merged_matrix(module: Module, method: SpectralParameters, device: str) -> Decomposition:
+    """Between orthonormal bases of all factors; the deltas themselves where one has none worth having."""
+    if any(pair.is_dense for pair in module.pairs):
+        return method.merged_matrix([delta.double() for delta in _deltas(module, device)], module.weights)
+    space = core_space(module.pairs, device)
+    return space.back(method.merged_matrix(space.coordinates, module.weights))
 
 
 def _decomposed_dense(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:
@@ -123,8 +155,24 @@ def _decomposed_dense(module: Module, method: Method, most: int | None, keep: Ke
     if method.sums_deltas:
         summed = Dense.sum_of(module.pairs, module.weights).matrix()
     else:
-        summed = method.combine((_delta(pair, device) for pair in module.pairs), module.weights, keep)
+        summed = method.combine(_deltas(module, device), module.weights, keep)
     return of_matrix(summed, most)
+
+
+def _deltas(module: Module, device: str) -> Iterator[Tensor]:
+    """Of each LoRA, when it is asked for.
+
+    Raises:
+        LoramergeError: float32 does not hold it.
+    """
+    for share in module.inputs:
+        delta = _delta(share.pair, device)
+        if not is_finite(delta):
+            raise LoramergeError(
+                f"what LoRA {share.name} adds to {module.name} is too large for float32",
+                hint="its training diverged, or its file is damaged; leave it out",
+            )
+        yield delta
 
 
 def _delta(pair: LowRank, device: str) -> Tensor:

@@ -170,6 +170,11 @@ def _block(component: str, module: str) -> tuple[str, int] | None:
     return None if number is None else (name, number)
 
 
+def names_of(component: Component) -> tuple[str, ...]:
+    """Names of the lists of blocks that it has."""
+    return tuple(_lists(component))
+
+
 def lists_of(component: Component) -> str:
     """The blocks that it has, for messages: `transformer_blocks` 0-18, `single_transformer_blocks` 0-37."""
     lists = _lists(component)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +23,16 @@ class Part:
     name: str
     modules: Modules
     weights: Mapping[str, float]
+
+    def only(self, modules: Collection[str]) -> Part:
+        """Some of its modules alone."""
+        return Part(
+            self.name, {each: self.modules[each] for each in modules}, {each: self.weights[each] for each in modules}
+        )
+
+    def with_others(self, other: Part) -> Part:
+        """Together with what the same LoRA brings elsewhere."""
+        return Part(self.name, {**self.modules, **other.modules}, {**self.weights, **other.weights})
 
 
 @dataclass(frozen=True)

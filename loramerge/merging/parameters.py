@@ -28,9 +28,9 @@ def apart(parts: Mapping[str, Part], *, layers: bool) -> dict[str, Part]:
     """What of the LoRAs belongs to layers, or the rest; those that have nothing of it are absent."""
     found = {}
     for name, part in parts.items():
-        kept = {module: pair for module, pair in part.modules.items() if pair.is_layer is layers}
+        kept = [module for module, pair in part.modules.items() if pair.is_layer is layers]
         if kept:
-            found[name] = Part(part.name, kept, {module: part.weights[module] for module in kept})
+            found[name] = part.only(kept)
     return found
 
 
@@ -98,7 +98,7 @@ def _combined(name: str, inputs: Sequence[Share], method: Method | None) -> LowR
         return _as_delta(weighted_sum(deltas, weights), inputs)
     seed = method.masks_from or 0
 
-    def keep(position: int, tensor: Tensor, density: float) -> Tensor:
+    def keep(position: int, tensor: Tensor, density: float | Tensor) -> Tensor:
         return keep_mask(tensor.shape, density, (seed, inputs[position].name, name, "delta"), "cpu")
 
     kept: Keep = keep

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import ElectionParameters, PruningParameters, RandomParameters, SvdParameters
+from loramerge.methods.parameters import ElectionParameters, PruningParameters, RandomParameters, SpaceParameters
+from loramerge.methods.svd_parameters import SvdParameters
 from loramerge.numerics.task_arithmetic import Thinning, elected_mean, weighted_sum
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _SUGGESTED = MappingProxyType({"density": 0.5, "seed": 0})
 
 
-class DareLinear(PruningParameters, RandomParameters):
+class DareLinear(PruningParameters, RandomParameters, SpaceParameters):
     """DARE on each factor, then the weighted sum."""
 
     combination_type: Literal["dare_linear"] = Field(
@@ -35,7 +36,7 @@ class DareLinear(PruningParameters, RandomParameters):
         return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
-class DareTies(PruningParameters, ElectionParameters, RandomParameters):
+class DareTies(PruningParameters, ElectionParameters, RandomParameters, SpaceParameters):
     """DARE on each factor, then signs elected as TIES does."""
 
     combination_type: Literal["dare_ties"] = Field(
@@ -51,7 +52,7 @@ class DareTies(PruningParameters, ElectionParameters, RandomParameters):
         return elected_mean(given, weights, self.majority_sign_method, _thinning(given, self.density, keep))
 
 
-class DareLinearSvd(PruningParameters, RandomParameters, SvdParameters):
+class DareLinearSvd(PruningParameters, RandomParameters, SpaceParameters, SvdParameters):
     """DARE on the deltas, then the weighted sum, cut to a rank."""
 
     combination_type: Literal["dare_linear_svd"] = Field(
@@ -66,7 +67,7 @@ class DareLinearSvd(PruningParameters, RandomParameters, SvdParameters):
         return weighted_sum(given, weights, _thinning(given, self.density, keep))
 
 
-class DareTiesSvd(PruningParameters, ElectionParameters, RandomParameters, SvdParameters):
+class DareTiesSvd(PruningParameters, ElectionParameters, RandomParameters, SpaceParameters, SvdParameters):
     """DARE on the deltas, then signs elected as TIES does, cut to a rank."""
 
     combination_type: Literal["dare_ties_svd"] = Field(

@@ -4,10 +4,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import Method
+from loramerge.methods.parameters import SpaceParameters
 
 
-class Linear(Method):
+class Linear(SpaceParameters):
     """Adds the `down` factors and the `up` factors, which does not add the deltas."""
 
     combination_type: Literal["linear"] = Field(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import PruningParameters, SvdParameters
+from loramerge.methods.parameters import PruningParameters, SpaceParameters
+from loramerge.methods.svd_parameters import SvdParameters
 from loramerge.numerics.magnitude import keep_largest
 from loramerge.numerics.task_arithmetic import weighted_sum
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _SUGGESTED = MappingProxyType({"density": 0.5})
 
 
-class MagnitudePrune(PruningParameters):
+class MagnitudePrune(PruningParameters, SpaceParameters):
     """Keeps the largest values of each factor, then adds them."""
 
     combination_type: Literal["magnitude_prune"] = Field(
@@ -37,7 +38,7 @@ class MagnitudePrune(PruningParameters):
         return weighted_sum([keep_largest(tensor, self.density) for tensor in tensors], weights)
 
 
-class MagnitudePruneSvd(PruningParameters, SvdParameters):
+class MagnitudePruneSvd(PruningParameters, SpaceParameters, SvdParameters):
     """Keeps the largest values of each delta, then adds them, cut to a rank."""
 
     combination_type: Literal["magnitude_prune_svd"] = Field(

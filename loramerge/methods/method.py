@@ -6,28 +6,48 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler
 
-from loramerge.errors import MismatchError
-from loramerge.fields import Density, Seed, StrictModel
-from loramerge.methods.rank import EnergyRank, SvdRank
+from loramerge.fields import Listed, StrictModel
 from loramerge.numerics.task_arithmetic import weighted_sum
 
 if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
     from torch import Tensor
+    from typing_extensions import Self
 
-    from loramerge.numerics.svd import Decomposition
+    from loramerge.methods.part import PartRule
+    from loramerge.methods.spectral import SpectralParameters
+    from loramerge.methods.svd_parameters import RankParameters
+    from loramerge.numerics.spaces import SpaceName
 
-Keep = Callable[[int, "Tensor", float], "Tensor"]
-"""(position of the LoRA, tensor, density) → which of its values DARE keeps."""
+Keep = Callable[[int, "Tensor", "float | Tensor"], "Tensor"]
+"""(position of the LoRA, tensor, density of all or of each value) → which of its values are kept."""
+
+
+class _AnyPartRule:
+    """Any combination type with what of the model it is for: a union that is known when all types are."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from loramerge.methods import METHODS
+        from loramerge.methods.part import any_of
+
+        return handler.generate_schema(any_of(METHODS))
+
+
+if TYPE_CHECKING:
+    PartRules = tuple[PartRule, ...]
+else:
+    PartRules = Listed[_AnyPartRule]
 
 
 class Method(StrictModel):
-    """How several adapters become one: one of PEFT's combination types, with the parameters that it uses.
+    """How several adapters become one: a combination type, with the parameters that it uses.
 
     Attributes:
-        factor_wise: `up` and `down` are combined apart from each other. Ranks must be equal, and the result is not
-            the weighted sum of the deltas.
+        factor_wise: Without a `space`, `up` and `down` are combined apart from each other. Ranks must be equal, and
+            the result is not the weighted sum of the deltas.
         concatenates: The factors are put side by side: the result is the weighted sum of the deltas, exactly.
         takes_one: A single LoRA means something to it: that LoRA times its weight, cut to a rank by the types that do.
         random: The result depends on `seed`.
@@ -35,15 +55,24 @@ class Method(StrictModel):
         selects: Values are kept or dropped by how they compare with the others of their tensor.
         sums_deltas: What is decomposed is the weighted sum of the deltas itself, which stacked factors give as well.
         sign_elected: Values whose sign loses an election are dropped (Yadav et al., TIES, arXiv:2306.01708).
+        in_peft: PEFT's `add_weighted_adapter` knows the type.
         summary: What a new recipe says of the type, in a comment.
+        sums_values: Of parameters beside the layers, which have no singular vectors, it takes the weighted sum.
+        most_loras: How many it can merge; None where there is no limit.
         suggested: The parameters that a new recipe has: those that the type needs, and what is better said than left
             to its default.
     """
 
-    combination_type: str = Field(description="PEFT's name for how the LoRAs become one.")
+    combination_type: str = Field(description="How the LoRAs become one.")
     engine: Literal["peft", "factored"] = Field(
         "peft",
         description="What computes the merge: PEFT's add_weighted_adapter, or the same from the factors alone, faster.",
+    )
+    parts: PartRules | None = Field(
+        None,
+        min_length=1,
+        description="Other combination types for parts of the model, each with `match`, which says where; or `take`, "
+        "with the LoRAs that count there.",
     )
 
     factor_wise: ClassVar[bool] = False
@@ -54,8 +83,11 @@ class Method(StrictModel):
     selects: ClassVar[bool] = False
     sums_deltas: ClassVar[bool] = False
     sign_elected: ClassVar[bool] = False
+    in_peft: ClassVar[bool] = True
+    sums_values: ClassVar[bool] = False
+    most_loras: ClassVar[int | None] = None
     summary: ClassVar[str] = ""
-    suggested: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    suggested: ClassVar[Mapping[str, float | str]] = MappingProxyType({})
 
     @classmethod
     def name(cls) -> str:
@@ -64,8 +96,57 @@ class Method(StrictModel):
         return str(name)
 
     @property
-    def decomposition(self) -> SvdParameters | None:
+    def chosen_space(self) -> SpaceName | None:
+        """Where values are combined, if neither those of factors nor those of deltas are."""
+        return None
+
+    @property
+    def unknown_to_peft(self) -> str:
+        """What of it `add_weighted_adapter` does not have, as it stands in a recipe; empty where it has all."""
+        if not self.in_peft:
+            return f"combination_type: {self.combination_type}"
+        return f"space: {self.chosen_space}" if self.chosen_space else ""
+
+    @property
+    def combines_factors(self) -> bool:
+        """Whether `up` and `down` are combined apart from each other."""
+        return self.factor_wise and self.chosen_space is None
+
+    @property
+    def rules(self) -> tuple[Method, ...]:
+        """What merges the parts of the model: this one, for all that no other is for, and the others."""
+        return (self, *(self.parts or ()))
+
+    def placed(self, place_of: Callable[[int], str]) -> Self:
+        """The same, whose parts know where they stand.
+
+        Args:
+            place_of: Says it of each part, in words.
+        """
+        if self.parts is None:
+            return self
+        return self.model_copy(
+            update={"parts": tuple(rule.at(place_of(index)) for index, rule in enumerate(self.parts))}
+        )
+
+    @property
+    def taken(self) -> tuple[str, ...] | None:
+        """Names of the LoRAs that count; None where all do."""
+        return None
+
+    @property
+    def uses_svd(self) -> bool:
+        """Whether singular vectors have a part in the result: their last digits depend on the machine."""
+        return any(rule.decomposes or rule.chosen_space is not None for rule in self.rules)
+
+    @property
+    def decomposition(self) -> RankParameters | None:
         """How the combined delta is cut to a rank; None where it is not."""
+        return None
+
+    @property
+    def spectral(self) -> SpectralParameters | None:
+        """What it makes of matrices, where it looks at their singular vectors, norms and angles; else None."""
         return None
 
     @property
@@ -76,9 +157,12 @@ class Method(StrictModel):
     @property
     def why_far(self) -> str:
         """Why a merge of this type can be far from the weighted sum of the LoRAs."""
-        if self.factor_wise:
+        if self.combines_factors:
             return f"`{self.combination_type}` combines up and down factors apart from each other"
-        return f"`{self.combination_type}` drops values by design, and cuts the result to a rank"
+        if self.chosen_space == "ctm":
+            return "`space: ctm` keeps what all LoRAs have in common, in as many directions as its rank"
+        cut = ", and cuts the result to a rank" if self.decomposes else ""
+        return f"`{self.combination_type}` drops values by design{cut}"
 
     def peft_arguments(self, ranks: Sequence[int] = ()) -> dict[str, object]:
         """The keyword arguments of PEFT's `add_weighted_adapter` that say how to combine.
@@ -87,7 +171,7 @@ class Method(StrictModel):
             ranks: The largest of each LoRA in the component; where they are unknown, `svd_rank` is as it was given.
         """
         del ranks
-        return self.model_dump(exclude={"engine", "seed"})
+        return self.model_dump(exclude={"engine", "seed", "space", "parts", "match"})
 
     def check_device(self, device: str) -> None:
         """Refuse a parameter that means nothing where the merge is computed.
@@ -110,134 +194,3 @@ class Method(StrictModel):
         """
         del keep
         return weighted_sum(list(tensors), weights)
-
-
-class SvdParameters(Method):
-    """For the types that decompose the combined delta and keep its largest singular values."""
-
-    svd_rank: SvdRank | None = Field(
-        None,
-        description="Rank of the result: a number; `sum` of the LoRAs' ranks in each module; `max`, their largest, "
-        "which is the default; or what keeps a share of the energy in each module.",
-    )
-    svd_clamp: float | None = Field(
-        None, gt=0, le=1, description="Quantile at which the values of both factors are clamped; no clamping if absent."
-    )
-    svd_full_matrices: bool = Field(
-        default=False,
-        description="Compute the full decomposition. PEFT's own default is true: the same result, more slowly.",
-    )
-    svd_driver: Literal["gesvd", "gesvdj", "gesvda"] | None = Field(
-        None, description="cuSOLVER's method, for merges on CUDA; torch chooses if absent."
-    )
-
-    decomposes: ClassVar[bool] = True
-
-    @property
-    def decomposition(self) -> SvdParameters | None:
-        """These parameters."""
-        return self
-
-    @property
-    def by_energy(self) -> bool:
-        """Whether the rank of a module is known only when it is decomposed."""
-        return isinstance(self.svd_rank, EnergyRank)
-
-    @property
-    def is_one_rank(self) -> bool:
-        """Whether the recipe gives one number for all modules."""
-        return isinstance(self.svd_rank, int)
-
-    @property
-    def decomposed_by_peft(self) -> bool:
-        """Whether `engine: peft` leaves the decomposition to PEFT.
-
-        Clamping depends on the signs of the singular vectors, which are as LAPACK leaves them there.
-        """
-        return self.svd_clamp is not None or self.svd_driver is not None
-
-    def peft_arguments(self, ranks: Sequence[int] = ()) -> dict[str, object]:
-        """Also the rank: one for all modules is all that PEFT knows, so there is room enough for each."""
-        rank = {"svd_rank": self.most(ranks, max(ranks))} if ranks else {}
-        return super().peft_arguments(ranks) | rank
-
-    def check_device(self, device: str) -> None:
-        """Refuse a driver of cuSOLVER where it has no part in the merge.
-
-        Raises:
-            MismatchError: It has none.
-        """
-        if self.svd_driver and self.engine != "peft":
-            raise MismatchError(
-                "svd_driver chooses cuSOLVER's method in PEFT's merge; `engine: factored` has no use for it",
-                hint="drop svd_driver",
-            )
-        if self.svd_driver and device == "cpu":
-            raise MismatchError(
-                "svd_driver chooses cuSOLVER's method and needs CUDA", hint="drop svd_driver on the CPU"
-            )
-
-    def most(self, ranks: Sequence[int], largest: int) -> int | None:
-        """The rank that a module is cut to, or the most that it may get; None where nothing limits it.
-
-        Args:
-            ranks: Of the LoRAs that touch the module.
-            largest: Of all ranks in the component: what PEFT takes where nothing is said.
-        """
-        match self.svd_rank:
-            case EnergyRank():
-                return self.svd_rank.max
-            case int():
-                return self.svd_rank
-            case "sum":
-                return sum(ranks)
-        return largest
-
-    def cut(self, found: Decomposition, most: int | None, *, padded: bool = True) -> tuple[Tensor, Tensor, float]:
-        """(up, down, share of the energy that was kept) at the rank of the result, in float64.
-
-        Args:
-            found: The module's decomposition, to `most` triples where it has so many.
-            most: From `most`.
-            padded: Up to that rank with zeros where there are fewer triples, as PEFT has it.
-        """
-        import torch
-
-        largest = min(len(found.left), found.right.shape[1]) if padded else len(found.values)
-        rank = min(largest, most or largest)
-        if isinstance(self.svd_rank, EnergyRank):
-            rank = min(rank, found.rank_for(self.svd_rank.energy))
-        up, down = found.truncated(rank)
-        if self.svd_clamp is not None:
-            highest = float(torch.quantile(torch.cat([up.flatten(), down.flatten()]), self.svd_clamp))
-            up, down = (tensor.clamp(-highest, highest) for tensor in (up, down))
-        return up, down, found.retained(rank)
-
-
-class PruningParameters(Method):
-    """For the types that drop a share of the values before they combine the rest."""
-
-    density: Density
-
-
-class ElectionParameters(Method):
-    """For the types that elect a sign for each value."""
-
-    sign_elected: ClassVar[bool] = True
-
-    majority_sign_method: Literal["total", "frequency"] = Field(
-        "total", description="Elect signs by the sum of the values (total) or by their number (frequency)."
-    )
-
-
-class RandomParameters(Method):
-    """For the types that draw random numbers."""
-
-    random: ClassVar[bool] = True
-
-    seed: Seed = 0
-
-    @property
-    def masks_from(self) -> int | None:
-        """The seed."""
-        return self.seed

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import SvdParameters
+from loramerge.methods.svd_parameters import SvdParameters
 
 
 class Svd(SvdParameters):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from loramerge.methods.method import ElectionParameters, PruningParameters, SvdParameters
+from loramerge.methods.parameters import ElectionParameters, PruningParameters, SpaceParameters
+from loramerge.methods.svd_parameters import SvdParameters
 from loramerge.numerics.magnitude import keep_largest
 from loramerge.numerics.task_arithmetic import elected_mean
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _SUGGESTED = MappingProxyType({"density": 0.5})
 
 
-class Ties(PruningParameters, ElectionParameters):
+class Ties(PruningParameters, ElectionParameters, SpaceParameters):
     """TIES on each factor."""
 
     combination_type: Literal["ties"] = Field(
@@ -38,7 +39,7 @@ class Ties(PruningParameters, ElectionParameters):
         return elected_mean(kept, weights, self.majority_sign_method)
 
 
-class TiesSvd(PruningParameters, ElectionParameters, SvdParameters):
+class TiesSvd(PruningParameters, ElectionParameters, SpaceParameters, SvdParameters):
     """TIES on the deltas, cut to a rank."""
 
     combination_type: Literal["ties_svd"] = Field(description="TIES on the deltas, cut to svd_rank.")

@@ -29,16 +29,20 @@ _HALF_BITS = 32
 _HALF_MASK = (1 << _HALF_BITS) - 1
 _CHUNK = 1 << 18
 _FIRST, _SECOND = 0, 1  # streams of a key: a byte for every value, four more for those whose byte does not decide
+_EACH = 2  # another stream: four bytes for every value
 
 
-def keep_mask(shape: Sequence[int], density: float, key: tuple[object, ...], device: str | torch.device) -> Tensor:
-    """Which values stay: each with probability `density`, to within 2⁻⁴⁰.
+def keep_mask(
+    shape: Sequence[int], density: float | Tensor, key: tuple[object, ...], device: str | torch.device
+) -> Tensor:
+    """Which values stay: each with probability `density`, to within 2⁻⁴⁰, or with one of its own, to within 2⁻³².
 
     A random byte decides for all but one value in 256, whose byte is the density's own; four bytes more decide there.
+    Where each value has a density of its own, four bytes do.
 
     Args:
         shape: Of the mask; its values are numbered in row-major order.
-        density: Above 0; from 1 on everything stays.
+        density: Above 0; from 1 on everything stays. A tensor of that shape has one for each value.
         key: What the mask is for, such as seed, LoRA and module. Other keys give independent masks.
         device: Where the mask is wanted; the bits are the same everywhere.
 
@@ -47,6 +51,8 @@ def keep_mask(shape: Sequence[int], density: float, key: tuple[object, ...], dev
     """
     import torch
 
+    if not isinstance(density, int | float):
+        return _kept_each(density, _words_of(key), device).view(*shape)
     if density >= 1:
         return torch.ones(*shape, dtype=torch.bool, device=device)
     draw = Draw(math.prod(shape), density, key)
@@ -79,7 +85,7 @@ class Draw:
         import numpy as np
         import torch
 
-        words, (limit, rest) = self._words, self._limits
+        words, (limit, rest) = _words_of(self.key), self._limits
         keep = np.empty(self.total, dtype=bool)
         undecided = []
         draw = _generator(words, _FIRST)
@@ -97,7 +103,7 @@ class Draw:
 
     def on_device(self, device: str | torch.device) -> Tensor:
         """The same numbers from tensor operations, on any device."""
-        words, (limit, rest) = self._words, self._limits
+        words, (limit, rest) = _words_of(self.key), self._limits
         drawn = _numbers(words, _FIRST, self.total, 8, device)
         keep = drawn < limit
         if rest:
@@ -105,12 +111,32 @@ class Draw:
             keep[places] = _numbers(words, _SECOND, len(places), 32, device) < rest
         return keep
 
-    @property
-    def _words(self) -> tuple[int, int, int, int]:
-        """Philox's key, two words, and the part of its counter that never changes, two more."""
-        text = "\x1f".join(("loramerge/dare/2", *map(str, self.key)))
-        first, second, third, fourth = struct.unpack("<4Q", hashlib.blake2b(text.encode(), digest_size=32).digest())
-        return first, second, third, fourth
+
+def _words_of(key: tuple[object, ...]) -> tuple[int, int, int, int]:
+    """Philox's key, two words, and the part of its counter that never changes, two more."""
+    text = "\x1f".join(("loramerge/dare/2", *map(str, key)))
+    first, second, third, fourth = struct.unpack("<4Q", hashlib.blake2b(text.encode(), digest_size=32).digest())
+    return first, second, third, fourth
+
+
+def _kept_each(densities: Tensor, words: tuple[int, int, int, int], device: str | torch.device) -> Tensor:
+    """32 bits for each value, and whether they are below its density."""
+    import numpy as np
+    import torch
+
+    flat = densities.reshape(-1)
+    if torch.device(device).type != "cpu":
+        return _numbers(words, _EACH, len(flat), _HALF_BITS, device) < flat.double() * (1 << _HALF_BITS)
+    limits, keep = flat.numpy(), np.empty(len(flat), dtype=bool)
+    draw = _generator(words, _EACH)
+    for start in range(0, len(flat), _CHUNK):
+        end = min(start + _CHUNK, len(flat))
+        np.less(
+            _drawn(draw, end - start, _HALF_BITS),
+            limits[start:end].astype(np.float64) * (1 << _HALF_BITS),
+            keep[start:end],
+        )
+    return torch.from_numpy(keep)
 
 
 _of_thread = threading.local()

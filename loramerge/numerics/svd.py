@@ -221,8 +221,13 @@ def of_matrix(matrix: Tensor, rank: int | None = None, near: tuple[Tensor, Tenso
 
 def with_signs(left: Tensor, values: Tensor, right: Tensor, energy: float) -> Decomposition:
     """Turn each pair of vectors so that the largest entry of the left one is positive."""
+    signs = signs_of(left)
+    return Decomposition(left * signs, values, right * signs[:, None], energy)
+
+
+def signs_of(columns: Tensor) -> Tensor:
+    """For each column 1 where its largest entry is positive, else -1."""
     import torch
 
-    smallest, largest = left.aminmax(dim=0)
-    signs = torch.where(largest >= -smallest, 1.0, -1.0).to(left.dtype)
-    return Decomposition(left * signs, values, right * signs[:, None], energy)
+    smallest, largest = columns.aminmax(dim=0)
+    return torch.where(largest >= -smallest, 1.0, -1.0).to(columns.dtype)

@@ -152,7 +152,7 @@ def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str
     in the page that shows them.
     """
     top = {name.partition("/")[0] for name in files}
-    if recipe.merge.decomposes or recipe.extracts or device != "cpu":
+    if recipe.merge.uses_svd or recipe.extracts or device != "cpu":
         copied = {output.folder for output in recipe.outputs if output.copies_inputs and not recipe.extracts}
         return top - copied - {LOCK, RECIPE}
     endings = tuple(output.picture_ending for output in recipe.outputs if output.picture_ending)

@@ -16,6 +16,7 @@ from loramerge.families import SIZES
 from loramerge.fields import NAME_LENGTH
 from loramerge.messages import any_of, is_address
 from loramerge.recipe import weights
+from loramerge.recipe.merge_parts import part_mistakes
 from loramerge.recipe.other_components import component_mistakes
 from loramerge.recipe.weightless import mappings, without_weights
 
@@ -46,6 +47,7 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             yield ("loras", index, "weight", *key), message
     yield from _twice("loras", {index: lora.get("name") for index, lora in loras.items()}, what="LoRA", key="name")
     yield from _pairs(loras)
+    yield from part_mistakes(data, loras)
     folders = {index: _folder(output) for index, output in mappings(data, "outputs")}
     yield from _twice("outputs", folders, what="output", key="name")
     for index, name in folders.items():

@@ -14,7 +14,7 @@ from loramerge.documents import yaml_document
 from loramerge.documents.document import Document
 from loramerge.documents.explain import mistakes
 from loramerge.documents.mistaken import other_file
-from loramerge.documents.problems import Mistake, Problem, RecipeProblemsError
+from loramerge.documents.problems import KeyPath, Mistake, Problem, RecipeProblemsError, dotted
 from loramerge.documents.text import name_of, read_text
 from loramerge.fields import Listed, Name, StrictModel, Version, in_words
 from loramerge.formats.output import Output
@@ -223,9 +223,15 @@ def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()
         document.problems += _problems(error, document)
     if document.problems:
         raise RecipeProblemsError(document.problems)
+    merge = recipe.merge.placed(lambda part: _standing(document, ("merge", "parts", part, "match")))
+    recipe = recipe.model_copy(update={"merge": merge}) if merge.parts else recipe
     text = yaml_document.dump(document.data) if settings else text_from_here(text, folder)
     recipe._reading = _Reading(folder, text=text, origin=origin)  # noqa: SLF001  its own
     return recipe
+
+
+def _standing(document: Document, key: KeyPath) -> str:
+    return f"{document.origin(key)}: {dotted(key)}"
 
 
 def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:

@@ -33,6 +33,8 @@ def schema() -> dict[str, Any]:
 
 def _explained(definition: dict[str, Any]) -> dict[str, Any]:
     """Shortens a class's docstring to its first paragraph, which also explains the key that names the class."""
+    if "properties" not in definition:  # a union
+        return definition
     summary = " ".join(definition["description"].partition("\n\n")[0].split())
     properties = {
         key: {"description": summary, **value} if "const" in value else value

@@ -161,9 +161,16 @@ def _lora(lora: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _method(merge: Mapping[str, Any]) -> str:
-    given = {key: value for key, value in merge.items() if key not in {"combination_type", "engine"}}
+    given = {key: value for key, value in merge.items() if key not in {"combination_type", "engine", "match", "parts"}}
     settings = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in given.items() if value is not None)
-    return f"`{merge['combination_type']}`" + (f" with {settings}" if settings else "")
+    parts = [f"{', '.join(map(code, _matches(part)))} by {_method(part)}" for part in merge.get("parts") or ()]
+    said = f"`{merge['combination_type']}`" + (f" with {settings}" if settings else "")
+    return "; ".join([said, *parts])
+
+
+def _matches(part: Mapping[str, Any]) -> list[str]:
+    match = part["match"]
+    return [match] if isinstance(match, str) else list(match)
 
 
 def _fidelity(entry: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:

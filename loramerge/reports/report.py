@@ -41,6 +41,7 @@ def report(
         "recipe": {"name": recipe.name, "sha256": hashlib.sha256(recipe.text.encode()).hexdigest()},
         "license": licence,
         "merge": recipe.merge.model_dump(mode="json"),
+        **_parts(combined),
         "reference": combined.reference,
         "base": {
             "source": str(recipe.base),
@@ -67,6 +68,22 @@ def report(
         "notes": list(warnings),
         "environment": environment(combined.device),
     }
+
+
+def _parts(combined: Combined) -> dict[str, Any]:
+    """Where parts of the model have rules of their own: what each merged; the first is for all that no other is for."""
+    if not any(division.match for division in combined.divisions):
+        return {}
+    parts = [
+        {
+            "match": list(division.match),
+            "combination_type": division.method.combination_type,
+            "modules": division.modules,
+            **({"loras": list(division.method.taken)} if division.method.taken else {}),
+        }
+        for division in combined.divisions
+    ]
+    return {"parts": parts}
 
 
 def _single_file(base: Base) -> dict[str, Any]:
@@ -100,7 +117,8 @@ def poor_fidelity(method: Method, fidelity: Fidelity) -> list[str]:
         what = "the merge is far from the weighted sum of the LoRAs"
         otherwise = f"`cat` is exact, with rank {rank}; so is `svd` of that rank"
     scale = f"relative error {shown}; 0 is exact, 1 is as far as nothing at all"
-    return [f"{what} ({scale}): {method.why_far}. {otherwise}"]
+    why = "; ".join(dict.fromkeys(rule.why_far for rule in method.rules if not rule.concatenates)) or method.why_far
+    return [f"{what} ({scale}): {why}. {otherwise}"]
 
 
 def _lora_data(lora: LoadedLora) -> dict[str, Any]:

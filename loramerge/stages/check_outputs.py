@@ -48,7 +48,7 @@ def _check_dense(recipe: Recipe, loaded: Loaded) -> None:
         if pair.is_dense and pair.is_layer
     ]
     for output in recipe.outputs:
-        takes = output.copies_inputs or recipe.merge.decomposition is None
+        takes = output.copies_inputs or any(rule.decomposition is None for rule in recipe.merge.rules)
         fits = output.holds_rescaled and all(pair.is_rescaled for *_, pair in dense)
         if dense and takes and not (output.holds_dense or fits):
             lora, module, kind = next(

@@ -14,19 +14,19 @@ from loramerge.analysis.rounding import loss
 from loramerge.engines import ENGINES
 from loramerge.errors import MismatchError
 from loramerge.merging import checks
-from loramerge.merging.block_weights import Weighing, weighing
+from loramerge.merging.block_weights import weighing
 from loramerge.merging.device import chosen_device
-from loramerge.merging.module import Merged, Part, Share
 from loramerge.merging.parameters import apart_in_each, merge_parameters
-from loramerge.merging.whole_parameters import WholeParameters
 from loramerge.numerics.norms import gram_of_ups
 from loramerge.progress import Progress, Silent
 from loramerge.stages.combine_notes import is_one, notes_of
+from loramerge.stages.division import Division, check_divisions, divided, joined, part_of, whole_parameters
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
     from loramerge.analysis.fidelity import Fidelity, ModuleFidelity
     from loramerge.bases.base import Base
+    from loramerge.merging.module import Merged, Share
     from loramerge.methods import Method
     from loramerge.stages.load import Loaded
 
@@ -59,6 +59,7 @@ class Combined:
         retained_energy: By component and module, where a decomposition cut the combined delta to a rank: the share of
             its squared norm that was kept.
         rounding: By number format: ‖rounded - merged‖ / ‖merged‖ over all modules if the factors are written in it.
+        divisions: Which rule merged what.
     """
 
     adapter: Adapter
@@ -68,6 +69,7 @@ class Combined:
     reference: bool
     retained_energy: Mapping[str, Mapping[str, float]]
     rounding: Mapping[str, float]
+    divisions: tuple[Division, ...]
 
 
 @dataclass(frozen=True)
@@ -112,44 +114,51 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     """
     progress = progress or Silent()
     chosen = chosen_device(device)
-    method.check_device(chosen)
-    if reference:
-        checks.check_reference([lora.name for lora in loras], method)
+    for rule in method.rules:
+        rule.check_device(chosen)
+        if reference:
+            checks.check_reference([lora.name for lora in loras], rule)
     for lora in loras:
         checks.check_bound(lora.name, lora.adapter)
-    by_component = _parts(loras, base, method, reference=reference)
-    whole = _whole(loras, by_component)
-    layers, others = (apart_in_each(by_component, layers=wanted) for wanted in (True, False))
-    progress.start("merge", sum(len(parts) + 1 for each in (layers, others) for parts in each.values()))
-    alone = is_one(by_component)
+    divisions = _divisions(loras, base, method, reference=reference)
+    every = joined(divisions)
+    whole = whole_parameters(loras, every)
+    each_kind = [apart_in_each(each.parts, layers=wanted) for each in divisions for wanted in (True, False)]
+    progress.start("merge", sum(len(parts) + 1 for each in each_kind for parts in each.values()))
+    alone = is_one(every)
 
-    def finish(component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
-        checks.check_finite(f"{component}.{module}", merged.pair, method)
+    def finish(rule: Method, component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
+        checks.check_finite(f"{component}.{module}", merged.pair, rule)
         ups = gram_of_ups([merged.pair])
         fidelity = measure_module(merged.pair, inputs, ups=ups)
         losses = {dtype: loss(merged.pair, dtype, ups=ups) for dtype in formats}
         return _Finished(keep(merged.pair), merged.retained_energy, fidelity, losses)
 
-    merged = {
-        component: _engine(method, alone=alone, reference=reference)(
-            base.components[component],
-            list(parts.values()),
-            method,
-            seed=method.masks_from or 0,
-            device=chosen,
-            finish=partial(finish, component),
-            advance=progress.advance,
-        )
-        for component, parts in layers.items()
-    }
-    for component, parts in others.items():
-        merged[component] = merged.get(component, {}) | merge_parameters(
-            component,
-            list(parts.values()),
-            method,
-            finish=partial(finish, component),
-            advance=progress.advance,
-        )
+    merged: dict[str, dict[str, _Finished]] = {}
+    for division in divisions:
+        rule = division.method
+        for component, parts in apart_in_each(division.parts, layers=True).items():
+            merged.setdefault(component, {}).update(
+                _engine(rule, alone=alone, reference=reference)(
+                    base.components[component],
+                    list(parts.values()),
+                    rule,
+                    seed=rule.masks_from or 0,
+                    device=chosen,
+                    finish=partial(finish, rule, component),
+                    advance=progress.advance,
+                )
+            )
+        for component, parts in apart_in_each(division.parts, layers=False).items():
+            merged.setdefault(component, {}).update(
+                merge_parameters(
+                    component,
+                    list(parts.values()),
+                    rule,
+                    finish=partial(finish, rule, component),
+                    advance=progress.advance,
+                )
+            )
     return Combined(
         adapter=Adapter(
             _of_each(merged, lambda found: found.pair),
@@ -158,11 +167,12 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
             embeddings=whole.embeddings,
         ),
         fidelity=_of_each(merged, lambda found: found.fidelity),
-        notes=(*notes_of(loras, base, by_component, method, reference=reference), *whole.notes),
+        notes=(*notes_of(loras, base, divisions, reference=reference), *whole.notes),
         device=chosen,
         reference=reference,
         retained_energy=_of_each(merged, lambda found: found.retained_energy),
         rounding=_rounding(merged, formats),
+        divisions=divisions,
     )
 
 
@@ -183,28 +193,23 @@ def check_combination(loras: Sequence[WeightedAdapter], base: Base, method: Meth
     Raises:
         MismatchError: The type can't take these LoRAs.
     """
-    _whole(loras, _parts(loras, base, method, reference=False))
+    whole_parameters(loras, joined(_divisions(loras, base, method, reference=False)))
 
 
-def _whole(loras: Sequence[WeightedAdapter], by_component: Mapping[str, Mapping[str, Part]]) -> WholeParameters:
-    """What the LoRAs that weigh anything trained in full."""
-    weighty = {name for parts in by_component.values() for name in parts}
-    return WholeParameters.of({lora.name: lora.adapter for lora in loras if lora.name in weighty})
-
-
-def _parts(
+def _divisions(
     loras: Sequence[WeightedAdapter], base: Base, method: Method, *, reference: bool
-) -> dict[str, dict[str, Part]]:
-    """By component what each LoRA brings to it."""
+) -> tuple[Division, ...]:
+    """What each rule of the method merges."""
     names = [lora.name for lora in loras]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise MismatchError(f"two LoRAs are called {twice}", hint="give each a name of its own")
-    checks.check_different(names, [lora.adapter for lora in loras], method)
+    for rule in method.rules:
+        checks.check_different(names, [lora.adapter for lora in loras], rule)
     weighings = {lora.name: weighing(lora.name, lora.weight, base) for lora in loras}
     every = {
         component: {
-            lora.name: part for lora in loras if (part := _part(component, lora, weighings[lora.name])) is not None
+            lora.name: part for lora in loras if (part := part_of(component, lora, weighings[lora.name])) is not None
         }
         for component in base.components
     }
@@ -212,17 +217,9 @@ def _parts(
     weighty = [name for name in names if any(name in parts for parts in touched.values())]
     if not weighty:
         raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
-    checks.check_several(weighty, method)
-    for component, parts in apart_in_each(touched, layers=True).items():
-        checks.check_parts(component, list(parts.values()), base, method, reference=reference)
-    return touched
-
-
-def _part(component: str, lora: WeightedAdapter, weigh: Weighing) -> Part | None:
-    modules = lora.adapter.components.get(component, {})
-    weights = {module: weigh(component, module) for module in modules}
-    kept = {module: pair for module, pair in modules.items() if weights[module] != 0}
-    return Part(lora.name, kept, {module: weights[module] for module in kept}) if kept else None
+    divisions = divided(touched, method, base)
+    check_divisions(divisions, weighty, base, reference=reference)
+    return divisions
 
 
 _Fact = TypeVar("_Fact")

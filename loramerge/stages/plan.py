@@ -67,7 +67,8 @@ def plan(  # noqa: PLR0913  each is an option of the command
             artifact's folder belongs to something else or can't be written.
     """
     with reading_anew(verify_inputs):
-        check_several([lora.name for lora in recipe.loras], recipe.merge)
+        for rule in recipe.merge.rules:
+            check_several([lora.name for lora in recipe.loras], rule)
         targets = recipe.publish if publishing else ()
         place = Path(out or Path("dist") / recipe.name).resolve()
         progress = progress or Silent()

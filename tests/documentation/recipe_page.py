@@ -142,7 +142,8 @@ class Page:
     def _members(self, node: Node) -> tuple[Node, ...]:
         """The definitions that a node means: one by reference, several where a key tells them apart."""
         if "$ref" in node:
-            return (self.definitions[_name(node["$ref"])],)
+            meant = self.definitions[_name(node["$ref"])]
+            return self._members(meant) or (meant,)  # a union may have a name of its own
         if "discriminator" in node:
             return tuple(member for each in node["oneOf"] for member in self._members(each))
         return ()

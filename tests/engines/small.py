@@ -25,6 +25,17 @@ PARAMETERS = {
     "magnitude_prune": {"density": 0.4},
     "magnitude_prune_svd": {"density": 0.4},
 }
+OWN = {
+    "tsv": {},
+    "iso_c": {},
+    "iso_cts": {"common_share": 0.5},
+    "karcher": {},
+    "nuslerp": {},
+    "della": {"density": 0.5, "epsilon": 0.2, "seed": 3},
+    "breadcrumbs": {"density": 0.6, "gamma": 0.05},
+    "sce": {"density": 0.4},
+}
+"""Those that PEFT does not have."""
 FACTOR_WISE = ("linear", "ties", "dare_linear", "dare_ties", "magnitude_prune")
 
 
@@ -45,7 +56,7 @@ COMPONENT = Small("unet", {}, SHAPES, {name: name for name in SHAPES}, WEIGHTS)
 
 
 def method(combination_type, **parameters):
-    chosen = PARAMETERS[combination_type] | parameters
+    chosen = (PARAMETERS | OWN)[combination_type] | parameters
     return TypeAdapter(Merge).validate_python({"combination_type": combination_type, **chosen})
 
 
@@ -68,18 +79,23 @@ def changed(part_, name, weight, change):
 
 
 def dense(parts, module, chosen, masks=None):
-    """The combined delta in float64 before it is cut, by PEFT's own functions; masks stand in for its random draws."""
-    from peft.utils import merge_utils
-
+    """The combined delta in float64 before it is cut, by PEFT's own functions."""
     there = [each for each in parts if module in each.modules]
     deltas = [each.modules[module].delta().flatten(1) for each in there]
-    weights = torch.tensor([each.weights[module] for each in there], dtype=torch.float64)
+    return rule(deltas, [each.weights[module] for each in there], chosen, masks)
+
+
+def rule(tensors, weights, chosen, masks=None):
+    """What PEFT's own function for a type makes of tensors in float64; masks stand in for its random draws."""
+    from peft.utils import merge_utils
+
+    weights = torch.tensor(weights, dtype=torch.float64)
     name = chosen.combination_type.removesuffix("_svd")
-    if name in ("cat", "svd"):
-        return merge_utils.task_arithmetic(deltas, weights)
+    if name in ("cat", "svd", "linear"):
+        return merge_utils.task_arithmetic(tensors, weights)
     extra = {key: getattr(chosen, key) for key in ("density", "majority_sign_method") if hasattr(chosen, key)}
     with drawing(masks or []):
-        return getattr(merge_utils, name)(deltas, weights, **extra)
+        return getattr(merge_utils, name)(tensors, weights, **extra)
 
 
 class drawing:  # noqa: N801  # a context manager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from engines.small import PARAMETERS, method
+from engines.small import OWN, PARAMETERS, method
 
 from loramerge.adapter import LowRank
 from loramerge.bases.base import Component
@@ -39,10 +39,17 @@ def merged(chosen, device):
     return factored.merge_component(COMPONENT, PARTS, chosen, device=device, **options)
 
 
-@pytest.mark.parametrize("combination_type", PARAMETERS)
-def test_a_batch_gives_what_its_modules_give(combination_type):
+ALL = [
+    *((each, {}) for each in [*PARAMETERS, *OWN] if each != "nuslerp"),  # it merges two, and there are three
+    *((each, {"space": "core"}) for each in ("linear", "dare_ties", "ties_svd")),
+    ("dare_linear", {"space": "knots"}),
+]
+
+
+@pytest.mark.parametrize(("combination_type", "parameters"), ALL)
+def test_a_batch_gives_what_its_modules_give(combination_type, parameters):
     # To the engine `cpu:0` is a device like any other.
-    one_by_one, together = (merged(method(combination_type), device) for device in ("cpu", "cpu:0"))
+    one_by_one, together = (merged(method(combination_type, **parameters), device) for device in ("cpu", "cpu:0"))
     assert list(together) == list(one_by_one) == sorted(SHAPES)
     for name, found in together.items():
         expected = one_by_one[name]

@@ -20,7 +20,8 @@ def signature():
     return inspect.signature(LoraModel.add_weighted_adapter).parameters
 
 
-by_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name())
+PEFTS = [method for method in METHODS if method.in_peft]
+by_method = pytest.mark.parametrize("method", PEFTS, ids=lambda method: method.name())
 
 
 def made(method, **parameters):
@@ -58,8 +59,8 @@ def config(rank):
 
 
 def test_the_eleven_types_are_pefts():
-    assert len(METHODS) == 11
-    assert {method.name() for method in METHODS} == {*get_args(annotation("combination_type"))}
+    assert len(PEFTS) == 11
+    assert {method.name() for method in PEFTS} == {*get_args(annotation("combination_type"))}
 
 
 def annotation(parameter):
@@ -74,7 +75,8 @@ def test_each_type_has_exactly_the_parameters_that_it_uses(method):
     expected = set(inspect.signature(function).parameters) - {"task_tensors", "weights"} if function else set()
     expected |= SVD if method.name().endswith("svd") else set()
     assert set(made(method).peft_arguments()) == {"combination_type"} | expected
-    assert set(method.model_fields) - set(made(method).peft_arguments()) == {"engine"} | (
+    others = {"engine", "space"} if "space" in method.model_fields else {"engine"}
+    assert set(method.model_fields) - set(made(method).peft_arguments()) == others | (
         {"seed"} if method.random else set()
     )
 
@@ -147,11 +149,21 @@ def test_a_method_takes_no_other_parameter(method):
                 method.model_validate(given)
 
 
+@pytest.mark.parametrize("method", [each for each in METHODS if not each.in_peft], ids=lambda method: method.name())
+def test_what_peft_does_not_have_is_not_left_to_it(method):
+    assert made(method).engine == "factored"
+    assert made(method).unknown_to_peft == f"combination_type: {method.name()}"
+    assert method.decomposes
+    with pytest.raises(ValidationError, match="PEFT has no such type; leave it out, or say `factored`"):
+        made(method, engine="peft")
+
+
 @pytest.mark.parametrize(
     "method", [each for each in METHODS if "density" in each.model_fields], ids=lambda method: method.name()
 )
 def test_density_is_above_0_and_at_most_1(method):
-    assert method.model_validate({"combination_type": method.name(), "density": 1})
+    none = {key: 0.0 for key in ("epsilon", "gamma") if key in method.model_fields}
+    assert method.model_validate({"combination_type": method.name(), "density": 1, **none})
     for density in (0, -0.1, 1.1, float("nan"), True, "0.5", None):
         with pytest.raises(ValidationError):
             method.model_validate({"combination_type": method.name(), "density": density})

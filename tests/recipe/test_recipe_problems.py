@@ -18,17 +18,21 @@ def lora(**changes) -> list[dict[str, object]]:
     return [{"name": "a", "source": "a.safetensors"} | changes]
 
 
+def part(*before, **rule) -> dict[str, object]:
+    return {"merge": {"combination_type": "cat", "parts": [*before, rule]}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"nme": 1}, "nme: unknown key; did you mean 'name'?"),
         (
             {"merge": {"combination_type": "cat", "zzzzzz": 1}},
-            "merge.zzzzzz: unknown key; expected `combination_type` or `engine`",
+            "merge.zzzzzz: unknown key; expected `combination_type`, `engine` or `parts`",
         ),
         (
             {"merge": {"combination_type": "cat", "svd_rank": 4}},
-            "`svd_rank` is not a parameter of `cat`; it is one of `dare_linear_svd`, `dare_ties_svd`, ",
+            "`svd_rank` is not a parameter of `cat`; it is one of `breadcrumbs`, `dare_linear_svd`, `dare_ties_svd`, ",
         ),
         (
             {"merge": {"combination_type": "ties", "density": 1, "seed": 0}},
@@ -36,14 +40,55 @@ def lora(**changes) -> list[dict[str, object]]:
         ),
         ({"merge": {"combination_type": "svd", "svd_rnk": 4}}, "merge.svd_rnk: unknown key; did you mean 'svd_rank'?"),
         ({"merge": {"combination_type": "dare"}}, "did you mean 'dare_ties'?"),
-        ({"merge": {}}, "merge.combination_type: missing; expected 'cat', 'dare_linear', "),
+        ({"merge": {}}, "merge.combination_type: missing; expected 'breadcrumbs', 'cat', 'dare_linear', "),
         ({"merge": "cat"}, "merge: found the text 'cat'; expected a mapping with `combination_type`"),
         ({"merge": None}, "merge: found nothing; expected a mapping with `combination_type`"),
-        ({"merge": {"combination_type": ["cat"]}}, "merge.combination_type: found a list; expected 'cat', "),
+        (
+            {"merge": {"combination_type": ["cat"]}},
+            "merge.combination_type: found a list; expected 'breadcrumbs', 'cat', ",
+        ),
         (
             {"merge": {"combination_type": "cat", "engine": "pft"}},
             "expected 'peft' or 'factored'; did you mean 'peft'?",
         ),
+        (
+            {"merge": {"combination_type": "ties", "density": 0.5, "space": "core", "engine": "peft"}},
+            "merge.space: PEFT combines LoRAs in no space of their own; leave out `engine: peft`",
+        ),
+        (
+            {"merge": {"combination_type": "tsv", "engine": "peft"}},
+            "merge.engine: PEFT has no such type; leave it out, or say `factored`",
+        ),
+        (
+            {"merge": {"combination_type": "della", "density": 0.95}},
+            "merge.epsilon: values would be kept with probabilities from 0.85 to 1.05; with density 0.95, epsilon",
+        ),
+        (
+            {"merge": {"combination_type": "tsv", "density": 0.5}},
+            "`density` is not a parameter of `tsv`; it is one of ",
+        ),
+        (
+            {"merge": {"combination_type": "cat", "parts": []}},
+            "merge.parts: found an empty list; expected a list that is not empty",
+        ),
+        (part(combination_type="tsv"), "merge.parts.0.match: missing; expected text that is not empty or a list"),
+        (part(match="mid", combination_type="tvs"), "merge.parts.0.combination_type: found the text 'tvs'; expected"),
+        (part(match="mid", combination_type="tsv", svd_rnk=3), "merge.parts.0.svd_rnk: unknown key; did you mean"),
+        (part(match="mid", combination_type="ties"), "merge.parts.0.density: missing; expected a number above 0"),
+        (part(match="", combination_type="svd"), "merge.parts.0.match: found empty text; expected text that is not"),
+        (part(match="mid", combination_type="svd", parts=[]), "merge.parts.0.parts: unknown key here; it is a key of"),
+        (
+            part(match="mid", combination_type="take", loras=["fen"]),
+            "merge.parts.0.loras.0: there is no LoRA 'fen'; expected 'ikea' or 'feng'; did you mean 'feng'?",
+        ),
+        (part(match="mid", combination_type="take", loras=[]), "merge.parts.0.loras: found an empty list; expected"),
+        (
+            part({"match": ["up", "mid"], "combination_type": "svd"}, match="mid", combination_type="tsv"),
+            "merge.parts.1.match: part 0 is for 'mid' already; a module has one rule",
+        ),
+        ({"merge": {"combination_type": "take", "loras": ["a"]}}, "merge.combination_type: found the text 'take'; "),
+        ({"merge": {"combination_type": "linear", "space": "cor"}}, "'knots' or 'ctm'; did you mean 'core'?"),
+        ({"merge": {"combination_type": "svd", "space": "core"}}, "`space` is not a parameter of `svd`; it is one of "),
         (
             {"merge": {"combination_type": "ties"}},
             "merge.density: missing; expected a number above 0 and at most 1",

@@ -7,6 +7,7 @@ import tiny
 import torch
 import truth
 from canonical import adapter_of, base_of, deltas_of
+from engines.small import OWN
 from pydantic import TypeAdapter
 
 from loramerge.errors import MismatchError, UsageError
@@ -72,7 +73,8 @@ def by_peft(combination_type, family, few, **parameters):
 
 
 def test_every_type_has_parameters_here():
-    assert set(PARAMETERS) == {cls.model_fields["combination_type"].annotation.__args__[0] for cls in METHODS}
+    assert set(PARAMETERS) == {cls.name() for cls in METHODS if cls.in_peft}
+    assert set(OWN) == {cls.name() for cls in METHODS if not cls.in_peft}
 
 
 @pytest.mark.parametrize(("combination_type", "family", "few"), CASES)
@@ -190,6 +192,22 @@ REFUSED = {
     "unequal ranks": ({"ranks": (4, 6)}, "linear", {}, WEIGHTS, "needs equal ranks; in unet."),
     "one lora": ({"ranks": (4,), "conv_ranks": (3,)}, "ties_svd", {"density": 0.5}, (1.0,), "merges two or more LoRAs"),
     "only zeros": ({}, "cat", {}, (0.0, 0.0), "every LoRA weighs 0"),
+    "one lora for a mean": (
+        {"ranks": (4,), "conv_ranks": (3,)},
+        "karcher",
+        {},
+        (1.0,),
+        "and only lora0 weighs anything",
+    ),
+    "three for two": (
+        {"ranks": (4, 4, 4), "conv_ranks": (3, 3, 3)},
+        "nuslerp",
+        {},
+        (1.0, 0.5, 0.5),
+        "merges 2 LoRAs, and unet has 3",
+    ),
+    "a rank that a convolution can't hold by tsv": ({}, "tsv", {"svd_rank": 500}, WEIGHTS, "rank 500: it can hold"),
+    "only zeros for tsv": ({}, "tsv", {}, (0.0, 0.0), "every LoRA weighs 0"),
     "one left": ({}, "ties", {"density": 0.5}, (1.0, 0.0), "only lora0 weighs anything"),
     "cuSOLVER on the CPU": ({}, "svd", {"svd_driver": "gesvd"}, WEIGHTS, "svd_driver"),
     "a rank that a convolution can't hold": ({}, "svd", {"svd_rank": 500}, WEIGHTS, "rank 500: it can hold"),
@@ -209,14 +227,15 @@ def test_what_peft_gets_wrong_is_refused(case):
     assert error.value.exit_code == 5
 
 
-@pytest.mark.parametrize("combination_type", PARAMETERS)
+@pytest.mark.parametrize("combination_type", PARAMETERS | OWN)
 def test_a_component_that_only_one_lora_touches_is_taken_as_it_is(combination_type):
     pipeline = tiny.shared("sd15")
     pairs = [
         foreign.random_lora(pipeline, rank=4, alpha=2, seed=0, few=True),
         foreign.random_lora(pipeline, rank=4, alpha=2, seed=1, few=True, components=("unet",)),
     ]
-    combined = combine(weighted(pairs), base_of("sd15"), method(combination_type, **PARAMETERS[combination_type]))
+    chosen = method(combination_type, **(PARAMETERS | OWN)[combination_type])
+    combined = combine(weighted(pairs), base_of("sd15"), chosen)
     want = {"text_encoder": foreign.deltas(pairs[0])["text_encoder"]}
     got = {"text_encoder": deltas_of(combined.adapter)["text_encoder"]}
     assert truth.relative_error(got, truth.weighted_sum([(want, WEIGHTS[0])])) <= 1e-6

@@ -165,8 +165,20 @@ def _cosines(pairs: list[dict[str, Any]]) -> list[_Cosines]:
 
 def _method_parameters(merge: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The parameters of the merge that have a value."""
-    given = {key: value for key, value in merge.items() if key != "combination_type"}
-    return [(key, str(value)) for key, value in given.items() if value is not None and value is not False]
+    given = {key: value for key, value in merge.items() if key not in {"combination_type", "match", "parts"}}
+    own = [(key, _listed(value)) for key, value in given.items() if value is not None and value is not False]
+    return own + [_part(part) for part in merge.get("parts") or ()]
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _part(part: Mapping[str, Any]) -> tuple[str, str]:
+    """What a rule is for, and the rule."""
+    settings = ", ".join(f"{key} {value}" for key, value in _method_parameters(part) if key != "engine")
+    rule = f"by {part['combination_type']}" + (f" ({settings})" if settings else "")
+    return f"in {_listed(part['match'])}", rule
 
 
 def _marked(text: str) -> Markup:
