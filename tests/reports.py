@@ -21,7 +21,7 @@ LORAS = {
 SETTINGS = {
     "report": "full",
     "description": f"Three that do not get along. {SCRIPT}",
-    "merge": {"combination_type": "svd", "svd_rank": 3},
+    "merge": {"combination_type": "svd", "svd_rank": 3, "engine": "factored"},
     "outputs": [{"kind": "adapter", "format": "kohya"}],
     "preview": {"prompts": [f"a bowl {SCRIPT[:20]}"], "seeds": [0], "steps": 1, "width": 32, "height": 32},
 }

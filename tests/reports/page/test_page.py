@@ -95,7 +95,7 @@ def test_what_was_merged_is_said(result, page):
     text = "".join(Reader(page).text)
     for expected in (
         "a × 0.7, against × 0.7, b × weights by block",
-        "svd, engine peft, svd_rank 3",
+        "svd, engine factored, svd_rank 3",
         "Stable Diffusion 1.5",
         "a and against",
         "in opposite directions",
@@ -162,7 +162,7 @@ def many(tmp_path_factory):
         folder,
         base="base",
         loras=loras,
-        merge={"combination_type": "cat"},
+        merge={"combination_type": "cat", "engine": "factored"},
         outputs=[{"kind": "adapter", "format": "kohya", "dtype": "bfloat16"}],
         report="full",
     )
