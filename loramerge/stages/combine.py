@@ -125,7 +125,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     whole = whole_parameters(loras, every)
     each_kind = [apart_in_each(each.parts, layers=wanted) for each in divisions for wanted in (True, False)]
     progress.start("merge", sum(len(parts) + 1 for each in each_kind for parts in each.values()))
-    alone = is_one(every)
+    alone = is_one(divisions)
 
     def finish(rule: Method, component: str, module: str, inputs: Sequence[Share], merged: Merged) -> _Finished:
         checks.check_finite(f"{component}.{module}", merged.pair, rule)

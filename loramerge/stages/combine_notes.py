@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from loramerge.stages.division import Division
 
 
-def is_one(by_component: Mapping[str, Mapping[str, Part]]) -> bool:
-    """Whether there is one LoRA in all components together."""
-    return len({name for parts in by_component.values() for name in parts}) == 1
+def is_one(divisions: Sequence[Division]) -> bool:
+    """Whether there is one LoRA in all components together, also of those that do not count in their part."""
+    there = {name for division in divisions for parts in division.parts.values() for name in parts}
+    return len(there.union(*(division.left for division in divisions))) == 1
 
 
 def notes_of(
@@ -46,7 +47,7 @@ def notes_of(
         if used < len(lora.adapter):
             left = len(lora.adapter) - used
             yield f"LoRA {lora.name}: {left} of {len(lora.adapter)} modules weigh 0 and take no part"
-    alone = is_one(by_component)
+    alone = is_one(divisions)
     for division in divisions:
         if division.note:
             yield division.note

@@ -92,7 +92,7 @@ def divided(by_component: Parts, method: Method, base: Base) -> tuple[Division, 
     for place, rule in enumerate(method.rules, start=-1):
         parts, left = _taken(_owned(by_component, owners, place), rule, base)
         if place >= 0 and not parts:
-            _refuse_empty(rules[place], by_component, owners, place)
+            _refuse_none_taken(rules[place], left)
         if parts:
             divisions.append(Division(rule, rules[place].matches if place >= 0 else (), parts, left))
     return tuple(divisions)
@@ -137,9 +137,15 @@ def _owners(by_component: Parts, rules: Sequence[PartRule], base: Base) -> dict[
     }
     owners: dict[tuple[str, str], int] = {}
     for place, rule in enumerate(rules):
-        means = [matching(_where(rule), match, base) for match in rule.matches]
+        means = {match: matching(_where(rule), match, base) for match in rule.matches}
+        for match, meant in means.items():
+            if not any(meant(*each) for each in modules):
+                raise MismatchError(
+                    f"{_where(rule)}: no LoRA touches `{match}`, so nothing is merged there",
+                    hint="leave it out, or match what the LoRAs touch: `loramerge inspect` lists their blocks",
+                )
         for each in sorted(modules):
-            if any(meant(*each) for meant in means):
+            if any(meant(*each) for meant in means.values()):
                 other = owners.setdefault(each, place)
                 if other != place:
                     raise MismatchError(
@@ -175,13 +181,11 @@ def _taken(
     return parts, left
 
 
-def _refuse_empty(rule: PartRule, by_component: Parts, owners: Mapping[tuple[str, str], int], place: int) -> None:
-    others = dict.fromkeys(name for _, name, _ in _owned(by_component, owners, place))
-    who = f"of {' and '.join(rule.taken)} " if rule.taken else ""
-    touched = f"; {' and '.join(others)} have modules there" if others else ""
+def _refuse_none_taken(rule: PartRule, left: Mapping[str, int]) -> None:
     raise MismatchError(
-        f"{_where(rule)}: no module {who}is in {quoted(rule.matches)}, so the part merges nothing{touched}",
-        hint="leave the part out, or match what the LoRAs touch: `loramerge inspect` lists their blocks",
+        f"{_where(rule)}: no module of {' and '.join(rule.taken or ())} is in {quoted(rule.matches)}, so the part "
+        f"merges nothing; {' and '.join(left)} have modules there",
+        hint="leave the part out, or take one of these",
     )
 
 

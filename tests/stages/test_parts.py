@@ -102,6 +102,14 @@ def test_either_engine_merges_parts(engine):
     assert truth.relative_error(deltas_of(got.adapter), deltas_of(want.adapter)) <= 1e-6
 
 
+def test_a_lora_that_counts_nowhere_leaves_the_other_as_it_is():
+    """What one LoRA alone brings is no merge of one LoRA: the other was there, and the rule had nothing to do."""
+    pairs = loras(few=True, components=("unet",))
+    merged = combine(weighted(pairs), base_of("sd15"), method("cat", take("unet", "a")))
+    want = combine(weighted(pairs, (0.7, 0.0)), base_of("sd15"), method("cat"))
+    assert truth.relative_error(deltas_of(merged.adapter), deltas_of(want.adapter)) <= 1e-6
+
+
 def test_masks_are_those_of_the_module_whatever_else_is_merged():
     pairs = weighted(loras(few=True))
     whole = combine(pairs, base_of("sd15"), method("della", density=0.5, seed=5))
@@ -154,6 +162,7 @@ REFUSED = {
         [rule("down", "svd"), rule("unet", "tsv")], "is in `down` and in `unet`; a module has one rule"
     ),
     "nothing of the LoRA there": ([take("text_encoder", "b")], "no module of b is in `text_encoder`"),
+    "nothing of any LoRA there": ([rule(["down", "mid"], "svd")], "no LoRA touches `mid`, so nothing is merged there"),
     "a mean of one": ([rule("up", "karcher")], None),
 }  # fmt: skip
 
@@ -202,7 +211,7 @@ def test_the_papers_of_an_artifact_say_which_rule_each_part_got(tmp_path):
 
 
 def test_a_match_that_the_base_does_not_have_is_shown_where_it_stands(tmp_path):
-    path = recipe(tmp_path, rule("mid", "svd"), rule("middel", "tsv"))
+    path = recipe(tmp_path, rule("up", "svd"), rule("middel", "tsv"))
     line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "middel" in text)
     done = invoke("run", path, "--out", tmp_path / "out")
     assert done.exit_code == 5
