@@ -72,7 +72,7 @@ PLUGINS = {
 }
 # What the plug-ins of a folder share.
 SHARED = {
-    "deltas": {"computed", "dora", "kind", "rescaled", "stored"},
+    "deltas": {"computed", "dora", "kind", "rescaled", "stored", "transposed"},
     "formats": {
         "adapter_output", "alphas", "assemble", "denoiser_files", "dora", "embeddings", "inner_model", "kohya_labels",
         "labels", "loading", "lora_file", "lora_files", "model_spec", "module_names", "module_pattern", "named_file",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from loramerge.families.layout import WEIGHT, Layout, key_of
 
 if TYPE_CHECKING:
-    from loramerge.families.layout import Rule, Shapes, Span
+    from loramerge.families.layout import Original, Piece, Rule, Shapes, Span
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class WeightPlace:
         key: The tensor's name.
         shape: Of the tensor: out×in, or out×in and the kernel's sizes; that of the other parameter.
         spans: The rows that are its own, in the order in which it has them.
+        is_turned: The tensor is in×out, and its rows are the weight's columns.
     """
 
     key: str
     shape: tuple[int, ...]
     spans: tuple[Span, ...]
+    is_turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class CheckpointPart:
     Attributes:
         prefix: What its names begin with.
         rules: From the rest of them to canonical names; none where these are the same.
+        transposed: Canonical names of the weights that the file has as in×out, each as a tensor of its own.
     """
 
     prefix: str
     rules: tuple[Rule, ...] = ()
+    transposed: frozenset[str] = frozenset()
 
     def tensors(self, shapes: Shapes) -> Mapping[str, tuple[str, tuple[Span, ...]]]:
-        """Which tensor holds which rows.
+        """Which tensor holds which rows; not of weights that the file has as in×out.
 
         Args:
             shapes: Of parameters, by canonical name.
@@ -53,6 +57,7 @@ class CheckpointPart:
             part.canonical: (f"{self.prefix}{original.name}", part.spans)
             for original in found.values()
             for part in original.parts
+            if part.canonical not in self.transposed
         }
 
     def places(self, layers: Shapes) -> Mapping[str, WeightPlace]:
@@ -71,10 +76,16 @@ class CheckpointPart:
         """
         found = Layout(self.rules, parameters).by_canonical
         return {
-            key_of(part.canonical): WeightPlace(f"{self.prefix}{original.name}", original.shape, part.spans)
+            key_of(part.canonical): self._place(original, part)
             for original in found.values()
             for part in original.parts
         }
+
+    def _place(self, original: Original, part: Piece) -> WeightPlace:
+        key, shape = f"{self.prefix}{original.name}", original.shape
+        if part.canonical not in self.transposed:
+            return WeightPlace(key, shape, part.spans)
+        return WeightPlace(key, shape[::-1], ((0, shape[1]),), is_turned=True)
 
     def parameters(self, shapes: Shapes) -> Mapping[str, frozenset[str]]:
         """Name of a tensor in the file → the parameters that it holds.

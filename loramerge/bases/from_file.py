@@ -185,9 +185,12 @@ def _beside(base: Base, prefix: str, shapes: Shapes) -> Mapping[str, CheckpointP
     found: dict[str, CheckpointPart] = {}
     for name, encoder in base.family.text_encoders.items():
         saved = f"text_encoders.{encoder.comfyui}.transformer." if encoder.comfyui else ""
-        for start, rules in ((encoder.checkpoint, encoder.original), (saved, ())):
+        for start, rules, transposed in ((encoder.checkpoint, encoder.original, encoder.transposed), (saved, (), ())):
             if start and any(key.startswith(start) for key in shapes):
-                found.setdefault(name, CheckpointPart(start, rules))
+                # Programs that save a checkpoint leave some parameters in the names, and the form, of transformers.
+                kept = {each for rule in rules for each in rule.canonical if f"{start}{each}" in shapes}
+                named = tuple(rule for rule in rules if not kept.intersection(rule.canonical))
+                found.setdefault(name, CheckpointPart(start, named, frozenset(transposed) - kept))
     for original, place in base.family.components.items():
         component, _, inner = place.partition(".")
         begins = next(

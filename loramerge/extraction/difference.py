@@ -48,7 +48,7 @@ def difference(tuned: Placed, base: Placed, shape: tuple[int, ...]) -> Tensor | 
     found = found.float()
     if not is_finite(found):
         raise _not_finite(tuned, base)
-    return (found.mT if tuned.is_turned else found).reshape(shape[0], math.prod(shape[1:]))
+    return found.reshape(shape[0], math.prod(shape[1:]))
 
 
 def norm_of_difference(tuned: Placed, base: Placed) -> float:
@@ -70,12 +70,13 @@ def norm_of_difference(tuned: Placed, base: Placed) -> float:
 
 
 def _numbers_of(placed: Placed) -> Tensor:
-    """In the file's number format; numbers of 8 bits in float32, for few operations take them."""
+    """In the file's number format, out×in; numbers of 8 bits in float32, for few operations take them."""
     import torch
 
     parts = placed.rows.parts if isinstance(placed.rows, StoredRows) else (placed.rows,)
     found = [_as_numbers(part.read()) for part in parts]
-    return found[0] if len(found) == 1 else torch.cat(found)
+    whole = found[0] if len(found) == 1 else torch.cat(found)
+    return whole.mT if placed.is_turned else whole
 
 
 def _as_numbers(found: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ def _of_file(base: Base, parts: Mapping[str, CheckpointPart], stored: Sequence[S
             if tensor is None:
                 continue
             placed = _layer(tensor, place.shape, base.reference)
-            found[module] = Placed(placed.shown, _stored(tensor).rows(place.spans))
+            found[module] = Placed(placed.shown, _stored(tensor).rows(place.spans), place.is_turned)
             taken.add(place.key)
     rest = {key: _placed(tensor, base.reference) for key, tensor in by_key.items() if key not in taken}
     return Weights(base.reference, base, {name: found for name, found in layers.items() if found}, rest)

@@ -28,6 +28,7 @@ OPENCLIP_G: Mapping[str, Any] = {
     "num_attention_heads": 20,
     "projection_dim": 1280,
 }
+_PROJECTION = "text_projection"
 _THERE, _HERE = "transformer.resblocks.*.", "text_model.encoder.layers.*."
 _ATTENTION = f"{_HERE}self_attn."
 OPENCLIP = rules(
@@ -35,6 +36,7 @@ OPENCLIP = rules(
         "token_embedding": "text_model.embeddings.token_embedding",
         "positional_embedding": "text_model.embeddings.position_embedding.weight",
         "ln_final": "text_model.final_layer_norm",
+        _PROJECTION: f"{_PROJECTION}.weight",
         f"{_THERE}ln_1": f"{_HERE}layer_norm1",
         f"{_THERE}ln_2": f"{_HERE}layer_norm2",
         f"{_THERE}mlp.c_fc": f"{_HERE}mlp.fc1",
@@ -46,4 +48,5 @@ OPENCLIP = rules(
         },
     }
 )
-"""The projection is left out: OpenCLIP keeps it as in×out, which is no rows of the one that transformers keeps."""
+OPENCLIP_TRANSPOSED = frozenset({f"{_PROJECTION}.weight"})
+"""OpenCLIP multiplies by its projection from the right: it is in×out there, out×in in transformers."""

@@ -42,6 +42,7 @@ class TextEncoder:
         checkpoint: What its names begin with in an original checkpoint that holds it beside the denoiser; empty where
             there are none but those that ComfyUI has saved.
         original: Rules from the names that it has there; none where they are those of transformers.
+        transposed: Names, in transformers, of the matrices that a checkpoint with names of its own has as in×out.
     """
 
     kohya: tuple[str, ...]
@@ -49,6 +50,7 @@ class TextEncoder:
     names: tuple[Rule, ...] | None = None
     checkpoint: str = ""
     original: tuple[Rule, ...] = ()
+    transposed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Stable Diffusion 2.x (Stability AI, ldm/modules/diffusionmodules/openaimodel.py)."""
 
-from loramerge.families.clip import OPENCLIP, OPENCLIP_H
+from loramerge.families.clip import OPENCLIP, OPENCLIP_H, OPENCLIP_TRANSPOSED
 from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
 from loramerge.families.sd15 import SD_UNET
 from loramerge.families.sgm import unet_rules
@@ -17,7 +17,11 @@ SD2 = Family(
     flat_is_canonical=True,
     text_encoders={
         "text_encoder": TextEncoder(
-            ("lora_te_", "lora_te1_"), "clip_h", checkpoint="cond_stage_model.model.", original=OPENCLIP
+            ("lora_te_", "lora_te1_"),
+            "clip_h",
+            checkpoint="cond_stage_model.model.",
+            original=OPENCLIP,
+            transposed=OPENCLIP_TRANSPOSED,
         )
     },
     marks=("sd_v2", "stable-diffusion-v2"),

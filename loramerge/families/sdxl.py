@@ -1,6 +1,6 @@
 """Stable Diffusion XL (Stability AI, sgm/modules/diffusionmodules/openaimodel.py)."""
 
-from loramerge.families.clip import CLIP_L, OPENCLIP, OPENCLIP_G
+from loramerge.families.clip import CLIP_L, OPENCLIP, OPENCLIP_G, OPENCLIP_TRANSPOSED
 from loramerge.families.family import Card, Family, PublishedModel, Specification, TextEncoder
 from loramerge.families.sgm import unet_rules
 from loramerge.families.unet import CROSS_DOWN, CROSS_UP, DOWN, UNET, UP, draws_from_clip_and_size
@@ -18,7 +18,11 @@ SDXL = Family(
             ("lora_te1_", "lora_te_"), "clip_l", checkpoint="conditioner.embedders.0.transformer."
         ),
         "text_encoder_2": TextEncoder(
-            ("lora_te2_",), "clip_g", checkpoint="conditioner.embedders.1.model.", original=OPENCLIP
+            ("lora_te2_",),
+            "clip_g",
+            checkpoint="conditioner.embedders.1.model.",
+            original=OPENCLIP,
+            transposed=OPENCLIP_TRANSPOSED,
         ),
     },
     marks=("sdxl", "stable-diffusion-xl"),

@@ -71,14 +71,32 @@ class FileBytes:
         Raises:
             SourceError: The file can't be read, or is no longer what it was.
         """
-        known = _digests.get(self.version) or self._kept()
+        known = self.known_digest()
         if known is None:
-            settled = time.time_ns() - max(self.version.modified, self.version.changed) > _UNSETTLED
-            known = FileDigest(self.version.size, self._hashed())
-            if settled:
-                _digests[self.version] = known
-                keep(self.version, known.sha256)
+            begun = time.time_ns()
+            known = self.remember(self._hashed(), begun)
         return known
+
+    def known_digest(self) -> FileDigest | None:
+        """Size and SHA-256, where the file need not be read for them; else None.
+
+        Raises:
+            SourceError: The file can't be read, or is no longer what it was.
+        """
+        return _digests.get(self.version) or self._kept()
+
+    def remember(self, sha256: str, begun: int) -> FileDigest:
+        """Keep in mind what the content is known by, unless it had just been changed when it was read.
+
+        Args:
+            sha256: Of all bytes, each of which was read while the file was what it was.
+            begun: When the first of them was, in nanoseconds.
+        """
+        found = FileDigest(self.version.size, sha256)
+        if begun - max(self.version.modified, self.version.changed) > _UNSETTLED:
+            _digests[self.version] = found
+            keep(self.version, sha256)
+        return found
 
     @property
     def hashed_before(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from loramerge.files.reading import open_file
@@ -20,19 +21,33 @@ def copy(source: Path, target: Path) -> None:
         source: Symbolic links, of which caches consist, are followed.
         target: Replaced if it is there.
     """
-    if not (hasattr(os, "copy_file_range") and _copied_by_the_kernel(source, target)):
-        shutil.copyfile(source, target)
+    for _ in copying(source, target, portion=_PORTION):
+        pass
 
 
-def _copied_by_the_kernel(source: Path, target: Path) -> bool:
-    with open_file(source) as from_file, target.open("wb") as to_file:
-        left = os.fstat(from_file.fileno()).st_size
-        while left:
-            try:
-                done = os.copy_file_range(from_file.fileno(), to_file.fileno(), min(left, _PORTION))
-            except OSError:  # between file systems, or none that takes the call: the plain copy says what is wrong
-                return False
-            if not done:
-                return False
-            left -= done
-    return True
+def copying(source: Path, target: Path, portion: int) -> Iterator[int]:
+    """Copy a file's content in portions, and tell after each where it ended.
+
+    Args:
+        source: Symbolic links, of which caches consist, are followed.
+        target: Replaced if it is there.
+        portion: Bytes of one, at most; where the kernel does not copy, all are copied at once.
+    """
+    size = end = 0
+    if hasattr(os, "copy_file_range"):
+        with open_file(source) as from_file, target.open("wb") as to_file:
+            size = os.fstat(from_file.fileno()).st_size
+            while end < size and (done := _copied(from_file.fileno(), to_file.fileno(), min(size - end, portion))):
+                end += done
+                yield end
+        if end == size:
+            return
+    shutil.copyfile(source, target)
+    yield source.stat().st_size
+
+
+def _copied(source: int, target: int, size: int) -> int:
+    try:
+        return os.copy_file_range(source, target, size)
+    except OSError:  # between file systems, or none that takes the call: the plain copy says what is wrong
+        return 0

@@ -99,6 +99,11 @@ class LockedSources(StrictModel):
         """What outputs have in the place of the base's own components."""
         return self.components or {}
 
+    @property
+    def cards(self) -> Mapping[str, LockedCard | None]:
+        """What the model cards of the LoRAs say, by name."""
+        return {name: lora.card for name, lora in self.loras.items()}
+
 
 class Lock(StrictModel):
     """What every source of a recipe is."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
-from loramerge.files.file_view import digest_of
+from loramerge.files.file_view import FileBytes, digest_of
 from loramerge.lock.model import LockedSource, command_for
 from loramerge.sources import shown
 
@@ -45,7 +45,7 @@ class Pin:
             exact: Whether all files of the lock are.
 
         Returns:
-            The same, with a `fetch` that compares every other file with the lock.
+            The same, with a `fetch` that compares every other file with the lock, and a `prove` that does so later.
 
         Raises:
             SourceError: The source is at another commit, a file is not in the lock, missing, or another one.
@@ -72,7 +72,20 @@ class Pin:
             self._refuse(self._changed(what, unproven), at_commit=located.revision is not None)
             return folder
 
-        return replace(located, fetch=fetch)
+        def unproven(names: Iterable[str], /) -> Path:
+            wanted = tuple(names)
+            folder = located.bring(wanted)
+            self.check_sizes(folder, wanted)
+            places = {name: FileBytes.at(folder / name, f"{what}: {name}") for name in wanted}
+            prove({name: known for name, place in places.items() if (known := place.known_digest())})
+            return folder
+
+        def prove(found: Mapping[str, FileDigest]) -> None:
+            located.prove(found)
+            unlisted = {name: digest for name, digest in found.items() if name not in located.listed}
+            self._refuse(self._changed(what, unlisted), at_commit=located.revision is not None)
+
+        return replace(located, fetch=fetch, unproven=unproven, prove=prove)
 
     def check_sizes(self, folder: Path, names: Iterable[str]) -> None:
         """Compare the sizes of files of this machine with the lock; nothing of them is read.
@@ -88,7 +101,7 @@ class Pin:
         ]
         self._refuse(wrong, at_commit=False)
 
-    def _changed(self, what: str, found: dict[str, FileDigest]) -> list[str]:
+    def _changed(self, what: str, found: Mapping[str, FileDigest]) -> list[str]:
         return [
             f"{what}: {name} has {digest.size} bytes with sha256 {digest.sha256}, the lock has {locked}"
             for name, digest in found.items()

@@ -107,6 +107,9 @@ def _found(by_key: Mapping[str, TensorChange], place: WeightPlace, shown: str, m
 
 def _shares(place: WeightPlace, pair: LowRank) -> Iterator[RowDelta]:
     """The rows of a pair where they lie in the file's tensor."""
+    if place.is_turned:
+        yield RowDelta.transposed(pair)
+        return
     row = 0
     for start, stop in place.spans:
         yield RowDelta(pair, start, stop, row)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.files.reflink import copy
+from loramerge.files.passing_digest import PORTION, PassingDigest
+from loramerge.files.reflink import copy, copying
 from loramerge.files.writing import check_room, writing
 from loramerge.tensor_files import shards
 from loramerge.tensor_files.new_files import NewFile, Variant
@@ -70,14 +71,22 @@ class OutputWeights:
         return tuple((change.stored.path, change.stored.key) for file in self.files for change in file.changes)
 
     def copy(self) -> dict[str, str]:
-        """Copy the file that stays what it is; its digest is the base's, by its name below the output's folder."""
+        """Copy the file that stays what it is; its digest is the base's, by its name below the output's folder.
+
+        Where nobody knows that yet, it is taken of each portion when that was copied, and is in the system's cache.
+        """
         assert self.copied is not None  # noqa: S101  whoever calls it has looked
         (file,) = self.files
         there = file.changes[0].stored.place
-        digest = there.digest().sha256
-        copy(self.copied, file.path)
-        there.check()  # what was copied is what was hashed
-        return {f"{self.place}{file.path.name}": digest}
+        if (known := there.known_digest()) is None:
+            passing = PassingDigest(there)
+            for end in copying(self.copied, file.path, PORTION):
+                passing.read_up_to(end)
+            known = passing.settled()
+        else:
+            copy(self.copied, file.path)
+            there.check()  # what was copied is what was hashed
+        return {f"{self.place}{file.path.name}": known.sha256}
 
     def write_index(self) -> None:
         """Write the list of shards, where there are several."""
@@ -124,13 +133,14 @@ def write_prepared(outputs: Sequence[PreparedOutput]) -> list[dict[str, str]]:
     """
     check_room(outputs[0].folder, sum(weights.size for output in outputs for weights in output.weights))
     digests: list[dict[str, str]] = [{} for _ in outputs]
+    copied: list[tuple[int, OutputWeights]] = []
     together: dict[tuple[tuple[Path, str], ...], list[tuple[int, OutputWeights]]] = {}
     for number, output in enumerate(outputs):
         with writing(output.folder):
             output.settings()
             for weights in output.weights:
                 if weights.copied:
-                    digests[number] |= weights.copy()
+                    copied.append((number, weights))
                 else:
                     weights.write_index()
                     together.setdefault(weights.tensors, []).append((number, weights))
@@ -140,4 +150,7 @@ def write_prepared(outputs: Sequence[PreparedOutput]) -> list[dict[str, str]]:
         for (number, weights), written in zip(group, found, strict=True):
             names = (f"{weights.place}{file.path.name}" for file in weights.files)
             digests[number] |= dict(zip(names, written, strict=True))
+    for number, weights in copied:  # what another output is made of has its digest by now
+        with writing(outputs[number].folder):
+            digests[number] |= weights.copy()
     return digests

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Container, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,10 @@ class _Hashed:
 
     name: str
     file: FileBytes
-    digest: Future[FileDigest]
+    digest: Callable[[], FileDigest]
 
     def known(self) -> InputFile:
-        digest = self.digest.result()
+        digest = self.digest()
         self.file.check()
         return InputFile(self.name, digest.size, digest.sha256)
 
@@ -43,14 +43,21 @@ class InputFiles:
         reference: The source, for errors.
         folder: Where they lie.
         names: '/'-separated.
+        passing: Names of those that are going to be read anyway, and hashed then: their digests are asked for when that
+            is done.
 
     Raises:
         SourceError: One is not there.
     """
 
-    def __init__(self, pool: Executor, reference: str, folder: Path, names: Iterable[str]) -> None:
+    def __init__(
+        self, pool: Executor, reference: str, folder: Path, names: Iterable[str], passing: Container[str] = ()
+    ) -> None:
         places = {name: FileBytes.at(folder / name, shown_file(reference, name)) for name in sorted(names)}
-        self._hashed = [_Hashed(name, place, pool.submit(place.digest)) for name, place in places.items()]
+        self._hashed = [
+            _Hashed(name, place, place.digest if name in passing else pool.submit(place.digest).result)
+            for name, place in places.items()
+        ]
 
     def files(self) -> tuple[InputFile, ...]:
         """All of them, when the last digest is there. Each time it is looked whether they are still the same.

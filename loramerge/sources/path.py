@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
+from loramerge.files.file_view import FileBytes, digest_of
 from loramerge.files.home import expanded
 from loramerge.files.neighbours import beside
 from loramerge.files.reading import open_file
 from loramerge.hub.listing import CardFacts
-from loramerge.sources.source import Given, Located, check_sha256, files_below, missing
+from loramerge.sources.source import Given, Located, files_below, missing, not_promised
+
+if TYPE_CHECKING:
+    from loramerge.files.digest import FileDigest
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DRIVE = re.compile(r"([A-Za-z]):[\\/]")
@@ -86,7 +91,8 @@ class PathSource:
                 card = CardFacts()  # what lies beside a file is not about it alone
         except OSError as error:
             raise self._unreadable(error) from error
-        return Located(self.reference, None, files, partial(self._fetch, folder, files), card.licence, card=card)
+        fetch, bring = (partial(each, folder, files) for each in (self._fetch, self._bring))
+        return Located(self.reference, None, files, fetch, card.licence, card=card, unproven=bring, prove=self._prove)
 
     def _check_folder(self, files: tuple[str, ...]) -> None:
         if not files:
@@ -119,16 +125,28 @@ class PathSource:
 
     def _fetch(self, folder: Path, files: tuple[str, ...], names: Iterable[str], /) -> Path:
         wanted = tuple(names)
+        self._bring(folder, files, wanted)
+        for name in wanted if self.sha256 is not None else ():
+            self._prove({name: digest_of(folder / name, self.reference)})
+        return folder
+
+    def _bring(self, folder: Path, files: tuple[str, ...], names: Iterable[str], /) -> Path:
+        wanted = tuple(names)
         missing(wanted, files, reference=self.reference)
         try:
             for name in wanted:
                 with open_file(folder / name):
                     pass
-                if self.sha256 is not None:
-                    check_sha256(folder / name, self.sha256, name=self.reference)
+                if self.sha256 is not None and (known := FileBytes.at(folder / name, self.reference).known_digest()):
+                    self._prove({name: known})
         except OSError as error:
             raise self._unreadable(error) from error
         return folder
+
+    def _prove(self, found: Mapping[str, FileDigest]) -> None:
+        for digest in found.values():
+            if self.sha256 is not None and digest.sha256 != self.sha256:
+                raise not_promised(self.reference, digest.sha256, self.sha256)
 
     def _unreadable(self, error: OSError) -> SourceError:
         return SourceError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -82,6 +82,9 @@ class Located:
         hidden: Names of files on a Hub that no reference means: they, or a folder above them, begin with a dot.
         card: What the source's model card says.
         outline: Writes files into a folder, of safetensors the headers alone, where that spares a download.
+        unproven: As `fetch`, for whoever is going to read all bytes anyway: what is compared byte by byte is left to
+            `prove`. None where `fetch` compares nothing, or has done so long ago.
+        prove: Compares files with what was promised, by their digests; raises `SourceError` where they are others.
     """
 
     reference: str
@@ -93,6 +96,16 @@ class Located:
     hidden: tuple[str, ...] = ()
     card: CardFacts = field(default_factory=CardFacts)
     outline: Outline | None = None
+    unproven: Fetch | None = None
+    prove: Callable[[Mapping[str, FileDigest]], None] = lambda _found: None
+
+    def bring(self, names: Iterable[str]) -> Path:
+        """The folder in which the named files lie; `prove` has to be asked before anything is made of them for good.
+
+        Raises:
+            SourceError: A file can't be had, or is known not to be the one that was promised.
+        """
+        return (self.unproven or self.fetch)(names)
 
     @contextmanager
     def outlines(self, names: Iterable[str]) -> Iterator[Path]:
@@ -206,10 +219,15 @@ def check_sha256(path: Path, expected: str, *, name: str) -> None:
     """
     found = digest_of(path, name).sha256
     if found != expected:
-        raise SourceError(
-            f"{name}: the file is not the one that was promised: its sha256 is {found}, expected {expected}",
-            hint="get the right file, or correct `sha256` if the change is intended",
-        )
+        raise not_promised(name, found, expected)
+
+
+def not_promised(name: str, found: str, expected: str) -> SourceError:
+    """The error for a file that has another SHA-256 than the recipe gives; it calls the file `name` and shows both."""
+    return SourceError(
+        f"{name}: the file is not the one that was promised: its sha256 is {found}, expected {expected}",
+        hint="get the right file, or correct `sha256` if the change is intended",
+    )
 
 
 def missing(names: Iterable[str], located: Iterable[str], *, reference: str) -> None:

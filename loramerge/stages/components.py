@@ -75,8 +75,14 @@ class LoadedComponent:
     inputs: InputFiles
 
     def known(self) -> ResolvedComponent:
-        """Where it is, whose files need not be read once more for their digests."""
-        return replace(self.resolved, located=self.resolved.located.knowing(self.inputs.digests()))
+        """Where it is, whose files need not be read once more for their digests.
+
+        Raises:
+            SourceError: One was changed since, or is not the one that was promised.
+        """
+        digests = self.inputs.digests()
+        self.resolved.located.prove(digests)
+        return replace(self.resolved, located=self.resolved.located.knowing(digests))
 
 
 def unneeded(recipe: Recipe) -> frozenset[str]:
@@ -144,17 +150,20 @@ def check_local_components(recipe: Recipe, lock: Lock) -> None:
             pin.check_sizes(given[key].locate().fetch(names), names)
 
 
-def load_components(resolved: tuple[ResolvedComponent, ...], pool: Executor) -> tuple[LoadedComponent, ...]:
+def load_components(
+    resolved: tuple[ResolvedComponent, ...], pool: Executor, *, in_passing: bool
+) -> tuple[LoadedComponent, ...]:
     """Fetch the components.
 
     Args:
         resolved: Where they are.
         pool: Takes the digests of their files.
+        in_passing: Weights are hashed when outputs are made of them.
 
     Raises:
         SourceError: A file can't be had.
     """
-    return tuple(_fetched(each, pool) for each in resolved)
+    return tuple(_fetched(each, pool, in_passing=in_passing) for each in resolved)
 
 
 def by_output(loaded: tuple[LoadedComponent, ...]) -> Mapping[str, Mapping[str, Replacement]]:
@@ -165,9 +174,10 @@ def by_output(loaded: tuple[LoadedComponent, ...]) -> Mapping[str, Mapping[str, 
     return found
 
 
-def _fetched(each: ResolvedComponent, pool: Executor) -> LoadedComponent:
-    folder = each.located.fetch(each.names)
-    inputs = InputFiles(pool, each.located.reference, folder, each.names)
+def _fetched(each: ResolvedComponent, pool: Executor, *, in_passing: bool) -> LoadedComponent:
+    folder = each.located.bring(each.names) if in_passing else each.located.fetch(each.names)
+    passing = [name for name in each.names if in_passing and name.endswith(".safetensors")]
+    inputs = InputFiles(pool, each.located.reference, folder, each.names, passing)
     shown = sources.shown(each.source)
     return LoadedComponent(each, replacement(shown, folder, each.place, each.names, each.entry), inputs)
 

@@ -137,7 +137,7 @@ def convert(
         chosen = output.model_copy(update={"dtype": dtype or _number_format(output, written)})
         lock = lock_sources(recipe, known(resolved, loaded))
         source = lock.sources.loras[read.name]
-        labels = _labels(labels_of(recipe, loaded, lock), read, source)
+        labels = _labels(labels_of(recipe, loaded, lock.sources.cards), read, source)
         chosen.write_adapter(adapter, _named(loaded.base, labels), labels, folder, exact=True)
         if not chosen.holds_embeddings:
             write_beside(adapter.embeddings, folder)

@@ -94,6 +94,7 @@ def load(
     resolved: Resolved,
     *,
     keep: Callable[[LowRank], LowRank] = lambda pair: pair,
+    in_passing: bool = False,
     progress: Progress | None = None,
 ) -> Loaded:
     """Fetch and read the base's configs (its weights, where an output needs them) and every LoRA.
@@ -101,6 +102,8 @@ def load(
     Args:
         resolved: Where they are.
         keep: Puts a pair that is extracted from a model where it is to wait, and gives it back from there.
+        in_passing: Outputs are made of the base's weights, which are hashed when these are written; `known` then tells
+            whether they are what was promised.
         progress: Told of every source, and of every layer from which a pair is extracted.
 
     Raises:
@@ -110,7 +113,7 @@ def load(
     progress = progress or Silent()
     progress.start("load", 1 + len(resolved.loras))
     names = resolved.base_names
-    folder = resolved.base.fetch(names)
+    folder = resolved.base.bring(names) if in_passing else resolved.base.fetch(names)
     family, reference = resolved.family, resolved.base.reference
     base = architecture(family) if family else read_base(reference, folder, names, resolved.told())
     progress.advance()
@@ -128,9 +131,10 @@ def load(
         notes.extend(said)
         progress.advance()
     # Last, for a base is large, and a LoRA that can't be read should be said at once.
-    base_inputs = InputFiles(pool, resolved.base.reference, folder, names)
+    passing = [name for name in names if in_passing and name.endswith(".safetensors")]
+    base_inputs = InputFiles(pool, resolved.base.reference, folder, names, passing)
     config_inputs = resolved.config.inputs(pool) if resolved.config else None
-    components = load_components(resolved.components, pool)
+    components = load_components(resolved.components, pool, in_passing=in_passing)
     pool.shutdown(wait=False)  # the digests have time until somebody asks for them
     return Loaded(
         base=base,
@@ -149,11 +153,13 @@ def known(resolved: Resolved, loaded: Loaded) -> Resolved:
     """The same sources, whose files need not be read once more for their digests.
 
     Raises:
-        SourceError: A file was changed since.
+        SourceError: A file was changed since, or is not the one that was promised.
     """
+    digests = loaded.base_inputs.digests()
+    resolved.base.prove(digests)
     return replace(
         resolved,
-        base=resolved.base.knowing(loaded.base_inputs.digests()),
+        base=resolved.base.knowing(digests),
         components=tuple(each.known() for each in loaded.components),
         loras=tuple(
             replace(entry, located=entry.located.knowing(lora.inputs.digests()))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loramerge.files.file_view import FileBytes
 from loramerge.files.kept_digests import reading_anew
+from loramerge.files.tensor_header import read_header
 from loramerge.lock.model import Lock, LockedCard, LockedFile, LockedSource, LockedSources
 from loramerge.progress import Progress, Silent
 from loramerge.sources import shown
+from loramerge.sources.source import shown_file
 from loramerge.stages.resolve import resolve
 from loramerge.stages.with_base import with_base
 
@@ -63,6 +67,34 @@ def lock(
         family = resolved.family if recipe.given_base is None else None
         known = LockedSources(base=base, family=family, config=told, components=components or None, loras=loras)
         return Lock(version=1, recipe=recipe.name, sources=known)
+
+
+def look_at(resolved: Resolved) -> None:
+    """Refuse what no run would take, without reading weights that outputs are made of: a run hashes them in passing.
+
+    Raises:
+        SourceError: A file can't be had, or is called safetensors and none.
+    """
+    _check_headers(resolved.base, resolved.base_names)
+    if resolved.config is not None:
+        resolved.config.located.digests(resolved.config.names)
+    for component in resolved.components:
+        _check_headers(component.located, component.names)
+    for lora in resolved.loras:
+        lora.located.digests(lora.names)
+
+
+def _check_headers(located: Located, names: Iterable[str]) -> None:
+    unlisted = [name for name in names if name not in located.listed]
+    folder = located.bring(unlisted) if unlisted else Path()
+    for name in unlisted:
+        if name.endswith(".safetensors"):
+            read_header(FileBytes.at(folder / name, shown_file(located.reference, name)))
+
+
+def cards_of(resolved: Resolved) -> Mapping[str, LockedCard | None]:
+    """What the model cards of the LoRAs say, by name, as a lock has it."""
+    return {entry.lora.name: _card(entry.located.card) for entry in resolved.loras}
 
 
 def _locked(source: str | None, revision: str | None, located: Located, names: Iterable[str]) -> LockedSource:

@@ -20,7 +20,7 @@ from loramerge.stages.assess import assess
 from loramerge.stages.check_outputs import check_count, check_form, check_outputs
 from loramerge.stages.combine import combine, weighted
 from loramerge.stages.load import known, load
-from loramerge.stages.lock import lock as lock_sources
+from loramerge.stages.lock import cards_of
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.with_base import with_base
 from loramerge.stages.write import write_output
@@ -100,6 +100,6 @@ def merge(
             progress=progress,
         )
         report = assess(recipe, loaded, combined, licence=UNKNOWN, full=False, progress=progress)
-        lock = lock_sources(recipe, known(resolved, loaded))
-        write_output(recipe.outputs[0], folder, recipe, loaded, combined, lock=lock)
+        write_output(recipe.outputs[0], folder, recipe, loaded, combined, cards=cards_of(resolved))
+        known(resolved, loaded)  # raises where a file was changed meanwhile
     return MergedLora(place, combined.adapter, summary(combined.fidelity), tuple(report["notes"]), report)

@@ -17,8 +17,8 @@ from loramerge.merging.checks import check_several
 from loramerge.messages import some
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.definition import Definition
-from loramerge.provenance.licence import licence_for, licences_of
-from loramerge.stages.lock import lock as lock_sources
+from loramerge.provenance.licence import licence_for
+from loramerge.stages.plan_sources import FreeSources, HeldSources
 from loramerge.stages.plan_steps import Plan, Reason, Step
 from loramerge.stages.publish import check_folders
 from loramerge.stages.resolve import check_local, local_sources
@@ -77,15 +77,18 @@ def plan(  # noqa: PLR0913  each is an option of the command
             check_folders(place, recipe)
         if lock is not None:
             pins(recipe, lock)  # raises where it does not fit
-        wanted = Definition.of(recipe, lock or lock_sources(recipe))
+        sources = FreeSources.of(recipe) if lock is None else HeldSources(recipe, lock)
         progress.advance()
-        steps = []
+        lives = []
         for target in targets:
-            aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
-            live = target.live(recipe.name, recipe.folder, target.claims(claims_of(recipe, wanted.lock)))
-            steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
+            lives.append(target.live(recipe.name, recipe.folder, target.claims(claims_of(recipe, sources.base_files))))
             progress.advance()
-        licence_for(recipe, licences_of(wanted.lock), publishing=any(step.pending for step in steps))
+        wanted = sources.definition(compared=_is_there(place) or any(live.holds_anything for live in lives))
+        steps = []
+        for target, live in zip(targets, lives, strict=True):
+            aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
+            steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
+        licence_for(recipe, sources.licences, publishing=any(step.pending for step in steps))
         if targets and out is None and not any(step.pending for step in steps):
             artifact = Step(str(place), "none", (Reason("not needed", "every target is up to date"),))
         else:
@@ -97,11 +100,15 @@ def plan(  # noqa: PLR0913  each is an option of the command
             if lock is not None:
                 check_local(recipe, lock)
         progress.advance()
-        return Plan(recipe, wanted.lock, artifact, tuple(steps))
+        return Plan(recipe, wanted.lock if wanted else None, artifact, tuple(steps))
 
 
-def _artifact(place: Path, wanted: Definition, *, signing: bool | Trust) -> Step:
-    if not place.is_dir() or not any(place.iterdir()):
+def _is_there(place: Path) -> bool:
+    return place.is_dir() and any(place.iterdir())
+
+
+def _artifact(place: Path, wanted: Definition | None, *, signing: bool | Trust) -> Step:
+    if wanted is None or not _is_there(place):
         return Step(str(place), "build", (Reason("new"),))
     try:
         reasons = tuple(_changes(Definition.of_artifact(place).data(), wanted))
@@ -128,14 +135,15 @@ def _unsigned(place: Path, files: Mapping[str, str], signing: bool | Trust) -> I
 
 @dataclass(frozen=True)
 class _Aim:
-    """What a target shall hold: outputs of a definition, signed or as it is."""
+    """What a target shall hold: outputs of a definition, signed or as it is. Where nothing is held, there is none."""
 
-    definition: Definition
+    definition: Definition | None
     outputs: tuple[str, ...]
     signed: bool
 
     def missed_by(self, held: Held) -> Iterator[Reason]:
         """Why a state is not that."""
+        assert self.definition is not None  # noqa: S101  something is held
         changed = [*_changes(held.definition, self.definition)]
         yield from changed
         if not changed and set(held.outputs or ()) != set(self.outputs):

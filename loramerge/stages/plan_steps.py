@@ -71,13 +71,14 @@ class Plan:
 
     Attributes:
         recipe: The recipe.
-        lock: What its sources are, or have to be.
+        lock: What its sources are, or have to be; None where nothing is there to compare them with, and whoever runs
+            the recipe reads its base anyway.
         artifact: The step that makes the artifact.
         targets: A step for each target, in the recipe's order.
     """
 
     recipe: Recipe
-    lock: Lock
+    lock: Lock | None
     artifact: Step
     targets: tuple[Step, ...]
 

@@ -22,7 +22,9 @@ from loramerge.stages.assess import assess
 from loramerge.stages.check_outputs import check_outputs
 from loramerge.stages.combine import combine, weighted
 from loramerge.stages.load import known, load
+from loramerge.stages.lock import cards_of
 from loramerge.stages.lock import lock as lock_sources
+from loramerge.stages.papers import write_papers
 from loramerge.stages.publish import publish
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.with_base import with_base
@@ -103,8 +105,9 @@ def run(  # noqa: PLR0913  each is an option of the command
         with replacing(place, lambda old: check(old=old)) as folder:
             recipe = with_base(recipe, lock, progress=progress)
             resolved = resolve(recipe, lock, progress=progress)
-            spool = Spool(place.parent, LITTLE if any(each.needs_weights for each in recipe.outputs) else MUCH)
-            loaded = load(resolved, keep=spool.keep, progress=progress)
+            needs_weights = any(output.needs_weights for output in recipe.outputs)
+            spool = Spool(place.parent, LITTLE if needs_weights else MUCH)
+            loaded = load(resolved, keep=spool.keep, in_passing=needs_weights, progress=progress)
             check_outputs(recipe, loaded)
             check_preview(recipe, loaded)
             licences = licences_of(lock) if lock else resolved.licences
@@ -119,9 +122,12 @@ def run(  # noqa: PLR0913  each is an option of the command
                 formats=formats_of(recipe),
                 progress=progress,
             )
-            made_of = lock or lock_sources(recipe, known(resolved, loaded))
             found = assess(recipe, loaded, combined, licence=licence, full=recipe.report == "full", progress=progress)
-            facts = write(folder, recipe, loaded, combined, found, lock=made_of, progress=progress)
+            cards = lock.sources.cards if lock else cards_of(resolved)
+            written = write(folder, recipe, loaded, combined, found, cards=cards, progress=progress)
+            settled = known(resolved, loaded)  # the base was hashed while the outputs were made of it
+            made_of = lock or lock_sources(recipe, settled)
+            facts = write_papers(folder, recipe, loaded, combined, written, made_of)
             if signer is not None:
                 signer.sign(folder, recipe.name)
         receipts = publish(place, recipe, targets=targets, force=force, progress=progress)

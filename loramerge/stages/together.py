@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,6 @@ from loramerge.formats.denoiser_files import endings
 from loramerge.messages import some
 
 if TYPE_CHECKING:
-    from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
     from loramerge.targets import Target
 
@@ -61,15 +60,15 @@ class _Claim:
         return f"give the target a place of its own: `{own}`"
 
 
-def claims_of(recipe: Recipe, lock: Lock | None = None) -> Mapping[str, Sequence[str]]:
+def claims_of(recipe: Recipe, base_files: Collection[str] | None = None) -> Mapping[str, Sequence[str]]:
     """Folder of every output → what lies at its top, as far as the recipe tells it.
 
     Args:
         recipe: Names the outputs.
-        lock: Knows what the base is, where it is at hand.
+        base_files: Names of the base's files, where they are at hand.
     """
     loras, parts = [lora.name for lora in recipe.loras], _parts(recipe)
-    lone = not recipe.base.is_file and _is_lone(recipe, lock)
+    lone = not recipe.base.is_file and _is_lone(recipe, base_files)
     found = {}
     for output in recipe.outputs:
         if recipe.base.is_file:
@@ -80,10 +79,10 @@ def claims_of(recipe: Recipe, lock: Lock | None = None) -> Mapping[str, Sequence
     return found
 
 
-def _is_lone(recipe: Recipe, lock: Lock | None) -> bool:
-    """Whether the base's folder is that of one model; of a Hub only a lock tells it, and most are pipelines."""
-    if lock is not None and lock.sources.base is not None:
-        return model_index.FILE not in lock.sources.base.files
+def _is_lone(recipe: Recipe, files: Collection[str] | None) -> bool:
+    """Whether the base's folder is that of one model; of a Hub its files alone tell it, and most are pipelines."""
+    if files:
+        return model_index.FILE not in files
     if recipe.base.source is None:
         return False
     local = sources.parse(recipe.base.source, folder=recipe.folder, revision=recipe.base.revision).local

@@ -1,38 +1,51 @@
-"""Stage: the artifact, complete in its folder or not there at all."""
+"""Stage: what an artifact is made for: every output of the recipe, and its pictures."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact.contents import CARD, LOCK, RECIPE, REPORT
-from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import SourceError
-from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.writing import writing
 from loramerge.formats import Labels
 from loramerge.formats.embeddings import write_beside
 from loramerge.formats.model_spec import prediction_said
 from loramerge.formats.output import MergeResult
 from loramerge.formats.trigger_words import tag_frequency, trigger_phrases
-from loramerge.lock.model import text as lock_text
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.licence import UNKNOWN
-from loramerge.provenance.provenance import input_uri, provenance
-from loramerge.reports.card import model_card
-from loramerge.reports.page import write_page
-from loramerge.stages.artifact_previews import as_drawn, draw, picture_of_merge
+from loramerge.provenance.provenance import input_uri
+from loramerge.stages.artifact_previews import draw, picture_of_merge
 from loramerge.stages.components import by_output
 
 if TYPE_CHECKING:
     from loramerge.formats.output import Output
-    from loramerge.lock.model import Lock
+    from loramerge.lock.model import LockedCard
     from loramerge.recipe import Recipe
     from loramerge.stages.combine import Combined
     from loramerge.stages.load import Loaded, LoadedLora
+
+
+Cards = Mapping[str, "LockedCard | None"]
+"""Name of a LoRA → what its source's model card says, where that has one."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Outputs in their folders.
+
+    Attributes:
+        report: What there is to say of the merge, and of what was written.
+        trigger_phrases: What to put into a prompt.
+        digests: Name of a file → its SHA-256, taken while it was written.
+    """
+
+    report: Mapping[str, Any]
+    trigger_phrases: tuple[str, ...]
+    digests: Mapping[str, str]
 
 
 def write(
@@ -42,29 +55,26 @@ def write(
     combined: Combined,
     report: Mapping[str, Any],
     *,
-    lock: Lock,
+    cards: Cards,
     progress: Progress | None = None,
-) -> Mapping[str, Any]:
-    """Write every output of the recipe, its preview, the recipe and its lock, the card, the report, the provenance.
+) -> Written:
+    """Write every output of the recipe and its preview.
 
     Args:
         folder: Empty; whoever made it puts it in its place when all is written.
         recipe: Names the outputs.
         loaded: The inputs, and the base's files where an output needs them.
         combined: The merged LoRA, and the device on which previews are drawn as well.
-        report: Becomes report.json.
-        lock: What the sources of the recipe were.
+        report: What there is to say of the merge.
+        cards: What the model cards of the LoRAs say.
         progress: Told of every output.
-
-    Returns:
-        The report, with what there was to say of what was written.
 
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
     """
     progress = progress or Silent()
     progress.start("write", len(recipe.outputs))
-    labels = labels_of(recipe, loaded, lock, licence=report["license"])
+    labels = labels_of(recipe, loaded, cards, licence=report["license"])
     result = _result(loaded, combined, labels)
     digests: dict[str, Mapping[str, str]] = {}  # sha256 of large files
     beside: dict[str, Mapping[str, str | None]] = {}  # the same of files that lie beside what an output is
@@ -90,25 +100,10 @@ def write(
         for name, digest in each.items()
     }
     loras = [
-        {**data, "trigger_phrases": _phrases(lora, lock)}
+        {**data, "trigger_phrases": _phrases(lora, cards)}
         for data, lora in zip(report["loras"], loaded.loras, strict=True)
     ]
-    report = {**report, "loras": loras, "notes": [*report["notes"], *notes]}
-    with writing(folder):
-        (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
-        (folder / LOCK).write_text(lock_text(lock), encoding="utf-8", newline="\n")
-        cards = [source.card for source in lock.sources.loras.values() if source.card is not None]
-        drawn = as_drawn(recipe, folder)
-        card = model_card(drawn, report, licence=report["license"], trigger_phrases=labels.trigger_phrases, cards=cards)
-        (folder / CARD).write_text(card, encoding="utf-8")
-        text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        (folder / REPORT).write_text(text + "\n", encoding="utf-8")
-        if recipe.report == "full":
-            write_page(folder, recipe, report)
-        files = {name: known.get(name) or sha256_of(path) for name, path in files_of(folder).items()}
-        statement = provenance(recipe, loaded, lock, files, device=combined.device, reference=combined.reference)
-        (folder / STATEMENT).write_text(statement.text(), encoding="utf-8")
-    return report
+    return Written({**report, "loras": loras, "notes": [*report["notes"], *notes]}, labels.trigger_phrases, known)
 
 
 def _groups(outputs: Sequence[Output]) -> Iterator[list[Output]]:
@@ -119,14 +114,14 @@ def _groups(outputs: Sequence[Output]) -> Iterator[list[Output]]:
 
 
 def write_output(
-    output: Output, folder: Path, recipe: Recipe, loaded: Loaded, combined: Combined, *, lock: Lock
+    output: Output, folder: Path, recipe: Recipe, loaded: Loaded, combined: Combined, *, cards: Cards
 ) -> None:
     """Write one output alone into a folder, which exists and is empty.
 
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
     """
-    result = _result(loaded, combined, labels_of(recipe, loaded, lock))
+    result = _result(loaded, combined, labels_of(recipe, loaded, cards))
     output.write(result, folder)
     _write_beside(output, result, folder)
 
@@ -148,19 +143,19 @@ def _result(loaded: Loaded, combined: Combined, labels: Labels) -> MergeResult:
     return MergeResult(combined.adapter, loaded.base, loaded.base_files, loras, labels, weights, replaced=replaced)
 
 
-def labels_of(recipe: Recipe, loaded: Loaded, lock: Lock, *, licence: str = UNKNOWN) -> Labels:
+def labels_of(recipe: Recipe, loaded: Loaded, cards: Cards, *, licence: str = UNKNOWN) -> Labels:
     """What files of the merge say of themselves.
 
     Args:
         recipe: Names them.
         loaded: The inputs.
-        lock: What the sources of the recipe were.
+        cards: What the model cards of the LoRAs say.
         licence: Of the result, as the Hub names it.
     """
     phrases: dict[str, None] = {}
     tags: dict[str, dict[str, int]] = {}
     for lora in loaded.loras:
-        phrases |= dict.fromkeys(_phrases(lora, lock))
+        phrases |= dict.fromkeys(_phrases(lora, cards))
         for name, counts in _tags(lora).items():
             known = tags.setdefault(name, {})
             known.update({tag: known.get(tag, 0) + count for tag, count in counts.items()})
@@ -188,9 +183,9 @@ def _made_of(lora: LoadedLora, loaded: Loaded) -> dict[str, str]:
     }
 
 
-def _phrases(lora: LoadedLora, lock: Lock) -> list[str]:
-    """What to put into a prompt: as the file says it, and as the lock knows it from the source's model card."""
-    card = lock.sources.loras[lora.name].card
+def _phrases(lora: LoadedLora, cards: Cards) -> list[str]:
+    """What to put into a prompt: as the file says it, and as the source's model card does."""
+    card = cards[lora.name]
     return list(trigger_phrases(lora.adapter.metadata, (card.trigger_words or ()) if card else ()))
 
 

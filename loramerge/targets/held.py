@@ -49,6 +49,11 @@ class Live(Held):
     tagged: Held | None = None
     proposals: Mapping[str, Held] = field(default_factory=dict)
 
+    @property
+    def holds_anything(self) -> bool:
+        """Whether there is anything that a recipe can be compared with."""
+        return self.published or self.tagged is not None or bool(self.proposals)
+
 
 @dataclass(frozen=True)
 class Orphan:

@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.adapter import LowRank
-from loramerge.deltas.dense import Dense
+from loramerge.deltas.transposed import Transposed
 from loramerge.errors import SourceError
 from loramerge.messages import by, some
 from loramerge.tensor_files.header import ITEM_SIZES, Stored
 from loramerge.tensor_files.safetensors import opened
 
 if TYPE_CHECKING:
-    from loramerge.adapter import Modules
+    from loramerge.adapter import LowRank, Modules
     from loramerge.bases.base import Component
 
 # What the layers of attention were called before diffusers 0.12; `from_pretrained` reads that still.
@@ -50,9 +49,7 @@ class RowDelta:
     @classmethod
     def transposed(cls, pair: LowRank) -> RowDelta:
         """The pair of a linear layer for a tensor that keeps its weight as in×out."""
-        if pair.is_dense:
-            return cls.whole(Dense.of(pair.matrix().T.contiguous()).times(pair.scale))
-        return cls.whole(LowRank(pair.up.T.contiguous(), pair.down.T.contiguous(), pair.scale))
+        return cls.whole(Transposed(pair))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from loramerge.numerics.threads import in_order, workers
 from loramerge.tensor_files.fuse_add import add
 from loramerge.tensor_files.new_files import METADATA, NewFile, Sink, Variant
+from loramerge.tensor_files.passing import Passing
 
 if TYPE_CHECKING:
     from loramerge.files.file_view import FileBytes
@@ -57,6 +58,8 @@ def write_blocks(
 def write_variants(variants: Sequence[Variant]) -> list[list[str]]:
     """Write the same tensors in several ways, with one pass over the files that have them.
 
+    A file whose digest nobody knows yet is hashed in the same pass, where its tensors are read in their order.
+
     Args:
         variants: At least one; all have the same tensors in the same order, in as many files as they like.
 
@@ -71,10 +74,14 @@ def write_variants(variants: Sequence[Variant]) -> list[list[str]]:
     buffers = _Buffers()
     together = list(zip(*(variant.changes for variant in variants), strict=True))
     places = {changes[0].stored.path: changes[0].stored.place for changes in together}
+    passing = Passing((changes[0].stored for changes in together), places)
     starts = {_tensor_at(file.changes[0]) for variant in variants for file in variant.files if file.changes}
 
-    def made(block: Sequence[_Piece]) -> list[memoryview]:
-        return _made(block, buffers, places, [variant.loss for variant in variants])
+    def made(numbered: tuple[int, Sequence[_Piece]]) -> list[memoryview]:
+        number, block = numbered
+        read = _read_block(block, buffers, places)
+        passing.passed(number, block[0].stored.path, read, block[0].offset)
+        return _made(block, read, buffers, [variant.loss for variant in variants])
 
     def written(blocks: Iterable[Sequence[memoryview]]) -> Iterator[list[tuple[Sink, memoryview, int]]]:
         for block in blocks:
@@ -89,11 +96,13 @@ def write_variants(variants: Sequence[Variant]) -> list[list[str]]:
     with ExitStack() as stack:
         sinks = [stack.enter_context(Sink(variant)) for variant in variants]
         pool, hasher = stack.enter_context(workers()), stack.enter_context(ThreadPoolExecutor(1))
-        computed = in_order(pool, made, _blocks(together, starts), ahead=_AHEAD)
+        stack.enter_context(passing)  # left before the pool, whose threads may wait there
+        computed = in_order(pool, made, enumerate(_blocks(together, starts)), ahead=_AHEAD)
         for _ in in_order(hasher, hashed, written(computed), ahead=_AHEAD):
             pass
         for sink in sinks:
             sink.finish()
+        passing.settled()
     return [[digest.hexdigest() for digest in sink.digests] for sink in sinks]
 
 
@@ -182,12 +191,11 @@ def _tensor_at(change: TensorChange) -> tuple[Path, str]:
 
 def _made(
     block: Sequence[_Piece],
+    read: memoryview,
     buffers: _Buffers,
-    places: Mapping[Path, FileBytes],
     losses: Sequence[RoundingLoss | None],
 ) -> list[memoryview]:
-    """The bytes of a block as they are written, for each variant."""
-    read = _read_block(block, buffers, places)
+    """The bytes of a block as they are written, for each variant, from what was read of it."""
     found = []
     for variant, loss in enumerate(losses):
         changes = [piece.changes[variant] for piece in block]

@@ -203,6 +203,25 @@ def test_what_is_no_matrix_is_told_with_number_size_and_norm(trained, base):
     assert "% of the squared norm of all that differs" in said
 
 
+@pytest.mark.parametrize("other", ["file", "folder"])
+def test_openclips_projection_is_compared_as_it_is_meant(other, tmp_path):
+    """One file has it as in×out, a folder as out×in; in both it is a square."""
+    base, name = tiny.folder("sdxl"), "text_projection.weight"
+    trained = changed(
+        base, tmp_path / "trained", lambda _, key, each: each + torch.randn(32, 32) if key == name else each
+    )
+    file = single_files.write(single_files.checkpoint("sdxl", trained), tmp_path / "trained.safetensors")
+    if other == "file":
+        before = single_files.write(single_files.checkpoint("sdxl", base), tmp_path / "base.safetensors")
+        found = extract(weights(file, base_of("sdxl")), weights(before, base_of("sdxl")), Cut(32))
+    else:
+        found = extract(weights(file, base_of("sdxl")), weights(base), Cut(32))
+    one, two = (load_file(folder / "text_encoder_2" / "model.safetensors")[name] for folder in (trained, base))
+    assert [entry[:2] for entry in found.adapter] == [("text_encoder_2", "text_projection")]
+    (delta,) = deltas_of(found.adapter)["text_encoder_2"].values()
+    assert float((delta - (one.double() - two.double())).norm() / delta.norm()) < 1e-5
+
+
 def test_beside_the_layers_a_file_and_a_folder_are_compared_by_the_folders_names(trained, base, tmp_path):
     file = single_files.write(single_files.checkpoint("sd15", trained), tmp_path / "trained.safetensors")
     folder = extract(weights(trained), weights(base), Cut(2)).facts

@@ -152,6 +152,18 @@ def test_a_lock_of_another_component_does_not_fit(here):
         run(read_recipe(recipe(here, {"safety_checker": None, "feature_extractor": None})), lock=locked, out="out")
 
 
+def test_one_that_is_not_the_locked_one_is_refused_and_nothing_is_written(here):
+    path = recipe(here)
+    assert invoke("lock", path).exit_code == ExitCode.DONE
+    content = bytearray((here / "vae" / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (here / "vae" / WEIGHTS).write_bytes(content)
+    refused = invoke("run", path)
+    assert refused.exit_code == ExitCode.BAD_SOURCE
+    assert f"outputs.model.components.vae (./vae): {WEIGHTS} has" in " ".join(refused.stderr.split())
+    assert not (here / "dist").exists()
+
+
 def test_a_pipeline_has_it_in_a_folder_and_a_dtype_counts_for_it(here):
     shutil.copytree(tiny.folder("sd15"), here / "donor")
     shutil.rmtree(here / "donor" / "vae")

@@ -7,16 +7,21 @@ import json
 import os
 import shutil
 import threading
+from collections import Counter
 from pathlib import Path
 
 import foreign
 import pytest
+import single_files
 import tiny
 from command_line import invoke, listing, write_recipe
 
+from loramerge import plan, read_recipe
 from loramerge.errors import ExitCode
 from loramerge.files import file_view, kept_digests
-from loramerge.stages import write
+from loramerge.files.digest import sha256_of
+from loramerge.stages import papers
+from loramerge.tensor_files.passing import Passing
 
 
 @pytest.fixture
@@ -35,22 +40,180 @@ def recipe(folder, **more):
     return write_recipe(folder, base=tiny.folder("sd15"), loras={"ink": "ink.safetensors"}, **more)
 
 
-def test_planning_and_running_hash_every_input_once(folder, monkeypatch):
-    found = []
-    hashed = file_view.FileBytes._hashed
-    monkeypatch.setattr(file_view.FileBytes, "_hashed", lambda file: found.append(file.path.name) or hashed(file))
+@pytest.fixture
+def read(monkeypatch):
+    """What is hashed in a pass of its own, and how many bytes behind its header are read of each file besides."""
+    hashed, passed, counting = [], Counter(), threading.Lock()
+    in_a_pass_of_its_own, read_into = file_view.FileBytes._hashed, file_view.FileBytes.read_into
+
+    def counted(file, buffer, offset):
+        size = max(offset + len(buffer) - max(offset, header_of(file.path)), 0)
+        with counting:
+            passed[file.path] += size
+        read_into(file, buffer, offset)
+
+    monkeypatch.setattr(
+        file_view.FileBytes, "_hashed", lambda file: hashed.append(file.path) or in_a_pass_of_its_own(file)
+    )
+    monkeypatch.setattr(file_view.FileBytes, "read_into", counted)
     monkeypatch.setattr(file_view, "_UNSETTLED", -1)
     monkeypatch.setattr(file_view, "_digests", {})
-    path = recipe(folder, outputs=[{"kind": "pipeline"}])
+    return hashed, passed
+
+
+def header_of(path):
+    """Bytes of a file that are no tensor's."""
+    with path.open("rb") as file:
+        return 8 + int.from_bytes(file.read(8), "little")
+
+
+def inputs_of(artifact):
+    said = json.loads((artifact / "provenance.json").read_text())["predicate"]["buildDefinition"]
+    return {each["name"]: each["digest"]["sha256"] for each in said["resolvedDependencies"]}
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("outputs", [["float16"], [None], [None, "bfloat16"]])
+def test_every_byte_of_a_base_is_read_once_for_its_digest_and_what_is_made_of_it(outputs, locked, folder, read):
+    hashed, passed = read
+    path = recipe(
+        folder, outputs=[{"kind": "model", "name": f"m{number}", **({"dtype": dtype} if dtype else {})}
+                         for number, dtype in enumerate(outputs)]
+    )  # fmt: skip
+    if locked:
+        assert invoke("lock", path).exit_code == ExitCode.DONE
+        file_view._digests.clear()
+        hashed.clear()
+        passed.clear()
+    done = invoke("run", path)
+    assert done.exit_code == ExitCode.DONE, done.output
+    base, inputs = tiny.folder("sd15"), inputs_of(folder / "dist/small")
+    weights = {each for each in base.rglob("*.safetensors") if each.relative_to(base).as_posix() in inputs}
+    assert weights
+    assert not weights & {*hashed}
+    assert len(hashed) == len({*hashed}) == len(inputs) - len(weights)
+    for each in weights:
+        assert passed[each] == each.stat().st_size - header_of(each)
+    for name, digest in inputs.items():
+        assert digest == sha256_of((folder if name == "ink.safetensors" else base) / name)
+
+
+def test_a_recipe_without_fused_outputs_hashes_every_input_once(folder, read):
+    hashed, _ = read
+    assert invoke("run", recipe(folder)).exit_code == ExitCode.DONE
+    inputs = inputs_of(folder / "dist/small")
+    assert sorted(each.name for each in hashed) == sorted(Path(name).name for name in inputs)
+
+
+def test_a_plan_of_what_was_never_made_hashes_no_base(folder, read):
+    hashed, passed = read
+    path = recipe(folder, outputs=[{"kind": "model"}])
+    planned = plan(read_recipe(path))
+    assert (planned.artifact.action, planned.lock) == ("build", None)
+    assert "ink.safetensors" in {each.name for each in hashed}
+    assert [each for each in hashed if each.name.endswith("model.safetensors")] == []
+    assert {count for each, count in passed.items() if each.name.endswith("model.safetensors")} == {0}
     assert invoke("run", path).exit_code == ExitCode.DONE
-    names = json.loads((folder / "dist/small/provenance.json").read_text())["predicate"]["buildDefinition"]
-    inputs = [Path(each["name"]).name for each in names["resolvedDependencies"]]
-    assert sorted(found) == sorted(inputs)
+    again = plan(read_recipe(path))
+    assert (again.artifact.action, again.lock.sources.base is not None) == ("none", True)
+
+
+@pytest.fixture
+def own_base(folder):
+    """A base that a test may change, and a recipe of a model made of it."""
+    shutil.copytree(tiny.folder("sd15"), folder / "base")
+    path = write_recipe(folder, base="base", loras={"ink": "ink.safetensors"}, outputs=[{"kind": "model"}])
+    return folder / "base", path
+
+
+def spoilt(file):
+    """Change the last byte of a file."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"]
+)
+@pytest.mark.parametrize("known", [False, True])
+def test_a_base_that_is_not_the_locked_one_is_refused_and_nothing_is_written(known, name, own_base, folder, read):
+    hashed, _ = read
+    base, path = own_base
+    assert invoke("lock", path).exit_code == ExitCode.DONE
+    spoilt(base / name)
+    if known:  # refused before anything is made
+        file_view.digest_of(base / name, "it")
+    before, hashed[:] = listing(folder), []
+    result = invoke("run", path)
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    said = " ".join(result.stderr.split())
+    assert f"base (base): {name} has" in said
+    assert f"with sha256 {sha256_of(base / name)}, the lock has" in said
+    assert "if that is meant to be, `loramerge lock" in said
+    assert listing(folder) == before
+    assert base / name not in hashed
+
+
+def test_a_base_of_another_size_than_the_locked_one_is_refused_at_once(own_base, folder, read):
+    _, passed = read
+    base, path = own_base
+    assert invoke("lock", path).exit_code == ExitCode.DONE
+    place = base / "unet/diffusion_pytorch_model.safetensors"
+    os.truncate(place, place.stat().st_size - 1)
+    passed.clear()
+    result = invoke("run", path)
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "the lock has" in result.stderr
+    assert not (folder / "dist").exists()
+    assert not passed[place]
+
+
+def test_a_file_that_is_not_the_promised_one_is_refused_and_nothing_is_written(folder, read):
+    config = tiny.folder("sd15")
+    file = single_files.write(single_files.checkpoint("sd15", config), folder / "base.safetensors")
+    path = write_recipe(folder, base="x", loras={"ink": "ink.safetensors"}, outputs=[{"kind": "model"}])
+    promised = sha256_of(file)
+    path.write_text(
+        path.read_text().replace("source: x\n", f"source: base.safetensors\n  config: {config}\n  sha256: {promised}\n")
+    )
+    assert invoke("run", path).exit_code == ExitCode.DONE
+    assert inputs_of(folder / "dist/small")["base.safetensors"] == promised
+    shutil.rmtree(folder / "dist")
+    spoilt(file)
+    result = invoke("run", path)
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "base.safetensors: the file is not the one that was promised" in result.stderr
+    assert f"expected {promised}" in " ".join(result.stderr.split())
+    assert not (folder / "dist").exists()
+    hashed, passed = read
+    assert file not in hashed
+    passed.clear()
+    result = invoke("run", path)  # known by now
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert not passed[file]
+
+
+def test_a_base_that_is_changed_while_it_is_fused_is_refused(own_base, folder, monkeypatch):
+    base, path = own_base
+    place = base / "unet/diffusion_pytorch_model.safetensors"
+    passed = Passing.passed
+
+    def changing(self, *given):
+        if place.read_bytes()[-1:] != b"x":
+            place.write_bytes(place.read_bytes()[:-1] + b"x")
+        passed(self, *given)
+
+    monkeypatch.setattr(Passing, "passed", changing)
+    result = invoke("run", path)
+    assert result.exit_code == ExitCode.BAD_SOURCE
+    assert "was changed while it was read" in result.stderr
+    assert not (folder / "dist").exists()
 
 
 def test_weights_that_are_copied_are_not_hashed_again(folder, monkeypatch):
-    found, sha256_of = [], write.sha256_of
-    monkeypatch.setattr(write, "sha256_of", lambda path: found.append(path.name) or sha256_of(path))
+    found = []
+    monkeypatch.setattr(papers, "sha256_of", lambda path: found.append(path.name) or sha256_of(path))
     assert invoke("run", recipe(folder, outputs=[{"kind": "pipeline"}])).exit_code == ExitCode.DONE
     assert "model_index.json" in found
     assert [each for each in found if each.endswith(".safetensors")] == []

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError, SourceError
+from loramerge.files import file_view
 from loramerge.files.digest import sha256_of
 from loramerge.tensor_files import stream as blocks
 from loramerge.tensor_files.fuse_plan import RowDelta, TensorChange
@@ -214,3 +215,41 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 128  # MB, of a file of 256
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Files of this moment count as settled, and none is known."""
+    monkeypatch.setattr(file_view, "_UNSETTLED", -1)
+    monkeypatch.setattr(file_view, "_digests", {})
+
+
+@pytest.mark.parametrize("block", [100, 1 << 20])
+@pytest.mark.parametrize("dtype", [None, "F16"])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_file_is_hashed_in_the_pass_and_nothing_else_changes(known, dtype, block, tmp_path, monkeypatch, settled):
+    monkeypatch.setattr(blocks, "BLOCK", block)
+    tensors = {"a": noise(20, 30), "b": noise(7, 5, seed=2), "c": noise(40, 12, seed=3)}
+    stored = saved(tmp_path / "x.safetensors", tensors)
+    place, pairs = stored[0].place, {"a": pair(20, 30), "c": pair(40, 12, seed=4)}
+    if known:
+        place.digest()
+    after = written(tmp_path, stored, pairs, dtype)
+    assert place.known_digest().sha256 == sha256_of(tmp_path / "x.safetensors")
+    for key, tensor in tensors.items():
+        exact = tensor.double() + (pairs[key].delta() if key in pairs else 0)
+        close = 1e-3 if dtype else 1e-6
+        assert torch.allclose(after[key].double(), exact, rtol=close, atol=close)
+
+
+def test_a_file_whose_tensors_come_in_another_order_is_left_to_others(tmp_path, settled):
+    stored = saved(tmp_path / "x.safetensors", {"a": noise(20, 30), "b": noise(7, 5)})
+    write_blocks(tmp_path / "written.safetensors", changes(stored[::-1]))
+    assert stored[0].place.known_digest() is None
+    assert stored[0].place.digest().sha256 == sha256_of(tmp_path / "x.safetensors")
+
+
+def test_the_same_bytes_whether_the_source_is_known_or_not(tmp_path, settled):
+    stored = saved(tmp_path / "x.safetensors", {"a": noise(300, 30), "b": noise(7, 5)})
+    found = [write_blocks(tmp_path / "one", changes(stored, {"a": pair(300, 30)})) for _ in range(2)]
+    assert found[0] == found[1] == sha256_of(tmp_path / "one")
