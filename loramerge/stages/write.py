@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import SourceError
+from loramerge.files.digest import sha256_of
 from loramerge.files.writing import writing
 from loramerge.formats import Labels
 from loramerge.formats.embeddings import write_beside
@@ -98,6 +99,7 @@ def write(
         for found in (digests, beside)
         for output, each in found.items()
         for name, digest in each.items()
+        if digest is not None
     }
     loras = [
         {**data, "trigger_phrases": _phrases(lora, cards)}

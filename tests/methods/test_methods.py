@@ -75,7 +75,7 @@ def test_each_type_has_exactly_the_parameters_that_it_uses(method):
     expected = set(inspect.signature(function).parameters) - {"task_tensors", "weights"} if function else set()
     expected |= SVD if method.name().endswith("svd") else set()
     assert set(made(method).peft_arguments()) == {"combination_type"} | expected
-    others = {"engine", "space"} if "space" in method.model_fields else {"engine"}
+    others = {"engine", "parts", *({"space"} & {*method.model_fields})}
     assert set(method.model_fields) - set(made(method).peft_arguments()) == others | (
         {"seed"} if method.random else set()
     )
