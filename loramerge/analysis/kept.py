@@ -1,7 +1,7 @@
 """How much of each LoRA is left in a merge, from the factors alone.
 
-With P the projection onto what a LoRA's delta Δ writes to (columns) and reads (rows), 1 - ‖P(merged) - Δ‖ / ‖Δ‖: 1 where
-the merge does in the LoRA's own directions what the LoRA does alone, 0 where it does nothing there.
+With P the projection onto what a LoRA's delta Δ writes to (columns) and reads (rows), 1 - ‖P(merged) - Δ‖ / ‖Δ‖: 1
+where the merge does in the LoRA's own directions what the LoRA does alone, 0 where it does nothing there.
 """
 
 from __future__ import annotations

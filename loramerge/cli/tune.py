@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @options.device
 @options.as_json
 @options.verbose
-def command(  # noqa: PLR0913  each is an option
+def command(  # noqa: PLR0913, PLR0917  each is an option
     path: str,
     trials: int | None,
     seed: int | None,
@@ -60,10 +60,10 @@ def command(  # noqa: PLR0913  each is an option
 ) -> None:
     """Find weights and parameters of a merge.
 
-    RECIPE is a file whose `search:` says what may vary and what to judge by. Merges are tried until there are as many as
-    it wants; the first has the recipe's own values. What was tried stays in <RECIPE>.study.log, so that the same command
-    goes on after it was stopped, and <RECIPE>.study.png shows it. A recipe with the best values is written beside
-    RECIPE, to be run like any other. A function of your own that judges is code, which this command runs.
+    RECIPE is a file whose `search:` says what may vary and what to judge by. Merges are tried until there are as many
+    as it wants; the first has the recipe's own values. What was tried stays in <RECIPE>.study.log, so that the same
+    command goes on after it was stopped, and <RECIPE>.study.png shows it. A recipe with the best values is written
+    beside RECIPE, to be run like any other. A function of your own that judges is code, which this command runs.
     """
     from loramerge import tune
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -29,7 +30,7 @@ def edited(text: str, wanted: Mapping[str, Any]) -> str | None:
         edits = sorted(_Editor(text).edits(root, have, wanted), key=lambda edit: (edit.start, edit.stop))
     except _UneditableError:
         return None
-    if any(one.stop > other.start for one, other in zip(edits, edits[1:], strict=False)):
+    if any(one.stop > other.start for one, other in pairwise(edits)):
         return None
     for edit in reversed(edits):
         text = text[: edit.start] + edit.text + text[edit.stop :]

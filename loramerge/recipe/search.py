@@ -40,8 +40,8 @@ class Search(StrictModel):
     objective: Objective = Field(
         KEPT,
         description=f"What is to be as high as can be. {KEPT}: how much of the LoRA that loses most is left in the "
-        f"merge, from the factors alone. {PREVIEWS}: the same in the pictures of `preview`, each beside the LoRA's own. "
-        "module:function: a function of your own, from a module beside the recipe or an installed one.",
+        f"merge, from the factors alone. {PREVIEWS}: the same in the pictures of `preview`, each beside the LoRA's "
+        "own. module:function: a function of your own, from a module beside the recipe or an installed one.",
     )
     trials: int = Field(40, ge=1, le=100_000, description="How many merges are tried.")
     seed: Seed = Field(0, description="Seed of what is tried.")
@@ -53,7 +53,7 @@ class Search(StrictModel):
     vary: dict[str, Varied] = Field(
         min_length=1,
         json_schema_extra=in_words("keys and what they may be, such as `loras.ink.weight: {from: 0.2, to: 1.2}`"),
-        description="Keys as `--set` takes them: weights of LoRAs, also by block, and parameters of the merge; for each "
-        "a range, or a list of values.",
+        description="Keys as `--set` takes them: weights of LoRAs, also by block, and parameters of the merge; for "
+        "each a range, or a list of values.",
         examples=[{"loras.ink.weight": {"from": 0.2, "to": 1.2}, "merge.combination_type": ["cat", "ties"]}],
     )

@@ -68,15 +68,23 @@ def _vary(data: Mapping[str, Any], merge: Mapping[str, Any], vary: Mapping[str, 
         return
     keys: dict[KeyPath, str] = {}
     for name, given in vary.items():
-        try:
-            key = VariedKey.parse(str(name), data)
-            if twice := _twice(key.path, keys):
-                raise UnvariedKeyError(f"`{twice}` varies the same; leave out one of them")  # noqa: TRY301
-            keys[key.path] = key.name
-            yield from (((name, *at), message) for at, message in _values(key, data, given, types))
-        except UnvariedKeyError as error:
-            yield (name,), str(error)
+        yield from (((name, *at), message) for at, message in _key(str(name), given, data, types, keys))
     yield from _missing(merge, [key[1] for key in keys if key[0] == "merge"], types, vary)
+
+
+def _key(
+    name: str, given: Any, data: Mapping[str, Any], types: Sequence[str], keys: dict[KeyPath, str]
+) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with a key; `keys` has those before it, which it joins."""
+    try:
+        key = VariedKey.parse(name, data)
+        if twice := _twice(key.path, keys):
+            yield (), f"`{twice}` varies the same; leave out one of them"
+            return
+        keys[key.path] = key.name
+        yield from _values(key, data, given, types)
+    except UnvariedKeyError as error:
+        yield (), str(error)
 
 
 def _twice(path: KeyPath, keys: Mapping[KeyPath, str]) -> str | None:
@@ -126,17 +134,20 @@ def _range(
             yield (end,), wrong
             return
     if low > high:
-        yield (), f"the range is upside down: it goes from {low} to {high}; write from: {high}, to: {low}"
+        yield (), f"the range is upside down: it goes from {low:g} to {high:g}; write from: {high:g}, to: {low:g}"
     elif low == high:
-        yield (), f"the range is empty: it goes from {low} to {high}, so nothing varies; widen it, or leave the key out"
+        yield (
+            (),
+            f"the range is empty: it goes from {low:g} to {high:g}, so nothing varies; widen it, or leave the key out",
+        )
     elif step is not None and step > high - low:
-        yield ("step",), f"a step of {step} leads beyond {high}, so nothing varies"
+        yield ("step",), f"a step of {step:g} leads beyond {high:g}, so nothing varies"
     elif given.get("log") and step is not None:
         yield ("step",), "a logarithmic range has no steps; leave out `step` or `log`"
     elif given.get("log") and low <= 0:
-        yield ("from",), f"a logarithmic range begins above 0, and this one at {low}"
+        yield ("from",), f"a logarithmic range begins above 0, and this one at {low:g}"
     elif step is not None and not float(step).is_integer() and key.is_whole(data, low, high, types):
-        yield ("step",), f"found the number {step}; expected a whole number, as `{key.name}` is one"
+        yield ("step",), f"found the number {step:g}; expected a whole number, as `{key.name}` is one"
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -72,7 +72,7 @@ class VariedKey:
         """
         holder: Any = recipe
         for place, step in enumerate(self.path[:-1]):
-            if isinstance(holder, dict) and holder.get(step) is None:
+            if isinstance(holder, dict) and (holder.get(step) is None or self._is_whole_weight(holder[step])):
                 holder[step] = {}
             holder = holder[self._step(holder, step)]
             if not isinstance(holder, dict | list):
@@ -81,6 +81,10 @@ class VariedKey:
                     f"such as `{step}: {{{self.path[place + 1]}: {holder}}}`"
                 )
         holder[self._step(holder, self.path[-1])] = value
+
+    def _is_whole_weight(self, value: Any) -> bool:
+        """Whether it is a weight of 1 for all below it: so much counts what a mapping does not name."""
+        return "weight" in self.path and isinstance(value, int | float) and value == 1
 
     def _step(self, holder: Any, step: str | int) -> str | int:
         """The key or index of a step."""

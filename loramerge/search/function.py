@@ -62,7 +62,7 @@ class OwnFunction:
         with _first_in(folder):
             try:
                 module = importlib.import_module(module_name)
-            except Exception as error:  # noqa: BLE001  whatever a stranger's module does
+            except Exception as error:
                 hint = f"the module is looked for in {folder} first, then where Python finds others"
                 raise ObjectiveError(f"{module_name} can't be imported: {_said(error)}", hint=hint) from error
         functions = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]

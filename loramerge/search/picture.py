@@ -106,7 +106,7 @@ def _label(value: object) -> str:
 
 @contextmanager
 def _plain() -> Iterator[None]:
-    """matplotlib as it comes, whatever the user's own settings are; it tells of caches and fonts otherwise."""
+    """Plots as they come, whatever the user's own settings are; matplotlib tells of caches and fonts otherwise."""
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.ERROR)

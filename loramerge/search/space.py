@@ -119,16 +119,22 @@ class Space:
             return None
 
     def value_of(self, name: str) -> Any:
-        """The recipe's own value of a key.
+        """The recipe's own value of a key; of a weight that it does not name 1, or what counts for all around it.
 
         Raises:
             LookupError: It has none.
         """
         found: Any = self.recipe
-        for step in self._key(name).path:
+        path = self._key(name).path
+        for place, step in enumerate(path):
+            in_weight = "weight" in path[:place]
+            if in_weight and isinstance(found, int | float):
+                return found
+            if isinstance(found, dict) and step not in found and (in_weight or step == "weight"):
+                return 1.0
             if not isinstance(found, dict | list):
                 raise KeyError(name)
-            found = found[step]  # type: ignore[index]  # an index for a list, a key for a mapping
+            found = found[int(step) if isinstance(found, list) else step]
         return found
 
     @property

@@ -1,23 +1,19 @@
-"""What was tried and what came of it, in a file that outlives whoever tries: the one door to Optuna.
+"""What was tried and what came of it, in a file that outlives whoever tries.
 
-Optuna's own journal (`JournalStorage`), so its tools open it. One process writes it: who asks for values and tells what
-came of them. The sampler of each trial is seeded by the search's seed and the trial's place alone, so a search that was
-stopped goes on as if it had not been.
+One process writes it: who asks for values and tells what came of them. The sampler of each trial is seeded by the
+search's seed and the trial's place alone, so a search that was stopped goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loramerge.errors import LoramergeError, MismatchError
-from loramerge.files.reading import content_of
-from loramerge.files.writing import writing
+from loramerge.errors import MismatchError
 from loramerge.messages import some
+from loramerge.search.journal import RESTART, opened, quiet_optuna
 from loramerge.search.judged import Judged
 
 if TYPE_CHECKING:
@@ -27,12 +23,9 @@ if TYPE_CHECKING:
 
     from loramerge.search.space import Space
 
-NAME = "loramerge"
-"""Of the study in its file."""
 _OF, _VALUES, _PARTS, _WHY = "of", "values", "parts", "why"
 _STARTUP = 10
 """Trials of values at random before the sampler learns from them: Optuna's own default."""
-_RESTART = "begin anew with --restart, or move the file away"
 
 
 @dataclass(frozen=True)
@@ -52,39 +45,6 @@ class FinishedTrial:
     why: str = ""
 
 
-def check_installed() -> None:
-    """Go on only if Optuna is there.
-
-    Raises:
-        LoramergeError: It is not.
-    """
-    try:
-        import optuna  # noqa: F401  whether it is there
-    except ImportError as error:
-        raise LoramergeError(
-            f"`tune` searches with Optuna, which can't be imported: {error}",
-            hint="pip install 'loramerge[tune]'",
-        ) from None
-
-
-def begin_anew(path: Path, *, keep: str) -> None:
-    """Forget a study, but for what was noted down under one key.
-
-    Args:
-        path: Its file, there or not.
-        keep: The key.
-    """
-    noted = ""
-    if path.exists():
-        with suppress(LoramergeError), _quiet():
-            noted = str(_opened(path).user_attrs.get(keep, ""))
-        with writing(path):
-            path.unlink()
-    if noted:
-        with _quiet():
-            _opened(path).set_user_attr(keep, noted)
-
-
 class Study:
     """A study in a file.
 
@@ -101,15 +61,15 @@ class Study:
 
     def __init__(self, path: Path, of: Mapping[str, Any], space: Space, seed: int) -> None:
         self._path, self._space, self._seed = path, space, seed
-        with _quiet():
-            self._study = _opened(path)
+        with quiet_optuna():
+            self._study = opened(path)
             told = self._study.user_attrs.get(_OF)
             if told is None:
                 self._study.set_user_attr(_OF, dict(of))
             elif told != of:
                 differing = sorted(key for key in {*told, *of} if told.get(key) != of.get(key))
                 said = f"{path} is the study of another search, which differs in {some(differing, 6)}"
-                raise MismatchError(said, hint=_RESTART)
+                raise MismatchError(said, hint=RESTART)
             self._give_up_what_was_begun()
 
     @property
@@ -135,7 +95,7 @@ class Study:
 
     def note(self, key: str, value: str) -> None:
         """Note something down that is to outlive this process."""
-        with _quiet():
+        with quiet_optuna():
             self._study.set_user_attr(key, value)
 
     def ask(self) -> tuple[int, dict[str, Any]]:
@@ -143,7 +103,7 @@ class Study:
         import optuna
 
         begun = self.begun
-        with _quiet():
+        with quiet_optuna():
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=_seed_of(self._seed, begun), n_startup_trials=_STARTUP
             )
@@ -156,7 +116,7 @@ class Study:
 
     def tell(self, number: int, judged: Judged) -> None:
         """Note down what came of a trial."""
-        with _quiet():
+        with quiet_optuna():
             self._note(number, _PARTS, dict(judged.parts))
             self._study.tell(number, judged.score)
 
@@ -164,7 +124,7 @@ class Study:
         """Note down why what a trial tried can't be merged. It counts as one of the trials."""
         from optuna.trial import TrialState
 
-        with _quiet():
+        with quiet_optuna():
             self._note(number, _WHY, why)
             self._study.tell(number, state=TrialState.FAIL)
 
@@ -198,52 +158,6 @@ def _finished(number: int, trial: optuna.trial.FrozenTrial) -> FinishedTrial:
     return FinishedTrial(number, values, Judged(trial.value, trial.user_attrs.get(_PARTS, {})))
 
 
-def _opened(path: Path) -> optuna.Study:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    with writing(path):
-        _drop_half_a_line(path)
-        backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-    try:
-        storage = JournalStorage(backend)
-        names = [each.study_name for each in storage.get_all_studies()]
-        if not names:
-            return optuna.create_study(study_name=NAME, storage=storage, direction="maximize")
-        return optuna.load_study(study_name=NAME, storage=storage)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise LoramergeError(
-            f"{path} is no study that can be read: {type(error).__name__}: {error}", hint=_RESTART
-        ) from None
-
-
-def _drop_half_a_line(path: Path) -> None:
-    """What a killed process had begun to write: Optuna would write on in the same line, and read neither."""
-    if not path.exists():
-        return
-    content = content_of(path)
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as stream:
-            stream.truncate(whole)
-
-
 def _seed_of(seed: int, place: int) -> int:
     """A seed for one trial, of 32 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed} {place}".encode()).digest()[:4], "big")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna tells of every trial, and warns of what is experimental."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -16,7 +16,8 @@ from loramerge.messages import counted, some
 from loramerge.previews.png import refuse_others
 from loramerge.progress import Progress, Silent
 from loramerge.search import found, picture
-from loramerge.search.study import Study, begin_anew, check_installed
+from loramerge.search.journal import begin_anew, check_installed
+from loramerge.search.study import Study
 from loramerge.search.workers import OneAtATime, Processes
 from loramerge.stages.trial import SearchInputs, Trier
 
