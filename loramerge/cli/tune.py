@@ -74,12 +74,12 @@ def command(  # noqa: PLR0913, PLR0917  each is an option
     with progress.shown(recipe.name, as_json=as_json) as watcher:
         done = tune(recipe, lock=named.lock, out=output, jobs=jobs, restart=restart, device=device, progress=watcher)
     if as_json:
-        console.document(_as_data(path, recipe, done, time.monotonic() - begin))
+        console.document(_document_of(path, recipe, done, time.monotonic() - begin))
     else:
-        _say(recipe, done, time.monotonic() - begin)
+        _say_found(recipe, done, time.monotonic() - begin)
 
 
-def _as_data(path: str, recipe: Recipe, done: Tuned, seconds: float) -> dict[str, Any]:
+def _document_of(path: str, recipe: Recipe, done: Tuned, seconds: float) -> dict[str, Any]:
     judged, given = done.best.judged, done.given
     assert judged is not None  # noqa: S101  the best has a score
     return {
@@ -98,7 +98,7 @@ def _as_data(path: str, recipe: Recipe, done: Tuned, seconds: float) -> dict[str
     }
 
 
-def _say(recipe: Recipe, done: Tuned, seconds: float) -> None:
+def _say_found(recipe: Recipe, done: Tuned, seconds: float) -> None:
     judged, given = done.best.judged, done.given
     assert judged is not None  # noqa: S101  the best has a score
     for warning in done.warnings:

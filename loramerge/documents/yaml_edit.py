@@ -38,7 +38,7 @@ def edited(text: str, wanted: Mapping[str, Any]) -> str | None:
         found = yaml_document.load(text, origin="")
     except RecipeProblemsError:
         return None
-    return text if _same(found.data, wanted) and not found.problems else None
+    return text if _same_data(found.data, wanted) and not found.problems else None
 
 
 def flow(value: Any) -> str:
@@ -69,7 +69,7 @@ class _Editor:
 
     def edits(self, node: yaml.Node, have: Any, want: Any) -> Iterator[_Edit]:
         """What has to change below a node."""
-        if _same(have, want):
+        if _same_data(have, want):
             return
         if isinstance(node, yaml.MappingNode) and isinstance(have, dict) and isinstance(want, Mapping):
             yield from self._of_mapping(node, have, want)
@@ -97,7 +97,7 @@ class _Editor:
 
     def _removal(self, node: yaml.MappingNode, key: yaml.Node, value: yaml.Node) -> _Edit:
         if not node.flow_style:
-            start, stop = self._line_of(key.start_mark.index), self._line_behind(_end(value))
+            start, stop = self._line_of(key.start_mark.index), self._line_behind(_end_of(value))
             if self._text[start : key.start_mark.index].strip():  # `- ` of a list stands before it
                 raise _UneditableError
             above = self._line_of(max(start - 1, 0))
@@ -108,15 +108,15 @@ class _Editor:
             return _Edit(start, stop, "")
         place = next(at for at, (each, _) in enumerate(node.value) if each is key)
         if place:
-            return _Edit(_end(node.value[place - 1][1]), _end(value), "")
+            return _Edit(_end_of(node.value[place - 1][1]), _end_of(value), "")
         following = node.value[place + 1 :]
-        return _Edit(key.start_mark.index, following[0][0].start_mark.index if following else _end(value), "")
+        return _Edit(key.start_mark.index, following[0][0].start_mark.index if following else _end_of(value), "")
 
     def _insertion(self, node: yaml.MappingNode, after: tuple[yaml.Node, yaml.Node], new: Mapping[str, Any]) -> _Edit:
         if node.flow_style:
-            at = _end(after[1])
+            at = _end_of(after[1])
             return _Edit(at, at, "".join(f", {flow(key)}: {flow(value)}" for key, value in new.items()))
-        at = self._line_behind(_end(after[1]))
+        at = self._line_behind(_end_of(after[1]))
         indent = " " * node.start_mark.column
         before = "" if self._text[:at].endswith("\n") else "\n"
         return _Edit(at, at, before + "".join(f"{indent}{flow(key)}: {flow(value)}\n" for key, value in new.items()))
@@ -130,18 +130,18 @@ class _Editor:
         return found + 1 if (found := self._text.find("\n", index)) >= 0 else len(self._text)
 
 
-def _end(node: yaml.Node) -> int:
+def _end_of(node: yaml.Node) -> int:
     """Where a node ends. PyYAML's mark of a block lies behind the comments that follow it."""
     if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
         return int(node.end_mark.index)
     last = node.value[-1]
-    return _end(last[1] if isinstance(node, yaml.MappingNode) else last)
+    return _end_of(last[1] if isinstance(node, yaml.MappingNode) else last)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same_data(one: Any, other: Any) -> bool:
     """Whether two values are the same; 1 and 1.0 are, and 1 and true are not."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(_same_data(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(_same_data, one, other))
     return isinstance(one, bool) is isinstance(other, bool) and one == other

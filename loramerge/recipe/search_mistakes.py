@@ -14,10 +14,12 @@ from loramerge.messages import any_of
 from loramerge.recipe.search import PREVIEWS
 from loramerge.recipe.varied import METHODS_BY_NAME, TYPE, UnvariedKeyError, VariedKey, required
 
+_Mistake = tuple[KeyPath, str]
+"""A key, and what is wrong with it."""
 _TYPE_KEY = ".".join(map(str, TYPE))
 
 
-def search_mistakes(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+def search_mistakes(data: Mapping[str, Any]) -> Iterator[_Mistake]:
     """Find what can't be searched.
 
     Args:
@@ -29,10 +31,10 @@ def search_mistakes(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     search = data.get("search")
     if not isinstance(search, dict):
         return
-    yield from _objective(data, search)
+    yield from _objective_mistakes(data, search)
     vary = search.get("vary")
     if isinstance(vary, dict) and isinstance(merge := data.get("merge"), dict):
-        yield from ((("search", "vary", *key), message) for key, message in _vary(data, merge, vary))
+        yield from ((("search", "vary", *key), message) for key, message in _vary_mistakes(data, merge, vary))
 
 
 def types_of(merge: Mapping[str, Any], vary: Mapping[str, Any]) -> list[str]:
@@ -41,7 +43,7 @@ def types_of(merge: Mapping[str, Any], vary: Mapping[str, Any]) -> list[str]:
     return list(given) if isinstance(given, list) else [str(merge.get(str(TYPE[1])))]
 
 
-def _objective(data: Mapping[str, Any], search: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+def _objective_mistakes(data: Mapping[str, Any], search: Mapping[str, Any]) -> Iterator[_Mistake]:
     objective = search.get("objective")
     if objective == PREVIEWS and data.get("preview") is None:
         yield ("search", "objective"), "it compares pictures, and the recipe has no `preview:` that says which"
@@ -55,7 +57,7 @@ def _objective(data: Mapping[str, Any], search: Mapping[str, Any]) -> Iterator[t
             yield ("search", "clip"), "; ".join(filter(None, (error.message, error.hint)))
 
 
-def _vary(data: Mapping[str, Any], merge: Mapping[str, Any], vary: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+def _vary_mistakes(data: Mapping[str, Any], merge: Mapping[str, Any], vary: Mapping[str, Any]) -> Iterator[_Mistake]:
     types = types_of(merge, vary)
     unknown = [each for each in types if each not in METHODS_BY_NAME]
     for place, each in enumerate(types):
@@ -68,33 +70,33 @@ def _vary(data: Mapping[str, Any], merge: Mapping[str, Any], vary: Mapping[str, 
         return
     keys: dict[KeyPath, str] = {}
     for name, given in vary.items():
-        yield from (((name, *at), message) for at, message in _key(str(name), given, data, types, keys))
-    yield from _missing(merge, [key[1] for key in keys if key[0] == "merge"], types, vary)
+        yield from (((name, *at), message) for at, message in _key_mistakes(str(name), given, data, types, keys))
+    yield from _ungiven(merge, [key[1] for key in keys if key[0] == "merge"], types, vary)
 
 
-def _key(
+def _key_mistakes(
     name: str, given: Any, data: Mapping[str, Any], types: Sequence[str], keys: dict[KeyPath, str]
-) -> Iterator[tuple[KeyPath, str]]:
+) -> Iterator[_Mistake]:
     """What is wrong with a key; `keys` has those before it, which it joins."""
     try:
         key = VariedKey.parse(name, data)
-        if twice := _twice(key.path, keys):
+        if twice := _same_before(key.path, keys):
             yield (), f"`{twice}` varies the same; leave out one of them"
             return
         keys[key.path] = key.name
-        yield from _values(key, data, given, types)
+        yield from _value_mistakes(key, data, given, types)
     except UnvariedKeyError as error:
         yield (), str(error)
 
 
-def _twice(path: KeyPath, keys: Mapping[KeyPath, str]) -> str | None:
+def _same_before(path: KeyPath, keys: Mapping[KeyPath, str]) -> str | None:
     """A key before it that leads to the same place, or to one within or around it."""
     return next((name for other, name in keys.items() if other[: len(path)] == path or path[: len(other)] == other), "")
 
 
-def _missing(
+def _ungiven(
     merge: Mapping[str, Any], varied: Sequence[Any], types: Sequence[str], vary: Mapping[str, Any]
-) -> Iterator[tuple[KeyPath, str]]:
+) -> Iterator[_Mistake]:
     """Parameters that a type can't do without, and that nobody gives."""
     if not isinstance(vary.get(_TYPE_KEY), list):
         return  # the recipe itself is wrong then, and says so
@@ -105,13 +107,13 @@ def _missing(
                 yield (_TYPE_KEY, place), message
 
 
-def _values(key: VariedKey, data: Mapping[str, Any], given: Any, types: Sequence[str]) -> Iterator[tuple[KeyPath, str]]:
+def _value_mistakes(key: VariedKey, data: Mapping[str, Any], given: Any, types: Sequence[str]) -> Iterator[_Mistake]:
     takers = key.takers(types)
     if not takers:
         raise UnvariedKeyError(f"{any_of(f'`{each}`' for each in types)} has no parameter `{key.path[1]}`")
     key.put(deepcopy({**data}), None)  # which says whether there is a way to it
     if isinstance(given, dict):
-        yield from _range(key, data, given, takers)
+        yield from _range_mistakes(key, data, given, takers)
         return
     listed = given if isinstance(given, list) else []
     if len(listed) == 1:
@@ -123,9 +125,9 @@ def _values(key: VariedKey, data: Mapping[str, Any], given: Any, types: Sequence
             yield (place,), wrong
 
 
-def _range(
+def _range_mistakes(
     key: VariedKey, data: Mapping[str, Any], given: Mapping[str, Any], types: Sequence[str]
-) -> Iterator[tuple[KeyPath, str]]:
+) -> Iterator[_Mistake]:
     low, high, step = given.get("from"), given.get("to"), given.get("step")
     if not _is_number(low) or not _is_number(high) or not (step is None or _is_number(step)):
         return  # what stands there is no range, and is told as that

@@ -55,7 +55,7 @@ class VariedKey:
             raise UnvariedKeyError(f"only {_MAY}{did_you_mean(first, ('merge', 'loras'))}")
         if first == "merge":
             return cls(name, ("merge", *rest))
-        index, used = _lora(rest, recipe.get("loras"))
+        index, used = _lora_named(rest, recipe.get("loras"))
         if rest[used : used + 1] != ["weight"]:
             raise UnvariedKeyError(f"of a LoRA only the weight may vary: `loras.{'.'.join(rest[:used])}.weight`")
         return cls(name, ("loras", index, *rest[used:]))
@@ -137,7 +137,7 @@ class VariedKey:
         entry = deepcopy(dict(recipe["loras"][self.path[1]]))
         self.__class__(self.name, self.path[2:]).put(entry, value)
         weight = entry["weight"]
-        explained = list(_explained(_weight(), weight))
+        explained = list(_mistakes_of(_weight_form(), weight))
         if wrong := next((each for each in explained if each.of_key), None):
             raise UnvariedKeyError(f"`{wrong.key[-1]}`: {wrong.message}")
         found = [each.message for each in explained]
@@ -163,7 +163,7 @@ def fitting(merge: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in merge.items() if key in fields}
 
 
-def _lora(rest: Sequence[str], loras: Any) -> tuple[int, int]:
+def _lora_named(rest: Sequence[str], loras: Any) -> tuple[int, int]:
     """The place of the LoRA that a key names, and how many of its segments that takes: names may have dots."""
     entries = loras if isinstance(loras, list) else []
     names = {str(each.get("name")): place for place, each in enumerate(entries) if isinstance(each, dict)}
@@ -178,10 +178,10 @@ def _lora(rest: Sequence[str], loras: Any) -> tuple[int, int]:
 
 
 def _of_merge(merge: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:
-    return [(each.key, each.message) for each in _explained(_merge(), merge)]
+    return [(each.key, each.message) for each in _mistakes_of(_merge_form(), merge)]
 
 
-def _explained(adapter: TypeAdapter[Any], value: Any) -> Iterator[Mistake]:
+def _mistakes_of(adapter: TypeAdapter[Any], value: Any) -> Iterator[Mistake]:
     try:
         adapter.validate_python(value)
     except ValidationError as error:
@@ -189,10 +189,10 @@ def _explained(adapter: TypeAdapter[Any], value: Any) -> Iterator[Mistake]:
 
 
 @cache
-def _merge() -> TypeAdapter[Any]:
+def _merge_form() -> TypeAdapter[Any]:
     return TypeAdapter(Merge)
 
 
 @cache
-def _weight() -> TypeAdapter[Any]:
+def _weight_form() -> TypeAdapter[Any]:
     return TypeAdapter(Weight)

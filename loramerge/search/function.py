@@ -64,7 +64,7 @@ class OwnFunction:
                 module = importlib.import_module(module_name)
             except Exception as error:
                 hint = f"the module is looked for in {folder} first, then where Python finds others"
-                raise ObjectiveError(f"{module_name} can't be imported: {_said(error)}", hint=hint) from error
+                raise ObjectiveError(f"{module_name} can't be imported: {_error_said(error)}", hint=hint) from error
         functions = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
         function = getattr(module, name, None)
         if not callable(function):
@@ -72,7 +72,7 @@ class OwnFunction:
             raise ObjectiveError(f"{module.__file__ or module_name}: {name} {what}{did_you_mean(name, functions)}")
         file = getattr(module, "__file__", None)
         digest = hashlib.sha256(content_of(Path(file))).hexdigest() if file else ""
-        return cls(spelling, function, _parameters(spelling, function), digest)
+        return cls(spelling, function, _taken(spelling, function), digest)
 
     @property
     def draws(self) -> bool:
@@ -88,8 +88,8 @@ class OwnFunction:
         try:
             found = self.function(**{name: getattr(tried, name) for name in self.takes})
         except Exception as error:
-            raise ObjectiveError(f"{self.spelling} raised {_said(error)}") from error
-        number = _number(found)
+            raise ObjectiveError(f"{self.spelling} raised {_error_said(error)}") from error
+        number = _finite(found)
         if number is None:
             raise ObjectiveError(
                 f"{self.spelling} returned {excerpt(repr(found))}; expected a number, of which the highest is the best"
@@ -97,7 +97,7 @@ class OwnFunction:
         return Judged(number)
 
 
-def _parameters(spelling: str, function: Callable[..., Any]) -> tuple[str, ...]:
+def _taken(spelling: str, function: Callable[..., Any]) -> tuple[str, ...]:
     """What it gets: every parameter of an offered name; it may have others that have defaults."""
     given = inspect.signature(function).parameters
     named = [each for each in given.values() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
@@ -111,7 +111,7 @@ def _parameters(spelling: str, function: Callable[..., Any]) -> tuple[str, ...]:
     return takes
 
 
-def _number(found: Any) -> float | None:
+def _finite(found: Any) -> float | None:
     """A finite number; None for anything else. NumPy and torch have numbers of their own."""
     if isinstance(found, str | bytes):
         return None
@@ -122,7 +122,7 @@ def _number(found: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _said(error: BaseException) -> str:
+def _error_said(error: BaseException) -> str:
     """An exception, and the line of the file that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = [each for each in frames if "importlib" not in each.filename and each.filename != __file__]

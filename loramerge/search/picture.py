@@ -44,7 +44,7 @@ def draw(path: Path, name: str, objective: str, trials: Sequence[FinishedTrial],
     scored = [(each.number, each.values, each.judged.score) for each in trials if each.judged is not None]
     rows = math.ceil(len(keys) / _COLUMNS)
     out = BytesIO()
-    with _plain():
+    with _default_style():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(_COLUMNS * _WIDE, _HEAD + rows * _HIGH), dpi=_DPI, layout="constrained")
@@ -87,9 +87,9 @@ def _slice(axes: Axes, key: str, scored: _Scored) -> None:
         axes.plot([value for value, _ in asked], [score for _, score in asked], "o", markersize=4, color=_DOT)
         axes.plot(best[0], best[1], "o", markersize=6, color=_BEST)
         return
-    labels = list(dict.fromkeys(_label(value) for value, _ in asked))
+    labels = list(dict.fromkeys(_choice_label(value) for value, _ in asked))
     for label in labels:
-        own = [score for value, score in asked if _label(value) == label]
+        own = [score for value, score in asked if _choice_label(value) == label]
         left = labels.index(label) - _SPREAD / 2
         at = [left + _SPREAD * place / max(1, len(own) - 1) for place in range(len(own))]
         axes.plot(at, own, "o", markersize=4, color=_DOT)
@@ -100,12 +100,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _label(value: object) -> str:
+def _choice_label(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 @contextmanager
-def _plain() -> Iterator[None]:
+def _default_style() -> Iterator[None]:
     """Plots as they come, whatever the user's own settings are; matplotlib tells of caches and fonts otherwise."""
     log = logging.getLogger("matplotlib")
     level = log.level

@@ -70,7 +70,7 @@ class Space:
             if not key.takers([str(values.get(_NAME, self._own_type))]):
                 continue
             if not isinstance(given, ValueRange):
-                values[name] = json.loads(chooser.suggest_categorical(name, [_text(each) for each in given]))
+                values[name] = json.loads(chooser.suggest_categorical(name, [_json_text(each) for each in given]))
             elif self._is_whole(key, given):
                 low, high, step = round(given.low), round(given.high), round(given.step or 1)
                 values[name] = chooser.suggest_int(name, low, high, step=step, log=given.log)
@@ -180,12 +180,12 @@ class _Own:
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> Any:
         """Its value, where that is one of the choices."""
-        found = _text(self._space.value_of(name))
+        found = _json_text(self._space.value_of(name))
         if found not in choices:
             raise LookupError(name)
         self.given[name] = found
         return found
 
 
-def _text(value: Any) -> str:
+def _json_text(value: Any) -> str:
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value, sort_keys=True)

@@ -81,7 +81,7 @@ class Study:
     def finished(self) -> tuple[FinishedTrial, ...]:
         """Those that ended, in the order in which they were begun."""
         ended = [each for each in self._trials if each.state.is_finished() and not _is_given_up(each)]
-        return tuple(_finished(number, each) for number, each in enumerate(ended))
+        return tuple(_finished_trial(number, each) for number, each in enumerate(ended))
 
     @property
     def best(self) -> FinishedTrial | None:
@@ -151,7 +151,7 @@ def _is_given_up(trial: optuna.trial.FrozenTrial) -> bool:
     return trial.state == TrialState.WAITING or (trial.state == TrialState.FAIL and _WHY not in trial.user_attrs)
 
 
-def _finished(number: int, trial: optuna.trial.FrozenTrial) -> FinishedTrial:
+def _finished_trial(number: int, trial: optuna.trial.FrozenTrial) -> FinishedTrial:
     values = trial.user_attrs.get(_VALUES, {})
     if trial.value is None:
         return FinishedTrial(number, values, None, str(trial.user_attrs.get(_WHY, "")))

@@ -133,7 +133,7 @@ class Processes:
         threads = max(1, (os.cpu_count() or 1) // count)
         for _ in range(count):
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(make, there, threads), daemon=True)
+            process = context.Process(target=_work_on, args=(make, there, threads), daemon=True)
             process.start()
             there.close()  # so that its end shows here
             self._processes.append(process)
@@ -218,7 +218,7 @@ def outcome_of(trying: Trying, number: int, values: Values) -> Outcome:
         return Outcome(number, None, error.message)
 
 
-def _work(make: Callable[[], Trying], connection: Connection, threads: int) -> None:
+def _work_on(make: Callable[[], Trying], connection: Connection, threads: int) -> None:
     """What a process does until it is ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
     trying: Trying | None = None

@@ -131,7 +131,7 @@ class Trier:
 
     def __init__(self, inputs: SearchInputs, progress: Progress | None = None) -> None:
         self._inputs = inputs
-        clip = None if inputs.search.clip is None else _clip(inputs.search.clip, inputs.recipe)
+        clip = None if inputs.search.clip is None else _clip_model(inputs.search.clip, inputs.recipe)
         self._easel = None
         if inputs.preview is not None:
             self._easel = Easel(inputs.recipe, inputs.preview, inputs.loaded, inputs.device)
@@ -184,7 +184,7 @@ def _by_pictures(easel: Easel, clip: ClipModel | None, progress: Progress | None
     return Alike.beside([each.image for each in base], images)
 
 
-def _clip(reference: str, recipe: Recipe) -> ClipModel:
+def _clip_model(reference: str, recipe: Recipe) -> ClipModel:
     """The CLIP model that pictures are compared by."""
     located = sources.parse(reference, folder=recipe.folder).locate()
     names = [name for name in FILES if name in located.files]

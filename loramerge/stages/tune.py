@@ -104,10 +104,10 @@ def tune(
             begin_anew(study_file, keep=_WRITTEN)
         study = Study(study_file, _identity(inputs), inputs.space, inputs.search.seed)
         found.check_place(place, study.noted(_WRITTEN))
-        changed = _changed(inputs, study)
+        changed = _judge_changed(inputs, study)
         before = len(study.finished)
         with _telling(study, study_file, inputs.search.trials), _workers(inputs, lock, jobs, progress) as workers:
-            notes = _search(study, workers, inputs.search.trials, progress)
+            notes = _try_all(study, workers, inputs.search.trials, progress)
         ended, best = study.finished, study.best
         if best is None or best.judged is None:
             why = some(dict.fromkeys(each.why for each in ended), 1)
@@ -115,19 +115,19 @@ def tune(
         own = inputs.space.own_values()
         given = next((each for each in ended if own is not None and each.values == own), None)
         data = inputs.space.applied(best.values)
-        digest, said = found.write(place, recipe, data, _in_words(path.name, inputs, best, given, len(ended)))
+        digest, said = found.write(place, recipe, data, _how_found(path.name, inputs, best, given, len(ended)))
         study.note(_WRITTEN, digest)
         picture.draw(picture_file, recipe.name, inputs.search.objective, ended, list(inputs.space.vary))
-    warnings = (*inputs.loaded.notes, *changed, *notes, *_failures(ended), *said)
+    warnings = (*inputs.loaded.notes, *changed, *notes, *_unmerged(ended), *said)
     return Tuned(place, study_file, picture_file, best, given, len(ended), len(ended) - before, warnings)
 
 
-def _search(study: Study, workers: Workers, wanted: int, progress: Progress) -> tuple[str, ...]:
+def _try_all(study: Study, workers: Workers, wanted: int, progress: Progress) -> tuple[str, ...]:
     """Try until there are as many trials as are wanted; what is to be said of them."""
     notes: dict[str, None] = {}
     while workers.busy or study.begun < wanted:
         while workers.free and study.begun < wanted:
-            _tell(study, wanted, progress)
+            _tell_trial(study, wanted, progress)
             workers.give(*study.ask())
         outcome = workers.take()
         notes |= dict.fromkeys(outcome.notes)
@@ -138,7 +138,7 @@ def _search(study: Study, workers: Workers, wanted: int, progress: Progress) -> 
     return tuple(notes)
 
 
-def _tell(study: Study, wanted: int, progress: Progress) -> None:
+def _tell_trial(study: Study, wanted: int, progress: Progress) -> None:
     """A line for each trial, with the best so far."""
     best, begun = study.best, study.begun
     known = "" if best is None or best.judged is None else f", best so far {best.judged.score:.4g}"
@@ -184,11 +184,11 @@ def _identity(inputs: SearchInputs) -> dict[str, Any]:
     recipe, search, loaded = inputs.recipe, inputs.search, inputs.loaded
     data = recipe.data
     fused = recipe.fused
-    files = {each.name: _digests(each.inputs) for each in loaded.loras}
+    files = {each.name: _digests_of(each.inputs) for each in loaded.loras}
     return json.loads(  # type: ignore[no-any-return]  # as it is when it is read
         json.dumps(
             {
-                "base": [data.get("base"), _digests(loaded.base_inputs)],
+                "base": [data.get("base"), _digests_of(loaded.base_inputs)],
                 "loras": [data["loras"], files],
                 "merge": data["merge"],
                 "preview": data.get("preview") if inputs.preview else None,
@@ -199,11 +199,11 @@ def _identity(inputs: SearchInputs) -> dict[str, Any]:
     )
 
 
-def _digests(inputs: InputFiles) -> dict[str, str]:
+def _digests_of(inputs: InputFiles) -> dict[str, str]:
     return {each.name: each.sha256 for each in inputs.files()}
 
 
-def _changed(inputs: SearchInputs, study: Study) -> list[str]:
+def _judge_changed(inputs: SearchInputs, study: Study) -> list[str]:
     """Say that the user's function is no longer what judged earlier trials."""
     if inputs.function is None or not (digest := inputs.function.digest):
         return []
@@ -215,7 +215,7 @@ def _changed(inputs: SearchInputs, study: Study) -> list[str]:
     return [f"{said}; --restart judges all anew"]
 
 
-def _in_words(recipe: str, inputs: SearchInputs, best: FinishedTrial, given: FinishedTrial | None, trials: int) -> str:
+def _how_found(recipe: str, inputs: SearchInputs, best: FinishedTrial, given: FinishedTrial | None, trials: int) -> str:
     assert best.judged is not None  # noqa: S101  whoever calls it has looked
     before = "" if given is None or given.judged is None else f"; {given.judged.score:.4g} as it was"
     objective, seed = inputs.search.objective, inputs.search.seed
@@ -225,7 +225,7 @@ def _in_words(recipe: str, inputs: SearchInputs, best: FinishedTrial, given: Fin
     )
 
 
-def _failures(trials: Sequence[FinishedTrial]) -> list[str]:
+def _unmerged(trials: Sequence[FinishedTrial]) -> list[str]:
     """What could not be merged."""
     failed = [each.why for each in trials if each.judged is None]
     if not failed:

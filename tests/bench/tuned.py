@@ -2,10 +2,10 @@
 
     python tests/bench/tuned.py [--seeds 8] [--steps 20] [--jobs 1] [--page FILE]
 
-`recipes/star-at-night.yaml` is tuned in a folder of its own, and the processor time of that is taken. Then merges at equal
-weights and the one that was found draw prompts and seeds that the search never drew. A row says in how many of the
-pictures the star, the night and both are to be seen, then the mean of the lesser score (`recipes/star_at_night.py`) with
-its 95 % interval, by resampling pictures.
+`recipes/star-at-night.yaml` is tuned in a folder of its own, and the processor time of that is taken. Then merges at
+equal weights and the one that was found draw prompts and seeds that the search never drew. A row says in how many of
+the pictures the star, the night and both are to be seen, then the mean of the lesser score, as
+`recipes/star_at_night.py` has it, with its 95 % interval, by resampling pictures.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ def tune(recipe: Path, jobs: int) -> str:
     subprocess.run(command, cwd=recipe.parent, env=environment, check=True)
     wall, used = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     trials = read_recipe(recipe).search.trials
+    seconds = used.ru_utime + used.ru_stime
     return (
-        f"The search: {trials} trials in {used.ru_utime + used.ru_stime:.0f} processor seconds, {wall:.0f} s on the clock "
+        f"The search: {trials} trials in {seconds:.0f} processor seconds, {wall:.0f} s on the clock "
         f"(`OMP_NUM_THREADS=1 loramerge tune {NAME}.yaml --jobs {jobs}`, {os.cpu_count()} cores that others used too)."
     )
 

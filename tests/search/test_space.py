@@ -93,6 +93,15 @@ def test_the_recipes_own_values():
     assert own == {"loras.ikea.weight": 0.7, "merge.combination_type": json.dumps("cat")}
 
 
+def test_a_weight_that_is_not_named_counts_1():
+    assert space({"loras.feng.weight.unet.down": {"from": 0, "to": 2}}).own() == {"loras.feng.weight.unet.down": 1}
+    loras = [{"name": "ikea", "source": "a.safetensors", "weight": {"unet": {"mid": 0.5}}}]
+    keys = ("unet.mid", "unet.up.block_1", "text_encoder")
+    own = space({f"loras.ikea.weight.{key}": {"from": 0, "to": 2} for key in keys}, loras=loras).own()
+    assert own is not None
+    assert list(own.values()) == [0.5, 1, 1]
+
+
 @pytest.mark.parametrize(
     "vary",
     [
@@ -100,7 +109,7 @@ def test_the_recipes_own_values():
         {"loras.ikea.weight": {"from": 0, "to": 1, "step": 0.25}},
         {"loras.ikea.weight": [0.5, 1]},
         {"merge.combination_type": ["svd", "linear"]},
-        {"loras.feng.weight.unet.down": {"from": 0, "to": 2}},
+        {"loras.feng.weight.unet.down": {"from": 2, "to": 3}},
     ],
 )
 def test_values_that_may_not_be_tried_are_not(vary):
