@@ -45,8 +45,8 @@ HOUSE = {
     "cli": "files artifact documents families bases formats merging recipe lock analysis provenance stages",
 }
 LIBRARIES = {
-    "torch": "artifact numerics deltas tensor_files formats methods extraction merging engines previews analysis search "
-    "bases",
+    "torch": "artifact numerics deltas tensor_files formats methods extraction merging engines previews analysis "
+    "search bases",
     "numpy": "numerics merging search provenance",
     "safetensors": "",
     "diffusers": "bases previews",

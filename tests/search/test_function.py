@@ -19,7 +19,7 @@ TRIED = Tried(None, Adapter({}), [Picture("a bowl", 0, Image.new("RGB", (8, 8)))
 @pytest.fixture
 def load(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.delitem(sys.modules, "own_judge", raising=False)
 
     def loaded(text, name="score"):
         (tmp_path / "own_judge.py").write_text(text)

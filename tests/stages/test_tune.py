@@ -35,7 +35,9 @@ def recipe(tmp_path):
 @pytest.fixture(autouse=True)
 def _own_modules(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    yield
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
 
 
 def test_the_best_of_all_is_written_and_inputs_are_loaded_once(recipe, monkeypatch):
