@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from loramerge.stages.preview import Previewed, preview
     from loramerge.stages.publish import publish
     from loramerge.stages.run import Result, run
+    from loramerge.stages.tune import Tuned, tune
     from loramerge.stages.verify import Verified, verify
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "ProgressLines",
     "Recipe",
     "Result",
+    "Tuned",
     "Variants",
     "Verified",
     "WeightedAdapter",
@@ -63,6 +65,7 @@ __all__ = [
     "read_recipe",
     "read_variants",
     "run",
+    "tune",
     "verify",
 ]
 
@@ -81,6 +84,7 @@ _HOMES = {
     "ProgressLines": ("loramerge.progress", "ProgressLines"),
     "Recipe": ("loramerge.recipe", "Recipe"),
     "Result": ("loramerge.stages.run", "Result"),
+    "Tuned": ("loramerge.stages.tune", "Tuned"),
     "Variants": ("loramerge.recipe.variants", "Variants"),
     "Verified": ("loramerge.stages.verify", "Verified"),
     "WeightedAdapter": ("loramerge.stages.combine", "WeightedAdapter"),
@@ -98,6 +102,7 @@ _HOMES = {
     "read_recipe": ("loramerge.recipe", "read"),
     "read_variants": ("loramerge.recipe.variants", "read_variants"),
     "run": ("loramerge.stages.run", "run"),
+    "tune": ("loramerge.stages.tune", "tune"),
     "verify": ("loramerge.stages.verify", "verify"),
 }
 

@@ -32,7 +32,19 @@ def test_a_result_is_shown_without_its_numbers():
 
 
 def test_whatever_takes_long_says_how_far_it_is_where_it_is_asked(capsys):
-    for name in ("combine", "convert", "grid", "lock_sources", "merge", "plan", "preview", "publish", "run", "verify"):
+    for name in (
+        "combine",
+        "convert",
+        "grid",
+        "lock_sources",
+        "merge",
+        "plan",
+        "preview",
+        "publish",
+        "run",
+        "tune",
+        "verify",
+    ):
         assert "progress" in inspect.signature(getattr(loramerge, name)).parameters, name
     recipe = loramerge.read_recipe(QUICKSTART, overrides=["merge.engine=factored"])
     loramerge.lock_sources(recipe, progress=loramerge.ProgressLines())

@@ -23,6 +23,7 @@ NAMES = (
     "plan",
     "preview",
     "grid",
+    "tune",
     "validate",
     "lock",
     "publish",

@@ -94,7 +94,7 @@ class Definition:
         """
         found = [Difference("recipe changed", each) for each in _differing_settings(earlier.recipe, self.recipe)]
         if not found and earlier.digest != self.digest:
-            found.append(Difference("recipe changed", "its comments or its layout"))
+            found.append(Difference("recipe changed", "its comments, its layout or its search"))
         # what a changed recipe says of its sources is in its lock as well, and need not be said twice
         said = ("source", "revision", "") if found else ()
         moved = [each for each in changes(earlier.lock, self.lock) if each.what not in said]

@@ -18,6 +18,7 @@ from loramerge.messages import any_of, is_address
 from loramerge.recipe import weights
 from loramerge.recipe.merge_parts import part_mistakes
 from loramerge.recipe.other_components import component_mistakes
+from loramerge.recipe.search_mistakes import search_mistakes
 from loramerge.recipe.weightless import mappings, without_weights
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
@@ -58,6 +59,7 @@ def inconsistencies(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             )
     yield from component_mistakes(data, _refusal)
     yield from _sidecars(data)
+    yield from search_mistakes(data)
     yield from _published(data, list(dict.fromkeys(name for name in folders.values() if isinstance(name, str))))
 
 

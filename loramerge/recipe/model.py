@@ -25,6 +25,7 @@ from loramerge.recipe.other_components import components_of
 from loramerge.recipe.overrides import Override
 from loramerge.recipe.own_paths import from_here, text_from_here
 from loramerge.recipe.parts import BaseSource, GivenLora, Lora, Preview
+from loramerge.recipe.search import Search
 from loramerge.recipe.tokens import secrets_of, without_secrets
 from loramerge.sources.source import shown
 from loramerge.targets import AnyTarget
@@ -74,6 +75,7 @@ class Recipe(StrictModel):
     )
     publish: Listed[AnyTarget] = Field((), description="Where the artifact goes.")
     preview: Preview | None = Field(None, description="Pictures for the model card.")
+    search: Search | None = Field(None, description="What `loramerge tune` varies, and what it judges by.")
     report: Literal["full", "brief"] = Field(
         "full",
         description="full: report.json with how the LoRAs overlap, and report.html; brief: report.json alone, without "
@@ -113,8 +115,11 @@ class Recipe(StrictModel):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The recipe as plain data, defaults included; of addresses, what may hold a token is left out."""
-        return without_secrets(self.model_dump(mode="json", exclude_none=True))
+        """The recipe as plain data, defaults included; of addresses, what may hold a token is left out.
+
+        So is the search, which has no part in what is made.
+        """
+        return without_secrets(self.model_dump(mode="json", exclude_none=True, exclude={"search"}))
 
     @property
     def base(self) -> BaseSource:

@@ -95,7 +95,7 @@ def test_a_comment_is_a_change_as_the_artifact_holds_the_recipe(recipe):
     path = recipe().path
     run(read_recipe(path))
     path.write_text(path.read_text() + "# a word\n")
-    assert steps(plan(read_recipe(path))) == [("build", ["recipe changed: its comments or its layout"])]
+    assert steps(plan(read_recipe(path))) == [("build", ["recipe changed: its comments, its layout or its search"])]
 
 
 def test_a_source_that_moved(recipe, tmp_path):

@@ -14,6 +14,7 @@ from loramerge.cli.output.loras import ConvertedLoraFile, FailedInspection, Insp
 from loramerge.cli.output.plans import PlanEntry
 from loramerge.cli.output.recipes import LockEntry, ProblemEntry, StrayLockFound
 from loramerge.cli.output.runs import PublishEntry, RunEntry
+from loramerge.cli.output.tuned import TunedRecipe
 from loramerge.recipe.schema import Generator
 
 FILE = "output.schema.json"
@@ -28,6 +29,7 @@ DOCUMENTS: dict[str, tuple[Any, str]] = {
     "plan": (list[PlanEntry], "One entry for each recipe, then for what is orphaned and for stray locks."),
     "preview": (DrawnPictures, "The pictures."),
     "grid": (DrawnPictures, "The pictures."),
+    "tune": (TunedRecipe, "What was found."),
     "validate": (list[ProblemEntry], "One entry for each mistake; none where all is well."),
     "lock": (list[LockEntry | StrayLockFound], "One entry for each recipe, then for stray locks."),
     "publish": (list[PublishEntry], "One entry for each recipe."),

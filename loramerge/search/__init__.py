@@ -1,0 +1,1 @@
+"""What `loramerge tune` tries, what it judges by, and where it writes down what it found."""
