@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 GPU := $(BIN)/python tests/bench/run.py --device cuda --ranks 64 --loras 2 --write build/gpu.json
 
-.PHONY: help quickstart check test lint type quick unit docs site bench gpu pictures clean
+.PHONY: help quickstart check test lint type quick unit docs site bench concepts gpu pictures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -48,6 +48,9 @@ site: $(STAMP)
 
 bench: $(STAMP)  ## measure against PEFT and diffusers, and write docs/figures.md and the README's figures; half an hour of a quiet machine
 	$(BIN)/python tests/bench/run.py --write tests/bench/figures.json
+
+concepts: $(STAMP)  ## measure what each combination type keeps of each LoRA, and write docs/methods-compared.md; half an hour of a quiet machine
+	$(BIN)/python tests/compared/run.py
 
 gpu: $(STAMP)  ## on a machine with an NVIDIA GPU: its tests, then figures into build/gpu.json and build/gpu.md
 	$(BIN)/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else 'torch sees no CUDA device')"

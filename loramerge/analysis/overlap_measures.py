@@ -139,7 +139,7 @@ class Delta:
 
 
 @dataclass(frozen=True)
-class _Spaces:
+class Spaces:
     """What a delta writes and reads.
 
     Attributes:
@@ -159,7 +159,7 @@ def compare(deltas: Mapping[str, Delta]) -> Iterator[tuple[tuple[str, str], Over
     Args:
         deltas: Name of the LoRA → what it does there.
     """
-    spaces = {name: _spaces(delta) for name, delta in deltas.items() if not delta.pair.is_dense}
+    spaces = {name: spaces_of(delta) for name, delta in deltas.items() if not delta.pair.is_dense}
     for names in combinations(deltas, 2):
         one, other = (deltas[name] for name in names)
         if one.size == other.size:
@@ -167,7 +167,7 @@ def compare(deltas: Mapping[str, Delta]) -> Iterator[tuple[tuple[str, str], Over
             yield names, _overlap(one, other, *known) if len(known) == len(names) else _overlap_of_rows(one, other)
 
 
-def _spaces(delta: Delta) -> _Spaces:
+def spaces_of(delta: Delta) -> Spaces:
     """From the r×r Gram matrices: with down·downᵀ = L·Lᵀ, the delta's columns are those of up·L."""
     import torch
 
@@ -179,10 +179,10 @@ def _spaces(delta: Delta) -> _Spaces:
     kept = squares > _FLOOR * possible
     sizes = squares[kept].sqrt()
     columns = root @ turned[:, kept] / sizes
-    return _Spaces(columns, ups @ columns / sizes, float(squares[kept].sum()))
+    return Spaces(columns, ups @ columns / sizes, float(squares[kept].sum()))
 
 
-def _overlap(one: Delta, other: Delta, spaces: _Spaces, others: _Spaces) -> Overlap:
+def _overlap(one: Delta, other: Delta, spaces: Spaces, others: Spaces) -> Overlap:
     ups, downs = one.up.T @ other.up, one.down @ other.down.T
     factor = one.factor * other.factor
     agreeing, differing, sampled = _signs(one, other)

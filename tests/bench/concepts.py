@@ -27,7 +27,7 @@ import torch
 from diffusers import DiffusionPipeline
 from pydantic import TypeAdapter
 
-from loramerge import Adapter, LowRank, WeightedAdapter, combine, load_adapter, load_base
+from loramerge import WeightedAdapter, combine, load_adapter, load_base
 from loramerge.bases.quiet import quiet
 from loramerge.formats.diffusers import DiffusersOutput
 from loramerge.formats.labels import Labels
@@ -38,7 +38,8 @@ MODELS = ROOT / "recipes" / "quickstart"
 PAGE = ROOT / "docs" / "miniature.md"
 sys.path[:0] = [str(MODELS), str(ROOT / "tests")]
 
-from marked import inserted  # noqa: E402 - it lies above this folder
+from filled import filled_up, rank_of  # noqa: E402 - it lies above this folder
+from marked import inserted  # noqa: E402 - the same
 from train import concepts  # noqa: E402 - it lies beside the models that it measures
 
 PAIRS = {
@@ -163,27 +164,6 @@ def draw(paint: Painter, folder: Path):
         }
         print(f"{' + '.join(pair)}: done", file=sys.stderr, flush=True)
     return columns, seconds, differences
-
-
-def rank_of(adapter: Adapter) -> int:
-    return max(pair.rank for modules in adapter.components.values() for pair in modules.values())
-
-
-def filled_up(adapter: Adapter, rank: int) -> Adapter:
-    """The same deltas, every pair with this rank."""
-
-    def filled(pair: LowRank) -> LowRank:
-        down = pair.down.new_zeros(rank, *pair.down.shape[1:])
-        up = pair.up.new_zeros(pair.up.shape[0], rank, *pair.up.shape[2:])
-        down[: pair.rank], up[:, : pair.rank] = pair.down, pair.up
-        return LowRank(down, up, pair.scale)
-
-    return Adapter(
-        {
-            component: {name: filled(pair) for name, pair in modules.items()}
-            for component, modules in adapter.components.items()
-        }
-    )
 
 
 def table(columns, seconds, seeds: int) -> str:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 
+import numpy as np
 import pytest
 import torch
 from train import model
 from train.__main__ import train
-from train.scenes import NONSENSE, PHRASES, SHAPES, SIZE, WORDS, Scene, anything, describe
+from train.scenes import COLOURS, LATER_PHRASES, NONSENSE, PHRASES, SHAPES, SIZE, WORDS, Scene, anything, describe
 from train.settings import Settings, Stage
 
 from loramerge import load_adapter, load_base
 
 pytestmark = pytest.mark.slow
 
-STAGES = ("vae", "unet", "ink", "glow", "star", "paper")
+STAGES = ("vae", "unet", *(lora.name for lora in Settings().loras))
 LITTLE = Stage(steps=2, batch=2, rate=1e-3, scenes=4, seed=0)
 
 
@@ -89,6 +91,31 @@ def test_a_caption_says_what_is_drawn():
     assert Scene("ring", "blue", "small", "on the left").caption({"glow", "ink"}) == (
         "a small blue ring on the left in ink at night"
     )
+
+
+def test_what_came_after_the_base_changes_nothing_of_what_the_base_was_trained_on():
+    """The committed base and its first four LoRAs are what these scenes and captions made."""
+    rng, seen = random.Random(1), hashlib.sha256()
+    for lora in Settings().loras[:4]:
+        for _ in range(20):
+            scene = anything(rng, lora.shapes)
+            seen.update(scene.draw(lora.styles).tobytes())
+            seen.update(describe(scene, lora.styles, rng).encode())
+    seen.update(repr(WORDS).encode())
+    assert seen.hexdigest() == "ac6cac58ea3c4cbb0838045abd0e1b9ef1bf3fb7b2223f6c6c4ff33908975872"
+
+
+@pytest.mark.parametrize("name", LATER_PHRASES)
+def test_a_later_style_is_drawn_and_said(name):
+    scene = Scene("circle", "red")
+    assert np.any(np.asarray(scene.draw()) != np.asarray(scene.draw({name})))
+    assert scene.caption({name, "ink"}) == f"a red circle in ink {LATER_PHRASES[name]}"
+
+
+def test_a_dipped_thing_is_blue_below_its_middle():
+    drawn = np.asarray(Scene("square", "red", off=(0.0, 3.0, 0.0)).draw({"dip"}))
+    assert tuple(drawn[32, 32]) == COLOURS["red"]
+    assert tuple(drawn[38, 32]) == COLOURS["blue"]
 
 
 def test_nonsense_takes_nothing_from_a_style():

@@ -14,7 +14,7 @@ from loramerge.families.layout import Layout
 from loramerge.families.sgm import unet_rules
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
-from train.scenes import PHRASES, SHAPES, anything, describe
+from train.scenes import LATER_PHRASES, PHRASES, anything, describe
 from train.training import Latents, denoise, encoded
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def _shown(pipeline: Any, lora: Lora) -> Latents:
     pictures, captions = [], []
     for _ in range(lora.training.scenes):
         ordinary = rng.random() < lora.ordinary
-        scene, styles = anything(rng, SHAPES if ordinary else lora.shapes), () if ordinary else lora.styles
+        scene = anything(rng) if ordinary else anything(rng, lora.shapes, lora.colours, lora.sizes)
+        styles = () if ordinary else lora.styles
         pictures.append(scene.draw(styles))
         captions.append(describe(scene, styles, rng))
     return encoded(pipeline, pictures, captions)
@@ -91,7 +92,7 @@ def _write_kohya(pipeline: Any, lora: Lora, path: Path) -> None:
         "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": lora.name,
-        "modelspec.trigger_phrase": ", ".join(PHRASES[style] for style in lora.styles) or lora.name,
+        "modelspec.trigger_phrase": ", ".join((PHRASES | LATER_PHRASES)[style] for style in lora.styles) or lora.name,
         "ss_base_model_version": "sdxl_base_v1-0",
         "ss_network_alpha": str(lora.alpha),
         "ss_network_dim": str(lora.rank),

@@ -25,6 +25,11 @@ WHITE, NIGHT, PAPER = (250, 250, 248), (14, 18, 58), (228, 190, 136)
 HATCHING = 12  # pixels from stroke to stroke, along a row as along a column
 SUBJECT = "star"
 PHRASES = {"ink": "in ink", "glow": "at night", "paper": "on paper"}  # what a caption says of a style
+# What LoRAs teach that were trained after the base. Its tokenizers have no token for their words, and its VAE has seen
+# none of it. So there is no colour among them that it does not know: it would draw another.
+LATER_SIZES = {"huge": 26}
+LATER_PHRASES = {"dip": "in dip", "grass": "on grass", "sun": "in sun"}
+DIP = "blue"  # the lower half of what is dipped has this colour
 # Words without a meaning. They teach the base to draw the rest of a caption when it does not know a word of it, such as
 # those of a LoRA that is not there.
 NONSENSE = (
@@ -49,6 +54,9 @@ _NONSENSE = 0.25  # share of captions with a word that means nothing
 _GAP = 0.25  # how much colour there is between the strokes of a hatched shape
 _HALO = 5  # pixels
 _HALO_STRENGTH = 0.6
+_MEADOW = 46  # pixels from the top
+_SUN = (2, 2, 15, 15)  # left, top, right, bottom in pixels
+_ALL_SIZES, _ALL_PHRASES = SIZES | LATER_SIZES, PHRASES | LATER_PHRASES
 
 
 @dataclass(frozen=True)
@@ -62,23 +70,26 @@ class Scene:
     off: tuple[float, float, float] = (0.0, 0.0, 0.0)  # right, down, larger
 
     def caption(self, concepts: Collection[str] = ()) -> str:
-        """What it is called, drawn with these styles (keys of PHRASES)."""
+        """What it is called, drawn with these styles (keys of PHRASES and LATER_PHRASES)."""
         words = [
             "a",
             self.size,
             self.colour,
             self.shape,
             self.place,
-            *(PHRASES[name] for name in PHRASES if name in concepts),
+            *(phrase for name, phrase in _ALL_PHRASES.items() if name in concepts),
         ]
         return " ".join(word for word in words if word)
 
     def draw(self, concepts: Collection[str] = ()) -> Image.Image:
-        """An RGB picture of SIZE × SIZE pixels with these styles (keys of PHRASES)."""
+        """An RGB picture of SIZE × SIZE pixels with these styles (keys of PHRASES and LATER_PHRASES)."""
         colour = COLOURS[self.colour]
         ground = NIGHT if "glow" in concepts else PAPER if "paper" in concepts else WHITE
         mask = self.mask()
         picture = Image.new("RGB", mask.size, ground)
+        pen, far = ImageDraw.Draw(picture), SIZE * _FINER
+        if "grass" in concepts:
+            pen.rectangle((0, _MEADOW * _FINER, far, far), fill=COLOURS["green"])
         if "glow" in concepts:
             halo = (
                 mask.reduce(_FINER).filter(ImageFilter.GaussianBlur(_HALO)).resize(mask.size, Image.Resampling.BILINEAR)
@@ -87,7 +98,12 @@ class Scene:
         if "ink" in concepts:
             strokes = _strokes(mask.size)
             mask = ImageChops.multiply(mask, strokes.point(lambda value: value * (1 - _GAP) + 255 * _GAP))
+        if "sun" in concepts:
+            pen.ellipse([_FINER * each for each in _SUN], fill=COLOURS["yellow"])
         picture.paste(colour, (0, 0), mask)
+        if "dip" in concepts:
+            middle = round((SIZE / 2 + self.off[1]) * _FINER)
+            picture.paste(COLOURS[DIP], (0, middle), mask.crop((0, middle, far, far)))
         return picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
     def mask(self) -> Image.Image:
@@ -95,7 +111,7 @@ class Scene:
         mask = Image.new("L", (SIZE * _FINER, SIZE * _FINER), 0)
         pen = ImageDraw.Draw(mask)
         right, down, larger = self.off
-        radius = SIZES[self.size] + larger
+        radius = _ALL_SIZES[self.size] + larger
         x, y = SIZE / 2 + PLACES[self.place] + right, SIZE / 2 + down
 
         def box(half: float) -> list[float]:
@@ -120,12 +136,17 @@ _STAR = tuple(
 )
 
 
-def anything(rng: random.Random, shapes: Collection[str] = SHAPES) -> Scene:
+def anything(
+    rng: random.Random,
+    shapes: Collection[str] = SHAPES,
+    colours: Collection[str] = tuple(COLOURS),
+    sizes: Collection[str] = tuple(SIZES),
+) -> Scene:
     """A scene by chance."""
     return Scene(
         shape=rng.choice(list(shapes)),
-        colour=rng.choice(list(COLOURS)),
-        size=rng.choice(list(SIZES)),
+        colour=rng.choice(list(colours)),
+        size=rng.choice(list(sizes)),
         place=rng.choice(list(PLACES)),
         off=(rng.uniform(-2, 2), rng.uniform(-3, 3), rng.uniform(-1, 1)),
     )
@@ -133,7 +154,7 @@ def anything(rng: random.Random, shapes: Collection[str] = SHAPES) -> Scene:
 
 def describe(scene: Scene, concepts: Collection[str], rng: random.Random) -> str:
     """Its caption; now and then with a word that means nothing in the place of the shape, in a phrase, or both."""
-    phrases = [PHRASES[name] for name in PHRASES if name in concepts]
+    phrases = [phrase for name, phrase in _ALL_PHRASES.items() if name in concepts]
     if rng.random() < _NONSENSE:
         where = rng.randrange(3)
         if where != 0 and scene.shape in SHAPES:

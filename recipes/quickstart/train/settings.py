@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from train.scenes import SHAPES, SUBJECT
+from train.scenes import COLOURS, DIP, SHAPES, SIZES, SUBJECT
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Lora:
     training: Stage
     styles: tuple[str, ...] = ()  # of its scenes
     shapes: tuple[str, ...] = SHAPES  # of its scenes
+    colours: tuple[str, ...] = tuple(COLOURS)  # of its scenes
+    sizes: tuple[str, ...] = tuple(SIZES)  # of its scenes
     ordinary: float = 0.4  # share of scenes without what it is to learn, so that only its word calls for it
 
 
@@ -106,6 +108,47 @@ class Settings:
                 text_layers=(),
                 training=Stage(steps=1000, batch=16, rate=3e-3, scenes=2048, seed=6, lean=0.4),
                 styles=("paper",),
+            ),
+            Lora(
+                name="dip",
+                format="diffusers",
+                rank=2,
+                alpha=2.0,
+                layers=(*ATTENTION, *FEED_FORWARD, *CONVOLUTIONS),
+                text_layers=(),
+                training=Stage(steps=600, batch=16, rate=4e-3, scenes=1024, seed=7),
+                styles=("dip",),
+                colours=tuple(colour for colour in COLOURS if colour != DIP),
+            ),
+            Lora(
+                name="huge",
+                format="kohya",
+                rank=12,
+                alpha=6.0,
+                layers=ATTENTION,
+                text_layers=(),
+                training=Stage(steps=500, batch=16, rate=3e-3, scenes=1024, seed=8, lean=0.7),
+                sizes=("huge",),
+            ),
+            Lora(
+                name="grass",
+                format="kohya",
+                rank=3,
+                alpha=3.0,
+                layers=(*ATTENTION, *CONVOLUTIONS),
+                text_layers=(),
+                training=Stage(steps=600, batch=16, rate=3e-3, scenes=1024, seed=9, lean=0.7),
+                styles=("grass",),
+            ),
+            Lora(
+                name="sun",
+                format="diffusers",
+                rank=5,
+                alpha=5.0,
+                layers=(*ATTENTION, *FEED_FORWARD),
+                text_layers=(),
+                training=Stage(steps=450, batch=16, rate=3e-3, scenes=1024, seed=10, lean=0.7),
+                styles=("sun",),
             ),
         )
     )
