@@ -134,7 +134,7 @@ class Space:
                 return 1.0
             if not isinstance(found, dict | list):
                 raise KeyError(name)
-            found = found[int(step) if isinstance(found, list) else step]
+            found = found[int(step)] if isinstance(found, list) else found[step]
         return found
 
     @property
