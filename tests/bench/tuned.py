@@ -104,8 +104,9 @@ def compare(recipe: Path, arguments) -> dict[str, list[dict[str, float]]]:
 
 def table(rows: dict[str, list[dict[str, float]]], seeds: int, steps: int) -> list[str]:
     """Markdown."""
+    drawn = f"{len(PROMPTS)} prompts and {seeds} seeds that the search never drew, {steps} steps"
     lines = [
-        f"Of {len(PROMPTS) * seeds} pictures, {len(PROMPTS)} prompts and {seeds} seeds that the search never drew, {steps} steps:",
+        f"Of {len(PROMPTS) * seeds} pictures, {drawn}:",
         "",
         "| | star | night | both | mean of the lesser score |",
         "|---|---:|---:|---:|---|",
