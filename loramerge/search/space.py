@@ -132,9 +132,12 @@ class Space:
                 return found
             if isinstance(found, dict) and step not in found and (in_weight or step == "weight"):
                 return 1.0
-            if not isinstance(found, dict | list):
+            if isinstance(found, list):
+                found = found[int(step)]
+            elif isinstance(found, dict):
+                found = found[step]
+            else:
                 raise KeyError(name)
-            found = found[int(step)] if isinstance(found, list) else found[step]
         return found
 
     @property

@@ -131,10 +131,10 @@ class Page:
             return " or ".join(dict.fromkeys(self._type(each, place) for each in options))
         if "const" in node or "enum" in node:
             return ", ".join(f"`{each}`" for each in node.get("enum", [node.get("const")]))
-        if "patternProperties" in node:
-            (value,) = node["patternProperties"].values()
+        values = node.get("patternProperties", {"": node.get("additionalProperties")}).values()
+        if named := [value for value in values if isinstance(value, dict)]:
             name = node.get("propertyNames", {}).get("patternErrorMessage", "names")
-            return f"mapping of {name} to: {self._type(value, place)}"
+            return f"mapping of {name} to: {self._type(named[0], place)}"
         if node["type"] == "array":
             return f"list of {_several(self._type(node['items'], f'{place}[]'))}"
         return _SIMPLE[node["type"]]

@@ -196,3 +196,11 @@ def test_by_pictures(tmp_path):
     )
     done = tune(read_recipe(path, overrides=["search.objective=own_look:score"]), restart=True)
     assert done.best.judged.score == 33
+
+
+def test_without_optuna_the_extra_is_named(recipe, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(LoramergeError, match="`tune` searches with Optuna, which can't be imported") as caught:
+        tune(read_recipe(recipe()))
+    assert caught.value.hint == "pip install 'loramerge[tune]'"
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]

@@ -1,4 +1,4 @@
-"""What `star-at-night.yaml` is tuned by: how much of a star, and of the night, is to be seen in pictures."""
+"""What `star-on-paper.yaml` is tuned by: how much of a star, of ink and of paper is to be seen in pictures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent / "quickstart"))
 
 from train import concepts
 
-WANTED = ("star", "glow")
+WANTED = ("star", "ink", "paper")
 
 
 def score(pictures: Sequence[Picture]) -> float:
-    """The mean over pictures of the concept that comes off worse; 1 where both are plain to see in all of them."""
+    """The mean over pictures of the concept that comes off worst; 1 where all are plain to see in all of them."""
     return mean(min(shown(picture).values()) for picture in pictures)
 
 
