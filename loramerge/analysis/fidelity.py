@@ -46,6 +46,7 @@ class ModuleFidelity:
         target: Norm of the weighted sum.
         difference: Norm of merged minus weighted sum.
         products: Inner products of two LoRAs' weighted deltas, by the names of both.
+        held: Inner product of the merged delta with each LoRA's weighted delta, by name.
     """
 
     ranks: Mapping[str, int]
@@ -55,6 +56,7 @@ class ModuleFidelity:
     target: float
     difference: float
     products: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    held: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def error(self) -> float | None:
@@ -121,4 +123,5 @@ def measure_module(merged: LowRank, inputs: Sequence[Share], *, ups: KeptGram | 
         target=found.target,
         difference=found.difference,
         products={(names[one], names[other]): product for (one, other), product in found.products.items()},
+        held=dict(zip(names, found.held, strict=True)),
     )

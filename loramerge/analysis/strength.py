@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from loramerge.families import TRANSFORMERS_COMPONENT
+from loramerge.messages import some
 
 if TYPE_CHECKING:
     from loramerge.analysis.fidelity import Fidelity, ModuleFidelity
@@ -15,18 +16,47 @@ if TYPE_CHECKING:
 STRONG = 2.0
 """Times the norm of the strongest LoRA at weight 1: beyond it a merge is more than any of them worn at strength 2,
 where pictures begin to break."""
+LITTLE = 0.5
+"""Share of a LoRA in a merge below which its concept is not to be seen: docs/methods-compared.md has the figures."""
 _NOTHING = 1e-7
 """Share of what went in below which what came out is rounding."""
 
 
 def strength(fidelity: Fidelity, weighings: Mapping[str, Weighing]) -> list[str]:
-    """A sentence where the merge is nothing at all, or far more than each of its LoRAs.
+    """A sentence where the merge is nothing at all, holds little of a LoRA, or is far more than each of them.
 
     Args:
         fidelity: Of the merge.
         weighings: The weights of every LoRA, by its name.
     """
-    return [*_nothing(fidelity), *_too_much(fidelity, weighings)]
+    return [*(list(_nothing(fidelity)) or _too_little(fidelity)), *_too_much(fidelity, weighings)]
+
+
+def shares(fidelity: Fidelity) -> dict[str, float]:
+    """⟨merged, Δ⟩ / ‖Δ‖² of each LoRA's weighted delta Δ, over all modules that it touches; see analysis.energy.
+
+    Args:
+        fidelity: Of the merge.
+
+    Returns:
+        By name; LoRAs that do nothing are not there.
+    """
+    held: dict[str, float] = {}
+    own: dict[str, float] = {}
+    for modules in fidelity.values():
+        for entry in modules.values():
+            for name, product in entry.held.items():
+                held[name] = held.get(name, 0.0) + product
+                own[name] = own.get(name, 0.0) + entry.norms[name] ** 2
+    return {name: held[name] / size for name, size in own.items() if size > 0}
+
+
+def _too_little(fidelity: Fidelity) -> Iterator[str]:
+    little = {name: share for name, share in shares(fidelity).items() if share < LITTLE}
+    if little:
+        said = some([f"{max(share, 0):.0%} of {name}" for name, share in little.items()])
+        whose = "its weight" if len(little) == 1 else "their weights"
+        yield f"the merge holds {said}: expect to see nothing of that; raise {whose}, or take another combination type"
 
 
 def _nothing(fidelity: Fidelity) -> Iterator[str]:

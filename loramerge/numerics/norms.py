@@ -78,6 +78,7 @@ class Norms:
         target: Of the sum of the inputs.
         difference: Of merged minus target.
         products: Inner products of two inputs, times their factors, by the places of both.
+        held: Inner product of the merged delta with each input, times its factor.
     """
 
     inputs: tuple[float, ...]
@@ -85,6 +86,7 @@ class Norms:
     target: float
     difference: float
     products: Mapping[tuple[int, int], float]
+    held: tuple[float, ...]
 
 
 def norms(
@@ -108,7 +110,8 @@ def norms(
     places = [*spans, slice(spans[0].stop, None), _ALL]
     products = _products(gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
     first, *middle, target, difference = (root_of(_of_all(products, span, span)) for span in places)
-    return Norms(tuple(middle), first, target, difference, _between(products, spans[1:]))
+    held = tuple(-_of_all(products, spans[0], span) for span in spans[1:])
+    return Norms(tuple(middle), first, target, difference, _between(products, spans[1:]), held)
 
 
 def _of_rows(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Norms:
@@ -119,7 +122,8 @@ def _of_rows(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float
     products = products_of([merged, *inputs], [-1.0, *weights], [every, (0, *every)])
     first, *middle, target, difference = map(root_of, products.diagonal().tolist())
     between = {(one, two): float(products[one + 1, two + 1]) for one, two in combinations(range(len(inputs)), 2)}
-    return Norms(tuple(middle), first, target, difference, between)
+    held = tuple(-float(products[0, place]) for place in every)
+    return Norms(tuple(middle), first, target, difference, between, held)
 
 
 def _are_stacked(merged: LowRank, inputs: Sequence[LowRank]) -> bool:
@@ -142,7 +146,17 @@ def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[fl
     # A norm is as near to the other as the difference is small, and float32 tells it no better.
     same = difference <= _SAME * target
     first = target if same else _norm_of_all(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]))
-    return Norms(tuple(middle), first, target, difference, _between(products, spans))
+    whole = products if same else _with_merged(merged, inputs, factors, ups)
+    held = tuple(_of_all(whole, _ALL, span) for span in spans)
+    return Norms(tuple(middle), first, target, difference, _between(products, spans), held)
+
+
+def _with_merged(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float], ups: _Gram) -> Tensor:
+    """The inner products of the merged terms with those of the inputs, which have the same ups."""
+    import torch
+
+    downs = torch.cat([pair.down.flatten(1) for pair in inputs])
+    return ups(torch.float32) * (merged.down.flatten(1) @ downs.T).double() * merged.scale * _column(inputs, factors)
 
 
 def _lost(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Tensor:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from loramerge.adapter import Adapter, LowRank
+from loramerge.analysis.energy import kept
 from loramerge.analysis.fidelity import measure
-from loramerge.analysis.strength import STRONG, strength
+from loramerge.analysis.strength import STRONG, shares, strength
 
 
 def pair(seed, size=1.0):
@@ -69,3 +70,36 @@ def test_a_merge_far_above_each_lora_at_weight_1(weights, ratio):
 def test_many_loras_that_have_nothing_in_common():
     (sentence,) = said(**{f"l{number}": (pair(number), 1.0) for number in range(20)})
     assert "(unet 3.9 times as strong as l" in sentence
+
+
+def held(merged, **loras):
+    """What is said of a merge in one module, and the shares of the LoRAs in it; at weight 1."""
+    weighted = {name: (Adapter({"unet": {"m": each}}), lambda *_: 1.0) for name, each in loras.items()}
+    adapter = Adapter({"unet": {"m": merged}})
+    fidelity = measure(adapter, weighted)
+    expected = {name: entry.share for name, entry in kept(adapter, weighted).items()}
+    assert shares(fidelity) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    return strength(fidelity, {name: weigh for name, (_, weigh) in weighted.items()})
+
+
+def test_a_lora_of_which_little_is_left_is_named():
+    one, other = pair(0), pair(1)
+    merged = LowRank(torch.cat([one.down, other.down * 0.3]), torch.cat([one.up, other.up], 1), 1.0)
+    (sentence,) = held(merged, a=one, b=other)
+    assert sentence.startswith("the merge holds 29% of b:")
+    assert "expect to see nothing of that; raise its weight, or" in sentence
+
+
+def test_several_of_which_little_is_left_are_named_together():
+    (sentence,) = held(pair(5, 0.01), a=pair(0), b=pair(1))
+    assert "% of a, " in sentence
+    assert "raise their weights" in sentence
+
+
+def test_a_lora_that_is_turned_round_is_held_to_no_part():
+    (sentence,) = held(pair(0).times(-1.0), a=pair(0))
+    assert sentence.startswith("the merge holds 0% of a:")
+
+
+def test_half_of_a_lora_is_nothing_to_think_over():
+    assert held(pair(0).times(0.51), a=pair(0)) == []

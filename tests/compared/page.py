@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ KINDS = {2: "pairs", 3: "triples"}
 TILE = 64
 _LABEL = 190  # pixels, left of the tiles
 _REFERENCE = "`cat`"
+_SHARES = (-np.inf, 0.25, 0.5, 0.65, 0.8, 0.95, np.inf)
 
 
 def kind(group: Sequence[str]) -> str:
@@ -179,6 +181,27 @@ def scores(results: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> list[st
     ]
 
 
+def left(results: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> list[str]:
+    """How often a concept is seen, by how much of its LoRA the merge holds."""
+    cases = [
+        (held, kept(each, way)[:, place].mean(), number)
+        for number, each in enumerate(results)
+        for way in ways
+        if way in each["ways"]
+        for place, held in enumerate(each["ways"][way]["share"])
+    ]
+    lines = ["| share of the LoRA in the merge | cases | concept seen |", "|---|---:|---:|"]
+    for low, high in pairwise(_SHARES):
+        found: dict[int, list[float]] = {}
+        for held, seen, number in cases:
+            if low <= held < high:
+                found.setdefault(number, []).append(seen)
+        words = f"below {high:g}" if low == -np.inf else f"from {low:g}" if high == np.inf else f"{low:g} to {high:g}"
+        seen = mean([np.array(each) for each in found.values()])
+        lines.append(f"| {words} | {sum(map(len, found.values()))} | {seen.percent} |")
+    return lines
+
+
 def text(run: Mapping[str, Any]) -> str:
     """All that stands between the marks, of what run.py writes."""
     results = run["results"]
@@ -207,9 +230,9 @@ def text(run: Mapping[str, Any]) -> str:
         "### How well the classifier sees",
         "",
         (
-            "Share of pictures that it judges rightly. The last two rows are of pictures that the miniature draws: with "
-            "the concept’s LoRA alone it should be seen, without any it should not. What is missing in the first of them "
-            "may be the classifier’s fault or the LoRA’s."
+            "Share of pictures that it judges rightly. The last two rows are of pictures that the miniature draws: "
+            "with the LoRA of the concept alone it should be seen, without any it should not. What is missing in the "
+            "first of them may be the fault of the classifier or of the LoRA."
         ),
         "",
         f"| | {' | '.join(CONCEPTS)} |",
@@ -229,6 +252,8 @@ def text(run: Mapping[str, Any]) -> str:
         ),
         "",
         *scores(results, ways),
+        "",
+        *left(results, ways),
         "",
         (
             f"Measured on {run['machine']} in {run['minutes']:.0f} minutes of {run['jobs']} processes "
