@@ -62,6 +62,11 @@ def conflicts(pairs: Sequence[PairOverlap], method: Method | None = None) -> lis
     ]
 
 
+def opposed_blocks(pair: PairOverlap) -> str:
+    """The blocks in which two LoRAs undo a good part of each other, in words; empty where there is none."""
+    return _chosen_blocks(_cosines(pair), lambda cosine: cosine <= OPPOSED)
+
+
 def _worst(found: Sequence[_Finding], what: str) -> Iterator[str]:
     by_pair: dict[tuple[str, str], float] = {}
     for each in found:
@@ -74,15 +79,14 @@ def _worst(found: Sequence[_Finding], what: str) -> Iterator[str]:
 
 
 def _opposed(pair: PairOverlap, method: Method | None) -> Iterator[_Finding]:
-    cosines = _cosines(pair)
-    if opposed := _chosen_blocks(cosines, lambda cosine: cosine <= OPPOSED):
+    if opposed := opposed_blocks(pair):
         one, other = pair.names
         instead = "" if method is not None and method.sign_elected else " or use ties_svd"
         sentence = (
             f"{one} and {other} pull {opposed} in opposite directions: expect one to lose; lower its weight "
             f"there{instead}"
         )
-        yield _Finding(pair.names, -min(cosines.values()), sentence)
+        yield _Finding(pair.names, -min(_cosines(pair).values()), sentence)
 
 
 def _alike(pair: PairOverlap) -> Iterator[_Finding]:

@@ -23,6 +23,7 @@ _MEASURES = """\
 
 def documents(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap]) -> list[dict[str, Any]]:
     """Every LoRA as plain data, each with its overlap with every other one, as seen from it."""
+    from loramerge.analysis.advice import advice
     from loramerge.analysis.conflicts import conflicts
     from loramerge.analysis.inspection import labels
     from loramerge.analysis.overlap_json import by_block
@@ -37,6 +38,7 @@ def documents(inspections: Sequence[Inspection], pairs: Sequence[PairOverlap]) -
                 "alone": {"this": alone[own], "other": alone[other]},
                 **by_block(pair),
                 "same": pair.same or None,
+                "advice": advice(pair),
                 "warnings": [f"{' and '.join(pair.names)} are {pair.same}"] if pair.same else conflicts([pair]),
             }
             found[own]["overlap"].append(entry)
@@ -70,6 +72,7 @@ def show(
 
 
 def _overlap_lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
+    from loramerge.analysis.advice import advice
     from loramerge.analysis.overlap_measures import summed
 
     one, other = pair.names
@@ -79,6 +82,7 @@ def _overlap_lines(pair: PairOverlap, *, verbose: bool) -> Iterator[str]:
     if pair.same:
         yield f"  {pair.same}"
     yield f"  {counted(len(pair.modules), 'module')} in both{''.join(_more(pair))}"
+    yield f"  {advice(pair)}"
     if not pair.modules:
         return
     if verbose:

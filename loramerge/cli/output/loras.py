@@ -115,6 +115,7 @@ class OverlapEntry(Measures):
     components: dict[str, Measures] = Field(description="Component → its modules.")
     blocks: dict[str, BlockMeasures] = Field(description="Block → its modules.")
     same: str | None = Field(description="What the two are, where they are the same; null where they are not.")
+    advice: str = Field(description="Which combination type to take for the two, and why.")
     warnings: list[str] = Field(description="What should be thought over before they are merged.")
 
 
