@@ -38,7 +38,7 @@ class Chooser(Protocol):
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What varies, and what it varies in.
 
     Attributes:
@@ -50,7 +50,7 @@ class Space:
     vary: Mapping[str, Varied]
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Space:
+    def of(cls, recipe: Recipe) -> SearchSpace:
         """What a recipe's search may try."""
         assert recipe.search is not None  # noqa: S101  whoever calls it has looked
         data = recipe.model_dump(mode="json", exclude_unset=True, exclude={"search"})
@@ -159,7 +159,7 @@ class Space:
 class _Own:
     """Chooses what the recipe has itself."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         self._space = space
         self.given: dict[str, str | float] = {}
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from loramerge.search.space import Space
+    from loramerge.search.space import SearchSpace
 
 _OF, _VALUES, _PARTS, _WHY = "of", "values", "parts", "why"
 _STARTUP = 10
@@ -59,7 +59,7 @@ class Study:
         LoramergeError: It is no study, or can't be written.
     """
 
-    def __init__(self, path: Path, of: Mapping[str, Any], space: Space, seed: int) -> None:
+    def __init__(self, path: Path, of: Mapping[str, Any], space: SearchSpace, seed: int) -> None:
         self._path, self._space, self._seed = path, space, seed
         with quiet_optuna():
             self._study = opened(path)

@@ -18,7 +18,7 @@ from loramerge.search.clip import FILES, ByClip, ClipModel
 from loramerge.search.easel import Easel
 from loramerge.search.function import OwnFunction
 from loramerge.search.judged import Judge, Judged, Tried
-from loramerge.search.space import Space
+from loramerge.search.space import SearchSpace
 from loramerge.stages.combine import WeightedAdapter, check_combination, combine
 from loramerge.stages.load import load, weighed
 from loramerge.stages.resolve import resolve
@@ -49,7 +49,7 @@ class SearchInputs:
 
     recipe: Recipe
     search: Search
-    space: Space
+    space: SearchSpace
     function: OwnFunction | None
     preview: Preview | None
     device: str
@@ -89,7 +89,7 @@ class SearchInputs:
             )
         wanted = with_base(recipe if draws else recipe.model_copy(update={"preview": None}), lock, progress=progress)
         loaded = load(resolve(wanted, lock, progress=progress), progress=progress)
-        space = Space.of(recipe)
+        space = SearchSpace.of(recipe)
         found = cls(recipe, recipe.search, space, function, recipe.preview if draws else None, chosen, loaded)
         found.check_types()
         return found

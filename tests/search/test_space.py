@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_recipe import parsed, small
 
-from loramerge.search.space import Space
+from loramerge.search.space import SearchSpace
 
 VARY = {
     "merge.density": {"from": 0.3, "to": 0.9},
@@ -40,7 +40,7 @@ class Fixed:
 
 
 def space(vary=None, **changes):
-    return Space.of(parsed(small(search={"vary": vary or VARY}, **changes)))
+    return SearchSpace.of(parsed(small(search={"vary": vary or VARY}, **changes)))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from sample_recipe import parsed, small
 from loramerge.errors import LoramergeError, MismatchError
 from loramerge.search.journal import begin_anew
 from loramerge.search.judged import Judged
-from loramerge.search.space import Space
+from loramerge.search.space import SearchSpace
 from loramerge.search.study import Study
 
 VARY = {
@@ -22,7 +22,7 @@ OF = {"loras": ["a"], "search.seed": 0}
 @pytest.fixture
 def opened(tmp_path):
     def study(name="r.study.log", of=None, seed=0):
-        return Study(tmp_path / name, of or OF, Space.of(parsed(small(search={"vary": VARY}))), seed)
+        return Study(tmp_path / name, of or OF, SearchSpace.of(parsed(small(search={"vary": VARY}))), seed)
 
     return study
 
