@@ -56,7 +56,8 @@ def _too_little(fidelity: Fidelity) -> Iterator[str]:
     if little:
         said = some([f"{max(share, 0):.0%} of {name}" for name, share in little.items()])
         whose = "its weight" if len(little) == 1 else "their weights"
-        yield f"the merge holds {said}: expect to see little of that; raise {whose}, or take another combination type"
+        advice = f"raise {whose}, or take another combination type"
+        yield f"the merge holds {said}: expect to see little of that, or nothing; {advice}"
 
 
 def _nothing(fidelity: Fidelity) -> Iterator[str]:

@@ -87,7 +87,7 @@ def test_a_lora_of_which_little_is_left_is_named():
     merged = LowRank(torch.cat([one.down, other.down * 0.3]), torch.cat([one.up, other.up], 1), 1.0)
     (sentence,) = held(merged, a=one, b=other)
     assert sentence.startswith("the merge holds 29% of b:")
-    assert "expect to see little of that; raise its weight, or" in sentence
+    assert "expect to see little of that, or nothing; raise its weight, or" in sentence
 
 
 def test_several_of_which_little_is_left_are_named_together():

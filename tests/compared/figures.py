@@ -63,13 +63,10 @@ def mean(groups: Sequence[np.ndarray], level: float = LEVEL, resamples: int = RE
     if not groups:
         return Estimate(float("nan"), float("nan"), float("nan"))
     rng = np.random.default_rng(0)
-    found = np.empty(resamples)
-    drawn = rng.integers(0, len(groups), (resamples, len(groups)))
-    means = np.empty((len(groups), resamples * 2))
-    for row, group in enumerate(groups):
-        means[row] = group[rng.integers(0, len(group), (resamples * 2, len(group)))].mean(1)
-    for number in range(resamples):
-        found[number] = means[drawn[number], rng.integers(0, resamples * 2, len(groups))].mean()
+    size = (resamples, len(groups))
+    # Of each group many means of resampled pictures; each time a group is drawn, any of them stands for it.
+    means = np.stack([group[rng.integers(0, len(group), (resamples, len(group)))].mean(1) for group in groups])
+    found = means[rng.integers(0, len(groups), size), rng.integers(0, resamples, size)].mean(1)
     return interval(float(np.mean([group.mean() for group in groups])), found, level)
 
 

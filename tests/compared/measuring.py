@@ -69,11 +69,13 @@ class Bench:
         self.base = load_base(str(plan.base))
         self.adapters = {name: load_adapter(str(path), self.base) for name, path in plan.loras.items()}
 
-    def group(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """All that is found of these LoRAs together, as plain data; as it lies there, if it does."""
+    def group(self, names: tuple[str, ...]) -> dict[str, Any] | None:
+        """All that is found of these LoRAs together, as plain data: as it lies there, or measured; None for no time."""
         path = self.plan.kept / f"{'-'.join(names)}-{self._digest(names)}.json"
         if path.exists():
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(path.read_text(encoding="utf-8")) | {"before": True}
+        if time.time() > self.plan.until:
+            return None
         found = plain(self._measured(names))
         path.with_suffix(".part").write_text(json.dumps(found), encoding="utf-8")
         path.with_suffix(".part").rename(path)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compared.figures import LEVEL, Estimate, correlation, mean
+from compared.figures import LEVEL, RESAMPLES, Estimate, correlation, mean
 from compared.judge import CONCEPTS, SHOWS
 from compared.measuring import places
 from PIL import Image, ImageDraw
 
-KINDS = {2: "pairs", 3: "triples"}
+KINDS = {2: "pairs", 3: "triples", len(CONCEPTS): "all eight"}
 TILE = 64
 _LABEL = 190  # pixels, left of the tiles
 _REFERENCE = "`cat`"
@@ -21,7 +21,7 @@ _SHARES = (-np.inf, 0.25, 0.5, 0.65, 0.8, 0.95, np.inf)
 
 
 def kind(group: Sequence[str]) -> str:
-    return KINDS.get(len(group), "all")
+    return KINDS[len(group)]
 
 
 def kept(found: Mapping[str, Any], way: str) -> np.ndarray:
@@ -41,11 +41,11 @@ def summary(results: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> list[s
     """A row for each way: what is kept of pairs, triples and all, the worst picture, all concepts, against cat."""
     kinds = list(dict.fromkeys(kind(each["group"]) for each in results))
     lines = [
-        f"| | {' | '.join(kinds)} | all together | worst picture | all concepts in it | against `cat`, points | s |",
+        f"| | {' | '.join(kinds)} | over all | worst picture | all concepts in it | against `cat`, points | s |",
         f"|---{'|---:' * (len(kinds) + 5)}|",
         _references(results, kinds),
     ]
-    for way in ways:
+    for way in sorted(ways, key=lambda way: -np.mean([each.mean() for each in _groups(results, way)])):
         every = _groups(results, way)
         cells = [mean([each.mean(1) for each in _groups(results, way, only)]).percent for only in kinds]
         cells.append(mean([each.mean(1) for each in every]).percent)
@@ -60,7 +60,9 @@ def summary(results: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> list[s
 def against(results: Sequence[Mapping[str, Any]], way: str, level: float = LEVEL) -> Estimate:
     """By how much more is kept than by `cat`, picture by picture."""
     there = [each for each in results if way in each["ways"] and _REFERENCE in each["ways"]]
-    return mean([kept(each, way).mean(1) - kept(each, _REFERENCE).mean(1) for each in there], level)
+    # A wider interval ends farther out, where few of the resampled means lie.
+    resamples = RESAMPLES if level == LEVEL else 20 * RESAMPLES
+    return mean([kept(each, way).mean(1) - kept(each, _REFERENCE).mean(1) for each in there], level, resamples)
 
 
 def _worst(groups: Sequence[np.ndarray]) -> Estimate:
@@ -70,14 +72,14 @@ def _worst(groups: Sequence[np.ndarray]) -> Estimate:
 
 def _references(results: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> str:
     """Each concept in the pictures of its own LoRA alone: more can't be asked of a merge."""
-
-    def alone(each: Mapping[str, Any]) -> np.ndarray:
-        found = [_shown(each["alone"][name]["scores"], [name])[:, 0] for name in each["group"]]
-        return np.stack(found, 1).mean(1)
-
-    cells = [mean([alone(each) for each in results if kind(each["group"]) == only]).percent for only in kinds]
-    cells.append(mean([alone(each) for each in results]).percent)
+    cells = [mean([_alone(each) for each in results if kind(each["group"]) == only]).percent for only in kinds]
+    cells.append(mean([_alone(each) for each in results]).percent)
     return f"| each LoRA alone, its own concept | {' | '.join(cells)} | | | | |"
+
+
+def _alone(each: Mapping[str, Any]) -> np.ndarray:
+    """By picture, the share of concepts that their own LoRAs show alone."""
+    return np.stack([_shown(each["alone"][name]["scores"], [name])[:, 0] for name in each["group"]], 1).mean(1)
 
 
 def verdict(results: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> list[str]:
@@ -116,12 +118,14 @@ def by_concept(results: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> lis
 
 
 def by_group(results: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> list[str]:
-    """A row for each group, the mean share of its concepts by way."""
-    lines = [f"| | {' | '.join(ways)} |", f"|---{'|---:' * len(ways)}|"]
+    """A row for each group: what `cat` keeps, what the ways keep in the mean, and the most that one of them does."""
+    lines = ["| | each LoRA alone | `cat` | mean of all ways | the most | by |", "|---|---:|---:|---:|---:|---|"]
     for each in results:
-        cells = [f"{100 * kept(each, way).mean():.0f}" if way in each["ways"] else "–" for way in ways]
+        found = {way: kept(each, way).mean() for way in ways if way in each["ways"]}
+        best = max(found, key=lambda way: found[way])
         name = " + ".join(each["group"]) if len(each["group"]) < len(CONCEPTS) else "all eight"
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        shares = (_alone(each).mean(), found.get(_REFERENCE, np.nan), np.mean(list(found.values())), found[best])
+        lines.append(f"| {name} | {' | '.join(f'{100 * share:.0f}' for share in shares)} | {best} |")
     return lines
 
 
@@ -208,7 +212,7 @@ def text(run: Mapping[str, Any]) -> str:
     ways = [way for way in run["ways"] if any(way in each["ways"] for each in results)]
     main = [way for way in ways if run["ways"][way]]
     accuracy = run["judge"]
-    count = {only: sum(kind(each["group"]) == only for each in results) for only in ("pairs", "triples", "all")}
+    count = {only: sum(kind(each["group"]) == only for each in results) for only in KINDS.values()}
     lines = [
         _covered(run, count, len(ways), sum(len(each["ways"]) for each in results)),
         "",
@@ -226,7 +230,10 @@ def text(run: Mapping[str, Any]) -> str:
         "",
         *(_folded("All settings", summary(results, ways)) if ways != main else []),
         *_folded("By concept, in per cent of pictures", by_concept(results, main)),
-        *_folded("By group, in per cent of concepts", by_group(results, main)),
+        *_folded(
+            "By group, in per cent of concepts; who keeps the most is chosen after the fact, and flattered",
+            by_group(results, main),
+        ),
         "### How well the classifier sees",
         "",
         (
@@ -257,17 +264,23 @@ def text(run: Mapping[str, Any]) -> str:
         "",
         (
             f"Measured on {run['machine']} in {run['minutes']:.0f} minutes of {run['jobs']} processes "
-            f"({run['cpu_minutes']:.0f} minutes of processor time), with `{run['command']}`; {run['versions']}."
+            f"({run['cpu_minutes']:.0f} minutes of processor time){_before(results)}, with `{run['command']}`; "
+            f"{run['versions']}."
         ),
     ]
     return "\n".join(lines)
 
 
+def _before(results: Sequence[Mapping[str, Any]]) -> str:
+    count = sum("before" in each for each in results)
+    return f", beside {count} groups that earlier runs had measured, of which the time is not counted" if count else ""
+
+
 def _covered(run: Mapping[str, Any], count: Mapping[str, int], ways: int, merges: int) -> str:
     left_out = f" {run['left_out']} more groups were left out: the machine was too busy." if run["left_out"] else ""
     return (
-        f"{count['pairs']} pairs, {count['triples']} triples and {count['all']} of all eight; {ways} ways to merge; "
-        f"{run['seeds']} pictures of each, {run['steps']} steps of the sampler, guidance {run['guidance']:g}. "
+        f"{count['pairs']} pairs, {count['triples']} triples and {count['all eight']} of all eight; {ways} ways to "
+        f"merge; {run['seeds']} pictures of each, {run['steps']} steps of the sampler, guidance {run['guidance']:g}. "
         f"{merges} merges, {merges * run['seeds']} pictures.{left_out}"
     )
 
