@@ -52,8 +52,9 @@ def shares(fidelity: Fidelity) -> dict[str, float]:
 
 
 def _too_little(fidelity: Fidelity) -> Iterator[str]:
-    little = {name: share for name, share in shares(fidelity).items() if share < LITTLE}
-    if little:
+    found = shares(fidelity)
+    little = {name: share for name, share in found.items() if share < LITTLE}
+    if little and len(found) > 1:  # of a single LoRA the fidelity says it
         said = some([f"{max(share, 0):.0%} of {name}" for name, share in little.items()])
         whose = "its weight" if len(little) == 1 else "their weights"
         advice = f"raise {whose}, or take another combination type"

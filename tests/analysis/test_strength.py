@@ -97,9 +97,13 @@ def test_several_of_which_little_is_left_are_named_together():
 
 
 def test_a_lora_that_is_turned_round_is_held_to_no_part():
-    (sentence,) = held(pair(0).times(-1.0), a=pair(0))
+    (sentence,) = held(pair(0).times(-1.0), a=pair(0), b=pair(0).times(-1.0))
     assert sentence.startswith("the merge holds 0% of a:")
 
 
+def test_of_a_single_lora_nothing_is_said():
+    assert held(pair(0).times(0.1), a=pair(0)) == []
+
+
 def test_half_of_a_lora_is_nothing_to_think_over():
-    assert held(pair(0).times(0.51), a=pair(0)) == []
+    assert held(pair(0).times(0.51), a=pair(0), b=pair(0)) == []

@@ -89,12 +89,12 @@ def verdict(results: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> list[s
     found = {way: against(results, way, level) for way in others}
     more = sorted((way for way in others if found[way].low > 0), key=lambda way: -found[way].value)
     less = [way for way in others if found[way].high < 0]
-    said = ", ".join(f"{way} ({found[way].points} points)" for way in more)
+    said = "; ".join(f"{way} ({found[way].points} points)" for way in more)
     return [
         f"Over all groups, with intervals that are widened for {len(others)} comparisons (Bonferroni):",
         "",
         f"- more than `cat` is kept by {said or 'none of them'};",
-        f"- less than `cat` by {', '.join(less) or 'none of them'};",
+        f"- less than `cat` by {'; '.join(less) or 'none of them'};",
         f"- the other {len(others) - len(more) - len(less)} can't be told from `cat` here.",
     ]
 

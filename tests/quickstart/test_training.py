@@ -114,8 +114,8 @@ def test_a_later_style_is_drawn_and_said(name):
 
 def test_a_dipped_thing_is_blue_below_its_middle():
     drawn = np.asarray(Scene("square", "red", off=(0.0, 3.0, 0.0)).draw({"dip"}))
-    assert tuple(drawn[32, 32]) == COLOURS["red"]
-    assert tuple(drawn[38, 32]) == COLOURS["blue"]
+    assert tuple(drawn[28, 32]) == COLOURS["red"]
+    assert tuple(drawn[41, 32]) == COLOURS["blue"]
 
 
 def test_nonsense_takes_nothing_from_a_style():
