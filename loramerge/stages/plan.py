@@ -104,7 +104,11 @@ def plan(  # noqa: PLR0913  each is an option of the command
 
 
 def _is_there(place: Path) -> bool:
-    return place.is_dir() and any(place.iterdir())
+    """Whether there is something to compare with; what is wrong with a place is said where it is checked."""
+    try:
+        return place.is_dir() and any(place.iterdir())
+    except OSError:
+        return False
 
 
 def _artifact(place: Path, wanted: Definition | None, *, signing: bool | Trust) -> Step:
