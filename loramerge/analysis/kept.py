@@ -1,7 +1,7 @@
-"""How much of each LoRA is left in a merge, from the factors alone.
+"""How much of each LoRA is in a merge, from the factors alone.
 
-With P the projection onto what a LoRA's delta Δ writes to (columns) and reads (rows), 1 - ‖P(merged) - Δ‖ / ‖Δ‖: 1
-where the merge does in the LoRA's own directions what the LoRA does alone, 0 where it does nothing there.
+Δ is what a LoRA does at its weight, M the merge, and P projects onto what the LoRA writes and reads: Q Qᵀ M R Rᵀ, with
+orthonormal bases Q of its columns and R of its rows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loramerge.analysis.overlap_measures import Delta, spaces_of
+from loramerge.numerics.blocks import products_of
 from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
@@ -21,43 +23,103 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a merge holds of one LoRA, as sums over modules.
+
+    Attributes:
+        projected: Σ ‖P M‖².
+        product: Σ ⟨M, Δ⟩.
+        missed: Σ ‖P M - Δ‖².
+        own: Σ ‖Δ‖².
+    """
+
+    projected: float = 0.0
+    product: float = 0.0
+    missed: float = 0.0
+    own: float = 0.0
+
+    @property
+    def energy(self) -> float | None:
+        """‖P M‖ / ‖Δ‖, which counts what other LoRAs do there, too; None where the LoRA does nothing."""
+        return math.sqrt(self.projected / self.own) if self.own > 0 else None
+
+    @property
+    def share(self) -> float | None:
+        """⟨M, Δ⟩ / ‖Δ‖²; None where the LoRA does nothing.
+
+        1: the merge holds the LoRA at its weight; 0: nothing of it; below 0: the opposite.
+        """
+        return self.product / self.own if self.own > 0 else None
+
+    @property
+    def likeness(self) -> float | None:
+        """1 - ‖P M - Δ‖ / ‖Δ‖; None where the LoRA does nothing.
+
+        1: in the LoRA's own directions the merge does what the LoRA does alone; 0: nothing there; less: more harm.
+        """
+        return 1 - math.sqrt(self.missed / self.own) if self.own > 0 else None
+
+    def __add__(self, other: Kept) -> Kept:
+        return Kept(
+            self.projected + other.projected,
+            self.product + other.product,
+            self.missed + other.missed,
+            self.own + other.own,
+        )
+
+
+@dataclass(frozen=True)
 class OwnDirections:
     """One module of a LoRA: its delta is `columns @ core @ rows.T`.
 
     Attributes:
-        columns: Orthonormal, out×r, float64.
-        rows: Orthonormal, (in·kh·kw)×r, float64.
-        core: r×r, float64, with the LoRA's weight.
+        columns: Orthonormal, out×k, float64.
+        rows: Orthonormal, (in·kh·kw)×k, float64.
+        core: k×k, float64, with the LoRA's weight.
     """
 
     columns: Tensor
     rows: Tensor
     core: Tensor
 
-    @classmethod
-    def of(cls, pair: LowRank, weight: float) -> OwnDirections:
-        """Those of a pair, at its weight."""
-        import torch
-
-        up, down = pair.loaded().matrices()
-        columns, left = torch.linalg.qr(up)
-        rows, right = torch.linalg.qr(down.T)
-        return cls(columns, rows, weight * left @ right.T)
-
-    @property
-    def norm(self) -> float:
-        """Of the delta."""
-        return float(self.core.norm())
-
-    def difference(self, merged: LowRank | None) -> float:
-        """‖P(merged) - Δ‖; a merge that leaves the module alone has None."""
+    def kept_in(self, merged: LowRank | None) -> Kept:
+        """What a merge, which may leave the module alone, holds of it."""
+        own = float(self.core.square().sum())
         if merged is None:
-            return self.norm
+            return Kept(missed=own, own=own)
         up, down = merged.loaded().matrices()
-        return float(((self.columns.T @ up) @ (down @ self.rows) - self.core).norm())
+        seen = (self.columns.T @ up) @ (down @ self.rows)
+        return Kept(
+            projected=float(seen.square().sum()),
+            product=float((seen * self.core).sum()),
+            missed=float((seen - self.core).square().sum()),
+            own=own,
+        )
 
 
-Places = Mapping[tuple[str, str], OwnDirections]
+@dataclass(frozen=True)
+class OwnMatrix:
+    """One module of a LoRA without factors worth having: it writes and reads everything, and P changes nothing.
+
+    Attributes:
+        pair: The delta.
+        weight: Of the LoRA there.
+    """
+
+    pair: LowRank
+    weight: float
+
+    def kept_in(self, merged: LowRank | None) -> Kept:
+        """What a merge, which may leave the module alone, holds of it."""
+        if merged is None:
+            own = float(products_of([self.pair.loaded()], [self.weight])[0, 0])
+            return Kept(missed=own, own=own)
+        # The merge with the other sign, so that the last sum is what it misses.
+        products = products_of([merged.loaded(), self.pair.loaded()], [-1.0, self.weight], [(0, 1)]).tolist()
+        return Kept(projected=products[0][0], product=-products[0][1], missed=products[2][2], own=products[1][1])
+
+
+Places = Mapping[tuple[str, str], "OwnDirections | OwnMatrix"]
 """By component and module."""
 
 
@@ -71,27 +133,32 @@ def directions(loras: Mapping[str, tuple[Adapter, Weighing]]) -> dict[str, Place
     with one_thread(), workers() as pool:
         for name, (adapter, weigh) in loras.items():
             places = [(component, module, pair) for component, module, pair in adapter if weigh(component, module)]
-            each = pool.map(lambda place, weigh=weigh: OwnDirections.of(place[2], weigh(*place[:2])), places)
+            each = pool.map(lambda place, weigh=weigh: own_of(place[2], weigh(*place[:2])), places)
             found[name] = dict(zip([place[:2] for place in places], each, strict=True))
     return found
 
 
-def kept(merged: Adapter, own: Mapping[str, Places]) -> dict[str, float]:
-    """Name → how much of the LoRA is left in a merge, over all its modules together; see above.
+def own_of(pair: LowRank, weight: float) -> OwnDirections | OwnMatrix:
+    """What a pair does at a weight."""
+    if pair.is_dense:
+        return OwnMatrix(pair, weight)
+    own = Delta.of(pair, weight)
+    spaces = spaces_of(own)
+    columns, rows = own.up @ spaces.columns, own.down.T @ spaces.rows
+    return OwnDirections(columns, rows, own.factor * ((columns.T @ own.up) @ (own.down @ rows)))
+
+
+def kept(merged: Adapter, own: Mapping[str, Places]) -> dict[str, Kept]:
+    """Name → what a merge holds of the LoRA, over all its modules; one that the merge leaves alone counts as lost.
 
     Args:
         merged: The merge.
-        own: From `directions`; what changes nothing, or weighs 0, has no part.
+        own: From `directions`.
     """
-    norms = {name: math.hypot(*(each.norm for each in places.values())) for name, places in own.items()}
     with one_thread(), workers() as pool:
-        differences = {
-            name: math.hypot(
-                *pool.map(
-                    lambda place: place[1].difference(merged.components.get(place[0][0], {}).get(place[0][1])),
-                    places.items(),
-                )
-            )
-            for name, places in own.items()
-        }
-    return {name: 1 - differences[name] / norm for name, norm in norms.items() if norm > 0}
+
+        def held(place: tuple[tuple[str, str], OwnDirections | OwnMatrix]) -> Kept:
+            (component, module), there = place
+            return there.kept_in(merged.components.get(component, {}).get(module))
+
+        return {name: sum(pool.map(held, places.items()), Kept()) for name, places in own.items()}

@@ -33,7 +33,7 @@ def strength(fidelity: Fidelity, weighings: Mapping[str, Weighing]) -> list[str]
 
 
 def shares(fidelity: Fidelity) -> dict[str, float]:
-    """⟨merged, Δ⟩ / ‖Δ‖² of each LoRA's weighted delta Δ, over all modules that it touches; see analysis.energy.
+    """⟨merged, Δ⟩ / ‖Δ‖² of each LoRA's weighted delta Δ, over all modules that it touches; see analysis.kept.
 
     Args:
         fidelity: Of the merge.

@@ -173,7 +173,12 @@ class Trier:
 
 def _by_factors(loaded: Loaded) -> Judge:
     own = directions(weighed(loaded))
-    return lambda tried: Judged.by_the_worst(kept(tried.merged, own))
+
+    def judge(tried: Tried) -> Judged:
+        held = {name: each.likeness for name, each in kept(tried.merged, own).items()}
+        return Judged.by_the_worst({name: likeness for name, likeness in held.items() if likeness is not None})
+
+    return judge
 
 
 def _by_pictures(easel: Easel, clip: ClipModel | None, progress: Progress | None) -> Judge:

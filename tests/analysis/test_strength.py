@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from loramerge.adapter import Adapter, LowRank
-from loramerge.analysis.energy import kept
 from loramerge.analysis.fidelity import measure
+from loramerge.analysis.kept import directions, kept
 from loramerge.analysis.strength import STRONG, shares, strength
 
 
@@ -77,7 +77,7 @@ def held(merged, **loras):
     weighted = {name: (Adapter({"unet": {"m": each}}), lambda *_: 1.0) for name, each in loras.items()}
     adapter = Adapter({"unet": {"m": merged}})
     fidelity = measure(adapter, weighted)
-    expected = {name: entry.share for name, entry in kept(adapter, weighted).items()}
+    expected = {name: entry.share for name, entry in kept(adapter, directions(weighted)).items()}
     assert shares(fidelity) == pytest.approx(expected, rel=1e-4, abs=1e-6)
     return strength(fidelity, {name: weigh for name, (_, weigh) in weighted.items()})
 

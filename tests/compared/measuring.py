@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from loramerge import WeightedAdapter, combine, load_adapter, load_base
 from loramerge.analysis import fidelity
-from loramerge.analysis.energy import kept
+from loramerge.analysis.kept import directions, kept
 from loramerge.analysis.overlap import overlaps
 from loramerge.analysis.overlap_measures import summed
 from loramerge.bases.quiet import quiet
@@ -128,7 +128,7 @@ class Bench:
             (component, module): entry for component, each in merged.fidelity.items() for module, entry in each.items()
         }
         weights = {name: (self.adapters[name], weighing(name, setting.weight, self.base)) for name in names}
-        held = kept(merged.adapter, weights)
+        held = kept(merged.adapter, directions(weights))
         return self._judged(self.paint(drawn, merged.adapter)) | {
             "seconds": seconds,
             "error": fidelity.total(entries),
