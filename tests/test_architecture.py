@@ -83,7 +83,7 @@ SHARED = {
         "same_throughout", "saved", "sidecars", "single_file", "spelling", "split_layers", "told_family",
         "trigger_words",
     },
-    "methods": {"method", "parameters", "part", "rank", "spectral", "svd_parameters"},
+    "methods": {"method", "parameters", "part", "rank", "spectral", "sphere_mean", "svd_parameters"},
     "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "prepared", "scheduler"},
     "sources": {"download", "inputs", "source"},
     "targets": {
