@@ -14,7 +14,6 @@ from loramerge.messages import counted, some
 
 if TYPE_CHECKING:
     from loramerge.analysis.overlap import PairOverlap
-    from loramerge.methods import Method
 
 OPPOSED = -0.2
 """Cosine from which on two LoRAs undo a good part of each other; those that were trained apart have less than 0.01."""
@@ -42,17 +41,16 @@ class _Finding:
     sentence: str
 
 
-def conflicts(pairs: Sequence[PairOverlap], method: Method | None = None) -> list[str]:
+def conflicts(pairs: Sequence[PairOverlap]) -> list[str]:
     """A sentence for everything that should be thought over, with what to do about it; the worst where that is much.
 
     A LoRA that is there under several names is compared with others once: see `twins`.
 
     Args:
         pairs: Every pair of LoRAs, at their weights.
-        method: How they are merged; None if that is not known yet.
     """
     different = distinct(pairs)
-    opposed = [found for pair in different for found in _opposed(pair, method)]
+    opposed = [found for pair in different for found in _opposed(pair)]
     alike = [found for pair in different for found in _alike(pair)]
     dominated = [found for pair in different for found in _dominated(pair)]
     return [
@@ -78,13 +76,11 @@ def _worst(found: Sequence[_Finding], what: str) -> Iterator[str]:
         yield f"{counted(len(others), 'more pair')} of LoRAs {what}: {some(others)}"
 
 
-def _opposed(pair: PairOverlap, method: Method | None) -> Iterator[_Finding]:
+def _opposed(pair: PairOverlap) -> Iterator[_Finding]:
     if opposed := opposed_blocks(pair):
         one, other = pair.names
-        instead = "" if method is not None and method.sign_elected else " or use ties_svd"
         sentence = (
-            f"{one} and {other} pull {opposed} in opposite directions: expect one to lose; lower its weight "
-            f"there{instead}"
+            f"{one} and {other} pull {opposed} in opposite directions: expect one to lose; lower its weight there"
         )
         yield _Finding(pair.names, -min(_cosines(pair).values()), sentence)
 

@@ -52,7 +52,7 @@ def assess(
         *coarse(recipe, rounding),
         *strength(combined.fidelity, {name: weigh for name, (_, weigh) in weights.items()}),
         *(each.merged(single_weights) for each in same),
-        *conflicts(seen, recipe.merge),
+        *conflicts(seen),
     )
     return report(recipe, loaded, combined, warnings, overlaps=met, licence=licence) | {
         "rounding": rounding,

@@ -189,7 +189,7 @@ def test_one_that_undoes_another_is_a_warning(here, pairs):
     foreign.write_diffusers(against, here / "b" / "a.safetensors", adapter_metadata=True)
     result = invoke("inspect", "a.safetensors", "b/a.safetensors", "-v")
     assert "a.safetensors and b/a.safetensors pull unet, text_encoder, text_encoder_2 in opposite" in result.stderr
-    assert "lower its weight there or use ties_svd" in result.stderr
+    assert "expect one to lose; lower its weight there\n" in result.stderr
     rows = [line for line in result.stdout.partition("overlap of")[2].splitlines() if "-1.000" in line]
     assert len(rows) == sum(map(len, pairs.values())) + 1
 
