@@ -9,19 +9,15 @@ import math
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loramerge.documents.problems import did_you_mean
 from loramerge.errors import LoramergeError
 from loramerge.files.reading import content_of
 from loramerge.messages import any_of, excerpt
 from loramerge.search.judged import Judged, Tried
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 OFFERED = tuple(each.name for each in fields(Tried))
 """What a function may ask for, by the names of its parameters."""
@@ -59,12 +55,12 @@ class OwnFunction:
             ObjectiveError: There is no such module or function, or it wants what nobody has for it.
         """
         module_name, _, name = spelling.partition(":")
-        with _first_in(folder):
-            try:
-                module = importlib.import_module(module_name)
-            except Exception as error:
-                hint = f"the module is looked for in {folder} first, then where Python finds others"
-                raise ObjectiveError(f"{module_name} can't be imported: {_error_said(error)}", hint=hint) from error
+        _look_first_in(folder)
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            hint = f"the module is looked for in {folder} first, then where Python finds others"
+            raise ObjectiveError(f"{module_name} can't be imported: {_error_said(error)}", hint=hint) from error
         functions = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
         function = getattr(module, name, None)
         if not callable(function):
@@ -130,10 +126,8 @@ def _error_said(error: BaseException) -> str:
     return f"{type(error).__name__}: {excerpt(str(error), 300)}{where}"
 
 
-@contextmanager
-def _first_in(folder: Path) -> Iterator[None]:
-    """Look for modules there first. It stays in the path: a module may import its neighbours when it is called."""
+def _look_first_in(folder: Path) -> None:
+    """Look for modules there before all others, from now on: one may import its neighbours when it is called."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
-    yield
