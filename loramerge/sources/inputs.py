@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,19 +43,23 @@ class InputFiles:
         reference: The source, for errors.
         folder: Where they lie.
         names: '/'-separated.
-        passing: Names of those that are going to be read anyway, and hashed then: their digests are asked for when that
-            is done.
+        in_passing: Weights among them are going to be read anyway, and hashed then: their digests are asked for when
+            that is done.
 
     Raises:
         SourceError: One is not there.
     """
 
     def __init__(
-        self, pool: Executor, reference: str, folder: Path, names: Iterable[str], passing: Container[str] = ()
+        self, pool: Executor, reference: str, folder: Path, names: Iterable[str], *, in_passing: bool = False
     ) -> None:
         places = {name: FileBytes.at(folder / name, shown_file(reference, name)) for name in sorted(names)}
         self._hashed = [
-            _Hashed(name, place, place.digest if name in passing else pool.submit(place.digest).result)
+            _Hashed(
+                name,
+                place,
+                place.digest if in_passing and name.endswith(".safetensors") else pool.submit(place.digest).result,
+            )
             for name, place in places.items()
         ]
 

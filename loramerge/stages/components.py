@@ -176,8 +176,7 @@ def by_output(loaded: tuple[LoadedComponent, ...]) -> Mapping[str, Mapping[str, 
 
 def _fetched(each: ResolvedComponent, pool: Executor, *, in_passing: bool) -> LoadedComponent:
     folder = each.located.bring(each.names) if in_passing else each.located.fetch(each.names)
-    passing = [name for name in each.names if in_passing and name.endswith(".safetensors")]
-    inputs = InputFiles(pool, each.located.reference, folder, each.names, passing)
+    inputs = InputFiles(pool, each.located.reference, folder, each.names, in_passing=in_passing)
     shown = sources.shown(each.source)
     return LoadedComponent(each, replacement(shown, folder, each.place, each.names, each.entry), inputs)
 

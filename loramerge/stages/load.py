@@ -131,8 +131,7 @@ def load(
         notes.extend(said)
         progress.advance()
     # Last, for a base is large, and a LoRA that can't be read should be said at once.
-    passing = [name for name in names if in_passing and name.endswith(".safetensors")]
-    base_inputs = InputFiles(pool, resolved.base.reference, folder, names, passing)
+    base_inputs = InputFiles(pool, resolved.base.reference, folder, names, in_passing=in_passing)
     config_inputs = resolved.config.inputs(pool) if resolved.config else None
     components = load_components(resolved.components, pool, in_passing=in_passing)
     pool.shutdown(wait=False)  # the digests have time until somebody asks for them
