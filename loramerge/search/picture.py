@@ -75,17 +75,18 @@ def _history(axes: Axes, scored: _Scored, title: str) -> None:
 
 
 def _slice(axes: Axes, key: str, scored: _Scored) -> None:
-    """A value against the score; values without an order lie beside each other."""
+    """A value against the score; values without an order lie beside each other. The best trial's stands out."""
     asked = [(values[key], score) for _, values, score in scored if key in values]
+    best = max(scored, key=lambda each: each[2])
     axes.set_title(key, fontsize=9)
     axes.set_ylabel("score", fontsize=8)
     axes.tick_params(labelsize=8)
     if not asked:
         return
-    best = max(asked, key=lambda each: each[1])
     if all(_is_number(value) for value, _ in asked):
         axes.plot([value for value, _ in asked], [score for _, score in asked], "o", markersize=4, color=_DOT)
-        axes.plot(best[0], best[1], "o", markersize=6, color=_BEST)
+        if key in best[1]:
+            axes.plot(best[1][key], best[2], "o", markersize=6, color=_BEST)
         return
     labels = list(dict.fromkeys(_choice_label(value) for value, _ in asked))
     for label in labels:
@@ -93,6 +94,9 @@ def _slice(axes: Axes, key: str, scored: _Scored) -> None:
         left = labels.index(label) - _SPREAD / 2
         at = [left + _SPREAD * place / max(1, len(own) - 1) for place in range(len(own))]
         axes.plot(at, own, "o", markersize=4, color=_DOT)
+        if key in best[1] and _choice_label(best[1][key]) == label:
+            place = own.index(best[2])
+            axes.plot(at[place], own[place], "o", markersize=6, color=_BEST)
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
 
 
