@@ -4,6 +4,7 @@ Plain scalars mean what YAML 1.2 says, as in the editors that check recipes agai
 `on`, `12:30` and `2024-01-01` are text. PyYAML by itself reads YAML 1.1.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,9 +81,14 @@ def load(text: str, *, origin: str) -> Document:
     return document
 
 
-def dump(data: object) -> str:
+def dump(data: object, **options: Any) -> str:
     """Write plain data as YAML that means the same to a reader of YAML 1.1 and of 1.2, whatever it is written in."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **{"width": 120, **options}))
+
+
+def dump_on_a_line(data: object) -> str:
+    """Write plain data as YAML of one line, which may stand inside brackets."""
+    return dump([data], default_flow_style=True, width=math.inf).strip("\n")[1:-1]
 
 
 class _TooMuchError(Exception):
@@ -118,7 +124,8 @@ class _Dumper(yaml.SafeDumper):
 
     def text(self, data: str) -> yaml.ScalarNode:
         # Unescaped, YAML 1.1 takes these for line breaks and folds them into spaces.
-        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        breaks = "[\n\r\x85\u2028\u2029]" if self.default_flow_style else "[\x85\u2028\u2029]"
+        style = '"' if re.search(breaks, data) else None
         return self.represent_scalar(f"{_TAG}str", data, style=style)
 
 

@@ -41,15 +41,6 @@ def edited(text: str, wanted: Mapping[str, Any]) -> str | None:
     return text if _same_data(found.data, wanted) and not found.problems else None
 
 
-def flow(value: Any) -> str:
-    """A value on one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    return yaml_document.dump({"key": value}).removeprefix("key:").strip()
-
-
 class _UneditableError(Exception):
     """It takes more than an edit."""
 
@@ -77,7 +68,7 @@ class _Editor:
             for each, old, new in zip(node.value, have, want, strict=True):
                 yield from self.edits(each, old, new)
         elif isinstance(node, yaml.ScalarNode) or getattr(node, "flow_style", False):
-            yield _Edit(node.start_mark.index, node.end_mark.index, flow(want))
+            yield _Edit(node.start_mark.index, node.end_mark.index, yaml_document.dump_on_a_line(want))
         else:
             raise _UneditableError
 
@@ -113,13 +104,14 @@ class _Editor:
         return _Edit(key.start_mark.index, following[0][0].start_mark.index if following else _end_of(value), "")
 
     def _insertion(self, node: yaml.MappingNode, after: tuple[yaml.Node, yaml.Node], new: Mapping[str, Any]) -> _Edit:
+        pairs = [yaml_document.dump_on_a_line({key: value})[1:-1] for key, value in new.items()]
         if node.flow_style:
             at = _end_of(after[1])
-            return _Edit(at, at, "".join(f", {flow(key)}: {flow(value)}" for key, value in new.items()))
+            return _Edit(at, at, "".join(f", {pair}" for pair in pairs))
         at = self._line_behind(_end_of(after[1]))
         indent = " " * node.start_mark.column
         before = "" if self._text[:at].endswith("\n") else "\n"
-        return _Edit(at, at, before + "".join(f"{indent}{flow(key)}: {flow(value)}\n" for key, value in new.items()))
+        return _Edit(at, at, before + "".join(f"{indent}{pair}\n" for pair in pairs))
 
     def _line_of(self, index: int) -> int:
         """Where the line begins."""

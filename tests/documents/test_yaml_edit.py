@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loramerge.documents import yaml_document
-from loramerge.documents.yaml_edit import edited, flow
+from loramerge.documents.yaml_edit import edited
 
 TEXT = """\
 # first
@@ -108,6 +108,10 @@ def test_an_edit_means_what_is_wanted_or_is_none(have, want):
 
 
 @given(SCALARS | st.lists(SCALARS) | DATA)
+@example(["\n"])
+@example(" a\r\n\x85\u2028b " * 50)
+@example("a" + " b" * 100)
 def test_a_value_on_one_line(value):
-    line = flow({"key": value})
-    assert "\n" not in line or isinstance(value, str)
+    line = yaml_document.dump_on_a_line({"key": value})
+    assert len(line.splitlines()) == 1
+    assert yaml_document.load(line, origin="").data == {"key": value}
