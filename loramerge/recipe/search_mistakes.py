@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -59,7 +60,7 @@ def _objective_mistakes(data: Mapping[str, Any], search: Mapping[str, Any]) -> I
 
 def _vary_mistakes(data: Mapping[str, Any], merge: Mapping[str, Any], vary: Mapping[str, Any]) -> Iterator[_Mistake]:
     types = types_of(merge, vary)
-    unknown = [each for each in types if each not in METHODS_BY_NAME]
+    unknown = [each for each in types if each not in [*METHODS_BY_NAME]]
     for place, each in enumerate(types):
         if each in unknown and isinstance(vary.get(_TYPE_KEY), list):
             expected = f"expected {any_of(map(repr, METHODS_BY_NAME))}{did_you_mean(each, METHODS_BY_NAME)}"
@@ -153,4 +154,4 @@ def _range_mistakes(
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
