@@ -67,14 +67,15 @@ def test_merging(tmp_path):
 def rest(tmp_path_factory):
     """The parts that start most processes, in one run."""
     return together(
-        tmp_path_factory.mktemp("rest"), {"fused": 1, "commands": 3, "files": 1, "fusing": 1, "starting": 2}
+        tmp_path_factory.mktemp("rest"),
+        {"fused": 1, "commands": 3, "files": 1, "fusing": 1, "starting": 2, "extracting": 1},
     )
 
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    """Parts whose processes are real ones, as a user has them."""
-    return together(tmp_path_factory.mktemp("processes"), {"extracting": 1, "whole": 1}, run=process)
+    """A part whose processes are real ones, as a user has them."""
+    return together(tmp_path_factory.mktemp("processes"), {"whole": 1}, run=process)
 
 
 def together(folder, parts, **how):
@@ -113,8 +114,8 @@ def test_starting(rest):
 
 
 @pytest.mark.slow
-def test_extracting(processes):
-    (row,), tables = processes[0]["extracting"], processes[1]
+def test_extracting(rest):
+    (row,), tables = rest[0]["extracting"], rest[1]
     theirs, ours = (row["sides"][side]["error"][0] for side in ("kohya's method", "loramerge"))
     assert 0 < ours < theirs < 1
     assert "| tiny UNet, 192 layers, rank 32" in tables

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class FileVersion:
+class FileVersion(NamedTuple):
     """A file's content at a moment, as far as the system tells it from others.
 
     Size and time of the last change can be forged: by a file that is moved into the place, by `touch`. Whoever changes

@@ -6,13 +6,12 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest, sha256_in
 from loramerge.files.file_version import FileVersion
 from loramerge.files.kept_digests import DamagedEntryError, keep, kept
-from loramerge.files.reading import open_file, reading
+from loramerge.files.reading import open_file, read_at, reading
 from loramerge.files.tensor_header import read_header
 
 _digests: dict[FileVersion, FileDigest] = {}  # of what this program has read
@@ -54,11 +53,9 @@ class FileBytes:
         Raises:
             SourceError: The file can't be read, or is no longer what it was.
         """
-        with reading(self.shown_as), open_file(self.path) as file:
-            file.seek(offset)
-            complete = filled(file, buffer)
-            same = FileVersion.of(os.fstat(file.fileno())) == self.version
-        if not (complete and same):
+        with reading(self.shown_as):
+            complete, status = read_at(self.path, buffer, offset)
+        if not complete or FileVersion.of(status) != self.version:
             raise self._changed()
 
     def digest(self) -> FileDigest:
@@ -162,11 +159,3 @@ def digest_of(path: Path, shown_as: str) -> FileDigest:
     if file.version.size > _LARGE and path.name.endswith(".safetensors"):
         read_header(file)
     return file.digest()
-
-
-def filled(file: Any, buffer: memoryview) -> bool:
-    """Fill a buffer from an unbuffered file; False where it ends before."""
-    found = 0
-    while found < len(buffer) and (more := file.readinto(buffer[found:])):
-        found += more
-    return found == len(buffer)

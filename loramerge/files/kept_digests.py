@@ -12,7 +12,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +108,7 @@ def _entry_file(version: FileVersion) -> Path:
 
 def _described(version: FileVersion, sha256: Any) -> dict[str, Any]:
     known = sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else ""
-    return {"layout": _LAYOUT, **asdict(version), "sha256": known}
+    return {"layout": _LAYOUT, **version._asdict(), "sha256": known}
 
 
 def _checksum(entry: Any) -> str:

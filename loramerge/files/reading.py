@@ -62,6 +62,34 @@ def open_file(path: Path, *, pipes: bool = False) -> BinaryIO:
         raise
 
 
+def read_at(path: Path, buffer: memoryview, offset: int) -> tuple[bool, os.stat_result]:
+    """Fill a buffer from a file that was seen to be a plain one. Nothing is waited for.
+
+    Args:
+        path: The file.
+        buffer: Where its bytes go.
+        offset: Of the first of them.
+
+    Returns:
+        Whether the file has so many, and what it is, as the system says after it was read.
+
+    Raises:
+        OSError: It is missing or unreadable.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  a descriptor is no path
+        file.seek(offset)
+        return filled(file, buffer), os.fstat(descriptor)
+
+
+def filled(file: Any, buffer: memoryview) -> bool:
+    """Fill a buffer from an unbuffered file; False where it ends before."""
+    found = 0
+    while found < len(buffer) and (more := file.readinto(buffer[found:])):
+        found += more
+    return found == len(buffer)
+
+
 def content_of(path: Path, *, most: int = LARGEST, pipes: bool = False) -> bytes:
     """All of a file.
 

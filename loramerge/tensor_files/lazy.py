@@ -18,7 +18,7 @@ from loramerge.adapter import LowRank
 from loramerge.deltas.dense import Dense
 from loramerge.deltas.stored import StoredLowRank
 from loramerge.errors import LoramergeError
-from loramerge.files.file_view import filled
+from loramerge.files.reading import filled
 from loramerge.files.writing import writing
 from loramerge.tensor_files.header import ITEM_SIZES, torch_dtype
 

@@ -52,7 +52,7 @@ VAE = {
 }
 SETTLED = 2.5  # seconds after which a file counts as left alone
 DIFFUSERS = """\
-import sys, torch
+import os, pathlib, sys, torch
 from diffusers import DiffusionPipeline
 base, lora, out = sys.argv[1:]
 pipeline = DiffusionPipeline.from_pretrained(base, torch_dtype=torch.float16, local_files_only=True)
@@ -60,6 +60,9 @@ pipeline.load_lora_weights(lora)
 pipeline.fuse_lora()
 pipeline.unload_lora_weights()
 pipeline.save_pretrained(out)
+for path in pathlib.Path(out).rglob("*.*"):
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 """
 
 
@@ -152,8 +155,8 @@ def _sides(folder: Path, environment: Mapping[str, str]) -> dict[str, Callable[[
     out = folder / "out"
     run = (*PROGRAM, "run", str(folder / "fused.yaml"), "--out", str(out), "--device", "cpu")
     diffusers = (sys.executable, "-c", DIFFUSERS, str(folder / "base"), str(folder / LORA), str(out))
-    sync = f"find {out} -type f -exec sync {{}} +"
-    copy = f"cp -r {folder / 'base'} {out} && find {out} -type f -exec sha256sum {{}} + > /dev/null"
+    files = f"find {out} -type f -exec"
+    copy = f"cp -r {folder / 'base'} {out} && {files} sha256sum {{}} + > /dev/null && {files} sync {{}} +"
 
     def of(what: str, command: tuple[str, ...]) -> Figures:
         _beginning(folder, what)
@@ -169,8 +172,8 @@ def _sides(folder: Path, environment: Mapping[str, str]) -> dict[str, Callable[[
     return {
         FIRST: partial(of, FIRST, run),
         OURS: partial(of, OURS, run),
-        THEIRS: partial(of, THEIRS, ("sh", "-c", f'"$@" && {sync}', "sh", *diffusers)),
-        COPY: partial(of, COPY, ("sh", "-c", f"{copy} && {sync}")),
+        THEIRS: partial(of, THEIRS, diffusers),
+        COPY: partial(of, COPY, ("sh", "-c", copy)),
         AGAIN: again,
     }
 

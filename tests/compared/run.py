@@ -107,15 +107,10 @@ def measured(arguments, ways):
     # The largest group takes longest, and comes first: else one process would work on it alone in the end. Pairs come
     # in an order that leaves out no LoRA more than others, where time ends before they do.
     order = sorted(random.Random(0).sample(todo, len(todo)), key=len, reverse=True)
-    with multiprocessing.get_context("spawn").Pool(min(arguments.jobs, len(todo)), _begin, (plan,)) as pool:
-        for result in pool.imap_unordered(_group, order):
-            if result is None:
-                continue
-            found[tuple(result["group"])] = result
-            minutes = (time.monotonic() - begin) / 60
-            _say(f"{len(found)} of {len(todo)}: {' + '.join(result['group'])}, {minutes:.1f} minutes")
-        pool.close()
-        pool.join()  # only what has ended counts as processor time of children
+    for result in filter(None, _results(plan, order, arguments.jobs)):
+        found[tuple(result["group"])] = result
+        minutes = (time.monotonic() - begin) / 60
+        _say(f"{len(found)} of {len(todo)}: {' + '.join(result['group'])}, {minutes:.1f} minutes")
     results = [found[group] for group in todo if group in found]
     columns = [found[group] for group in (*SHEET, CONCEPTS) if group in found]
     pictures = arguments.page.parent / "pictures"
@@ -160,6 +155,18 @@ def _judge(arguments):
         f"the classifier is trained: {', '.join(f'{name} {min(each.values()):.3f}' for name, each in accuracy.items())}"
     )
     return judge, accuracy
+
+
+def _results(plan: Plan, order, jobs: int):
+    """What is found of each group; None of one that there was no time for."""
+    if jobs == 1:
+        _begin(plan)
+        yield from map(_group, order)
+        return
+    with multiprocessing.get_context("spawn").Pool(min(jobs, len(order)), _begin, (plan,)) as pool:
+        yield from pool.imap_unordered(_group, order)
+        pool.close()
+        pool.join()  # only what has ended counts as processor time of children
 
 
 def _begin(plan: Plan) -> None:

