@@ -7,7 +7,6 @@ masks from the seed, the LoRA's name, the module and the factor instead of one g
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -17,7 +16,7 @@ from loramerge.merging import batches, kernels
 from loramerge.merging.kernels import Module
 from loramerge.merging.module import Finish, Finished, Merged, Part, shares
 from loramerge.methods import Cat, Linear, Method
-from loramerge.numerics.threads import in_order, one_thread, workers
+from loramerge.numerics.threads import cores, in_order, one_thread, workers
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Component
@@ -60,7 +59,7 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     names = sorted({module for part in parts for module in part.modules})
     one = partial(kernels.merged, method=chosen, largest=largest, seed=seed, device=device, alone=alone)
     many = partial(batches.merged, method=chosen, largest=largest, seed=seed, device=device, alone=alone)
-    count = threads or os.cpu_count() or 1
+    count = threads or cores()
     finished: dict[str, Finished] = {}
     steps, told = len(parts) + 1, 0
 

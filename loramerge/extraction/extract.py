@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from loramerge.extraction.parameters import names_of, parameter_differences
 from loramerge.messages import some
 from loramerge.numerics.finite import is_finite
 from loramerge.numerics.gram import distance_of
-from loramerge.numerics.threads import in_order, one_thread, workers
+from loramerge.numerics.threads import cores, in_order, one_thread, workers
 from loramerge.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def extract(
             found = _extracted(layer, cut)
             return layer, found if isinstance(found, str) else _MadePair(keep(found.pair), found.facts)
 
-    count = os.cpu_count() or 1
+    count = cores()
     with one_thread(), workers(count) as pool:
         for layer, found in in_order(pool, one, wanted, ahead=_AHEAD * count):
             if isinstance(found, str):

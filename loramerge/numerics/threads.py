@@ -31,17 +31,24 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def cores() -> int:
+    """How many cores to compute on: those that this process may use, and no more than OMP_NUM_THREADS says."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(there, int(said)) if said.isdecimal() and int(said) else there
+
+
 def workers(count: int | None = None) -> ThreadPoolExecutor:
     """Workers that compute on one thread each: modules side by side, the same bytes for any number of workers.
 
     Args:
-        count: How many; one for each core by default.
+        count: How many; by default one for each of `cores`.
     """
     import torch
 
     keep_freed_memory()
     # OpenMP keeps its number of threads per thread, so each worker has to be told.
-    return ThreadPoolExecutor(count or os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(count or cores(), initializer=torch.set_num_threads, initargs=(1,))
 
 
 def in_order(

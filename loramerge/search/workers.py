@@ -6,7 +6,6 @@ Processes are begun anew and not forked: threads of torch do not outlive a fork.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import traceback
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loramerge.errors import ExitCode, LoramergeError
+from loramerge.numerics.threads import cores
 from loramerge.search.function import ObjectiveError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Processes:
         self._processes: list[SpawnProcess] = []
         self._free: list[Connection] = []
         self._busy: list[Connection] = []
-        threads = max(1, (os.cpu_count() or 1) // count)
+        threads = max(1, cores() // count)
         for _ in range(count):
             here, there = context.Pipe()
             process = context.Process(target=_work_on, args=(make, there, threads), daemon=True)

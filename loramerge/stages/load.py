@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from loramerge.merging.block_weights import weighing
 from loramerge.merging.checks import check_rank
 from loramerge.merging.parameters import without_zeros
 from loramerge.messages import counted
+from loramerge.numerics.threads import cores
 from loramerge.progress import Progress, Silent
 from loramerge.recipe.weights import plain
 from loramerge.sources.inputs import InputFiles
@@ -118,7 +118,7 @@ def load(
     base = architecture(family) if family else read_base(reference, folder, names, resolved.told())
     progress.advance()
     loras, notes = [], []
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(cores())
     weights = BaseWeights(base, folder, names)
     for entry in resolved.loras:
         place = entry.located.fetch(entry.names)

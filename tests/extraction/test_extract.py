@@ -336,7 +336,7 @@ def test_neither_threads_nor_workers_change_a_bit(trained, base, monkeypatch):
     before, found = torch.get_num_threads(), []
     for count in (1, 2, 4):
         torch.set_num_threads(count)
-        monkeypatch.setattr(module.os, "cpu_count", lambda count=count: count)
+        monkeypatch.setattr(module, "cores", lambda count=count: count)
         found.append(extract(weights(trained), weights(base), Cut(3)))
     torch.set_num_threads(before)
     for other in found[1:]:
@@ -359,6 +359,6 @@ def test_few_weights_are_in_memory_at_a_time(trained, base, monkeypatch):
     largest = max(4 * math.prod(shape) for shape in unet_modules().values())
     monkeypatch.setattr(differences, "_numbers_of", watched)
     monkeypatch.setattr(module, "_MEMORY", 3 * largest)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(module, "cores", lambda: 16)
     extract(weights(trained), weights(base), Cut(2))
     assert most[0] <= 3 * largest < whole / 2

@@ -17,6 +17,7 @@ from loramerge.adapter import LowRank
 from loramerge.errors import LoramergeError, SourceError
 from loramerge.files import file_view
 from loramerge.files.digest import sha256_of
+from loramerge.numerics import threads
 from loramerge.tensor_files import stream as blocks
 from loramerge.tensor_files.fuse_plan import RowDelta, TensorChange
 from loramerge.tensor_files.header import layout
@@ -102,7 +103,7 @@ def test_neither_blocks_nor_threads_change_a_bit(tmp_path_factory, shapes, data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK", data.draw(st.integers(1, 400)))
         for cores in (1, 2, 5):
-            patch.setattr(os, "cpu_count", lambda cores=cores: cores)
+            patch.setattr(threads, "cores", lambda cores=cores: cores)
             found.add(write_blocks(folder / f"{cores}.safetensors", planned))
     assert len(found) == 1
 
