@@ -43,7 +43,14 @@ SURROUNDINGS = {
     "other": SimpleNamespace(
         threads=1,
         umask=0o077,
-        env={"PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        env={
+            "PYTHONHASHSEED": "1",
+            "TZ": "Asia/Tokyo",
+            "LC_ALL": "C",
+            "PYTHONUTF8": "0",
+            "PYTHONCOERCECLOCALE": "0",
+            "OMP_NUM_THREADS": "2",
+        },  # and so many workers
     ),
 }
 # A number of threads, like a time zone, is nothing that Python or torch has to know as it starts.
