@@ -50,7 +50,7 @@ def check(row):
 
 @pytest.mark.slow
 def test_merging(tmp_path):
-    types = ("linear", "svd", "ties_svd")
+    types = ("linear", "ties_svd")
     rows, tables, errors = measured(
         tmp_path, "--only", "merging", "--ranks", 2, 4, "--runs", 2, "--profile", "--types", *types
     )

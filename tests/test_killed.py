@@ -140,7 +140,7 @@ def finish(place, hub, runs, weight, new):
 def test_at_random_moments(hub, place, runs):
     known, undisturbed = states(place, hub, runs)
     killed, weight = 0, 0.5
-    for _ in range(40):
+    for _ in range(24):
         old, weight = known[weight], 1.5 - weight
         for _ in range(4):  # one upon the other
             by_event = {"event": MOMENTS.randrange(len(undisturbed.events))}
@@ -151,9 +151,9 @@ def test_at_random_moments(hub, place, runs):
                 break
             killed += 1
         finish(place, hub, runs, weight, known[weight])
-        if killed >= 40:
+        if killed >= 24:
             break
-    assert killed >= 40
+    assert killed >= 24
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,6 @@ RECIPES = {
     "decomposed": {"merge": {"combination_type": "svd"}, "outputs": ADAPTERS, "report": "full"},
 }
 SURROUNDINGS = {
-    "plain": SimpleNamespace(threads=1, umask=0o022, env={"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}),
     "other": SimpleNamespace(
         threads=1,
         umask=0o077,
@@ -49,11 +48,12 @@ SURROUNDINGS = {
             "LC_ALL": "C",
             "PYTHONUTF8": "0",
             "PYTHONCOERCECLOCALE": "0",
-            "OMP_NUM_THREADS": "2",
-        },  # and so many workers
+            "OMP_NUM_THREADS": "2",  # and so many workers
+        },
     ),
 }
 # A number of threads, like a time zone, is nothing that Python or torch has to know as it starts.
+HERE = {"plain": SimpleNamespace(threads=1, umask=0o022, env={"TZ": "UTC"})}
 THREADS = {
     "two threads": SimpleNamespace(threads=2, umask=0o002, env={"TZ": "America/Lima"}),
     "four threads": SimpleNamespace(threads=4, umask=0o022, env={}),
@@ -99,7 +99,7 @@ def artifacts(workspace, tmp_path_factory):
         return {name: path for name, path in made.items() if not name.startswith(".loramerge/")}
 
     processes = {name: made(name, around, process) for name, around in SURROUNDINGS.items()}
-    return processes | {name: made(name, around, forked_python.run) for name, around in THREADS.items()}
+    return processes | {name: made(name, around, forked_python.run) for name, around in (HERE | THREADS).items()}
 
 
 def process(*arguments, cwd, env):

@@ -31,9 +31,9 @@ PARAMETERS = {
 }
 COMPONENTS = {"sd15": ("unet", "text_encoder"), "sdxl": ("unet", "text_encoder", "text_encoder_2")}
 WEIGHTS = (0.7, -0.8)
-# Each type in both families on a few layers of every kind and shape; what draws at random, or cuts what was drawn to a
-# rank, on all layers of the larger family.
-WHOLE = ("cat", "dare_linear", "dare_linear_svd", "dare_ties_svd")
+# Each type in both families on a few layers of every kind and shape; one that draws at random, and one that cuts what
+# was drawn to a rank, on all layers of the larger family.
+WHOLE = ("dare_linear", "dare_ties_svd")
 CASES = [
     *((each, "sd15", True) for each in PARAMETERS),
     *((each, "sdxl", each not in WHOLE) for each in PARAMETERS),
