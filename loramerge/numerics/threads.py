@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loramerge.numerics.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -38,21 +41,44 @@ def cores() -> int:
     return min(there, int(said)) if said.isdecimal() and int(said) else there
 
 
-def workers(count: int | None = None) -> ThreadPoolExecutor:
+def workers(count: int | None = None) -> Executor:
     """Workers that compute on one thread each: modules side by side, the same bytes for any number of workers.
 
     Args:
-        count: How many; by default one for each of `cores`.
+        count: How many; by default one for each of `cores`. A single one is this thread, which waits for nobody.
     """
     import torch
 
     keep_freed_memory()
+    count = count or cores()
+    if count == 1:
+        return _Here()
     # OpenMP keeps its number of threads per thread, so each worker has to be told.
-    return ThreadPoolExecutor(count or cores(), initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+
+class _Here(Executor):
+    """Computes what it is given, on one thread, before it is asked for it."""
+
+    def __enter__(self) -> Self:
+        self._one = one_thread()
+        self._one.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._one.__exit__(None, None, None)
+
+    def submit(self, fn: Callable[..., _Made], /, *args: Any, **kwargs: Any) -> Future[_Made]:
+        found: Future[_Made] = Future()
+        try:
+            found.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  whoever asks for the result gets it
+            found.set_exception(error)
+        return found
 
 
 def in_order(
-    pool: ThreadPoolExecutor, function: Callable[[_Given], _Made], items: Iterable[_Given], *, ahead: int
+    pool: Executor, function: Callable[[_Given], _Made], items: Iterable[_Given], *, ahead: int
 ) -> Iterator[_Made]:
     """The results of a function in the order of its items, of which no more than `ahead` are worked on or waiting."""
     waiting: deque[Future[_Made]] = deque()
