@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loramerge.progress import Progress, ProgressLines
     from loramerge.recipe import Recipe
     from loramerge.recipe import read as read_recipe
+    from loramerge.recipe import read_each as read_recipes
     from loramerge.recipe.variants import Variants, read_variants
     from loramerge.stages.base import load_base
     from loramerge.stages.combine import Combined, WeightedAdapter, combine
@@ -63,6 +64,7 @@ __all__ = [
     "publish",
     "read_lock",
     "read_recipe",
+    "read_recipes",
     "read_variants",
     "run",
     "tune",
@@ -100,6 +102,7 @@ _HOMES = {
     "publish": ("loramerge.stages.publish", "publish"),
     "read_lock": ("loramerge.lock.model", "read"),
     "read_recipe": ("loramerge.recipe", "read"),
+    "read_recipes": ("loramerge.recipe", "read_each"),
     "read_variants": ("loramerge.recipe.variants", "read_variants"),
     "run": ("loramerge.stages.run", "run"),
     "tune": ("loramerge.stages.tune", "tune"),

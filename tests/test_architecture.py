@@ -42,7 +42,7 @@ HOUSE = {
     "reports": "files artifact sources documents families bases formats recipe analysis provenance",
     "stages": "files artifact sources families bases numerics tensor_files formats extraction merging engines targets "
     "recipe lock previews analysis search provenance reports",
-    "cli": "files artifact documents families bases formats merging recipe lock analysis provenance stages",
+    "cli": "files artifact documents families bases numerics formats merging recipe lock analysis provenance stages",
 }
 LIBRARIES = {
     "torch": "artifact numerics deltas tensor_files formats methods extraction merging engines previews analysis "

@@ -13,14 +13,20 @@ def environment(device: str) -> dict[str, str]:
     """What computed the merge: versions, and what decides how sums are rounded."""
     import torch
 
+    found = versions()
     return {
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "device": device,
-        "loramerge": _version("loramerge"),
+        "loramerge": found.pop("loramerge"),
         "machine": platform.machine(),
-        "python": platform.python_version(),
-        **{name: _version(name) for name in _LIBRARIES},
+        **found,
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide bytes; none of the libraries is loaded for them."""
+    libraries = {name: _version(name) for name in _LIBRARIES}
+    return {"loramerge": _version("loramerge"), "python": platform.python_version(), **libraries}
 
 
 @cache

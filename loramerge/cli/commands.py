@@ -89,6 +89,17 @@ class Commands(click.Group):
         sys.exit(exit_code_of(lambda: super(Commands, self).main(arguments, prog_name, **extra), arguments))
 
 
+def _say_versions(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from loramerge.artifact.environment import versions
+
+    found = versions()
+    click.echo(f"loramerge {found.pop('loramerge')}")
+    click.echo(", ".join(f"{name} {version}" for name, version in found.items()))
+    context.exit()
+
+
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -101,7 +112,14 @@ class Commands(click.Group):
     )
     + _EXIT_CODES,
 )
-@click.version_option(package_name="loramerge", prog_name="loramerge", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_versions,
+    help="Show the version, those of the libraries that decide bytes, and exit.",
+)
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Several LoRAs become one: exact, reproducible, published.

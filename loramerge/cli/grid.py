@@ -7,7 +7,7 @@ import time
 import click
 
 from loramerge.cli import options, pictures, progress
-from loramerge.cli.recipes import lock_beside
+from loramerge.cli.locks import lock_beside
 
 
 @click.command(

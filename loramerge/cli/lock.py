@@ -10,7 +10,8 @@ import click
 
 from loramerge.cli import console, options, progress
 from loramerge.cli.each import each_of
-from loramerge.cli.recipes import lock_beside, read_all, recipe_files, recipes_of_locks
+from loramerge.cli.locks import has_lock, lock_beside, recipes_of_locks
+from loramerge.cli.recipes import read_all, recipe_files
 from loramerge.cli.stray_locks import stray_locks
 from loramerge.errors import ExitCode, InvalidRecipeError, UsageError, common
 
@@ -45,7 +46,8 @@ def command(paths: tuple[str, ...], check: bool, if_locked: bool, **given: bool)
     if "-" in paths:
         raise UsageError("a lock lies beside its recipe's file; standard input has no such place")
     files = recipe_files(recipes_of_locks(paths))
-    recipes = read_all([file for file in files if not if_locked or place(file).exists()], ())
+    found = read_all([file for file in files if not if_locked or has_lock(file)], ())
+    recipes = [(path, recipe) for path, recipe in found if not if_locked or place(path).exists()]
     strays = stray_locks(paths, {recipe.name: path for path, recipe in recipes if not place(path).exists()})
     for stray in [] if as_json else strays:
         console.warning(stray.message)

@@ -119,6 +119,13 @@ def apart(found: Sequence[PlannedRecipe], places: Mapping[str, Path], *, verbose
     return [replace(each, failure=each.failure or failures.get(each.given.path)) for each in found]
 
 
+def makers(recipes: Sequence[NamedRecipe]) -> dict[str, str]:
+    """Path of a recipe → that of the first one before it that makes a source of it."""
+    places = {given.path: artifact_of(given.recipe) for given in recipes if given.recipe}
+    found = ((given.path, _maker(given, recipes[:place], places)) for place, given in enumerate(recipes))
+    return {path: maker for path, maker in found if maker is not None}
+
+
 def planned(given: NamedRecipe, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> PlannedRecipe:
     """Plan one recipe.
 

@@ -7,7 +7,7 @@ import time
 import click
 
 from loramerge.cli import options, pictures, progress
-from loramerge.cli.recipes import read_each
+from loramerge.cli.recipes import read_one
 
 
 @click.command(
@@ -34,7 +34,7 @@ def command(path: str, out: str | None, overrides: tuple[str, ...], device: str,
     from loramerge import preview
 
     del verbose
-    (given,) = read_each([path], overrides, locks=True)
+    given = read_one(path, overrides, locks=True)
     recipe, begin = given.readable(), time.monotonic()
     with progress.shown(recipe.name, as_json=as_json) as watcher:
         done = preview(recipe, lock=given.lock, out=out, device=device, progress=watcher)

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.cli import console
+from loramerge.cli.locks import lock_beside
+from loramerge.documents.cells import cell, file_and_name
 from loramerge.documents.mistaken import LOCKS, RECIPES, loras_in, said_of_folder
 from loramerge.errors import InvalidRecipeError, UsageError
 from loramerge.files.reading import text_of
-from loramerge.messages import counted
+from loramerge.messages import counted, some
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
 
-_KEYS = ("version", "base", "loras", "merge")
+_KEYS = ("version", "base", "loras", "merge", "defaults", "matrix")
 
 
 def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
@@ -39,8 +41,9 @@ def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
             known.add(_place_of(path))
             continue
         files = [str(file) for file in sorted(Path(path).iterdir()) if _is_yaml(file)]
-        recipes = [file for file in files if _looks_like_a_recipe(file)]
-        for file in sorted(set(files) - set(recipes)):
+        like, beside = _sorted_out(files)
+        recipes = [file for file in like if file not in beside]
+        for file in sorted(set(files) - set(like) - beside):
             console.note(f"{file}: no recipe, passed over")
         if not recipes:
             what = f", but {counted(len(loras), 'LoRA')}" if (loras := loras_in(Path(path))) else ""
@@ -94,7 +97,7 @@ def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) ->
     Raises:
         UsageError: Two recipes have the same name, so that one artifact would replace the other.
     """
-    given = tuple(read_named(path, overrides, locks=locks) for path in paths)
+    given = tuple(each for path in paths for each in read_named(path, overrides, locks=locks))
     names: dict[str, str] = {}
     for each in given:
         earlier = names.setdefault(each.recipe.name, each.path) if each.recipe else each.path
@@ -145,71 +148,73 @@ def refuse_mistakes(given: Sequence[NamedRecipe]) -> None:
         raise InvalidRecipeError("\n".join(error.message for error in errors), hint=errors[0].hint)
 
 
-def read_named(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
-    """Read one recipe, right or wrong.
+def read_one(path: str, overrides: Sequence[str], *, locks: bool) -> NamedRecipe:
+    """Read the recipe of a command that takes one.
+
+    Args:
+        path: A file, `-`, or `FILE#NAME`.
+        overrides: As `--set` takes them.
+        locks: Read the lock beside it as well.
+
+    Raises:
+        UsageError: The file stands for several.
+    """
+    given = read_named(path, overrides, locks=locks)
+    if len(given) > 1:
+        names = [each.path for each in given]
+        raise UsageError(
+            f"{path} stands for {counted(len(given), 'recipe')}, and one is wanted: {some(names)}",
+            hint=f"name one of them: {shlex.quote(names[0])}",
+        )
+    return given[0]
+
+
+def read_named(path: str, overrides: Sequence[str], *, locks: bool) -> tuple[NamedRecipe, ...]:
+    """Read what one path stands for, right or wrong: a recipe, or all those of a file with a matrix.
 
     Args:
         path: One of `recipe_files`.
         overrides: As `--set` takes them.
-        locks: Read the lock beside it as well.
+        locks: Read the locks beside it as well.
     """
-    from loramerge import read_recipe
+    from loramerge import read_recipes
 
-    recipe = None
+    file, _ = file_and_name(path)
     try:
-        recipe = read_recipe(path, overrides=overrides)
+        recipes = read_recipes(path, overrides=overrides)
+    except InvalidRecipeError as error:
+        return (NamedRecipe(path, None, error=error),)
+    each = ((cell(file, recipe.name) if recipe.is_one_of_several else path, recipe) for recipe in recipes)
+    return tuple(_with_lock(called, recipe, locks=locks) for called, recipe in each)
+
+
+def _with_lock(path: str, recipe: Recipe, *, locks: bool) -> NamedRecipe:
+    try:
         return NamedRecipe(path, recipe, lock_beside(path) if locks else None)
     except InvalidRecipeError as error:
         return NamedRecipe(path, recipe, error=error)
-
-
-def lock_beside(path: str) -> Lock | None:
-    """The lock of a recipe's file, where there is one.
-
-    Raises:
-        InvalidRecipeError: It is no valid lock.
-    """
-    from loramerge.lock.model import place, read
-
-    if path == "-":
-        return None
-    file = place(path)
-    other = file.with_suffix(".yml")
-    if other.exists():
-        raise InvalidRecipeError(
-            f"{other}: a lock is called {file.name}",
-            hint=f"rename it, or remove it: `{shlex.join(['mv', str(other), str(file)])}`",
-        )
-    return read(file) if os.path.lexists(file) else None  # a link that leads nowhere is an error, not no lock
-
-
-def recipes_of_locks(paths: Sequence[str]) -> tuple[str, ...]:
-    """The paths, with the recipe in place of its lock.
-
-    Raises:
-        UsageError: The recipe of a lock is not there.
-    """
-    return tuple(_recipe_of(path) if path.endswith(LOCKS) else path for path in paths)
-
-
-def _recipe_of(lock: str) -> str:
-    stem = lock.removesuffix(".yaml").removesuffix(".yml").removesuffix(".lock")
-    for ending in RECIPES:
-        if Path(stem + ending).exists():
-            return stem + ending
-    raise UsageError(f"{lock} is the lock of {stem}.yaml, which is not there", hint="remove a lock with its recipe")
 
 
 def _is_yaml(file: Path) -> bool:
     return file.is_file() and file.name.endswith(RECIPES) and not file.name.endswith(LOCKS) and file.name[0] != "."
 
 
-def _looks_like_a_recipe(file: str) -> bool:
-    """Whether it has two of a recipe's keys. A file that can't even be read counts: reading it says what is wrong."""
-    from loramerge.documents import yaml_document
+def _sorted_out(files: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Those of a folder's files that look like recipes, and those that recipes take something from.
 
-    try:
-        data = yaml_document.load(text_of(Path(file)), origin=file).data
-    except (OSError, ValueError, InvalidRecipeError):
-        return True
-    return isinstance(data, dict) and len(data.keys() & set(_KEYS)) > 1
+    The former have two of a recipe's keys. A file that can't even be read counts: reading it says what is wrong.
+    """
+    from loramerge.documents import yaml_document
+    from loramerge.recipe.neighbours import named_in
+
+    like, beside = [], set()
+    for file in files:
+        try:
+            data = yaml_document.load(text_of(Path(file)), origin=file).data
+        except (OSError, ValueError, InvalidRecipeError):
+            like.append(file)
+            continue
+        if isinstance(data, dict) and len(data.keys() & set(_KEYS)) > 1:
+            like.append(file)
+            beside |= {str(Path(file).with_name(name)) for name in named_in(data)}
+    return like, beside

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loramerge.cli.locks import recipe_of_lock
+from loramerge.cli.recipes import read_named
 from loramerge.cli.summary import near
+from loramerge.documents.cells import file_and_name
 from loramerge.errors import InvalidRecipeError
 
 _ENDING = ".lock.yaml"
@@ -50,11 +53,17 @@ def stray_locks(paths: Sequence[str], unlocked: Mapping[str, str]) -> list[Stray
     ]
 
 
+def _stands_for_it(path: str) -> bool:
+    """Whether a file, as it is, stands for the recipe that a lock was made for. One that can't be read may."""
+    file, name = file_and_name(path)
+    return name is None or any(each.error or each.name == name for each in read_named(file, (), locks=False))
+
+
 def _said(lock: Path, unlocked: Mapping[str, str], *, named: bool) -> Iterator[str]:
     from loramerge.lock.model import place, read
 
     stem = lock.name.removesuffix(_ENDING)
-    if any(lock.with_name(stem + ending).exists() for ending in (".yaml", ".yml")):
+    if (path := recipe_of_lock(str(lock))) is not None and _stands_for_it(path):
         return
     try:
         recipe = unlocked.get(read(lock).recipe)

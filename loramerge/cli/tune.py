@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loramerge.cli import console, options, progress
-from loramerge.cli.recipes import read_each
+from loramerge.cli.recipes import read_one
 from loramerge.cli.summary import near
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def command(  # noqa: PLR0913, PLR0917  each is an option
 
     del verbose
     given = [f"search.{key}={value}" for key, value in (("trials", trials), ("seed", seed)) if value is not None]
-    (named,) = read_each([path], (*overrides, *given), locks=True)
+    named = read_one(path, (*overrides, *given), locks=True)
     recipe, begin = named.readable(), time.monotonic()
     with progress.shown(recipe.name, as_json=as_json) as watcher:
         done = tune(recipe, lock=named.lock, out=output, jobs=jobs, restart=restart, device=device, progress=watcher)

@@ -10,7 +10,7 @@ import click
 from loramerge.cli import console, options
 from loramerge.cli.planning import artifact_of
 from loramerge.cli.recipes import read_named, recipe_files
-from loramerge.errors import ExitCode
+from loramerge.errors import ExitCode, UsageError
 from loramerge.messages import some
 
 if TYPE_CHECKING:
@@ -26,23 +26,31 @@ if TYPE_CHECKING:
         "loramerge validate recipes",
         "loramerge validate ink-glow.yaml --set merge.combination_type=ties --set merge.density=0.5",
         "loramerge validate recipes --json | jq -r '.[].message'",
+        "loramerge validate sizes.yaml --print",
     )
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @options.overrides
+@click.option("--print", "printing", is_flag=True, help="Print each recipe whole: defaults, lists and --set put in.")
 @options.as_json
 @options.verbose
-def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, verbose: bool) -> ExitCode:
+def command(
+    paths: tuple[str, ...], overrides: tuple[str, ...], printing: bool, as_json: bool, verbose: bool
+) -> ExitCode:
     """Check recipes and show every mistake.
 
     PATH is a recipe, a folder of recipes, or - for standard input. Paths of sources have to lead somewhere, or to
     what an earlier one of the recipes makes; nothing else is looked up, and nothing is downloaded. Exits with 3 when
-    any recipe is invalid.
+    any recipe is invalid. --print writes those of a file with a matrix one after the other, parted by ---, as each
+    would be by itself.
     """
     del verbose
+    if printing and as_json:
+        raise UsageError("--print writes recipes, and --json mistakes", hint="leave out one of them")
     from loramerge.documents.problems import RecipeProblemsError, hints_of
 
-    recipes = [read_named(path, overrides, locks=False) for path in recipe_files(paths)]
+    recipes = [each for path in recipe_files(paths) for each in read_named(path, overrides, locks=False)]
+    printed: list[str] = []
     problems: list[Problem] = []
     names: dict[str, str] = {}
     for place, given in enumerate(recipes):
@@ -57,8 +65,12 @@ def command(paths: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, v
         problems += found
         if found and not as_json:
             console.error("\n".join(map(str, found)), hints_of(found))
+        elif printing:
+            printed.append(given.readable().text)
         elif not as_json:
             console.result(f"{given.path}: ok{waits}")
+    if printed:
+        click.echo("---\n".join(printed), nl=False)
     if as_json:
         console.document([_as_data(problem) for problem in problems])
     return ExitCode.INVALID_RECIPE if problems else ExitCode.DONE

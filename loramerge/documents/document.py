@@ -1,5 +1,8 @@
 """Plain data that remembers where each key and value came from."""
 
+from __future__ import annotations
+
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,15 +45,40 @@ class Document:
                 origin = self.origin(mistake.key, of_key=mistake.of_key)
                 yield Problem(origin, mistake.key, mistake.message, mistake.hint)
 
-    def replaced(self, key: KeyPath, given: "Document", *, origin: Origin) -> None:
+    def replaced(self, key: KeyPath, given: Document, *, origin: Origin) -> None:
         """Take note that `data` has another document's data at a key, and that all of it has one origin."""
+        self.forget(key)
+        self.unread |= {(*key, *each) for each in given.unread}
+        self.keys[key] = self.values[key] = origin
+        self.texts |= {(*key, *each): text for each, text in given.texts.items()}
+        self.problems += [replace(each, origin=origin, key=(*key, *each.key)) for each in given.problems]
+
+    def forget(self, key: KeyPath) -> None:
+        """Take note that `data` no longer has what it had at a key; mistakes in that are none any more."""
         inside = len(key)
         for known in (self.keys, self.values, self.texts):
             for old in [each for each in known if each[:inside] == key]:
                 del known[old]
         mended = {each for each in self.unread if each[:inside] == key}
         self.problems = [each for each in self.problems if each.key not in mended]
-        self.unread = (self.unread - mended) | {(*key, *each) for each in given.unread}
-        self.keys[key] = self.values[key] = origin
-        self.texts |= {(*key, *each): text for each, text in given.texts.items()}
-        self.problems += [replace(each, origin=origin, key=(*key, *each.key)) for each in given.problems]
+        self.unread -= mended
+
+    def taken(self, key: KeyPath, other: Document, theirs: KeyPath = ()) -> None:
+        """Take note that `data` has at a key what another document has at one; it stands where it stood there."""
+        self.forget(key)
+        inside = len(theirs)
+        for mine, known in ((self.keys, other.keys), (self.values, other.values)):
+            mine |= {(*key, *each[inside:]): origin for each, origin in known.items() if each[:inside] == theirs}
+        self.texts |= {(*key, *each[inside:]): text for each, text in other.texts.items() if each[:inside] == theirs}
+        self.unread |= {(*key, *each[inside:]) for each in other.unread if each[:inside] == theirs}
+
+    def copy(self) -> Document:
+        """The same, which can be changed by itself."""
+        return Document(
+            copy.deepcopy(self.data),
+            dict(self.keys),
+            dict(self.values),
+            dict(self.texts),
+            list(self.problems),
+            set(self.unread),
+        )

@@ -1,6 +1,6 @@
 """Mistakes in a recipe: each says where it is and what it is, and all of them are reported together."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -78,7 +78,7 @@ class RecipeProblemsError(InvalidRecipeError):
     """
 
     def __init__(self, problems: Iterable[Problem], *, hint: str = "") -> None:
-        self.problems = tuple(sorted(dict.fromkeys(problems), key=_position))
+        self.problems = tuple(_in_order(dict.fromkeys(problems)))
         super().__init__("\n".join(map(str, self.problems)), hint=hint or hints_of(self.problems))
 
     @property
@@ -92,8 +92,10 @@ def hints_of(problems: Iterable[Problem]) -> str:
     return "\n".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
 
 
-def _position(problem: Problem) -> tuple[int, int]:
-    return problem.origin.line, problem.origin.column
+def _in_order(problems: Collection[Problem]) -> list[Problem]:
+    """File by file, in the order of each; what has no line, such as a `--set`, comes first."""
+    files = {each.origin.name: each.origin.name for each in problems if each.origin.line}
+    return sorted(problems, key=lambda each: (files.get(each.origin.name, ""), each.origin.line, each.origin.column))
 
 
 def dotted(key: KeyPath) -> str:

@@ -210,13 +210,17 @@ def _input(
 
 def _repository(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """The git repository that the recipe lies in, if it does."""
-    found = recipe_commit(recipe.path) if recipe.path is not None else None
-    if found is not None and recipe.path is not None:
-        clean = found.clean and content_of(recipe.path) == recipe.text.encode()  # nor was a value set besides
+    written = [] if recipe.path is None else [("recipe", recipe.path, recipe.written)]
+    written += [("beside the recipe", path, text) for path, text in recipe.beside.items()]
+    for role, path, text in written:
+        found = recipe_commit(path)
+        if found is None:
+            continue
+        clean = found.clean and content_of(path) == text.encode()  # nor was a value set besides
         uri = {"uri": f"git+{found.url}@{found.commit}"} if found.url else {}
         yield {
-            "name": "recipe",
+            "name": "recipe" if role == "recipe" else path.name,
             **uri,
             "digest": {"gitCommit": found.commit},
-            "annotations": {"role": "recipe", "path": found.path, "clean": clean},
+            "annotations": {"role": role, "path": found.path, "clean": clean},
         }

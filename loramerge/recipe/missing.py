@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge import sources
-from loramerge.documents import yaml_document
 from loramerge.documents.problems import KeyPath, Problem
 from loramerge.errors import SourceError
 
@@ -32,8 +31,7 @@ class MissingSource:
 
 def missing_sources(recipe: Recipe) -> list[MissingSource]:
     """Every path of a recipe that leads nowhere; what lies elsewhere is not looked up."""
-    document = yaml_document.load(recipe.text, origin=recipe.origin)
-    return [MissingSource(path, Problem(document.origin(key), key, said)) for key, path, said in _each_missing(recipe)]
+    return [MissingSource(path, Problem(recipe.origin_of(key), key, said)) for key, path, said in _each_missing(recipe)]
 
 
 def _each_missing(recipe: Recipe) -> Iterator[tuple[KeyPath, Path, str]]:

@@ -1,8 +1,7 @@
 """The recipe: one YAML file that says what is merged, how, and what becomes of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,19 +10,15 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
 from loramerge.documents import yaml_document
+from loramerge.documents.cells import cell
 from loramerge.documents.document import Document
-from loramerge.documents.explain import mistakes
-from loramerge.documents.mistaken import other_file
-from loramerge.documents.problems import KeyPath, Mistake, Problem, RecipeProblemsError, dotted
-from loramerge.documents.text import name_of, read_text
+from loramerge.documents.problems import KeyPath, Origin
 from loramerge.fields import Listed, Name, StrictModel, Version, in_words
 from loramerge.formats.output import Output
 from loramerge.methods import Merge
 from loramerge.outputs import AnyOutput
 from loramerge.recipe.consistency import inconsistencies
 from loramerge.recipe.other_components import components_of
-from loramerge.recipe.overrides import Override
-from loramerge.recipe.own_paths import from_here, text_from_here
 from loramerge.recipe.parts import BaseSource, GivenLora, Lora, Preview
 from loramerge.recipe.search import Search
 from loramerge.recipe.tokens import secrets_of, without_secrets
@@ -32,13 +27,29 @@ from loramerge.targets import AnyTarget
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """Where a recipe was read; it takes no part in comparing recipes."""
+class Reading:
+    """Where a recipe was read; it takes no part in comparing recipes.
+
+    Attributes:
+        folder: Where relative paths in it start; None for the current one.
+        path: Its file.
+        text: As it was read, or as its file would be without the files beside it; empty where it never was a file.
+        origin: What messages call it.
+        several: Whether its file stands for other recipes as well.
+        written: Of a recipe that was put together from several files or a matrix, and of which nothing was set besides,
+            the text of its own file; else empty.
+        beside: What it was put together from besides its file: file → its text.
+        document: Where everything in it stands.
+    """
 
     folder: Path | None = field(default=None, compare=False)
     path: Path | None = field(default=None, compare=False)
     text: str = field(default="", compare=False)
     origin: str = field(default="", compare=False)
+    several: bool = field(default=False, compare=False)
+    written: str = field(default="", compare=False)
+    beside: Mapping[Path, str] = field(default_factory=dict, compare=False)
+    document: Document | None = field(default=None, compare=False, repr=False)
 
 
 class Recipe(StrictModel):
@@ -82,7 +93,7 @@ class Recipe(StrictModel):
         "that, which saves seconds.",
     )
 
-    _reading: _Reading = PrivateAttr(default_factory=_Reading)
+    _reading: Reading = PrivateAttr(default_factory=Reading)
     _told_base: BaseSource = PrivateAttr(default_factory=BaseSource)
 
     @property
@@ -99,6 +110,31 @@ class Recipe(StrictModel):
     def path(self) -> Path | None:
         """The file that the recipe was read from; None for standard input and for what never was a file."""
         return self._reading.path
+
+    @property
+    def address(self) -> str:
+        """What a command line calls it: its file, or `FILE#NAME` where that stands for others as well."""
+        return cell(self.origin, self.name) if self.is_one_of_several else self.origin
+
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether its file has a matrix, and stands for other recipes as well."""
+        return self._reading.several
+
+    @property
+    def written(self) -> str:
+        """The text of its own file, unless values were set besides or take another form in the artifact's recipe."""
+        return self._reading.written or self.text
+
+    @property
+    def beside(self) -> Mapping[Path, str]:
+        """Files beside its own that it was put together from, with their texts: defaults, lists of LoRAs."""
+        return self._reading.beside
+
+    def origin_of(self, key: KeyPath) -> Origin:
+        """Where a value stands, for messages."""
+        document = self._reading.document
+        return document.origin(key) if document else Origin(0, 0, self.origin)
 
     @property
     def text(self) -> str:
@@ -130,6 +166,12 @@ class Recipe(StrictModel):
         """The same recipe, which leaves its base out, where it is known what the LoRAs tell. Its text stays."""
         recipe = self.model_copy()
         recipe._told_base = told  # noqa: SLF001  its own
+        return recipe
+
+    def read_as(self, reading: Reading) -> Self:
+        """The same recipe, read there."""
+        recipe = self.model_copy()
+        recipe._reading = reading  # noqa: SLF001  its own
         return recipe
 
     @property
@@ -177,73 +219,3 @@ class Recipe(StrictModel):
         if details:
             raise ValidationError.from_exception_data(type(self).__name__, details)
         return self
-
-
-def read(path: Path | str, *, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe from a file.
-
-    Args:
-        path: The file; `-` reads standard input, and relative paths then start at the current folder.
-        overrides: `KEY=VALUE` as `--set` takes them.
-
-    Raises:
-        RecipeProblemsError: The file is missing, unreadable or no valid recipe; `problems` has every mistake.
-        UsageError: An override is not of the form `KEY=VALUE`.
-    """
-    text = read_text(path, what="recipe")
-    file = None if path == "-" else Path(path).absolute()
-    recipe = parse(text, origin=name_of(path), folder=file.parent if file else Path.cwd(), overrides=overrides)
-    recipe._reading = replace(recipe._reading, path=file)  # noqa: SLF001  its own
-    return recipe
-
-
-def parse(text: str, *, origin: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe from text.
-
-    Args:
-        text: YAML.
-        origin: What to call the text in problems.
-        folder: Where relative paths in the recipe start.
-        overrides: `KEY=VALUE` as `--set` takes them; a later one wins.
-
-    Raises:
-        RecipeProblemsError: It is no valid recipe; `problems` has every mistake.
-        UsageError: An override is not of the form `KEY=VALUE`.
-    """
-    settings = [Override.parse(each) for each in overrides]
-    document = yaml_document.load(text, origin=origin)
-    if not isinstance(document.data, dict):
-        found = "empty" if document.data is None else "no mapping"
-        hint = "`loramerge init LORA… --base REF -o NAME.yaml` writes a first recipe"
-        problem = Problem(document.origin(()), (), f"{found}; expected a recipe: `version: 1`, …", hint)
-        raise RecipeProblemsError([problem])
-    if other := other_file(document.data):
-        raise RecipeProblemsError([Problem(document.origin(()), (), f"it is {other[0]}, and no recipe", other[1])])
-    for setting in settings:
-        setting.apply(document)
-    from_here(document.data, folder)
-    try:
-        recipe = Recipe.model_validate(document.data)
-    except ValidationError as error:
-        document.problems += _problems(error, document)
-    if document.problems:
-        raise RecipeProblemsError(document.problems)
-    merge = recipe.merge.placed(lambda part: _standing(document, ("merge", "parts", part, "match")))
-    recipe = recipe.model_copy(update={"merge": merge}) if merge.parts else recipe
-    text = yaml_document.dump(document.data) if settings else text_from_here(text, folder)
-    recipe._reading = _Reading(folder, text=text, origin=origin)  # noqa: SLF001  its own
-    return recipe
-
-
-def _standing(document: Document, key: KeyPath) -> str:
-    return f"{document.origin(key)}: {dotted(key)}"
-
-
-def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
-    found = [*mistakes(error, _schema(), document.texts.get)]
-    return document.placed([*found, *(Mistake(key, message) for key, message in inconsistencies(document.data))])
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return Recipe.model_json_schema()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loramerge.documents import yaml_document
 from loramerge.documents.problems import RecipeProblemsError
@@ -15,7 +15,10 @@ from loramerge.errors import InvalidRecipeError, UsageError
 from loramerge.fields import name_like
 from loramerge.methods import METHODS
 from loramerge.recipe.init import names_for
-from loramerge.recipe.model import Recipe, parse
+from loramerge.recipe.reading import parse
+
+if TYPE_CHECKING:
+    from loramerge.recipe.model import Recipe
 
 _METHODS = {method.name(): method for method in METHODS}
 _DIGITS = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"

@@ -53,36 +53,57 @@ class Override:
             document.problems += [replace(each, origin=self.origin, key=self.segments) for each in error.problems]
 
     def _put(self, document: Document, given: Document) -> None:
-        holder, rest = document.data, self.segments
-        path: KeyPath = ()
-        while True:
-            step, used = self._step(holder, path, rest)
-            path, rest = (*path, step), rest[used:]
-            if not rest:
-                break
-            if isinstance(holder, dict) and holder.get(step) is None:
-                holder[step] = {}
-                document.replaced(path, Document(), origin=self.origin)
-            holder = holder[step]
-        holder[step] = given.data
+        path = put(document, self.segments, given.data, self.origin)
         document.replaced(path, given, origin=self.origin)
 
-    def _step(self, holder: Any, path: KeyPath, rest: Sequence[str]) -> tuple[str | int, int]:
-        """The key or index of the next step, and how many segments it takes: names of LoRAs may have dots."""
-        if isinstance(holder, dict):
-            return rest[0], 1
-        if not isinstance(holder, list):
-            raise self._refusal(path, f"is a value without parts, so it has no {rest[0]!r}")
-        if re.fullmatch("[0-9]{1,9}", rest[0]):
-            if int(rest[0]) < len(holder):
-                return int(rest[0]), 1
-            raise self._refusal(path, f"has {len(holder)} elements, so there is no {rest[0]}; the first is 0")
-        names = {str(each.get("name")): index for index, each in enumerate(holder) if isinstance(each, dict)}
-        for used in range(len(rest), 0, -1):
-            if (name := ".".join(rest[:used])) in names:
-                return names[name], used
-        expected = f"expected a number or {any_of(map(repr, names))}" if names else "expected a number"
-        raise self._refusal(path, f"has no element named {rest[0]!r}; {expected}{did_you_mean(rest[0], names)}")
 
-    def _refusal(self, path: KeyPath, message: str) -> RecipeProblemsError:
-        return RecipeProblemsError([Problem(self.origin, self.segments, f"`{dotted(path)}` {message}")])
+def put(document: Document, segments: Sequence[str], value: Any, origin: Origin) -> KeyPath:
+    """Put a value into a document's data.
+
+    Args:
+        document: Its data is changed; what is made on the way to the key is noted, the value itself is not.
+        segments: The key, split at its dots; elements of lists by number or by name.
+        value: Plain data.
+        origin: Where the value was given.
+
+    Returns:
+        The key.
+
+    Raises:
+        RecipeProblemsError: There is no way to the key.
+    """
+    holder, rest = document.data, tuple(segments)
+    path: KeyPath = ()
+    while True:
+        try:
+            step, used = _step(holder, path, rest)
+        except KeyError as error:
+            raise RecipeProblemsError([Problem(origin, tuple(segments), error.args[0])]) from None
+        path, rest = (*path, step), rest[used:]
+        if not rest:
+            break
+        if isinstance(holder, dict) and holder.get(step) is None:
+            holder[step] = {}
+            document.replaced(path, Document(), origin=origin)
+        holder = holder[step]
+    holder[step] = value
+    return path
+
+
+def _step(holder: Any, path: KeyPath, rest: Sequence[str]) -> tuple[str | int, int]:
+    """The key or index of the next step, and how many segments it takes: names of LoRAs may have dots."""
+    shown_path = f"`{dotted(path)}`"
+    if isinstance(holder, dict):
+        return rest[0], 1
+    if not isinstance(holder, list):
+        raise KeyError(f"{shown_path} is a value without parts, so it has no {rest[0]!r}")
+    if re.fullmatch("[0-9]{1,9}", rest[0]):
+        if int(rest[0]) < len(holder):
+            return int(rest[0]), 1
+        raise KeyError(f"{shown_path} has {len(holder)} elements, so there is no {rest[0]}; the first is 0")
+    names = {str(each.get("name")): index for index, each in enumerate(holder) if isinstance(each, dict)}
+    for used in range(len(rest), 0, -1):
+        if (name := ".".join(rest[:used])) in names:
+            return names[name], used
+    expected = f"expected a number or {any_of(map(repr, names))}" if names else "expected a number"
+    raise KeyError(f"{shown_path} has no element named {rest[0]!r}; {expected}{did_you_mean(rest[0], names)}")

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from loramerge.recipe import Recipe
+from loramerge.recipe.matrix import MATRIX
+from loramerge.recipe.neighbours import DEFAULTS, INCLUDE
 
 FILE = "recipe.schema.json"
 
@@ -28,7 +30,69 @@ def schema() -> dict[str, Any]:
         "description": "What is merged, how, and what becomes of it.",
     }
     generated["$defs"] = {name: _explained(definition) for name, definition in generated["$defs"].items()}
-    return {**head, **{key: value for key, value in generated.items() if key not in head}}
+    return {**head, **{key: value for key, value in _in_the_plural(generated).items() if key not in head}}
+
+
+def _in_the_plural(generated: dict[str, Any]) -> dict[str, Any]:
+    """The same with what is put in before a recipe is checked: defaults, lists of LoRAs, a matrix."""
+    properties = generated["properties"]
+    name, loras = properties["name"], properties["loras"]
+    template = {"type": "string", "pattern": r"\{[^{}]+\}", "description": "With the matrix's axes in braces."}
+    beside = {
+        "type": "string",
+        "pattern": r"^[^/\\]+\.ya?ml$",
+        "patternErrorMessage": "the name of a YAML file in the recipe's folder",
+    }
+    generated["$defs"]["IncludedLoras"] = {
+        "description": "The LoRAs of a list beside the recipe.",
+        "type": "object",
+        "properties": {
+            INCLUDE: {**beside, "description": "In the place of a LoRA: a file beside the recipe with a list of them."}
+        },
+        "required": [INCLUDE],
+        "additionalProperties": False,
+    }
+    value = {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}
+    axis = {
+        "anyOf": [
+            {
+                "type": "array",
+                "minItems": 1,
+                "items": value,
+                "description": "Values of the key that the axis is called.",
+            },
+            {
+                "type": "object",
+                "minProperties": 1,
+                "description": "Labels: each with a value, or with keys and values.",
+            },
+        ]
+    }
+    generated["properties"] = {
+        **properties,
+        "name": {**{key: name[key] for key in ("description", "examples")}, "anyOf": [_unexplained(name), template]},
+        "loras": {**loras, "items": {"anyOf": [loras["items"], {"$ref": "#/$defs/IncludedLoras"}]}},
+        DEFAULTS: {
+            **beside,
+            "description": "A file beside the recipe whose keys hold where it has none; null leaves one out.",
+            "examples": ["common.yaml"],
+        },
+        MATRIX: {
+            "description": "Axes with values: the file stands for a recipe of each combination.",
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": axis,
+            "examples": [{"loras.ink.weight": [0.5, 1]}],
+        },
+    }
+    required = generated["required"]
+    several = {"anyOf": [{"required": [DEFAULTS]}, {"required": [MATRIX]}]}
+    return {**generated, "required": ["name"], "if": {"not": several}, "then": {"required": required}}
+
+
+def _unexplained(name: dict[str, Any]) -> dict[str, Any]:
+    """A schema without what explains it."""
+    return {key: value for key, value in name.items() if key not in ("description", "examples")}
 
 
 def _explained(definition: dict[str, Any]) -> dict[str, Any]:

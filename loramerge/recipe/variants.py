@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loramerge.documents.problems import Problem, RecipeProblemsError
-from loramerge.documents.text import name_of, read_text
 from loramerge.errors import UsageError
-from loramerge.recipe.model import Recipe, parse
+from loramerge.recipe.reading import one_in, text_at
+
+if TYPE_CHECKING:
+    from loramerge.recipe.model import Recipe
 
 _TYPES = (
     "a type and its parameters change together: "
@@ -73,15 +75,14 @@ def read_variants(path: Path | str, settings: Sequence[str]) -> Variants:
     """
     axes = [axis for axis in map(_axis, settings) if len(axis.values) > 1]
     _check_axes(axes)
-    text, origin = read_text(path, what="recipe"), name_of(path)
-    folder = Path.cwd() if path == "-" else Path(path).absolute().parent
+    where, name = text_at(path)
     x, y = axes[0], axes[1] if len(axes) > 1 else None
     problems: dict[str, list[Problem]] = {}
 
     def read(chosen: dict[str, str]) -> Recipe | None:
         given = [f"{axis.key}={chosen[axis.key]}" if axis.key in chosen else each for each, axis in each_axis]
         try:
-            return parse(text, origin=origin, folder=folder, overrides=given)
+            return one_in(where, name, given)
         except RecipeProblemsError as error:
             problems[", ".join(f"{key}={value}" for key, value in chosen.items())] = list(error.problems)
             return None

@@ -18,7 +18,7 @@ from loramerge.files.reading import text_of
 from loramerge.files.run_lock import in_turn
 from loramerge.files.writing import writing
 from loramerge.provenance.git import home_of
-from loramerge.recipe import read
+from loramerge.recipe import read_each
 from loramerge.targets import record
 from loramerge.targets.folder_contents import remove_file
 from loramerge.targets.held import Orphan
@@ -142,7 +142,7 @@ def _orphan(place: Path, known: _Kept) -> Orphan | None:
 
 def _is_in_its_file(recipe: Recipe) -> bool:
     try:
-        return recipe.path is not None and read(recipe.path).name == recipe.name
+        return recipe.path is not None and recipe.name in [each.name for each in read_each(recipe.path)]
     except InvalidRecipeError:
         return False
 

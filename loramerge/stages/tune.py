@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,6 +94,11 @@ def tune(
         raise UsageError(
             "what is tuned is a file: its study and its result lie beside it",
             hint="write the recipe into a file first",
+        )
+    if recipe.is_one_of_several:
+        raise UsageError(
+            f"{recipe.origin} has a matrix, and what is tuned is one recipe",
+            hint=f"`loramerge validate --print {shlex.quote(recipe.address)}` writes it as one",
         )
     path = recipe.path
     place = found.place_of(path, None if out is None else Path(out))

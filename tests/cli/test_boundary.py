@@ -24,7 +24,7 @@ def failing(monkeypatch, error, *options):
     def read(*_, **__):
         raise error
 
-    monkeypatch.setattr(recipe, "read", read)
+    monkeypatch.setattr(recipe, "read_each", read)
     return invoke("validate", "r.yaml", *options)
 
 
@@ -59,7 +59,7 @@ def test_a_defect_with_its_traceback(monkeypatch, capfd):
     def read(*_, **__):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(recipe, "read", read)
+    monkeypatch.setattr(recipe, "read_each", read)
     with pytest.raises(SystemExit):
         commands.main(["validate", "r.yaml", "-v"])
     said = capfd.readouterr().err

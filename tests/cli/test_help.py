@@ -66,7 +66,10 @@ def test_the_help_lists_every_exit_code():
 
 
 def test_the_version():
-    assert re.fullmatch(r"loramerge \d+\.\d+\.\d+\S*\n", invoke("--version").stdout)
+    own, others = invoke("--version").stdout.splitlines()
+    assert re.fullmatch(r"loramerge \d+\.\d+\.\d+\S*", own)
+    decide_bytes = ["python", "torch", "peft", "diffusers", "transformers", "safetensors", "numpy", "matplotlib"]
+    assert [each.split()[0] for each in others.split(", ")] == decide_bytes
 
 
 def test_nothing_at_all_shows_the_help():

@@ -108,7 +108,7 @@ class Page:
                 if several and "const" in value:
                     continue
                 place = f"{section.place}.{key}" if section.place else key
-                default = "**required**" if key in member.get("required", ()) else _default(value)
+                default = "**required**" if key in _required(member) else _default(value)
                 said = self._type(value, place), default, self._meaning(value)
                 shown = f"`{key}`" if key in member["properties"] else key
                 found.setdefault((shown, *said), []).append(member)
@@ -178,7 +178,7 @@ def _keys(section: Section) -> Iterator[str]:
     found: dict[str, str] = {}
     for member in section.members:
         for key, value in _keys_of(member).items():
-            if key in member.get("required", ()):
+            if key in _required(member):
                 found.setdefault(key, f"**`{key}`**")
             elif key not in member["properties"]:
                 found.setdefault(key, key)
@@ -201,6 +201,11 @@ def recipe_page() -> str:
 
 def _name(reference: str) -> str:
     return reference.rpartition("/")[2]
+
+
+def _required(member: Node) -> set[str]:
+    """The keys that must be there; of a recipe those that no file beside it gives."""
+    return {*member.get("required", ()), *member.get("then", {}).get("required", ())}
 
 
 def _options(node: Node) -> Sequence[Node]:

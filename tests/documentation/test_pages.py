@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
 from itertools import chain
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from test_architecture import HOUSE, TOP
 
 from loramerge.cli.commands import NAMES, commands
 from loramerge.errors import ExitCode
-from loramerge.recipe import Recipe, parse
+from loramerge.recipe import Recipe, parse, parse_each
 from loramerge.recipe.schema import schema
 
 README = ROOT / "README.md"
@@ -68,9 +69,18 @@ def test_figures_are_those_that_were_measured():
 
 
 def test_recipes_are_valid(tmp_path):
-    whole = [(page, text) for page, text in blocks("yaml") if "version: 1" in text]
-    names = {page: parse(text, origin=page, folder=tmp_path).name for page, text in whole}
-    assert names == {"README.md": "ikea-feng", "recipe.md": "ikea-feng", "language-models.md": "code-chat"}
+    found = defaultdict(list)
+    for page, text in blocks("yaml"):
+        if named := re.match(r"# (\w+\.yaml)\n", text):  # which those that follow take from
+            (tmp_path / named[1]).write_text(text, encoding="utf-8")
+        if "version: 1" in text:
+            recipes = parse_each(text, origin=page, folder=tmp_path)
+            found[page].append((recipes[0].name, len(recipes)))
+    assert found == {
+        "README.md": [("ikea-feng", 1)],
+        "recipe.md": [("ikea-feng", 1), ("ink", 1), ("ink-sdxl-0.5-sum", 12)],
+        "language-models.md": [("code-chat", 1)],
+    }
 
 
 def test_parts_of_recipes_are_valid(tmp_path):

@@ -1,0 +1,20 @@
+"""`FILE#NAME`: one of the recipes that a file with a matrix stands for."""
+
+from __future__ import annotations
+
+import os
+
+_MARK = "#"
+
+
+def cell(file: str, name: str) -> str:
+    """What one of a file's recipes is called."""
+    return f"{file}{_MARK}{name}"
+
+
+def file_and_name(path: str) -> tuple[str, str | None]:
+    """The file, and the name of the one recipe that is meant; None where all are, or a file is called so."""
+    file, mark, name = path.rpartition(_MARK)
+    if not mark or not file or not name or os.path.lexists(path):
+        return path, None
+    return file, name

@@ -1,0 +1,213 @@
+"""`run --jobs` and `run --shard`: what several processes do is what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from command_line import MODELS, PROGRAM, invoke, listing, write_recipe
+
+from loramerge.cli.planning import makers
+from loramerge.cli.recipes import read_each
+from loramerge.cli.shards import Shard
+from loramerge.cli.side_by_side import _Queue
+from loramerge.errors import ExitCode
+
+pytestmark = pytest.mark.slow
+
+MATRIX = f"""\
+version: 1
+name: m
+base: {{source: {MODELS / "base"}}}
+loras:
+  - {{name: ink, source: {MODELS / "ink.safetensors"}}}
+  - {{name: star, source: {MODELS / "star.safetensors"}}}
+merge: {{combination_type: cat, engine: factored}}
+outputs: [{{kind: adapter, format: kohya}}]
+report: brief
+matrix: {{loras.ink.weight: [1, 2, 3, 4]}}
+"""
+NAMES = ["m-1", "m-2", "m-3", "m-4"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    Path("m.yaml").write_text(MATRIX)
+    return tmp_path
+
+
+def facts(*arguments, code=ExitCode.DONE):
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def without_times(text):
+    return [line for line in text.splitlines() if not line.startswith("  time ")]
+
+
+def test_several_processes_do_and_say_what_one_does(here):
+    one = invoke("run", "m.yaml", "--out", "x")
+    assert one.exit_code == ExitCode.USAGE  # four recipes
+    one = invoke("run", "m.yaml")
+    serial = listing(here / "dist")
+    several = invoke("run", "m.yaml", "--jobs", 2, "--rebuild")
+    assert (several.exit_code, without_times(several.stdout)) == (ExitCode.DONE, without_times(one.stdout))
+    assert [line for line in several.stderr.splitlines() if ": plan " not in line] == [
+        line for line in one.stderr.splitlines() if ": plan " not in line
+    ]
+    assert listing(here / "dist") == serial
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert [each["status"] for each in facts("run", "m.yaml", "--jobs", 3)] == ["up to date"] * 4
+
+
+def test_one_that_fails_ends_it_unless_the_others_go_on(here):
+    Path("m.yaml").write_text(MATRIX.replace("[1, 2, 3, 4]", "{a: 1, b: {loras.ink.rank: 9}, c: 3, d: 4, e: 5, f: 6}"))
+    done = facts("run", "m.yaml", "--jobs", 2, code=ExitCode.MISMATCH)
+    assert [each["status"] for each in done[:2]] == ["built", "failed"]
+    assert done[-1]["status"] == "not started"
+    assert "which has rank" in done[1]["error"]["message"] or "rank" in done[1]["error"]["message"]
+    done = facts("run", "m.yaml", "--jobs", 2, "-k", code=ExitCode.MISMATCH)
+    assert [each["status"] for each in done] == ["up to date", "failed", *["built"] * 4] or {
+        each["status"] for each in done
+    } == {"up to date", "failed", "built"}
+    said = invoke("run", "m.yaml", "--jobs", 2)
+    assert "1 of 6 recipes failed: m.yaml#m-b" in said.stderr
+
+
+def test_what_one_makes_is_waited_for(here):
+    loras = {"made": here / "dist/m-1/kohya/m-1.safetensors", "glow": MODELS / "glow.safetensors"}
+    write_recipe(here, name="second", base=MODELS / "base", loras=loras)
+    Path("m.yaml").rename("a.yaml")
+    done = facts("run", "a.yaml#m-1", "second.yaml", "--jobs", 2)
+    assert [(each["name"], each["status"]) for each in done] == [("m-1", "built"), ("second", "built")]
+
+
+@pytest.fixture
+def running(here):
+    """A run of many recipes by two processes, begun."""
+    Path("m.yaml").write_text(MATRIX.replace("[1, 2, 3, 4]", str([*range(1, 200)])))
+    process = subprocess.Popen(
+        [PROGRAM, "run", "m.yaml", "--jobs", "2", "--json", "-k"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 120
+    while len([*here.glob("dist/*/provenance.json")]) < 4 and time.monotonic() < end:
+        time.sleep(0.05)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def complete(here):
+    """Names of artifacts; each is whole, and nothing else is there."""
+    found = [each.name for each in (here / "dist").iterdir() if each.name != ".loramerge"]
+    for name in found:
+        assert invoke("verify", here / "dist" / name).exit_code == ExitCode.DONE
+    return found
+
+
+def test_an_interrupt_leaves_nothing_half_done(here, running):
+    running.send_signal(signal.SIGINT)  # to the first process alone
+    out, errors = running.communicate(timeout=60)
+    done = json.loads(out)
+    assert running.returncode == ExitCode.INTERRUPTED, errors
+    assert len(done) == 199
+    built = [each["name"] for each in done if each["status"] == "built"]
+    assert built
+    assert {each["status"] for each in done} == {"built", "failed", "not started"}
+    assert {each["error"]["exit_code"] for each in done if "error" in each} == {ExitCode.INTERRUPTED}
+    assert set(built) <= set(complete(here))
+    assert "Traceback" not in errors
+
+
+def test_a_process_that_is_killed_is_told_and_the_others_go_on(here, running):
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    worker = next(each for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes())
+    os.kill(int(worker), signal.SIGKILL)
+    out, errors = running.communicate(timeout=300)
+    done = json.loads(out)
+    failed = [each for each in done if each["status"] == "failed"]
+    assert 1 <= len(failed) <= 2, errors
+    assert "was not finished: one of the processes was ended" in failed[0]["error"]["message"]
+    assert len([each for each in done if each["status"] == "built"]) == 199 - len(failed)
+    assert len(complete(here)) >= 199 - len(failed)
+
+
+def planned(name, *, base="base", lock=None, preview=None, waits_for=None):
+    recipe = SimpleNamespace(base=SimpleNamespace(source=base, revision=None), preview=preview)
+    given = SimpleNamespace(path=name, recipe=recipe)
+    return SimpleNamespace(
+        given=given, plan=SimpleNamespace(lock=lock, recipe=recipe), pending=True, waits_for=waits_for
+    )
+
+
+def known(size):
+    return SimpleNamespace(sources=SimpleNamespace(base=SimpleNamespace(files={"a": SimpleNamespace(size=size)})))
+
+
+def test_a_base_that_was_never_read_is_read_by_one():
+    queue = _Queue([planned("a"), planned("b"), planned("c", base="other"), planned("d", lock=known(1))], 1 << 50)
+    assert [queue.next() for _ in range(4)] == [0, 2, 3, None]
+    queue.finish(0, ({}, ()))
+    assert queue.next() == 1
+
+
+def test_no_more_than_memory_has_room_for():
+    gib = 1 << 30
+    queue = _Queue([planned(name, lock=known(gib), preview=True) for name in "abc"], 8 * gib)
+    assert [queue.next(), queue.next(), queue.next()] == [0, 1, None]  # 3 GiB each, of 6.4
+    queue.finish(0, ({}, ()))
+    assert queue.next() == 2
+    small = _Queue([planned(name, lock=known(gib)) for name in "ab"], 0)
+    assert [small.next(), small.next()] == [0, None]  # one at least
+
+
+def test_a_queue_that_is_stopped():
+    queue = _Queue([planned("a", lock=known(1)), planned("b", waits_for="a"), planned("c", lock=known(1))], 1 << 50)
+    assert [queue.next(), queue.next(), queue.next()] == [0, 2, None]
+    queue.finish(0, ({}, ()))
+    queue.stop()
+    assert queue.next() is None
+
+
+def test_shards_are_parts_of_all(here):
+    loras = {"made": here / "dist/m-1/kohya/m-1.safetensors", "glow": MODELS / "glow.safetensors"}
+    write_recipe(here, name="second", base=MODELS / "base", loras=loras)
+    recipes = read_each(["m.yaml", "second.yaml"], (), locks=True)
+    known_makers = makers(recipes)
+    assert known_makers == {"second.yaml": "m.yaml#m-1"}
+    for count in (1, 2, 3, 9):
+        parts = [[each.path for each in Shard(number + 1, count).of(recipes, known_makers)] for number in range(count)]
+        assert sorted(path for part in parts for path in part) == sorted(each.path for each in recipes)
+        assert all(("second.yaml" in part) == ("m.yaml#m-1" in part) for part in parts)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 2
+
+
+def test_a_shard_is_run(here):
+    done = [facts("run", "m.yaml", "--shard", f"{number}/3") for number in (1, 2, 3)]
+    assert [[each["name"] for each in part] for part in done] == [["m-1", "m-4"], ["m-2"], ["m-3"]]
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "a/b", "1/0", "-1/2", "1/2/3"])
+def test_shards_that_are_none(here, shard):
+    result = invoke("run", "m.yaml", "--shard", shard)
+    assert result.exit_code == ExitCode.USAGE
+    assert "is no part such as 3/8" in result.stderr
+
+
+def test_pruning_is_for_all(here):
+    result = invoke("run", ".", "--shard", "1/2", "--prune")
+    assert result.exit_code == ExitCode.USAGE
+    assert "--prune looks at all recipes" in result.stderr
