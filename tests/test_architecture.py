@@ -58,6 +58,8 @@ LIBRARIES = {
     "jinja2": "reports",
     "matplotlib": "search reports",
     "optuna": "search",
+    "cyclonedx": "provenance",
+    "packageurl": "provenance",
     "model_signing": "provenance",
     "sigstore": "provenance",
     "cryptography": "provenance",

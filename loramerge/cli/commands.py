@@ -28,6 +28,7 @@ NAMES = (
     "lock",
     "publish",
     "verify",
+    "bom",
     "inspect",
     "init",
     "schema",
