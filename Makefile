@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+SECONDS ?= 60
 GPU := $(BIN)/python tests/bench/run.py --device cuda --ranks 64 --loras 2 --write build/gpu.json
 
-.PHONY: help quickstart check test lint type quick unit docs site bench concepts gpu pictures clean
+.PHONY: help quickstart check test lint type quick unit docs site bench concepts fuzz gpu pictures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -60,6 +61,10 @@ gpu: $(STAMP)  ## on a machine with an NVIDIA GPU: its tests, then figures into 
 	$(GPU) --only merging --models sdxl --types cat ties dare_linear dare_ties svd
 	$(GPU) --only files --models sdxl --types cat ties dare_linear svd
 	$(GPU) --only fusing --models sdxl flux --runs 1
+
+fuzz: $(STAMP)  ## look for files that break it, for SECONDS=60 (Linux, Python 3.11 to 3.13)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group fuzz
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
 
 pictures: quickstart  ## make the pictures of the README and of docs/ again
 	$(BIN)/python tests/pictures.py

@@ -1,0 +1,161 @@
+"""What reads bytes of strangers, a function each: it takes them, or says what is wrong. All else is a defect."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from loramerge import load_adapter
+from loramerge.artifact.in_toto import Statement
+from loramerge.bases.published import architecture
+from loramerge.errors import LoramergeError
+from loramerge.files.file_view import FileBytes
+from loramerge.files.tensor_header import read_header
+from loramerge.formats.spelling import spelled
+from loramerge.lock import model as locks
+from loramerge.provenance.provenance import Provenance
+from loramerge.recipe import parse_each
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "recipes" / "quickstart"
+_MEMORY = Path("/dev/shm")  # noqa: S108  a folder that is no disk, where there is one
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is tried.
+
+    Attributes:
+        run: Takes bytes, or raises what a user is shown.
+        seeds: Gives bytes that it takes.
+    """
+
+    run: Callable[[bytes], object]
+    seeds: Callable[[], Sequence[bytes]]
+
+    def __call__(self, data: bytes) -> None:
+        """Try some bytes.
+
+        Raises:
+            Exception: A defect.
+        """
+        with suppress(LoramergeError):
+            self.run(data)
+
+
+def _recipe(data: bytes) -> object:
+    return parse_each(data.decode("utf-8", "replace"), origin="r.yaml", folder=Path("/nowhere"))
+
+
+def _set(data: bytes) -> object:
+    text = (ROOT / "recipes" / "ikea-feng.yaml").read_text(encoding="utf-8")
+    setting = data.decode("utf-8", "replace")
+    return parse_each(text, origin="r.yaml", folder=Path("/nowhere"), overrides=[setting])
+
+
+def _lock(data: bytes) -> object:
+    return locks.text(locks.read(_written("lock.yaml", data)))
+
+
+def _header(data: bytes) -> object:
+    return read_header(FileBytes.at(_written("header.safetensors", data), "x"))
+
+
+def _lora(data: bytes) -> object:
+    return load_adapter(str(_written("lora.safetensors", data)), _base())
+
+
+def _adapter_config(data: bytes) -> object:
+    folder = _written("peft/adapter_config.json", data).parent
+    _written("peft/adapter_model.safetensors", _small("base_model.model.{}.lora_{}.weight"))
+    return load_adapter(str(folder), _base())
+
+
+def _key(data: bytes) -> object:
+    return spelled(data.decode("utf-8", "replace"))
+
+
+def _provenance(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    for parse in (Statement.parse, Provenance.parse):
+        with suppress(ValueError):  # which whoever reads a file puts into words
+            parse(text)
+
+
+TARGETS: Mapping[str, Target] = {
+    "recipe": Target(_recipe, lambda: [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]),
+    "set": Target(_set, lambda: [b"loras.0.weight=0.5", b"merge={combination_type: cat}", b"matrix={loras.0.weight: [1, 2]}"]),
+    "lock": Target(_lock, lambda: [_lock_text()]),
+    "header": Target(_header, lambda: [_small("lora_unet_{}.lora_{}.weight")]),
+    "lora": Target(_lora, lambda: [_small(name) for name in ("lora_unet_{}.lora_{}.weight", "unet.{}.lora_{}.weight")]),
+    "adapter_config": Target(
+        _adapter_config, lambda: [b'{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "rank_pattern": {"other": 2}}']
+    ),
+    "key": Target(
+        _key, lambda: [b"lora_unet_down_blocks_0_attn.lora_down.weight", b"transformer.a.lora_A.default.weight"]
+    ),
+    "provenance": Target(_provenance, lambda: [_statement()]),
+}
+
+
+@cache
+def _folder() -> Path:
+    within = str(_MEMORY) if _MEMORY.is_dir() else None
+    kept = tempfile.TemporaryDirectory(prefix="fuzz-", dir=within)
+    _kept.append(kept)
+    return Path(kept.name)
+
+
+_kept: list[Any] = []
+
+
+def _written(name: str, data: bytes) -> Path:
+    place = _folder() / name
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(
+        missing_ok=True
+    )  # a new file: an unchanged one is known again, and what the system says may be the same
+    place.write_bytes(data)
+    return place
+
+
+@cache
+def _base() -> Any:
+    return architecture("sd15")
+
+
+def _small(name: str) -> bytes:
+    """A LoRA of one layer, of rank 1."""
+    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    shown = layer.replace(".", "_") if name.startswith("lora_unet_") else layer
+    halves = ("down", "up") if name.startswith("lora_unet_") else ("A", "B")
+    shapes = ((1, 320), (320, 1))
+    header = {
+        name.format(shown, half): {"dtype": "F16", "shape": shape, "data_offsets": [640 * place, 640 * place + 640]}
+        for place, (half, shape) in enumerate(zip(halves, shapes, strict=True))
+    }
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"\x00\x3c" * 640
+
+
+def _lock_text() -> bytes:
+    file = {"size": 1, "sha256": "a" * 64}
+    source = {"source": "hf://a/b", "commit": "c" * 40, "licence": "mit", "files": {"a.safetensors": file}}
+    data = {"version": 1, "recipe": "a", "sources": {"base": source, "loras": {"ink": source}}}
+    return locks.text(locks.Lock.model_validate(data)).encode()
+
+
+def _statement() -> bytes:
+    definition = {
+        "buildType": "urn:loramerge:recipe:v1",
+        "externalParameters": {"recipe": {"name": "a"}},
+        "internalParameters": {"dtypes": {"outputs": {}}, "environment": {}, "bytesDependOnEnvironment": []},
+        "resolvedDependencies": [{"annotations": {"lora": "a"}, "uri": "a", "digest": {"sha256": "a" * 64}}],
+    }
+    return Statement({"a/b": "a" * 64}, {"buildDefinition": definition}).text().encode()
