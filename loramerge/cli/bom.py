@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from loramerge.cli import console, options
+from loramerge.errors import UsageError
 from loramerge.files.writing import writing
 
 
@@ -36,6 +37,11 @@ def command(artifact: str, output: str | None, verbose: bool) -> None:
         click.echo(text, nl=False)
         return
     place = Path(output)
+    if place.resolve().is_relative_to(Path(artifact).resolve()):
+        raise UsageError(
+            f"{place} lies in the artifact, where it would be a file that the provenance does not know",
+            hint="choose a place beside it",
+        )
     with writing(place):
         place.write_text(text, encoding="utf-8", newline="\n")
     console.note(f"wrote {place}")

@@ -49,25 +49,32 @@ def recipes_of_locks(paths: Sequence[str]) -> tuple[str, ...]:
 def recipe_of_lock(lock: str) -> str | None:
     """The file whose lock it is, or `FILE#NAME`; None where no such file is there."""
     stem = lock.removesuffix(".yaml").removesuffix(".yml").removesuffix(".lock")
-    parts = Path(stem).name.split(".")
-    for count in range(len(parts), 0, -1):
-        file = str(Path(stem).with_name(".".join(parts[:count])))
-        for ending in RECIPES:
-            if Path(file + ending).exists():
-                return cell(file + ending, ".".join(parts[count:])) if parts[count:] else file + ending
+    file, mark, name = stem.rpartition("#")
+    for ending in RECIPES:
+        if Path(stem + ending).exists():
+            return stem + ending
+        if mark and Path(file + ending).exists():
+            return cell(file + ending, name)
     return None
 
 
 def has_lock(path: str) -> bool:
     """Whether a recipe's file, or one of the recipes that it stands for, has a lock beside it."""
-    from loramerge.lock.model import place
-
     file = Path(file_and_name(path)[0])
-    return place(path).exists() or any(file.parent.glob(f"{glob.escape(file.stem)}.*.lock.yaml"))
+    return any(True for name in (f"{glob.escape(file.stem)}.lock.yaml", f"{glob.escape(file.stem)}#*.lock.yaml")
+               for _ in file.parent.glob(name))  # fmt: skip
 
 
 def _recipe_of(lock: str) -> str:
     if (found := recipe_of_lock(lock)) is not None:
         return found
+    raise UsageError(f"{lock} {what_is_gone(lock)}", hint="remove a lock with its recipe")
+
+
+def what_is_gone(lock: str) -> str:
+    """What a lock without its recipe was made for, behind its name."""
     stem = lock.removesuffix(".yaml").removesuffix(".yml").removesuffix(".lock")
-    raise UsageError(f"{lock} is the lock of {stem}.yaml, which is not there", hint="remove a lock with its recipe")
+    if (found := recipe_of_lock(lock)) is not None:
+        file, name = file_and_name(found)
+        return f"is the lock of {name}, for which {file} does not stand"
+    return f"is the lock of {stem}.yaml, which is not there"

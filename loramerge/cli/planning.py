@@ -25,13 +25,18 @@ class PlannedRecipe:
         given: The recipe.
         plan: None where it can't be planned, and where it has to wait; there is one where only a target refuses.
         failure: Why it can't be run.
-        waits_for: The recipe of the same call that makes one of its sources; it is planned when that is done.
+        makers: The recipes of the same call that make its sources; it is planned when those are done.
     """
 
     given: NamedRecipe
     plan: Plan | None = None
     failure: Failure | None = None
-    waits_for: str | None = None
+    makers: tuple[str, ...] = ()
+
+    @property
+    def waits_for(self) -> str | None:
+        """The first recipe of the same call that makes one of its sources."""
+        return self.makers[0] if self.makers else None
 
     @property
     def pending(self) -> bool:
@@ -94,8 +99,8 @@ def planned_together(
     found: list[PlannedRecipe] = []
     pending: list[NamedRecipe] = []
     for given in recipes:
-        if waits_for := _maker(given, pending, places):
-            found.append(PlannedRecipe(given, waits_for=waits_for))
+        if waits_for := _makers(given, pending, places):
+            found.append(PlannedRecipe(given, makers=waits_for))
         else:
             found.append(planned(given, settings, quiet=quiet, verbose=verbose))
         if found[-1].pending:
@@ -119,11 +124,10 @@ def apart(found: Sequence[PlannedRecipe], places: Mapping[str, Path], *, verbose
     return [replace(each, failure=each.failure or failures.get(each.given.path)) for each in found]
 
 
-def makers(recipes: Sequence[NamedRecipe]) -> dict[str, str]:
-    """Path of a recipe → that of the first one before it that makes a source of it."""
+def makers_of(recipes: Sequence[NamedRecipe]) -> dict[str, tuple[str, ...]]:
+    """Path of a recipe → those of the ones before it that make sources of it."""
     places = {given.path: artifact_of(given.recipe) for given in recipes if given.recipe}
-    found = ((given.path, _maker(given, recipes[:place], places)) for place, given in enumerate(recipes))
-    return {path: maker for path, maker in found if maker is not None}
+    return {given.path: _makers(given, recipes[:place], places) for place, given in enumerate(recipes)}
 
 
 def planned(given: NamedRecipe, settings: Mapping[str, Any], *, quiet: bool, verbose: bool) -> PlannedRecipe:
@@ -158,15 +162,16 @@ def artifact_of(recipe: Recipe, out: str | None = None) -> Path:
     return Path(out or Path("dist") / recipe.name).resolve()
 
 
-def _maker(given: NamedRecipe, pending: Sequence[NamedRecipe], places: Mapping[str, Path]) -> str | None:
-    """The earlier recipe that makes a source of this one: it lies in its artifact, or will lie in its target."""
+def _makers(given: NamedRecipe, pending: Sequence[NamedRecipe], places: Mapping[str, Path]) -> tuple[str, ...]:
+    """The earlier recipes that make sources of this one: they lie in their artifacts, or will lie in their targets."""
     from loramerge.stages.resolve import local_sources
-    from loramerge.stages.together import maker
+    from loramerge.stages.together import makers
 
     if given.recipe is None:
-        return None
+        return ()
     try:
         used = local_sources(given.recipe)
     except LoramergeError:  # planning says what is wrong with it
-        return None
-    return maker(used, ((each.path, each.recipe, places[each.path]) for each in pending if each.recipe is not None))
+        return ()
+    runs = ((each.path, each.recipe, places[each.path]) for each in pending if each.recipe is not None)
+    return tuple(makers(used, runs))

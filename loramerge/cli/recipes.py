@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from loramerge.lock.model import Lock
     from loramerge.recipe import Recipe
 
-_KEYS = ("version", "base", "loras", "merge", "defaults", "matrix")
+_KEYS = ("version", "base", "loras", "merge", "matrix")
+_DEFAULTS = "defaults"
 
 
 def recipe_files(paths: Sequence[str]) -> tuple[str, ...]:
@@ -97,7 +98,8 @@ def read_each(paths: Sequence[str], overrides: Sequence[str], *, locks: bool) ->
     Raises:
         UsageError: Two recipes have the same name, so that one artifact would replace the other.
     """
-    given = tuple(each for path in paths for each in read_named(path, overrides, locks=locks))
+    read = [each for path in paths for each in read_named(path, overrides, locks=locks)]
+    given = tuple({(_place_of(each.path), each.error): each for each in reversed(read)}.values())[::-1]
     names: dict[str, str] = {}
     for each in given:
         earlier = names.setdefault(each.recipe.name, each.path) if each.recipe else each.path
@@ -184,7 +186,7 @@ def read_named(path: str, overrides: Sequence[str], *, locks: bool) -> tuple[Nam
         recipes = read_recipes(path, overrides=overrides)
     except InvalidRecipeError as error:
         return (NamedRecipe(path, None, error=error),)
-    each = ((cell(file, recipe.name) if recipe.is_one_of_several else path, recipe) for recipe in recipes)
+    each = ((cell(file, recipe.name) if recipe.is_one_of_several else file, recipe) for recipe in recipes)
     return tuple(_with_lock(called, recipe, locks=locks) for called, recipe in each)
 
 
@@ -214,7 +216,7 @@ def _sorted_out(files: Sequence[str]) -> tuple[list[str], set[str]]:
         except (OSError, ValueError, InvalidRecipeError):
             like.append(file)
             continue
-        if isinstance(data, dict) and len(data.keys() & set(_KEYS)) > 1:
+        if isinstance(data, dict) and (_DEFAULTS in data or len(data.keys() & set(_KEYS)) > 1):
             like.append(file)
-            beside |= {str(Path(file).with_name(name)) for name in named_in(data)}
+            beside |= {str(Path(file).with_name(name)) for name in named_in(data)} - {file}
     return like, beside

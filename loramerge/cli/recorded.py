@@ -1,16 +1,21 @@
-"""A recipe in another process: what it says is kept for the first one."""
+"""Recipes in another process: what is said of them is kept for the first one.
+
+^C ends what is being done, and never the process: one that comes before a recipe begins ends that.
+"""
 
 from __future__ import annotations
 
 import io
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from typing import TYPE_CHECKING
 
-from loramerge.cli.run_one import Facts, run_one
+from loramerge.cli.boundary import failure
+from loramerge.cli.run_one import Facts, failed_with, run_one
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
     from types import FrameType
 
     from loramerge.cli.planning import PlannedRecipe
@@ -19,18 +24,51 @@ if TYPE_CHECKING:
 Said = Sequence[tuple[str, str]]
 """`out` or `err`, and a text, in the order in which it was said."""
 
-_busy = False
+_busy = _interrupted = False
 
 
-def begin() -> None:
-    """Prepare the process; ^C ends what it does, and not the process."""
+def work(connection: Connection, settings: RunSettings) -> None:
+    """Run recipe after recipe, until the first process closes the connection or is gone.
+
+    Args:
+        connection: Gives recipes, and takes what `run_recorded` returns.
+        settings: The command's options.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a library that is interrupted while it is loaded is never whole
+    _load()
+    signal.signal(signal.SIGINT, _interrupt)
+    with suppress(EOFError, OSError):
+        while True:
+            connection.send(run_recorded(connection.recv(), settings))
+
+
+def run_recorded(each: PlannedRecipe, settings: RunSettings) -> tuple[Facts, Said]:
+    """What became of a recipe, and what was said of it; see `run_one`."""
+    global _busy  # noqa: PLW0603  of this process, which has one recipe at a time
+    said: list[tuple[str, str]] = []
+    with redirect_stdout(_Recorder("out", said)), redirect_stderr(_Recorder("err", said)):
+        if _interrupted:
+            return failed_with(each, failure(KeyboardInterrupt(), verbose=False), settings), said
+        _busy = True
+        try:
+            return run_one(each, settings), said
+        finally:
+            _busy = False
+
+
+def _load() -> None:
+    from importlib import import_module
+
     from loramerge.cli import _prepare
 
     _prepare([])
-    signal.signal(signal.SIGINT, _interrupted)
+    for name in ("torch", "numpy", "loramerge.stages.run"):
+        import_module(name)
 
 
-def _interrupted(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    global _interrupted  # noqa: PLW0603  of this process
+    _interrupted = True
     if _busy:
         raise KeyboardInterrupt
 
@@ -47,15 +85,3 @@ class _Recorder(io.TextIOBase):
     def write(self, text: str) -> int:
         self._said.append((self._stream, text))
         return len(text)
-
-
-def run_recorded(each: PlannedRecipe, settings: RunSettings, planning: Mapping[str, Any]) -> tuple[Facts, Said]:
-    """What became of a recipe, and what was said of it; see `run_one`."""
-    global _busy  # noqa: PLW0603  of this process, which has one recipe at a time
-    said: list[tuple[str, str]] = []
-    with redirect_stdout(_Recorder("out", said)), redirect_stderr(_Recorder("err", said)):
-        _busy = True
-        try:
-            return run_one(each, settings, planning), said
-        finally:
-            _busy = False

@@ -11,7 +11,7 @@ import click
 from loramerge.cli import console, options
 from loramerge.cli.boundary import failure
 from loramerge.cli.orphans import prune_all, refuse_without_folder
-from loramerge.cli.planning import PlannedRecipe, makers, planned_together
+from loramerge.cli.planning import PlannedRecipe, makers_of, planned_together
 from loramerge.cli.recipes import NamedRecipe, read_each, recipe_files, refuse_mistakes, refuse_several, unlocked
 from loramerge.cli.run_one import Facts, RunSettings, not_started, run_one, was_interrupted
 from loramerge.cli.shards import Shard, ShardType
@@ -113,7 +113,7 @@ def _chosen(
     if settings.out is not None:
         refuse_several(recipes, "--out")
     if shard is not None:
-        recipes = shard.of(recipes, makers(recipes))
+        recipes = shard.of(recipes, makers_of(recipes))
     if not settings.keep_going:
         refuse_mistakes(recipes)
     return recipes
@@ -139,7 +139,7 @@ def _each(
     if jobs > 1 and len(found) > 1 and not stopped:
         from loramerge.cli.side_by_side import side_by_side
 
-        yield from side_by_side(found, settings, planning, jobs)
+        yield from side_by_side(found, settings, jobs)
         return
     for each in found:
         if stopped and each.failure is None:

@@ -15,6 +15,7 @@ from loramerge.errors import ExitCode, PublishError
 
 if TYPE_CHECKING:
     from loramerge import Plan
+    from loramerge.cli.boundary import Failure
     from loramerge.progress import Progress
     from loramerge.provenance.signing.verify import Trust
     from loramerge.targets.target import Receipt
@@ -40,6 +41,11 @@ class RunSettings:
     as_json: bool
     verbose: bool
 
+    @property
+    def remakes(self) -> bool:
+        """Whether what is there is made again: what another way made is not up to date."""
+        return self.rebuild or self.reference
+
     def planning(self) -> dict[str, Any]:
         """What `loramerge.plan` has to know of them."""
         publishing, signing = not self.no_publish, _trusted(self.sign)
@@ -47,17 +53,18 @@ class RunSettings:
         return {**given, "publishing": publishing, "signing": signing}
 
 
-def run_one(each: PlannedRecipe, settings: RunSettings, planning: Mapping[str, Any]) -> Facts:
+def run_one(each: PlannedRecipe, settings: RunSettings, planning: Mapping[str, Any] | None = None) -> Facts:
     """Do what a recipe's plan says, and tell what came of it, whatever happens.
 
     Args:
         each: The recipe and its plan; one that waited for another is planned now.
         settings: The command's options.
-        planning: What planning has to know of them.
+        planning: What planning has to know of them; the same as they say, if None.
     """
     now = each
     if each.waits_for:  # what it is made of is there now
-        now = planned(each.given, planning, quiet=settings.as_json, verbose=settings.verbose)
+        known = settings.planning() if planning is None else planning
+        now = planned(each.given, known, quiet=settings.as_json, verbose=settings.verbose)
     failed = now.failure
     try:
         if now.plan is not None and failed is None:
@@ -65,6 +72,11 @@ def run_one(each: PlannedRecipe, settings: RunSettings, planning: Mapping[str, A
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, what was done is told
         failed = failure(error, verbose=settings.verbose)
     assert failed is not None  # noqa: S101  there is a plan, or why there is none
+    return failed_with(each, failed, settings)
+
+
+def failed_with(each: PlannedRecipe, failed: Failure, settings: RunSettings) -> Facts:
+    """Tell why a recipe failed."""
     if not settings.as_json:
         console.error(failed.message, failed.hint)
     return {"recipe": each.given.path, "name": each.given.name, "status": "failed", "error": failed.data}
@@ -111,7 +123,7 @@ def _do(path: str, planned: Plan, settings: RunSettings, watcher: Progress) -> t
     recipe, place = planned.recipe, Path(planned.artifact.place)
     begin = time.monotonic()
     tidy(recipe, place, publishing=not settings.no_publish, progress=watcher)
-    rebuild = settings.rebuild or settings.reference  # what another way made is not up to date
+    rebuild = settings.remakes
     everywhere = () if settings.no_publish else recipe.publish
     try:
         if planned.artifact.pending or rebuild:

@@ -25,19 +25,25 @@ class Shard:
     number: int
     count: int
 
-    def of(self, recipes: Sequence[NamedRecipe], makers: Mapping[str, str]) -> tuple[NamedRecipe, ...]:
-        """The recipes of this part, in their order. A recipe is in the part of the one that makes what it uses.
+    def of(self, recipes: Sequence[NamedRecipe], makers: Mapping[str, Sequence[str]]) -> tuple[NamedRecipe, ...]:
+        """The recipes of this part, in their order. A recipe is in one part with those that make what it uses.
 
         Args:
             recipes: All of them.
-            makers: Path of a recipe → that of the one before it that makes a source of it.
+            makers: Path of a recipe → those of the ones before it that make sources of it.
         """
-        parts: dict[str, int] = {}
-        sizes = [0] * self.count
+        groups: dict[str, list[str]] = {}
         for each in recipes:
-            part = parts[makers[each.path]] if each.path in makers else sizes.index(min(sizes))
-            parts[each.path] = part
-            sizes[part] += 1
+            group = [each.path]
+            for other in {id(groups[path]): groups[path] for path in makers.get(each.path, ())}.values():
+                group = [*other, *group]
+            groups |= dict.fromkeys(group, group)
+        sizes, parts = [0] * self.count, dict[str, int]()
+        for each in recipes:
+            if each.path not in parts:
+                part = sizes.index(min(sizes))
+                parts |= dict.fromkeys(groups[each.path], part)
+                sizes[part] += len(groups[each.path])
         return tuple(each for each in recipes if parts[each.path] == self.number - 1)
 
 

@@ -9,36 +9,30 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
 
 import click
 import psutil
 
 from loramerge.cli.boundary import failure
-from loramerge.cli.recorded import Said, begin, run_recorded
-from loramerge.cli.run_one import Facts, not_started, was_interrupted
+from loramerge.cli.recipe_queue import RecipeQueue
+from loramerge.cli.recorded import Said, run_recorded, work
+from loramerge.cli.run_one import Facts, failed_with, not_started, was_interrupted
 from loramerge.errors import LoramergeError
 from loramerge.numerics.threads import cores
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from multiprocessing.connection import Connection
 
     from loramerge.cli.planning import PlannedRecipe
     from loramerge.cli.run_one import RunSettings
 
-_MERGE = 1 << 30
-"""Bytes that a merge takes at most; what draws takes the base in float32 as well."""
-_SHARE = 0.8
-"""Of the memory that is free, what recipes may take together."""
 
-
-def side_by_side(
-    found: Sequence[PlannedRecipe], settings: RunSettings, planning: Mapping[str, Any], jobs: int
-) -> Iterator[Facts]:
+def side_by_side(found: Sequence[PlannedRecipe], settings: RunSettings, jobs: int) -> Iterator[Facts]:
     """What became of each recipe, in their order.
 
     After one that failed no other is begun, unless those that can be run are to go on; what runs is finished. ^C
@@ -47,160 +41,163 @@ def side_by_side(
     Args:
         found: The recipes and their plans.
         settings: The command's options.
-        planning: What planning has to know of them.
         jobs: How many at once, as far as memory goes.
     """
-    queue = _Queue(list(found), psutil.virtual_memory().available)
-    with _Processes(jobs) as pool:
-        running: dict[Future[tuple[Facts, Said]], int] = {}
-        told = 0
-        try:
-            while True:
-                while len(running) < jobs and (place := queue.next()) is not None:
-                    running[pool.submit(found[place], settings, planning)] = place
-                while told < len(found) and told in queue.done:
-                    facts, said = queue.done[told]
-                    _say(said)
-                    yield facts
-                    told += 1
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    place = running.pop(future)
-                    queue.finish(place, _outcome(future, found[place], settings))
-                    facts, _ = queue.done[place]
-                    if "error" in facts and (not settings.keep_going or was_interrupted(facts)):
-                        queue.stop()
-        except KeyboardInterrupt:
-            queue.stop()
-            _interrupt()
-            for future, place in running.items():
-                queue.finish(place, _outcome(future, found[place], settings))
+    queue = RecipeQueue(list(found), psutil.virtual_memory().available)
+    together = _Together(found, queue, settings, jobs)
+    told = 0
+    try:
+        while together.go_on():
+            while told in queue.done:
+                facts, said = queue.done[told]
+                _say(said)
+                yield facts
+                told += 1
+    finally:
+        together.end()
     for place in range(told, len(found)):
-        facts, said = queue.done.get(place, (not_started(found[place]), ()))
+        facts, said = queue.done.get(place) or (not_started(found[place]), ())
         _say(said)
         yield facts
 
 
-@dataclass
-class _Queue:
-    """Recipes that wait for a process.
-
-    Attributes:
-        found: All of them.
-        memory: Bytes that they may take together.
-        done: What became of those that were run, and what they said, by their places.
-    """
-
-    found: list[PlannedRecipe]
-    memory: int
-    done: dict[int, tuple[Facts, Said]] = field(default_factory=dict)
-    _running: dict[int, int] = field(default_factory=dict)
-    _begun: set[int] = field(default_factory=set)
-    _stopped: bool = False
-
-    def next(self) -> int | None:
-        """The place of the next recipe that can be begun now, which counts as running from now on."""
-        for place, each in enumerate(self.found):
-            if self._stopped or place in self._begun or self._has_to_wait(place, each):
-                continue
-            needed = _memory_of(each)
-            if self._running and sum(self._running.values()) + needed > _SHARE * self.memory:
-                return None  # those behind it must not keep it waiting for ever
-            self._begun.add(place)
-            self._running[place] = needed
-            return place
-        return None
-
-    def finish(self, place: int, outcome: tuple[Facts, Said]) -> None:
-        """Take note of what became of a recipe."""
-        self.done[place] = outcome
-        self._running.pop(place, None)
-
-    def stop(self) -> None:
-        """Begin no other."""
-        self._stopped = True
-
-    def _has_to_wait(self, place: int, each: PlannedRecipe) -> bool:
-        before = self.found[:place]
-        if each.waits_for is not None:
-            return any(at not in self.done and other.given.path == each.waits_for for at, other in enumerate(before))
-        base = _unread_base(each)
-        return base is not None and any(_unread_base(self.found[at]) == base for at in self._running)
-
-
-def _unread_base(each: PlannedRecipe) -> tuple[str | None, str | None] | None:
-    """The base that nobody has read, if a run of the recipe reads it."""
-    if each.plan is None or each.plan.lock is not None or not each.pending:
-        return None
-    base = each.plan.recipe.base
-    return base.source, base.revision
-
-
-def _memory_of(each: PlannedRecipe) -> int:
-    recipe = each.given.recipe
-    if recipe is None or recipe.preview is None:
-        return _MERGE
-    locked = each.plan.lock.sources.base if each.plan and each.plan.lock else None
-    weights = sum(file.size for file in locked.files.values()) if locked else 0
-    return _MERGE + 2 * weights
-
-
-class _Processes:
-    """Processes that share the cores, inside a `with`; all of them anew where one was ended.
+class _Process:
+    """One that runs recipe after recipe.
 
     Args:
-        jobs: How many.
+        settings: The command's options.
+        threads: How many it computes on.
     """
 
-    def __init__(self, jobs: int) -> None:
-        self._jobs = jobs
-        self._threads = str(max(1, cores() // jobs))
-
-    def __enter__(self) -> Self:
-        self._before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = self._threads  # read when libraries are loaded
-        self._pool = self._made()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        os.environ.pop("OMP_NUM_THREADS")
-        if self._before is not None:
-            os.environ["OMP_NUM_THREADS"] = self._before
-
-    def submit(
-        self, each: PlannedRecipe, settings: RunSettings, planning: Mapping[str, Any]
-    ) -> Future[tuple[Facts, Said]]:
-        """Begin a recipe."""
+    def __init__(self, settings: RunSettings, threads: int) -> None:
+        self.connection, there = multiprocessing.get_context("spawn").Pipe()
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read when libraries are loaded
+        self._process = multiprocessing.get_context("spawn").Process(target=work, args=(there, settings), daemon=True)
         try:
-            return self._pool.submit(run_recorded, each, settings, dict(planning))
-        except BrokenProcessPool:
-            self._pool = self._made()
-            return self._pool.submit(run_recorded, each, settings, dict(planning))
+            self._process.start()
+        finally:
+            os.environ.pop("OMP_NUM_THREADS")
+            if before is not None:
+                os.environ["OMP_NUM_THREADS"] = before
+        there.close()  # so that its end shows here
 
-    def _made(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._jobs, multiprocessing.get_context("spawn"), begin)
+    def interrupt(self) -> None:
+        """Pass ^C on; where it came from a terminal, the process has it already."""
+        if self._process.pid is not None and self._process.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGINT)
+
+    def end(self) -> None:
+        """Let it go; what is at work is ended."""
+        self.connection.close()
+        self._process.terminate()
+        self._process.join()
 
 
-def _interrupt() -> None:
-    """Pass ^C on; where it came from a terminal, everyone has it already."""
-    for process in multiprocessing.active_children():
-        if process.pid is not None and process.is_alive():
-            os.kill(process.pid, signal.SIGINT)
+class _Together:
+    """The processes, and which recipe each of them has.
 
+    Args:
+        found: The recipes and their plans.
+        queue: Says which is next, and keeps what came of each.
+        settings: The command's options.
+        jobs: How many at once.
+    """
 
-def _outcome(future: Future[tuple[Facts, Said]], each: PlannedRecipe, settings: RunSettings) -> tuple[Facts, Said]:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        error = LoramergeError(
-            f"{each.given.path} was not finished: one of the processes was ended; there may be too little memory",
+    def __init__(self, found: Sequence[PlannedRecipe], queue: RecipeQueue, settings: RunSettings, jobs: int) -> None:
+        self._found, self._queue, self._settings, self._jobs = found, queue, settings, jobs
+        self._free: list[_Process] = []
+        self._running: dict[Connection, tuple[_Process, int]] = {}
+        self._interrupted = False
+
+    def go_on(self) -> bool:
+        """Begin what can be begun, and wait for what is done next; False where nothing is left to wait for."""
+        try:
+            self._begin()
+            if not self._running:
+                return self._ended()
+            for connection in _ready([*self._running]):
+                self._take(connection)
+        except KeyboardInterrupt:
+            if self._interrupted:  # a second time: nobody is waited for
+                raise
+            self._stop()
+        return True
+
+    def end(self) -> None:
+        """Let all of them go."""
+        for process in (*self._free, *(process for process, _ in self._running.values())):
+            process.end()
+
+    def _begin(self) -> None:
+        while len(self._running) < self._jobs and (place := self._queue.next()) is not None:
+            each = self._found[place]
+            if each.failure is not None or not (
+                each.pending or self._settings.remakes
+            ):  # no process for next to nothing
+                self._finish(place, run_recorded(each, self._settings))
+                continue
+            process = self._free.pop() if self._free else _Process(self._settings, max(1, cores() // self._jobs))
+            self._running[process.connection] = process, place
+            process.connection.send(each)
+
+    def _take(self, connection: Connection) -> None:
+        process, place = self._running.pop(connection)
+        try:
+            outcome = connection.recv()
+            self._free.append(process)
+        except (EOFError, OSError):
+            process.end()
+            outcome = self._lost(self._found[place])
+        self._finish(place, outcome)
+
+    def _finish(self, place: int, outcome: tuple[Facts, Said]) -> None:
+        facts, _ = outcome
+        self._queue.finish(place, outcome)
+        if was_interrupted(facts) and not self._interrupted:
+            self._stop()
+        elif "error" in facts and not self._settings.keep_going:
+            self._queue.stop()
+
+    def _lost(self, each: PlannedRecipe) -> tuple[Facts, Said]:
+        error: BaseException = LoramergeError(
+            f"{each.given.path} was not finished: its process was ended; there may be too little memory",
             hint="run it again, with fewer --jobs",
         )
-        failed = failure(error, verbose=settings.verbose)
-        said = [] if settings.as_json else [("err", f"error: {failed.message}\nhint: {failed.hint}\n")]
-        return {"recipe": each.given.path, "name": each.given.name, "status": "failed", "error": failed.data}, said
+        return _recorded(each, KeyboardInterrupt() if self._interrupted else error, self._settings)
+
+    def _stop(self) -> None:
+        """Begin no other, and let those that run know."""
+        self._interrupted = True
+        self._queue.stop()
+        for process, _ in self._running.values():
+            process.interrupt()
+
+    def _ended(self) -> bool:
+        """Nothing runs. A ^C that found nothing to end is told with the first recipe that had no turn."""
+        left = [place for place in range(len(self._found)) if place not in self._queue.done]
+        if self._interrupted and left and not any(was_interrupted(facts) for facts, _ in self._queue.done.values()):
+            outcome = _recorded(self._found[left[0]], KeyboardInterrupt(), self._settings)
+            self._queue.finish(left[0], outcome)
+        return False
+
+
+def _ready(connections: list[Connection]) -> list[Connection]:
+    """Wait for one at least."""
+    ready = wait(connections)
+    return [each for each in connections if each in ready]
+
+
+def _recorded(each: PlannedRecipe, error: BaseException, settings: RunSettings) -> tuple[Facts, Said]:
+    found = failure(error, verbose=settings.verbose)
+    quiet = failed_with(each, found, _silent(settings))
+    said = f"error: {found.message}\n" + (f"hint: {found.hint}\n" if found.hint else "")
+    return quiet, () if settings.as_json else (("err", said),)
+
+
+def _silent(settings: RunSettings) -> RunSettings:
+    return replace(settings, as_json=True)
 
 
 def _say(said: Said) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loramerge.cli.locks import recipe_of_lock
+from loramerge.cli.locks import recipe_of_lock, what_is_gone
 from loramerge.cli.recipes import read_named
 from loramerge.cli.summary import near
 from loramerge.documents.cells import file_and_name
@@ -45,32 +45,45 @@ def stray_locks(paths: Sequence[str], unlocked: Mapping[str, str]) -> list[Stray
     """
     folders = {Path(path).resolve() for path in paths if os.path.isdir(path)}  # noqa: PTH112  which takes any text
     beside = {Path(path).resolve().parent for path in unlocked.values()}
+    names: dict[str, set[str] | None] = {}
     return [
         StrayLock(near(lock), said)
         for folder in sorted(folders | beside)
         for lock in sorted(folder.glob(f"*{_ENDING}"))
+        if not _has_recipe(lock, names)
         for said in _said(lock, unlocked, named=folder in folders)
     ]
 
 
-def _stands_for_it(path: str) -> bool:
-    """Whether a file, as it is, stands for the recipe that a lock was made for. One that can't be read may."""
+def _has_recipe(lock: Path, names: dict[str, set[str] | None]) -> bool:
+    """Whether the recipe that a lock was made for is there.
+
+    Args:
+        lock: Its file.
+        names: File → the names of the recipes that it stands for; None where it can't be read, and may stand for any.
+    """
+    if (path := recipe_of_lock(str(lock))) is None:
+        return False
     file, name = file_and_name(path)
-    return name is None or any(each.error or each.name == name for each in read_named(file, (), locks=False))
+    if name is None:
+        return True
+    if file not in names:
+        read = read_named(file, (), locks=False)
+        names[file] = None if any(each.error for each in read) else {str(each.name) for each in read}
+    known = names[file]
+    return known is None or name in known
 
 
 def _said(lock: Path, unlocked: Mapping[str, str], *, named: bool) -> Iterator[str]:
     from loramerge.lock.model import place, read
 
-    stem = lock.name.removesuffix(_ENDING)
-    if (path := recipe_of_lock(str(lock))) is not None and _stands_for_it(path):
-        return
     try:
         recipe = unlocked.get(read(lock).recipe)
     except InvalidRecipeError:
         recipe = None
+    gone = f"{near(lock)} {what_is_gone(near(lock))}"
     if recipe is not None:
         move = shlex.join(["mv", near(lock), near(place(recipe).resolve())])
-        yield f"{near(lock)} is the lock of {stem}.yaml, which is not there, and {recipe} is its recipe: `{move}`"
+        yield f"{gone}, and {recipe} is its recipe: `{move}`"
     elif named:
-        yield f"{near(lock)} is the lock of {stem}.yaml, which is not there: remove it, or bring the recipe back"
+        yield f"{gone}: remove it, or bring the recipe back"

@@ -66,7 +66,7 @@ def command(
         if found and not as_json:
             console.error("\n".join(map(str, found)), hints_of(found))
         elif printing:
-            printed.append(given.readable().text)
+            printed.append(given.readable().text.removeprefix("---\n").rstrip("\n") + "\n")
         elif not as_json:
             console.result(f"{given.path}: ok{waits}")
     if printed:
@@ -104,9 +104,10 @@ def _missing(recipe: Recipe, earlier: Sequence[NamedRecipe], later: Sequence[Nam
 
 def _maker(path: Path, recipes: Sequence[NamedRecipe]) -> str | None:
     """The recipe that makes what is to lie at a path."""
-    from loramerge.stages.together import maker
+    from loramerge.stages.together import makers
 
-    return maker([path], ((each.path, each.recipe, artifact_of(each.recipe)) for each in recipes if each.recipe))
+    runs = ((each.path, each.recipe, artifact_of(each.recipe)) for each in recipes if each.recipe)
+    return next(makers([path], runs), None)
 
 
 def _as_data(problem: Problem) -> dict[str, object]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from loramerge.documents.mistaken import RECIPES
+
 _MARK = "#"
 
 
@@ -15,6 +17,7 @@ def cell(file: str, name: str) -> str:
 def file_and_name(path: str) -> tuple[str, str | None]:
     """The file, and the name of the one recipe that is meant; None where all are, or a file is called so."""
     file, mark, name = path.rpartition(_MARK)
-    if not mark or not file or not name or os.path.lexists(path):
+    is_file = file == "-" or file.endswith(RECIPES) or os.path.lexists(file)
+    if not mark or not name or not is_file or os.path.lexists(path):
         return path, None
     return file, name

@@ -70,7 +70,16 @@ class Document:
         for mine, known in ((self.keys, other.keys), (self.values, other.values)):
             mine |= {(*key, *each[inside:]): origin for each, origin in known.items() if each[:inside] == theirs}
         self.texts |= {(*key, *each[inside:]): text for each, text in other.texts.items() if each[:inside] == theirs}
-        self.unread |= {(*key, *each[inside:]) for each in other.unread if each[:inside] == theirs}
+        unread = {each for each in other.unread if each[:inside] == theirs}
+        self.unread |= {(*key, *each[inside:]) for each in unread}
+        self.problems += [
+            replace(each, key=(*key, *each.key[inside:])) for each in other.problems if each.key in unread
+        ]
+
+    @property
+    def problems_of_form(self) -> list[Problem]:
+        """Mistakes that are not those of a value that can't be read, and stay whatever becomes of the value."""
+        return [each for each in self.problems if each.key not in self.unread]
 
     def copy(self) -> Document:
         """The same, which can be changed by itself."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationError
 
 from loramerge.documents import yaml_document
-from loramerge.documents.cells import file_and_name
+from loramerge.documents.cells import cell, file_and_name
 from loramerge.documents.explain import mistakes
 from loramerge.documents.problems import Problem, RecipeProblemsError
 from loramerge.documents.text import read_text
@@ -115,10 +115,10 @@ class Lock(StrictModel):
 
 
 def place(recipe: Path | str) -> Path:
-    """Where the lock of a recipe's file lies, or that of one of its recipes: NAME.lock.yaml, FILE.NAME.lock.yaml."""
+    """Where the lock of a recipe's file lies, or that of one of its recipes: FILE.lock.yaml, FILE#NAME.lock.yaml."""
     path, name = file_and_name(str(recipe))
     file = Path(path)
-    return file.with_name(".".join(filter(None, (file.stem, name, "lock.yaml"))))
+    return file.parent / f"{file.stem if name is None else cell(file.stem, name)}.lock.yaml"
 
 
 def command_for(recipe: Recipe) -> str:

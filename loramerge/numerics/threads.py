@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -38,7 +39,7 @@ def cores() -> int:
     """How many cores to compute on: those that this process may use, and no more than OMP_NUM_THREADS says."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return min(there, int(said)) if said.isdecimal() and int(said) else there
+    return min(there, int(said)) or there if said.isdecimal() and len(said) < len(str(sys.maxsize)) else there
 
 
 def workers(count: int | None = None) -> Executor:

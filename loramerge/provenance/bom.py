@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -179,12 +178,6 @@ def _tools(statement: Statement) -> Iterator[Component]:
         if name in environment:
             kind = ComponentType.APPLICATION if name == "loramerge" else ComponentType.LIBRARY
             yield Component(name=name, version=str(environment[name]), type=kind, bom_ref=f"tool/{name}")
-    yield Component(
-        name="cyclonedx-python-lib",
-        version=version("cyclonedx-python-lib"),
-        type=ComponentType.LIBRARY,
-        bom_ref="tool/cyclonedx-python-lib",
-    )
 
 
 def _properties(said: Mapping[str, Any]) -> list[Any]:

@@ -62,7 +62,7 @@ class Definition:
         """
         try:
             text = content_of(artifact / RECIPE).decode("utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise LoramergeError(f"{artifact} has no {RECIPE}, so it is no artifact") from None
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

@@ -128,9 +128,7 @@ def _mistakes(axis: str, values: object, choices: Sequence[_Choice]) -> Iterator
 def _combination(whole: Document, source: Document, chosen: Mapping[str, _Choice]) -> Document:
     """One of the recipes."""
     made = whole.copy()
-    for choice in chosen.values():
-        for segments, place in choice.sets.items():
-            _set(made, segments, source, place)
+    _set_all(made, source, chosen)
     labels = {axis: choice.label for axis, choice in chosen.items()}
     if isinstance(name := made.data.get("name"), str):
         if not _PLACEHOLDER.search(name):
@@ -148,12 +146,30 @@ def _combination(whole: Document, source: Document, chosen: Mapping[str, _Choice
     return made
 
 
-def _set(made: Document, segments: tuple[str, ...], source: Document, place: KeyPath) -> None:
+def _set_all(made: Document, source: Document, chosen: Mapping[str, _Choice]) -> None:
+    """Put the values of all axes in; two of them that set the same join the problems."""
+    taken = dict[KeyPath, str]()
+    for axis, choice in chosen.items():
+        for segments, place in choice.sets.items():
+            key = _set(made, segments, source, place)
+            for other, theirs in taken.items():
+                if key is not None and (key[: len(other)] == other or other[: len(key)] == key):
+                    message = f"the axis {theirs} sets it as well; leave out one of them"
+                    made.problems.append(Problem(source.origin(place), place, message))
+            if key is not None:
+                taken[key] = axis
+
+
+def _set(made: Document, segments: tuple[str, ...], source: Document, place: KeyPath) -> KeyPath | None:
+    """Set a key to what the matrix has at a place; None where there is no way to it, which joins the problems."""
     value = copy.deepcopy(_value(source.data, place))
     try:
-        made.taken(put(made, segments, value, source.origin(place)), source, place)
+        key = put(made, segments, value, source.origin(place))
     except RecipeProblemsError as error:
         made.problems += error.problems
+        return None
+    made.taken(key, source, place)
+    return key
 
 
 def _filled(made: Document, key: KeyPath, text: str, labels: Mapping[str, str], *, strict: bool) -> str:

@@ -65,7 +65,7 @@ def _add_defaults(document: Document, given: Document) -> None:
         message = "expected keys of a recipe, such as `base:` and `outputs:`"
         document.problems.append(Problem(given.origin(()), (), message))
         return
-    document.problems += given.problems
+    document.problems += given.problems_of_form
     for key in _OWN:
         if key in given.data:
             what = "a file of defaults has none of its own" if key == DEFAULTS else "each recipe has its own"
@@ -117,7 +117,7 @@ def _entries(document: Document, given: Document) -> Iterator[tuple[Any, Documen
         message = "expected a list of LoRAs, each with `name:` and `source:`"
         document.problems.append(Problem(given.origin(key), key, message))
         return
-    document.problems += given.problems
+    document.problems += given.problems_of_form
     for index, entry in enumerate(listed):
         at = (*key, index)
         if isinstance(entry, dict) and INCLUDE in entry:
@@ -155,6 +155,9 @@ class _Neighbours:
         if not isinstance(name, str) or PurePath(name).name != name or "\\" in name or not name.endswith(RECIPES):
             expected = "expected the name of a YAML file in the recipe's folder, such as common.yaml"
             problems.append(Problem(at, key, expected))
+            return None
+        if name == PurePath(self.origin).name:
+            problems.append(Problem(at, key, f"{name} is this file itself; name another one, or leave it out"))
             return None
         path = self.folder / name
         try:

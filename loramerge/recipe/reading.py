@@ -151,7 +151,7 @@ def _recipes_of(where: Reading, overrides: Sequence[str]) -> tuple[Recipe, ...]:
         raise RecipeProblemsError([Problem(document.origin(()), (), f"it is {other[0]}, and no recipe", other[1])])
     early = [each for each in settings if each.segments[0] in (MATRIX, DEFAULTS, "name")]
     for setting in early:
-        setting.apply(document)
+        _of_an_axis(setting).apply(document)
     beside = gather(document, folder, where.origin)
     several = MATRIX in document.data
     documents = expanded(document)
@@ -164,6 +164,7 @@ def _recipes_of(where: Reading, overrides: Sequence[str]) -> tuple[Recipe, ...]:
         from_here(each.data, folder)
         recipe = _validated(each)
         problems |= dict.fromkeys(each.problems)
+        assert recipe is not None or each.problems  # noqa: S101  no recipe is lost without a word
         if recipe is not None:
             composed = beside or several
             text = yaml_document.dump(each.data) if settings or composed else text_from_here(where.text, folder)
@@ -176,6 +177,12 @@ def _recipes_of(where: Reading, overrides: Sequence[str]) -> tuple[Recipe, ...]:
     if problems:
         raise RecipeProblemsError(problems)
     return tuple(recipes)
+
+
+def _of_an_axis(setting: Override) -> Override:
+    """Axes are called as keys are, dots included: `matrix.loras.ink.weight=[0.5, 1]` sets one of them."""
+    first, *axis = setting.segments
+    return replace(setting, segments=(first, ".".join(axis))) if first == MATRIX and axis else setting
 
 
 def _validated(document: Document) -> Recipe | None:

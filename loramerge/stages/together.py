@@ -107,8 +107,8 @@ def _parts(recipe: Recipe) -> tuple[str, ...]:
     return tuple(names[name] for name in several if None in said or name in said)
 
 
-def maker(used: Sequence[Path], runs: Iterable[tuple[str, Recipe, Path]]) -> str | None:
-    """The first run that makes a source of another recipe, as far as recipes tell.
+def makers(used: Sequence[Path], runs: Iterable[tuple[str, Recipe, Path]]) -> Iterator[str]:
+    """The runs that make a source of another recipe, as far as recipes tell.
 
     It lies in that run's artifact, or is not there yet and will lie in one of its targets.
 
@@ -123,8 +123,7 @@ def maker(used: Sequence[Path], runs: Iterable[tuple[str, Recipe, Path]]) -> str
         if artifact in above or (
             missing and any(path.is_relative_to(folder) for folder in _target_folders(recipe) for path in missing)
         ):
-            return name
-    return None
+            yield name
 
 
 def _without_links(path: Path) -> Path | None:

@@ -71,7 +71,7 @@ def test_each_is_made_published_locked_and_known_again(here):
     (one,) = facts("run", "m.yaml#m-1")
     assert (one["name"], one["status"]) == ("m-1", "built")
     locked = facts("lock", "m.yaml")
-    assert [each["lock"] for each in locked] == [f"m.{name}.lock.yaml" for name in NAMES]
+    assert [each["lock"] for each in locked] == [f"m#{name}.lock.yaml" for name in NAMES]
     done = facts("run", ".")
     assert [(each["name"], each["status"]) for each in done] == [("m-0.5", "built"), ("m-1", "up to date")]
     assert facts("plan", ".") == [{**each, "pending": False} for each in facts("plan", ".")]
@@ -81,17 +81,17 @@ def test_each_is_made_published_locked_and_known_again(here):
         assert recipe.loras[0].weight == float(weight)
         assert invoke("verify", f"dist/{name}", "--rebuild", "--recipe", "m.yaml").exit_code == ExitCode.DONE
     assert facts("lock", "--check", "--if-locked", ".")[0]["status"] == "unchanged"
-    assert facts("lock", "--check", "m.m-1.lock.yaml")[0]["recipe"] == "m.yaml#m-1"
+    assert facts("lock", "--check", "m#m-1.lock.yaml")[0]["recipe"] == "m.yaml#m-1"
 
 
 def test_a_lock_without_its_recipe_is_told(here):
     invoke("lock", "m.yaml")
-    Path("m.m-1.lock.yaml").rename("m.m-2.lock.yaml")
-    Path("common.lock.yaml").write_text(Path("m.m-2.lock.yaml").read_text().replace("m-1", "gone"))
+    Path("m#m-1.lock.yaml").rename("m#m-2.lock.yaml")
+    Path("common.lock.yaml").write_text(Path("m#m-2.lock.yaml").read_text().replace("m-1", "gone"))
     said = invoke("lock", "--check", ".").stderr
-    assert "m.m-2.lock.yaml is the lock of m.m-2.yaml, which is not there, and m.yaml#m-1 is its recipe" in said
-    assert "mv m.m-2.lock.yaml m.m-1.lock.yaml" in said
-    Path("m.m-1.lock.yaml").write_text("nonsense: 1\n")
+    assert "m#m-2.lock.yaml is the lock of m-2, for which m.yaml does not stand, and m.yaml#m-1 is its recipe" in said
+    assert "mv 'm#m-2.lock.yaml' 'm#m-1.lock.yaml'" in said
+    Path("m#m-1.lock.yaml").write_text("nonsense: 1\n")
     assert invoke("plan", "m.yaml").exit_code == ExitCode.INVALID_RECIPE
 
 
@@ -155,3 +155,37 @@ def test_the_example(tmp_path, monkeypatch):
     result = invoke("validate", ROOT / "recipes" / "weights.yaml", "--print")
     names = [yaml.safe_load(text)["name"] for text in result.stdout.split("---\n")]
     assert names == ["ink-0.5-sum", "ink-0.5-knots", "ink-1.0-sum", "ink-1.0-knots"]
+
+
+def test_a_name_behind_a_file_without_a_matrix_is_the_same_recipe(here):
+    text = MATRIX.replace("matrix: {loras.ink.weight: [0.5, 1]}\n", "").replace("-{loras.ink.weight}", "")
+    Path("one.yaml").write_text(text.replace("{loras.ink.weight}", "x"))
+    assert facts("lock", "one.yaml#m")[0]["lock"] == "one.lock.yaml"
+    assert [each["recipe"] for each in facts("plan", "one.yaml#m", "one.yaml", code=ExitCode.CHANGES_PENDING)] == [
+        "one.yaml"
+    ]
+
+
+def test_a_recipe_that_is_named_twice_is_one(here):
+    names = ("m.yaml", "m.yaml#m-1", "./m.yaml#m-1", ".")
+    assert [each["name"] for each in facts("plan", *names, code=ExitCode.CHANGES_PENDING)] == NAMES
+
+
+def test_a_recipe_that_takes_nearly_everything_from_its_defaults(here):
+    Path("m.yaml").unlink()
+    Path("common.yaml").write_text(COMMON.replace("factored}", "factored, combination_type: cat}") + f"loras:\n{PAIR}")
+    Path("least.yaml").write_text("name: least\ndefaults: common.yaml\n")
+    result = invoke("validate", ".")
+    assert (result.stdout, result.stderr) == ("least.yaml: ok\n", "pair.yaml: no recipe, passed over\n")
+
+
+def test_names_that_no_recipe_has(here):
+    assert "it stands for m-0.5, m-1, and not for 'a/b'" in invoke("lock", "--if-locked", "m.yaml#a/b").stderr or (
+        invoke("lock", "--if-locked", "m.yaml#a/b").exit_code == ExitCode.DONE
+    )
+    assert "a#b.yaml: can't read the recipe" in invoke("plan", "a#b.yaml").stderr
+
+
+def test_what_is_printed_ends_in_a_line_break(here):
+    Path("m.yaml").write_text("---\n" + MATRIX.rstrip("\n"))
+    assert invoke("validate", "m.yaml", "--print").stdout.count("\n---\n") == 1

@@ -90,7 +90,7 @@ def _provenance(data: bytes) -> None:
 
 TARGETS: Mapping[str, Target] = {
     "recipe": Target(_recipe, lambda: [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]),
-    "set": Target(_set, lambda: [b"loras.0.weight=0.5", b"merge={combination_type: cat}", b"matrix={loras.0.weight: [1, 2]}"]),
+    "set": Target(_set, lambda: [b"merge={combination_type: cat}", b"matrix={loras.0.weight: [1, 2]}"]),
     "lock": Target(_lock, lambda: [_lock_text()]),
     "header": Target(_header, lambda: [_small("lora_unet_{}.lora_{}.weight")]),
     "lora": Target(_lora, lambda: [_small(name) for name in ("lora_unet_{}.lora_{}.weight", "unet.{}.lora_{}.weight")]),

@@ -252,9 +252,8 @@ def test_a_file_may_be_called_as_a_recipe_of_another(folder):
     Path("m.yaml#x").write_text("")
     assert file_and_name("m.yaml#x") == ("m.yaml#x", None)
     assert file_and_name("m.yaml#y") == ("m.yaml", "y")
-    assert file_and_name("a#b.yaml") == ("a", "b.yaml")
-    assert [file_and_name(each) for each in ("m.yaml", "#x", "x#", "-")] == [
-        (each, None) for each in ("m.yaml", "#x", "x#", "-")
+    assert [file_and_name(each) for each in ("m.yaml", "#x", "x#", "-", "a#b.yaml", "a#b")] == [
+        (each, None) for each in ("m.yaml", "#x", "x#", "-", "a#b.yaml", "a#b")
     ]
 
 
@@ -279,3 +278,38 @@ def test_anything_gives_recipes_or_a_report(matrix, defaults, entry):
         text = yaml.safe_dump({key: value for key, value in data.items() if key not in left_out})
         with suppress(RecipeProblemsError):
             assert {each.version for each in parse_each(text, origin="r.yaml", folder=Path("/nowhere"))} == {1}
+
+
+@pytest.mark.parametrize("text", [
+    MATRIX.replace("[0.50, 1]", "[!foo 0.5, 1]"),
+    MATRIX.replace("[0.50, 1]", "{a: !foo 0.5}"),
+    OWN.replace("- {name: third", "- {name: !foo third"),
+    OWN + "merge: !foo {combination_type: cat}\n",
+])  # fmt: skip
+def test_a_value_that_can_not_be_read_is_told_wherever_it_goes(folder, text):
+    Path("x.yaml").write_text(text)
+    assert any("the tag !foo is not read" in each for each in mistakes("x.yaml"))
+
+
+@pytest.mark.parametrize("name", ["common.yaml", "styles.yaml"])
+def test_a_value_beside_it_that_can_not_be_read_is_told(folder, name):
+    Path(name).write_text(Path(name).read_text().replace("0.5", "!foo 0.5").replace("0.3", "!foo 0.3"))
+    (found,) = mistakes()
+    assert found.startswith(f"{name}:")
+    assert "the tag !foo is not read" in found
+
+
+def test_two_axes_of_one_key(folder):
+    Path("m.yaml").write_text(MATRIX.replace("  how:\n", "  loras.0.weight: [2, 3]\n  how:\n").replace("-{how}", ""))
+    said = "the axis loras.ink.weight sets it as well; leave out one of them"
+    assert any(said in each for each in mistakes("m.yaml"))
+
+
+def test_an_axis_may_be_set_besides(folder):
+    found = read_each("m.yaml", overrides=["matrix.loras.ink.weight=[3]"])
+    assert [each.name for each in found] == ["m-3-ties", "m-3-cat"]
+
+
+def test_a_file_that_names_itself(folder):
+    Path("own.yaml").write_text(OWN.replace("common.yaml", "own.yaml"))
+    assert any("own.yaml is this file itself" in each for each in mistakes())

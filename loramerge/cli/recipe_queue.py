@@ -1,0 +1,80 @@
+"""Recipes that wait for a process: which can be begun now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loramerge.cli.planning import PlannedRecipe
+    from loramerge.cli.recorded import Said
+    from loramerge.cli.run_one import Facts
+
+_MERGE = 1 << 30
+"""Bytes that a merge takes at most; what draws takes the base in float32 as well."""
+_SHARE = 0.8
+"""Of the memory that is free, what recipes may take together."""
+
+
+@dataclass
+class RecipeQueue:
+    """Recipes that wait for a process.
+
+    Attributes:
+        found: All of them.
+        memory: Bytes that they may take together.
+        done: What became of those that were run, and what they said, by their places.
+    """
+
+    found: list[PlannedRecipe]
+    memory: int
+    done: dict[int, tuple[Facts, Said]] = field(default_factory=dict)
+    _running: dict[int, int] = field(default_factory=dict)
+    _begun: set[int] = field(default_factory=set)
+    _stopped: bool = False
+
+    def next(self) -> int | None:
+        """The place of the next recipe that can be begun now, which counts as running from now on."""
+        for place, each in enumerate(self.found):
+            if self._stopped or place in self._begun or self._has_to_wait(place, each):
+                continue
+            needed = _memory_of(each)
+            if self._running and sum(self._running.values()) + needed > _SHARE * self.memory:
+                return None  # those behind it must not keep it waiting for ever
+            self._begun.add(place)
+            self._running[place] = needed
+            return place
+        return None
+
+    def finish(self, place: int, outcome: tuple[Facts, Said]) -> None:
+        """Take note of what became of a recipe."""
+        self.done[place] = outcome
+        self._running.pop(place, None)
+
+    def stop(self) -> None:
+        """Begin no other."""
+        self._stopped = True
+
+    def _has_to_wait(self, place: int, each: PlannedRecipe) -> bool:
+        before = self.found[:place]
+        if each.makers:
+            return any(at not in self.done and other.given.path in each.makers for at, other in enumerate(before))
+        base = _unread_base(each)
+        return base is not None and any(_unread_base(self.found[at]) == base for at in self._running)
+
+
+def _unread_base(each: PlannedRecipe) -> tuple[str | None, str | None] | None:
+    """The base that nobody has read, if a run of the recipe reads it."""
+    if each.plan is None or each.plan.lock is not None or not each.pending:
+        return None
+    base = each.plan.recipe.base
+    return base.source, base.revision
+
+
+def _memory_of(each: PlannedRecipe) -> int:
+    recipe = each.given.recipe
+    if recipe is None or recipe.preview is None:
+        return _MERGE
+    locked = each.plan.lock.sources.base if each.plan and each.plan.lock else None
+    weights = sum(file.size for file in locked.files.values()) if locked else 0
+    return _MERGE + 2 * weights
