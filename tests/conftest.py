@@ -37,16 +37,23 @@ os.environ["XDG_CACHE_HOME"] = _cache.name
 gc.set_threshold(50_000, 20, 20)
 
 
+_FILES = 4  # of tests, after which models that hold themselves are let go: they take gigabytes in the end
+
 _settled = False
+_files = 0
 
 
 def pytest_runtest_teardown(item, nextitem):
     """What is there once the libraries are loaded stays, and is looked through no more; see gc.freeze."""
-    global _settled  # noqa: PLW0603  once in a session; to ask gc.get_freeze_count after each test takes 50 ms
+    global _settled, _files  # noqa: PLW0603  once in a session; to ask gc.get_freeze_count after each test takes 50 ms
     if not _settled and "diffusers" in sys.modules:
         gc.collect()
         gc.freeze()
         _settled = True
+    if nextitem is None or nextitem.path != item.path:
+        _files += 1
+        if _files % _FILES == 0:
+            gc.collect()
 
 
 def pytest_collection_modifyitems(items):
