@@ -525,10 +525,12 @@ def test_what_the_hooks_look_at(pre_commit, hooked):
 
 
 def test_the_workflow_of_the_documentation_is_valid(tmp_path):
-    workflow, config = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    workflow, *jobs, config = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(jobs) == 2
     path = tmp_path / "workflow.yml"
-    path.write_text(workflow)
-    test_a_file_is_valid_by_its_schema("vendor.github-workflows", path)
+    for text in (workflow, *(f"on: push\n{each}" for each in jobs)):
+        path.write_text(text)
+        test_a_file_is_valid_by_its_schema("vendor.github-workflows", path)
     (job,) = yaml.safe_load(workflow)["jobs"].values()
     step = job["steps"][-1]
     assert step["uses"].partition("@")[0].endswith("/loramerge")

@@ -17,9 +17,9 @@ QUICKSTART = RECIPES / "quickstart"
 def test_a_recipe_is_valid_and_opens_with_the_line_that_runs_it(path):
     schema, line, *_ = path.read_text().splitlines()
     assert schema == "# yaml-language-server: $schema=../schemas/recipe.schema.json"
-    read = recipe.read(path)
-    assert line == f"# loramerge {'tune' if read.search else 'run'} recipes/{path.name}"
-    assert read.description
+    first, *_ = recipe.read_each(path)
+    assert line == f"# loramerge {'tune' if first.search else 'run'} recipes/{path.name}"
+    assert first.description
 
 
 def committed():

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import signal
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import TYPE_CHECKING
 
 from loramerge.cli.boundary import failure
@@ -34,12 +34,25 @@ def work(connection: Connection, settings: RunSettings) -> None:
         connection: Gives recipes, and takes what `run_recorded` returns.
         settings: The command's options.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a library that is interrupted while it is loaded is never whole
-    _load()
-    signal.signal(signal.SIGINT, _interrupt)
+    with later(signal.SIGINT):  # a library that is interrupted while it is loaded is never whole
+        _load()
+        signal.signal(signal.SIGINT, _interrupt)
     with suppress(EOFError, OSError):
         while True:
             connection.send(run_recorded(connection.recv(), settings))
+
+
+@contextmanager
+def later(number: int) -> Iterator[None]:
+    """Let a signal wait until the block is over; also for a process that is begun in it, until one of its own ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before - {number})
 
 
 def run_recorded(each: PlannedRecipe, settings: RunSettings) -> tuple[Facts, Said]:

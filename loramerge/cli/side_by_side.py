@@ -20,7 +20,7 @@ import psutil
 
 from loramerge.cli.boundary import failure
 from loramerge.cli.recipe_queue import RecipeQueue
-from loramerge.cli.recorded import Said, run_recorded, work
+from loramerge.cli.recorded import Said, later, run_recorded, work
 from loramerge.cli.run_one import Facts, failed_with, not_started, was_interrupted
 from loramerge.errors import LoramergeError
 from loramerge.numerics.threads import cores
@@ -75,7 +75,8 @@ class _Process:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read when libraries are loaded
         self._process = multiprocessing.get_context("spawn").Process(target=work, args=(there, settings), daemon=True)
         try:
-            self._process.start()
+            with later(signal.SIGINT):  # which the process takes when its libraries are loaded
+                self._process.start()
         finally:
             os.environ.pop("OMP_NUM_THREADS")
             if before is not None:
