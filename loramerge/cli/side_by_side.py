@@ -12,6 +12,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ class _Process:
         before = os.environ.get("OMP_NUM_THREADS")
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read when libraries are loaded
         self._process = multiprocessing.get_context("spawn").Process(target=work, args=(there, settings), daemon=True)
+        if os.name == "posix":
+            resource_tracker.ensure_running()  # which it would else do inside, and end what waits there
         try:
             with later(signal.SIGINT):  # which the process takes when its libraries are loaded
                 self._process.start()
