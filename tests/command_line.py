@@ -36,6 +36,13 @@ def invoke(*arguments: object, stdin: str | None = None) -> Result:
     return result
 
 
+def facts(*arguments: object, code: int = 0) -> Any:
+    """What a command says under `--json`, when it ends with an exit code."""
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
 @cache
 def _validator(command: str) -> Draft202012Validator:
     """Of what a command prints under --json; one that knows no --json prints errors alone."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import TYPE_CHECKING
 
@@ -58,15 +58,25 @@ def later(number: int) -> Iterator[None]:
 def run_recorded(each: PlannedRecipe, settings: RunSettings) -> tuple[Facts, Said]:
     """What became of a recipe, and what was said of it; see `run_one`."""
     global _busy  # noqa: PLW0603  of this process, which has one recipe at a time
+    if _interrupted:
+        return failed_recorded(each, KeyboardInterrupt(), settings)
+    _busy = True
+    try:
+        return _recorded(lambda: run_one(each, settings))
+    finally:
+        _busy = False
+
+
+def failed_recorded(each: PlannedRecipe, error: BaseException, settings: RunSettings) -> tuple[Facts, Said]:
+    """The same of a recipe that an error keeps from being run."""
+    found = failure(error, verbose=settings.verbose)
+    return _recorded(lambda: failed_with(each, found, settings))
+
+
+def _recorded(tell: Callable[[], Facts]) -> tuple[Facts, Said]:
     said: list[tuple[str, str]] = []
     with redirect_stdout(_Recorder("out", said)), redirect_stderr(_Recorder("err", said)):
-        if _interrupted:
-            return failed_with(each, failure(KeyboardInterrupt(), verbose=False), settings), said
-        _busy = True
-        try:
-            return run_one(each, settings), said
-        finally:
-            _busy = False
+        return tell(), said
 
 
 def _load() -> None:

@@ -11,7 +11,6 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
@@ -19,10 +18,9 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
-from loramerge.cli.boundary import failure
 from loramerge.cli.recipe_queue import RecipeQueue
-from loramerge.cli.recorded import Said, later, run_recorded, work
-from loramerge.cli.run_one import Facts, failed_with, not_started, was_interrupted
+from loramerge.cli.recorded import Said, failed_recorded, later, run_recorded, work
+from loramerge.cli.run_one import Facts, not_started, was_interrupted
 from loramerge.errors import LoramergeError
 from loramerge.numerics.threads import cores
 
@@ -137,14 +135,14 @@ class _Together:
     def _begin(self) -> None:
         while len(self._running) < self._jobs and (place := self._queue.next()) is not None:
             each = self._found[place]
-            if each.failure is not None or not (
-                each.pending or self._settings.remakes
-            ):  # no process for next to nothing
+            has_work = each.failure is None and (each.pending or self._settings.remakes)
+            if not has_work:  # to tell that takes no process
                 self._finish(place, run_recorded(each, self._settings))
                 continue
             process = self._free.pop() if self._free else _Process(self._settings, max(1, cores() // self._jobs))
             self._running[process.connection] = process, place
-            process.connection.send(each)
+            with suppress(OSError):  # one that was ended meanwhile is found out when it is waited for
+                process.connection.send(each)
 
     def _take(self, connection: Connection) -> None:
         process, place = self._running.pop(connection)
@@ -169,7 +167,7 @@ class _Together:
             f"{each.given.path} was not finished: its process was ended; there may be too little memory",
             hint="run it again, with fewer --jobs",
         )
-        return _recorded(each, KeyboardInterrupt() if self._interrupted else error, self._settings)
+        return failed_recorded(each, KeyboardInterrupt() if self._interrupted else error, self._settings)
 
     def _stop(self) -> None:
         """Begin no other, and let those that run know."""
@@ -182,7 +180,7 @@ class _Together:
         """Nothing runs. A ^C that found nothing to end is told with the first recipe that had no turn."""
         left = [place for place in range(len(self._found)) if place not in self._queue.done]
         if self._interrupted and left and not any(was_interrupted(facts) for facts, _ in self._queue.done.values()):
-            outcome = _recorded(self._found[left[0]], KeyboardInterrupt(), self._settings)
+            outcome = failed_recorded(self._found[left[0]], KeyboardInterrupt(), self._settings)
             self._queue.finish(left[0], outcome)
         return False
 
@@ -191,17 +189,6 @@ def _ready(connections: list[Connection]) -> list[Connection]:
     """Wait for one at least."""
     ready = wait(connections)
     return [each for each in connections if each in ready]
-
-
-def _recorded(each: PlannedRecipe, error: BaseException, settings: RunSettings) -> tuple[Facts, Said]:
-    found = failure(error, verbose=settings.verbose)
-    quiet = failed_with(each, found, _silent(settings))
-    said = f"error: {found.message}\n" + (f"hint: {found.hint}\n" if found.hint else "")
-    return quiet, () if settings.as_json else (("err", said),)
-
-
-def _silent(settings: RunSettings) -> RunSettings:
-    return replace(settings, as_json=True)
 
 
 def _say(said: Said) -> None:

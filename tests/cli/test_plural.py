@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import MODELS, ROOT, invoke
+from command_line import MODELS, ROOT, facts, invoke
 
 from loramerge.errors import ExitCode
 from loramerge.recipe import parse
@@ -42,12 +42,6 @@ def here(tmp_path, monkeypatch):
     for name, text in {"common.yaml": COMMON, "pair.yaml": PAIR, "m.yaml": MATRIX}.items():
         Path(name).write_text(text)
     return tmp_path
-
-
-def facts(*arguments, code=ExitCode.DONE):
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
 
 
 def test_a_folder_is_the_recipes_and_not_what_they_take_from(here):

@@ -7,16 +7,19 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from command_line import MODELS, PROGRAM, invoke, listing, write_recipe
+from command_line import MODELS, PROGRAM, facts, invoke, listing, write_recipe
 
 from loramerge.cli.planning import makers_of
 from loramerge.cli.recipe_queue import RecipeQueue
 from loramerge.cli.recipes import read_each
+from loramerge.cli.run_one import RunSettings
 from loramerge.cli.shards import Shard
+from loramerge.cli.side_by_side import _Process, _Together
 from loramerge.errors import ExitCode
 
 pytestmark = pytest.mark.slow
@@ -42,12 +45,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     Path("m.yaml").write_text(MATRIX)
     return tmp_path
-
-
-def facts(*arguments, code=ExitCode.DONE):
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
 
 
 def without_times(text):
@@ -244,3 +241,21 @@ def test_shards_keep_what_two_make_with_what_uses_both(here):
     assert {"m.yaml#m-1", "m.yaml#m-2"} <= {*with_it}
     done = facts("run", "m.yaml#m-1", "m.yaml#m-2", "second.yaml", "--jobs", 2)
     assert [each["status"] for each in done] == ["built"] * 3
+
+
+def test_a_process_that_is_killed_while_it_has_nothing_to_do():
+    names = {field.name: None for field in fields(RunSettings)}
+    settings = RunSettings(**{**names, "as_json": True, "keep_going": True, "verbose": False})
+    found = [planned("a", lock=known(1))]
+    found[0].given.name = "a"
+    queue = RecipeQueue(found, 1 << 50)
+    together = _Together(found, queue, settings, 1)
+    process = _Process(settings, 1)
+    process._process.kill()
+    process._process.join()
+    together._free.append(process)
+    while together.go_on():
+        pass
+    together.end()
+    facts, _ = queue.done[0]
+    assert "a was not finished: its process was ended" in facts["error"]["message"]
