@@ -25,7 +25,7 @@ def lock_beside(path: str) -> Lock | None:
     """
     from loramerge.lock.model import place, read
 
-    if path == "-" or path.startswith(cell("-", "")):
+    if file_and_name(path)[0] == "-":
         return None
     file = place(path)
     other = file.with_suffix(".yml")
@@ -48,7 +48,7 @@ def recipes_of_locks(paths: Sequence[str]) -> tuple[str, ...]:
 
 def recipe_of_lock(lock: str) -> str | None:
     """The file whose lock it is, or `FILE#NAME`; None where no such file is there."""
-    stem = lock.removesuffix(".yaml").removesuffix(".yml").removesuffix(".lock")
+    stem = _stem_of(lock)
     file, mark, name = stem.rpartition("#")
     for ending in RECIPES:
         if Path(stem + ending).exists():
@@ -60,9 +60,19 @@ def recipe_of_lock(lock: str) -> str | None:
 
 def has_lock(path: str) -> bool:
     """Whether a recipe's file, or one of the recipes that it stands for, has a lock beside it."""
-    file = Path(file_and_name(path)[0])
-    return any(True for name in (f"{glob.escape(file.stem)}.lock.yaml", f"{glob.escape(file.stem)}#*.lock.yaml")
-               for _ in file.parent.glob(name))  # fmt: skip
+    from loramerge.lock.model import place
+
+    file, _ = file_and_name(path)
+    several = f"{glob.escape(Path(file).stem)}#*.lock.yaml"
+    return place(file).exists() or any(Path(file).parent.glob(several))
+
+
+def what_is_gone(lock: str) -> str:
+    """What a lock without its recipe was made for, behind its name."""
+    if (found := recipe_of_lock(lock)) is not None:
+        file, name = file_and_name(found)
+        return f"is the lock of {name}, for which {file} does not stand"
+    return f"is the lock of {_stem_of(lock)}.yaml, which is not there"
 
 
 def _recipe_of(lock: str) -> str:
@@ -71,10 +81,5 @@ def _recipe_of(lock: str) -> str:
     raise UsageError(f"{lock} {what_is_gone(lock)}", hint="remove a lock with its recipe")
 
 
-def what_is_gone(lock: str) -> str:
-    """What a lock without its recipe was made for, behind its name."""
-    stem = lock.removesuffix(".yaml").removesuffix(".yml").removesuffix(".lock")
-    if (found := recipe_of_lock(lock)) is not None:
-        file, name = file_and_name(found)
-        return f"is the lock of {name}, for which {file} does not stand"
-    return f"is the lock of {stem}.yaml, which is not there"
+def _stem_of(lock: str) -> str:
+    return lock.removesuffix(".yaml").removesuffix(".yml").removesuffix(".lock")

@@ -76,10 +76,9 @@ def read_at(path: Path, buffer: memoryview, offset: int) -> tuple[bool, os.stat_
     Raises:
         OSError: It is missing or unreadable.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  a descriptor is no path
+    with open(path, "rb", buffering=0, opener=_opened_at_once) as file:
         file.seek(offset)
-        return filled(file, buffer), os.fstat(descriptor)
+        return filled(file, buffer), os.fstat(file.fileno())
 
 
 def filled(file: Any, buffer: memoryview) -> bool:
@@ -164,6 +163,10 @@ def read_json(path: Path, shown: str) -> dict[str, Any]:
             return value
         where = f"it is a {type(value).__name__}"
     raise SourceError(f"{shown} should be a JSON object; {where}", hint="fetch it again")
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _refuse_what_has_no_end(mode: int, path: Path, *, pipes: bool) -> None:

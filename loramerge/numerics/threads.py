@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -39,7 +39,8 @@ def cores() -> int:
     """How many cores to compute on: those that this process may use, and no more than OMP_NUM_THREADS says."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return min(there, int(said)) or there if said.isdecimal() and len(said) < len(str(sys.maxsize)) else there
+    wanted = int(said) if re.fullmatch("[0-9]{1,9}", said) else 0
+    return min(there, wanted or there)
 
 
 def workers(count: int | None = None) -> Executor:

@@ -50,7 +50,7 @@ def bill_of_materials(artifact: Path) -> str:
             hint="pip install 'loramerge[bom]'",
         ) from None
     definition, statement = Definition.of_artifact(artifact), _statement(artifact)
-    bill = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"urn:loramerge:{_digest_of(statement)}"))
+    bill = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"urn:loramerge:{_identity_of(statement)}"))
     whole = _artifact(artifact, definition, statement)
     bill.metadata.component = whole
     models = [*_models(definition)]
@@ -75,7 +75,7 @@ def _statement(artifact: Path) -> Statement:
         raise LoramergeError(f"{place} can't be read: {why}", hint="make the artifact anew") from None
 
 
-def _digest_of(statement: Statement) -> str:
+def _identity_of(statement: Statement) -> str:
     return "".join(f"{name}:{sha256};" for name, sha256 in sorted(statement.subjects.items()))
 
 

@@ -60,7 +60,8 @@ def _objective_mistakes(data: Mapping[str, Any], search: Mapping[str, Any]) -> I
 
 def _vary_mistakes(data: Mapping[str, Any], merge: Mapping[str, Any], vary: Mapping[str, Any]) -> Iterator[_Mistake]:
     types = types_of(merge, vary)
-    unknown = [each for each in types if each not in [*METHODS_BY_NAME]]
+    known = [*METHODS_BY_NAME]  # a list: what is given may be anything
+    unknown = [each for each in types if each not in known]
     for place, each in enumerate(types):
         if each in unknown and isinstance(vary.get(_TYPE_KEY), list):
             expected = f"expected {any_of(map(repr, METHODS_BY_NAME))}{did_you_mean(each, METHODS_BY_NAME)}"

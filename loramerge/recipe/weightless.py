@@ -31,6 +31,7 @@ def without_weights(data: Mapping[str, Any], base: Mapping[str, Any] | None) -> 
     for key in ("revision", "variant", "sha256", "config"):
         if base is not None and base.get(key) is not None:
             yield ("base", key), f"a family has no {key}; leave it out, or give the base's `source:` instead"
+    # A list: what is given may be anything.
     needing = [get_args(output.model_fields["kind"].annotation)[0] for output in OUTPUTS if output.needs_weights]
     for index, output in mappings(data, "outputs"):
         if output.get("kind") in needing:

@@ -23,7 +23,6 @@ from loramerge.provenance.provenance import Provenance
 from loramerge.recipe import parse_each
 
 ROOT = Path(__file__).parents[2]
-QUICKSTART = ROOT / "recipes" / "quickstart"
 _MEMORY = Path("/dev/shm")  # noqa: S108  a folder that is no disk, where there is one
 
 
@@ -105,22 +104,16 @@ TARGETS: Mapping[str, Target] = {
 
 
 @cache
-def _folder() -> Path:
-    within = str(_MEMORY) if _MEMORY.is_dir() else None
-    kept = tempfile.TemporaryDirectory(prefix="fuzz-", dir=within)
-    _kept.append(kept)
-    return Path(kept.name)
-
-
-_kept: list[Any] = []
+def _folder() -> Any:
+    """A temporary folder, which goes with this program."""
+    return tempfile.TemporaryDirectory(prefix="fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None)
 
 
 def _written(name: str, data: bytes) -> Path:
-    place = _folder() / name
+    place = Path(_folder().name) / name
     place.parent.mkdir(exist_ok=True)
-    place.unlink(
-        missing_ok=True
-    )  # a new file: an unchanged one is known again, and what the system says may be the same
+    # A new file each time: one of the same size that was changed in the same moment would be taken for the one before.
+    place.unlink(missing_ok=True)
     place.write_bytes(data)
     return place
 
