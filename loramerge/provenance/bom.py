@@ -69,7 +69,9 @@ def _statement(artifact: Path) -> Statement:
     try:
         return Statement.parse(text_of(place))
     except FileNotFoundError:
-        raise LoramergeError(f"{artifact} has no {STATEMENT}, so it is no artifact") from None
+        raise LoramergeError(
+            f"{artifact} has no {STATEMENT}, so nothing says what its files are", hint="make the artifact anew"
+        ) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise LoramergeError(f"{place} can't be read: {why}", hint="make the artifact anew") from None

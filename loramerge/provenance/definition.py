@@ -63,7 +63,10 @@ class Definition:
         try:
             text = content_of(artifact / RECIPE).decode("utf-8")
         except (FileNotFoundError, NotADirectoryError):
-            raise LoramergeError(f"{artifact} has no {RECIPE}, so it is no artifact") from None
+            raise LoramergeError(
+                f"{artifact} has no {RECIPE}, so it is no artifact",
+                hint="name a folder that `loramerge run` left, such as dist/NAME",
+            ) from None
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise LoramergeError(f"{artifact / RECIPE} can't be read: {why}", hint="make the artifact anew") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -92,7 +93,8 @@ def recipes_in(where: Reading, name: str | None, overrides: Sequence[str]) -> tu
     if not chosen:
         names = [each.name for each in found]
         message = f"it stands for {some(names)}, and not for {name!r}{did_you_mean(name, names)}"
-        raise RecipeProblemsError([Problem(found[0].origin_of(("name",)), ("name",), message)])
+        hint = f"`loramerge validate {shlex.quote(where.origin)}` lists them"
+        raise RecipeProblemsError([Problem(found[0].origin_of(("name",)), ("name",), message, hint)])
     return chosen
 
 

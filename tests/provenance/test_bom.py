@@ -80,7 +80,7 @@ def test_the_command(artifact, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("provenance.json", None, "has no provenance.json, so it is no artifact"),
+        ("provenance.json", None, "has no provenance.json, so nothing says what its files are"),
         ("provenance.json", "{", "provenance.json can't be read"),
         ("recipe.yaml", None, "has no recipe.yaml, so it is no artifact"),
         ("recipe.lock.yaml", "a: 1", "recipe.lock.yaml"),
