@@ -47,7 +47,7 @@ HOUSE = {
 LIBRARIES = {
     "torch": "artifact numerics deltas tensor_files formats methods extraction merging engines previews analysis "
     "search bases",
-    "numpy": "numerics merging search provenance",
+    "numpy": "numerics deltas search provenance",
     "safetensors": "",
     "diffusers": "bases previews",
     "transformers": "bases previews search",
@@ -77,7 +77,7 @@ PLUGINS = {
 }
 # What the plug-ins of a folder share.
 SHARED = {
-    "deltas": {"computed", "dora", "kind", "rescaled", "stored", "transposed"},
+    "deltas": {"computed", "concatenated", "dora", "kind", "rescaled", "stored", "transposed"},
     "formats": {
         "adapter_output", "alphas", "assemble", "denoiser_files", "dora", "embeddings", "inner_model", "kohya_labels",
         "labels", "loading", "lora_file", "lora_files", "model_spec", "module_names", "module_pattern", "named_file",

@@ -91,9 +91,9 @@ def _entry(
     component: str, module: str, merged: Adapter, loras: Mapping[str, tuple[Adapter, Weighing]]
 ) -> ModuleFidelity:
     inputs = [
-        Share(name, adapter.components[component][module], weight)
+        Share(name, pair, weight, pair)
         for name, (adapter, weigh) in loras.items()
-        if module in adapter.components.get(component, {}) and (weight := weigh(component, module)) != 0
+        if (pair := adapter.components.get(component, {}).get(module)) and (weight := weigh(component, module)) != 0
     ]
     return measure_module(merged.components[component][module], inputs)
 

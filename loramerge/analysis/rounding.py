@@ -29,7 +29,7 @@ def formats_of(recipe: Recipe) -> tuple[str, ...]:
     return tuple(sorted(dtype for dtype in used if dtype not in (None, "float32")))
 
 
-def loss(pair: LowRank, dtype: str, *, ups: KeptGram | None = None) -> float:
+def loss(pair: LowRank, dtype: str, *, ups: KeptGram | None = None, held: bool = False) -> float:
     """Norm of what a pair's delta loses when both factors are rounded: ‖round(up)·round(down) - up·down‖ · |scale|.
 
     With E the errors of the factors that is ‖E_up·round(down) + up·E_down‖, a pair of twice the rank. None of its terms
@@ -39,18 +39,19 @@ def loss(pair: LowRank, dtype: str, *, ups: KeptGram | None = None) -> float:
         pair: In memory.
         dtype: `float16` or `bfloat16`.
         ups: The Gram matrix of the pair's up, for whoever has it.
+        held: The number format is known to hold the pair's up as it is.
     """
     import torch
 
     if pair.is_dense:
         return norm_of(Dense.of(_rounding_error(pair.matrix() * pair.scale, dtype)))
     up, down = pair.up.flatten(1), pair.down.flatten(1).T
-    up_error, down_error = _rounding_error(up, dtype), _rounding_error(down, dtype)
-    if up_error.numpy().any():
+    down_error = _rounding_error(down, dtype)
+    if held or not (up_error := _rounding_error(up, dtype)).numpy().any():
+        gram = (ups or gram_of_ups([pair]))(torch.float32).float()
+    else:
         gram = gram_in_strips(torch.cat([up_error, up], 1))
         down_error = torch.cat([down + down_error, down_error], 1)
-    else:  # as with what `cat` takes over from LoRAs of the same number format
-        gram = (ups or gram_of_ups([pair]))(torch.float32).float()
     return root_of(inner_product(gram, gram_in_strips(down_error))) * abs(pair.scale)
 
 

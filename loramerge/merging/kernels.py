@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loramerge.adapter import LowRank, balanced
+from loramerge.deltas.concatenated import Concatenated
 from loramerge.deltas.dense import Dense
 from loramerge.deltas.rescaled import Rescaled
 from loramerge.errors import LoramergeError
@@ -75,7 +76,7 @@ def merged(module: Module, *, method: Method, largest: int, seed: int, device: s
     """
     is_dense = any(pair.is_dense for pair in module.pairs)
     if method.concatenates:
-        return Merged(_added(module) if is_dense else _concatenated(module))
+        return Merged(_added(module)) if is_dense else _concatenated(module)
 
     def keep(factor: str) -> Keep:
         return lambda position, tensor, density: keep_mask(
@@ -116,19 +117,11 @@ def _added(module: Module) -> LowRank:
     return Dense.sum_of(module.pairs, module.weights) if found is None else found
 
 
-def _concatenated(module: Module) -> LowRank:
-    import numpy as np
-    import torch
-
-    pairs, rank = module.pairs, sum(pair.rank for pair in module.pairs)
-    down = torch.empty(rank, *pairs[0].down.shape[1:])
-    start = 0
-    for pair, factor in zip(pairs, module.factors, strict=True):
-        rows = down[start : start + pair.rank]
-        # In float64 and rounded once; NumPy converts in passing, without a copy.
-        np.multiply(pair.down.numpy(), factor, out=rows.numpy(), dtype=np.float64, casting="same_kind")
-        start += pair.rank
-    return LowRank(down, torch.cat([pair.up for pair in pairs], 1), 1.0)
+def _concatenated(module: Module) -> Merged:
+    pair = Concatenated(module.pairs, module.factors).loaded()
+    sources = [share.source for share in module.inputs]
+    in_files = all(source.place_of_down is not None for source in sources)
+    return Merged(pair, again=Concatenated(sources, module.factors) if in_files else None)
 
 
 def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:

@@ -43,17 +43,19 @@ class Share:
         name: The LoRA's.
         pair: In memory.
         weight: What its delta is multiplied by.
+        source: The pair where it was read from.
     """
 
     name: str
     pair: LowRank
     weight: float
+    source: LowRank
 
 
 def shares(parts: Sequence[Part], module: str) -> tuple[Share, ...]:
     """What each LoRA that touches a module brings to it, read into memory."""
     return tuple(
-        Share(part.name, part.modules[module].loaded(), part.weights[module])
+        Share(part.name, part.modules[module].loaded(), part.weights[module], part.modules[module])
         for part in parts
         if module in part.modules
     )
@@ -67,10 +69,12 @@ class Merged:
         pair: Float32, on the CPU.
         retained_energy: Where a decomposition cut the combined delta to a rank, the share of its squared Frobenius
             norm that was kept; None where nothing was cut or nobody measured it.
+        again: The same pair, made anew from files each time it is asked for, where that takes no more than reading it.
     """
 
     pair: LowRank
     retained_energy: float | None = None
+    again: LowRank | None = None
 
 
 Finished = TypeVar("Finished")

@@ -1,35 +1,32 @@
 """Norms of sums of low-rank deltas from their factors, without a dense delta.
 
 With U the stacked `up`s and D the stacked `down`s of all terms, each times its factor, ‖U·D‖² is the sum of UᵀU ∘ DDᵀ:
-two small Gram matrices. In float32 they tell a norm to about 1e-6 of itself, unless its terms cancel; then they are
-computed in float64, which tells 1e-8 of the terms from zero.
+two small Gram matrices, of which `inner_products` makes a few numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import TYPE_CHECKING
 
 from loramerge.numerics.blocks import products_of
 from loramerge.numerics.gram import KeptGram
+from loramerge.numerics.inner_products import between, members, square_of, table_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from loramerge.adapter import LowRank
+    from loramerge.numerics.inner_products import Gram, Table
 
 _FEW = 8  # rows of a factor that are compared in float64 at once
-_CANCELLED = 0.05  # of the sum of all terms' squares: where less than this is left, float32 is not enough
 _SAME = 1e-7  # of a norm: a tenth of what float32 tells of it
-_TINY = 1e-24  # a term's square; float32 loses the squares of numbers below 1e-19
-_ALL = slice(None)
-
-_Gram = Callable[["torch.dtype"], "Tensor"]
-"""A Gram matrix, computed in a number format, given in float64."""
 
 
 def inner_product(ups: Tensor, downs: Tensor) -> float:
@@ -105,13 +102,12 @@ def norms(
     if _are_stacked(merged, inputs):
         return _of_stacked(merged, inputs, factors, ups or gram_of_ups([merged]))
     pairs = [merged, *inputs]
-    spans = _spans(pairs)
+    every = len(pairs)
+    sums = [*((place, place + 1) for place in range(every)), (1, every), (0, every)]
     column = _column(pairs, [merged.scale, *(-factor for factor in factors)])
-    places = [*spans, slice(spans[0].stop, None), _ALL]
-    products = _products(gram_of_ups(pairs), _gram_of_downs(pairs), column, places)
-    first, *middle, target, difference = (root_of(_of_all(products, span, span)) for span in places)
-    held = tuple(-_of_all(products, spans[0], span) for span in spans[1:])
-    return Norms(tuple(middle), first, target, difference, _between(products, spans[1:]), held)
+    table = table_of(gram_of_ups(pairs), _gram_of_downs(pairs), column, _ranks(pairs), sums)
+    first, *middle, target, difference = (root_of(square_of(table, span)) for span in sums)
+    return Norms(tuple(middle), first, target, difference, between(table[1:, 1:]), tuple((-table[0, 1:]).tolist()))
 
 
 def _of_rows(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Norms:
@@ -134,29 +130,41 @@ def _are_stacked(merged: LowRank, inputs: Sequence[LowRank]) -> bool:
         return False
     up = merged.up.numpy()
     # torch.equal takes three times as long for columns of a matrix.
-    return all(np.array_equal(up[:, span], pair.up.numpy()) for span, pair in zip(_spans(inputs), inputs, strict=True))
+    return all(
+        np.array_equal(up[:, span], pair.up.numpy()) for span, pair in zip(_spans(_ranks(inputs)), inputs, strict=True)
+    )
 
 
 def _of_stacked(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float], ups: KeptGram) -> Norms:
     """Here the difference is up·(difference of the downs)."""
-    spans = _spans(inputs)
-    products = _products(ups, _gram_of_downs(inputs), _column(inputs, factors), [*spans, _ALL])
-    *middle, target = (root_of(_of_all(products, span, span)) for span in (*spans, _ALL))
-    difference = _norm_of_lost(ups, _lost(merged, inputs, factors))
+    ranks, every = _ranks(inputs), (0, len(inputs))
+    sums = [*((place, place + 1) for place in range(len(inputs))), every]
+    lost = _table_of_lost(ups, _lost(merged, inputs, factors), ranks)
+    found = table_of(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]), ranks, sums)
+    difference, first = root_of(square_of(lost, every)), root_of(square_of(found, every))
     # A norm is as near to the other as the difference is small, and float32 tells it no better.
-    same = difference <= _SAME * target
-    first = target if same else _norm_of_all(ups, _gram_of_downs([merged]), _column([merged], [merged.scale]))
-    whole = products if same else _with_merged(merged, inputs, factors, ups)
-    held = tuple(_of_all(whole, _ALL, span) for span in spans)
-    return Norms(tuple(middle), first, target, difference, _between(products, spans), held)
+    if all(root_of(square_of(lost, one)) <= _SAME * root_of(square_of(found, one)) for one in sums):
+        return _stacked_norms(found, found, first, difference)
+    column = _column(inputs, factors)
+    held = _with_merged(merged, inputs, column, ups, ranks)
+    return _stacked_norms(table_of(ups, _gram_of_downs(inputs), column, ranks, sums), held, first, difference)
 
 
-def _with_merged(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float], ups: _Gram) -> Tensor:
-    """The inner products of the merged terms with those of the inputs, which have the same ups."""
+def _stacked_norms(found: Table, held: Table, merged: float, difference: float) -> Norms:
+    """From the table of the inputs, and that of the merged parts with them."""
+    *middle, target = map(root_of, (*found.diagonal().tolist(), float(found.sum())))
+    return Norms(tuple(middle), merged, target, difference, between(found), tuple(held.sum(0).tolist()))
+
+
+def _with_merged(merged: LowRank, inputs: Sequence[LowRank], column: Tensor, ups: Gram, ranks: Sequence[int]) -> Table:
+    """The inner products of the merged parts with the inputs, which have the same ups."""
     import torch
 
     downs = torch.cat([pair.down.flatten(1) for pair in inputs])
-    return ups(torch.float32) * (merged.down.flatten(1) @ downs.T).double() * merged.scale * _column(inputs, factors)
+    products = ups(torch.float32) * (merged.down.flatten(1) @ downs.T).double()
+    member = members(ranks)
+    found: Table = member @ (products * merged.scale * column).numpy() @ member.T
+    return found
 
 
 def _lost(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) -> Tensor:
@@ -164,7 +172,7 @@ def _lost(merged: LowRank, inputs: Sequence[LowRank], factors: Sequence[float]) 
     import torch
 
     found = torch.empty_like(merged.down.flatten(1))
-    for span, pair, factor in zip(_spans(inputs), inputs, factors, strict=True):
+    for span, pair, factor in zip(_spans(_ranks(inputs)), inputs, factors, strict=True):
         for first in range(span.start, span.stop, _FEW):
             rows = slice(first, min(first + _FEW, span.stop))
             given = pair.down[first - span.start : rows.stop - span.start].flatten(1)
@@ -182,63 +190,33 @@ def _gram_of_downs(pairs: Sequence[LowRank]) -> KeptGram:
     return KeptGram(columns)
 
 
-def _products(ups: _Gram, downs: _Gram, column: Tensor, spans: Sequence[slice]) -> Tensor:
-    """The inner products of all terms with each other, each times its number in the column.
-
-    Args:
-        ups: Of the terms.
-        downs: Of the terms.
-        column: A number for each.
-        spans: The sums whose norms are wanted.
-    """
+def _table_of_lost(ups: Gram, rows: Tensor, ranks: Sequence[int]) -> Table:
+    """The inner products of the parts of up·rows. Rows of zeros, which a weight such as 0.5 leaves, have none."""
+    import numpy as np
     import torch
 
-    counted = torch.outer(column, column)
-    quick = ups(torch.float32), downs(torch.float32)
-    products = quick[0] * quick[1] * counted
-    if any(float(gram.diagonal().min()) <= _TINY for gram in quick) or _cancels(products, spans):
-        products = ups(torch.float64) * downs(torch.float64) * counted
-    return products
-
-
-def _norm_of_lost(ups: _Gram, rows: Tensor) -> float:
-    """The norm of up·rows. Rows of zeros, which a weight such as 0.5 leaves, have no part in it."""
-    import torch
-
-    there = torch.from_numpy(rows.numpy().any(1)).nonzero().flatten()  # torch's own `any` takes five times as long
-    if not len(there):
-        return 0.0
-    column = torch.ones(len(there), dtype=torch.float64)
-    return _norm_of_all(
-        lambda dtype: ups(dtype)[there][:, there], KeptGram(lambda dtype: rows[there].to(dtype).T), column
+    there: NDArray[np.bool_] = np.asarray(rows.numpy().any(1))  # torch's own `any` takes five times as long
+    if not there.any():
+        return np.zeros((len(ranks), len(ranks)))
+    counts = [int(there[span].sum()) for span in _spans(ranks)]
+    places = torch.from_numpy(there).nonzero().flatten()
+    some = rows if there.all() else rows[places]
+    return table_of(
+        lambda dtype: ups(dtype)[places][:, places],
+        KeptGram(lambda dtype: some.to(dtype).T),
+        torch.ones(len(places), dtype=torch.float64),
+        counts,
+        [(0, len(ranks))],
     )
 
 
-def _norm_of_all(ups: _Gram, downs: _Gram, column: Tensor) -> float:
-    """The norm of the sum of all terms."""
-    return root_of(_of_all(_products(ups, downs, column, [_ALL]), _ALL, _ALL))
+def _ranks(pairs: Sequence[LowRank]) -> list[int]:
+    return [pair.rank for pair in pairs]
 
 
-def _of_all(products: Tensor, one: slice, other: slice) -> float:
-    return float(products[one, other].sum())
-
-
-def _between(products: Tensor, spans: Sequence[slice]) -> dict[tuple[int, int], float]:
-    return {(one, two): _of_all(products, spans[one], spans[two]) for one, two in combinations(range(len(spans)), 2)}
-
-
-def _cancels(products: Tensor, spans: Sequence[slice]) -> bool:
-    terms = products.diagonal()
-    return not all(products[span, span].sum() > _CANCELLED * terms[span].sum() for span in spans)
-
-
-def _spans(pairs: Sequence[LowRank]) -> list[slice]:
+def _spans(ranks: Sequence[int]) -> list[slice]:
     """Where the terms of each pair lie among those of all."""
-    spans, start = [], 0
-    for pair in pairs:
-        spans.append(slice(start, start + pair.rank))
-        start += pair.rank
-    return spans
+    return [slice(stop - rank, stop) for rank, stop in zip(ranks, accumulate(ranks), strict=True)]
 
 
 def _column(pairs: Sequence[LowRank], factors: Sequence[float]) -> Tensor:

@@ -89,7 +89,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
     *,
     device: str = "auto",
     reference: bool = False,
-    keep: Callable[[LowRank], LowRank] = lambda pair: pair,
+    keep: Callable[[LowRank, LowRank | None], LowRank] = lambda pair, _again: pair,
     formats: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Combined:
@@ -103,7 +103,8 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         method: The combination type with its parameters.
         device: `auto`, `cpu` or `cuda`.
         reference: Leave every step to PEFT itself, for comparison.
-        keep: Puts a merged pair where it is to wait, and gives it back from there; in memory by default.
+        keep: Puts a merged pair where it is to wait, and gives it back from there; in memory by default. It may take
+            the same pair made anew instead, where there is one.
         formats: Number formats whose rounding is to be measured, `float16` or `bfloat16`.
         progress: Told of every component and LoRA.
 
@@ -131,8 +132,8 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         checks.check_finite(f"{component}.{module}", merged.pair, rule)
         ups = gram_of_ups([merged.pair])
         fidelity = measure_module(merged.pair, inputs, ups=ups)
-        losses = {dtype: loss(merged.pair, dtype, ups=ups) for dtype in formats}
-        return _Finished(keep(merged.pair), merged.retained_energy, fidelity, losses)
+        losses = {dtype: loss(merged.pair, dtype, ups=ups, held=_hold_ups(inputs, merged, dtype)) for dtype in formats}
+        return _Finished(keep(merged.pair, merged.again), merged.retained_energy, fidelity, losses)
 
     merged: dict[str, dict[str, _Finished]] = {}
     for division in divisions:
@@ -174,6 +175,11 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         rounding=_rounding(merged, formats),
         divisions=divisions,
     )
+
+
+def _hold_ups(inputs: Sequence[Share], merged: Merged, dtype: str) -> bool:
+    """Whether the merged up is taken over from files that have the number format already."""
+    return merged.again is not None and all(share.source.number_formats == {dtype} for share in inputs)
 
 
 def _engine(method: Method, *, alone: bool, reference: bool) -> Callable[..., Any]:

@@ -63,8 +63,12 @@ class Spool:
             self._file: Any = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115  # closed below
         weakref.finalize(self, self._file.close)
 
-    def keep(self, pair: LowRank) -> LowRank:
+    def keep(self, pair: LowRank, again: LowRank | None = None) -> LowRank:
         """The same pair in float32: in the file, if memory has no room for it. Any thread may call it.
+
+        Args:
+            pair: In memory.
+            again: The same, made anew each time it is asked for: it needs no room in the file.
 
         Raises:
             LoramergeError: The disk is full.
@@ -77,6 +81,8 @@ class Spool:
             self._left -= size if fits else 0
         if fits:
             return LowRank(pair.down.float(), pair.up.float(), pair.scale)
+        if again is not None:
+            return again
         return StoredLowRank(self._kept(pair.down), self._kept(pair.up), pair.scale)
 
     def _keep_dense(self, pair: Dense) -> LowRank:

@@ -49,7 +49,7 @@ def briefly(adapters):
     parts = [WeightedAdapter(name, adapter, weigh()) for name, (adapter, weigh) in adapters.items()]
     modules = {
         place: [
-            Share(part.name, part.adapter.components[place[0]][place[1]], part.weight)
+            Share(part.name, pair := part.adapter.components[place[0]][place[1]], part.weight, pair)
             for part in parts
             if place[1] in part.adapter.components.get(place[0], {}) and part.weight
         ]

@@ -65,6 +65,14 @@ def test_a_spool_keeps_the_first_in_memory(tmp_path):
     assert all(equal(each, pair) for each in kept)
 
 
+def test_what_can_be_made_anew_takes_no_room_in_the_file(tmp_path):
+    pair, again = random_pair(), random_pair()
+    assert Spool(tmp_path, memory=0).keep(pair, again) is again
+    kept = Spool(tmp_path).keep(pair, again)
+    assert kept is not again  # memory has room
+    assert equal(kept, pair)
+
+
 def test_a_pair_is_reshaped_and_scaled_where_it_lies(tmp_path):
     pair = random_pair()
     kept = Spool(tmp_path, memory=0).keep(pair)
