@@ -12,7 +12,7 @@ from pathlib import Path
 from loramerge import deltas, engines, formats, methods, outputs, sources, targets
 
 PACKAGE = Path(__file__).parents[1] / "loramerge"
-TOP = ("masking", "messages", "errors", "progress", "fields", "adapter")
+TOP = ("masking", "messages", "errors", "progress", "patience", "fields", "adapter")
 
 # Bottom to top: folder → folders that it may import, all of them above it here.
 HOUSE = {
