@@ -87,7 +87,7 @@ SHARED = {
     },
     "methods": {"method", "parameters", "part", "rank", "spectral", "sphere_mean", "svd_parameters"},
     "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "prepared", "scheduler"},
-    "sources": {"download", "inputs", "source"},
+    "sources": {"download", "inputs", "listing", "source"},
     "targets": {
         "folder_contents", "folder_orphans", "folder_publication", "held", "hub_publication", "hub_state", "record",
         "target",

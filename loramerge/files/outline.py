@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from loramerge.errors import SourceError
@@ -11,6 +12,23 @@ from loramerge.files.tensor_header import read_header
 
 _ONE = {"F64": struct.pack("<d", 1), "F32": struct.pack("<f", 1), "F16": struct.pack("<e", 1), "BF16": b"\x80\x3f"}
 _ONE |= {f"{sign}{bits}": (1).to_bytes(bits // 8, "little") for sign in "IU" for bits in (8, 16, 32, 64)}
+
+_FIRST = 128 * 1024
+"""Bytes that hold most headers of LoRAs."""
+_LENGTH = 8
+_LONGEST = 25_000_000
+"""Bytes of a header that is fetched; a LoRA's has less than a tenth."""
+
+
+def header_by(start_of: Callable[[int], bytes]) -> bytes:
+    """With what a safetensors file far away begins: at least all of its header, if it has one.
+
+    Args:
+        start_of: Fetches so many bytes from the beginning of the file, or all that it has.
+    """
+    start = start_of(_FIRST)
+    whole = _LENGTH + int.from_bytes(start[:_LENGTH], "little")
+    return start if not len(start) < whole <= _LONGEST else start_of(whole)
 
 
 def write_outline(file: Path, start: bytes, size: int) -> None:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
+from loramerge.files.outline import header_by
 from loramerge.hub.retry import patiently
-
-_FIRST = 128 * 1024
-"""Bytes that hold most headers of LoRAs."""
-_LENGTH = 8
-_LONGEST = 25_000_000
-"""Bytes of a header that is fetched; a LoRA's has less than a tenth."""
 
 
 def header_of(repo: str, name: str, commit: str) -> bytes:
@@ -22,9 +17,7 @@ def header_of(repo: str, name: str, commit: str) -> bytes:
     Raises:
         Exception: What the client raises.
     """
-    start = patiently(lambda: _start_of(repo, name, commit, _FIRST))
-    whole = _LENGTH + int.from_bytes(start[:_LENGTH], "little")
-    return start if not len(start) < whole <= _LONGEST else patiently(lambda: _start_of(repo, name, commit, whole))
+    return header_by(lambda count: patiently(lambda: _start_of(repo, name, commit, count)))
 
 
 def _start_of(repo: str, name: str, commit: str, count: int) -> bytes:

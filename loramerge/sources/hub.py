@@ -15,6 +15,7 @@ from loramerge.hub.errors import explained
 from loramerge.hub.headers import header_of
 from loramerge.hub.listing import CardFacts, Promise, revisions_of
 from loramerge.hub.retry import patiently
+from loramerge.sources.listing import below, refuse_leaving
 from loramerge.sources.source import (
     Given,
     Located,
@@ -103,13 +104,8 @@ class HubSource:
             SourceError: Repository, revision or file is missing, gated or unreachable.
         """
         commit, card, listing = self._cached() if _offline() else self._listed()
-        leaving = next((name for name in listing if not stays_inside(name)), None)
-        if leaving is not None:
-            raise SourceError(
-                f"{self.reference}: the repository has {leaving!r}, a file name that leaves its folder",
-                hint="do not use this repository",
-            )
-        folder, promises = self._below(listing)
+        refuse_leaving(self.reference, "repository", listing)
+        folder, promises = below(self.reference, f"the repository {self.repo}", self.path, listing)
         if self.path in listing:
             self._check_file(listing[self.path])
         elif self.sha256 is not None:
@@ -175,25 +171,6 @@ class HubSource:
             ) from error
         card = CardFacts.here(Path(snapshot) / "README.md")
         return self.revision, card, dict.fromkeys(files_below(Path(snapshot)), Promise())
-
-    def _below(self, listing: Mapping[str, Promise]) -> tuple[str, dict[str, Promise]]:
-        """The folder in the repository, with a '/' at its end, and what lies below it that is not hidden."""
-        folder = self.path[: self.path.rfind("/") + 1] if self.path in listing else self.path and f"{self.path}/"
-        found = {
-            name.removeprefix(folder): promise
-            for name, promise in listing.items()
-            if (name == self.path or (self.path not in listing and name.startswith(folder)))
-        }
-        visible = {name: promise for name, promise in found.items() if not re.search(r"(^|/)\.", name)}
-        if not visible:
-            folders = {str(parent) for name in listing for parent in Path(name).parents} - {"."}
-            raise SourceError(
-                f"{self.reference}: the repository {self.repo} has no file or folder {self.path}"
-                if self.path
-                else f"{self.reference}: the repository {self.repo} has no files",
-                hint=nearest(self.path, [*listing, *folders]),
-            )
-        return folder, visible
 
     def _check_file(self, promise: Promise) -> None:
         if promise.size == 0:
