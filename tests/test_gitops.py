@@ -30,6 +30,15 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CI = ROOT / ".github" / "workflows" / "ci.yml"
 HOOKS = ROOT / ".pre-commit-hooks.yaml"
 HERE = sysconfig.get_path("purelib")
+MAY = {
+    ("release.yml", "publish"): {"id-token": "write", "attestations": "write"},
+    ("release.yml", "container"): {
+        "contents": "read", "packages": "write", "id-token": "write", "attestations": "write"
+    },
+    ("release.yml", "release"): {"contents": "write"},
+    ("release.yml", "docs"): {"contents": "write"},
+}  # fmt: skip
+"""What a job may that its workflow may not."""
 USED = {"actions/setup-python": {"python-path": sys.executable}}
 DECIDE, INSTALL = "Decide between plan and run", "Install loramerge"
 INK = "org/ink"
@@ -80,21 +89,27 @@ def test_the_hooks_are_valid():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def has_nothing_to_say(program, arguments):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    found = os.environ.get(program.upper()) or shutil.which(program, path=path)
+    if not found:
+        pytest.skip(f"{program} is not on PATH, and {program.upper()} names none")
+    done = subprocess.run([found, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("program", "arguments"),
     [
         ("actionlint", ["-no-color", *WORKFLOWS]),
         ("zizmor", ["--offline", "--no-progress", "."]),
         ("shellcheck", [SCRIPT]),
+        ("hadolint", [ROOT / "Containerfile"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_linter_has_nothing_to_say(program, arguments):
-    found = os.environ.get(program.upper()) or shutil.which(program)
-    if not found:
-        pytest.skip(f"{program} is not on PATH, and {program.upper()} names none")
-    done = subprocess.run([found, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    has_nothing_to_say(program, arguments)
 
 
 @pytest.mark.parametrize("path", [ACTION, *WORKFLOWS], ids=lambda path: path.name)
@@ -114,7 +129,9 @@ def test_a_workflow_may_read_and_runs_once_at_a_time(path):
     workflow = loaded(path)
     assert workflow["permissions"] == {"contents": "read"}
     assert "${{ github.ref }}" in workflow["concurrency"]["group"]
-    assert all("timeout-minutes" in job and "permissions" not in job for job in workflow["jobs"].values())
+    for name, job in workflow["jobs"].items():
+        assert "timeout-minutes" in job
+        assert job.get("permissions") == MAY.get((path.name, name)), name
 
 
 def test_ci_tries_what_the_package_promises():
@@ -524,16 +541,69 @@ def test_what_the_hooks_look_at(pre_commit, hooked):
 # What the documentation says of them
 
 
-def test_the_workflow_of_the_documentation_is_valid(tmp_path):
-    workflow, *jobs, config = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The workflows of the page, as files; a part that shows jobs alone has its beginning added."""
+    workflow, *jobs, _ = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(jobs) == 2
-    path = tmp_path / "workflow.yml"
+    folder = tmp_path_factory.mktemp("workflows")
+    paths = []
     for text in (workflow, *(f"on: push\n{each}" for each in jobs)):
-        path.write_text(text)
+        paths.append(folder / f"{len(paths)}.yml")
+        paths[-1].write_text(text, encoding="utf-8")
+    return paths
+
+
+def test_the_workflows_of_the_documentation_are_valid(written):
+    for path in written:
         test_a_file_is_valid_by_its_schema("vendor.github-workflows", path)
-    (job,) = yaml.safe_load(workflow)["jobs"].values()
+    has_nothing_to_say("actionlint", ["-no-color", *written])
+
+
+def test_the_workflow_of_the_documentation_takes_this_action(written):
+    (job,) = loaded(written[0])["jobs"].values()
     step = job["steps"][-1]
     assert step["uses"].partition("@")[0].endswith("/loramerge")
     assert step["with"].keys() <= loaded(ACTION)["inputs"].keys()
+
+
+def test_the_hooks_of_the_documentation_are_these():
+    *_, config = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (repository,) = yaml.safe_load(config)["repos"]
     assert [each["id"] for each in repository["hooks"]] == [each["id"] for each in loaded(HOOKS)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is on GitHub's runners; the documentation's job asks it")
+def test_the_matrix_of_the_documentation_is_what_the_plan_says(written, tmp_path):
+    """Its shell, as the runner runs it: a job for each recipe that is pending, and the run of one of them."""
+    jobs = loaded(written[-1])["jobs"]
+    (listing,), (running,) = scripts({"jobs": {"plan": jobs["plan"]}}), scripts({"jobs": {"run": jobs["run"]}})
+    shutil.copytree(MODELS / "base", tmp_path / "models" / "base")
+    for name in ("ink", "glow"):
+        shutil.copy(MODELS / f"{name}.safetensors", tmp_path / "models")
+    given = {
+        "base": "../models/base",
+        "loras": {"ink": "../models/ink.safetensors", "glow": "../models/glow.safetensors"},
+    }
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    write_recipe(folder, name="one", **given)
+    write_recipe(folder, name="many", matrix={"loras.ink.weight": [0.5]}, **given)
+
+    def shell(script, **environment):
+        (tmp_path / "output").write_text("")
+        own = {"GITHUB_OUTPUT": str(tmp_path / "output"), **environment}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(
+            ["bash", "--noprofile", "--norc", "-e", "-c", script],
+            cwd=tmp_path, env={**os.environ, **own, "PATH": path}, check=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return dict(line.split("=", 1) for line in (tmp_path / "output").read_text().splitlines())
+
+    pending = json.loads(shell(listing)["recipes"])
+    assert pending == ["recipes/many.yaml#many-0.5", "recipes/one.yaml"]
+    for recipe_of_job in pending:
+        shell(running, RECIPE=recipe_of_job)
+    assert shell(listing)["recipes"] == "[]"  # what `if:` compares with
+    assert jobs["run"]["if"] == "needs.plan.outputs.recipes != '[]'"
