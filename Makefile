@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 SECONDS ?= 60
+CONTAINER ?= docker
 GPU := $(BIN)/python tests/bench/run.py --device cuda --ranks 64 --loras 2 --write build/gpu.json
 
-.PHONY: help quickstart check test lint type quick unit docs site bench concepts fuzz gpu pictures clean
+.PHONY: help quickstart check test lint type quick unit docs site bench concepts fuzz gpu pictures wheel package image versions clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -68,6 +69,26 @@ fuzz: $(STAMP)  ## look for files that break it, for SECONDS=60 (Linux, Python 3
 
 pictures: quickstart  ## make the pictures of the README and of docs/ again
 	$(BIN)/python tests/pictures.py
+
+# The same commit is the same bytes, whenever and wherever it is built: docs/installing.md.
+wheel: $(STAMP)  ## build the sdist and the wheel into build/package
+	rm -rf build/package
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir build/package .
+
+package: wheel  ## the same, and try the wheel in an empty environment, with pipx, and list what it needs; some minutes
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group release
+	$(BIN)/python tests/release/run.py
+
+image: wheel  ## build a container image, and run the quickstart in it; CONTAINER=podman where that is your program
+	$(CONTAINER) build --file Containerfile --tag loramerge .
+	$(CONTAINER) run --rm loramerge --version
+	$(CONTAINER) run --rm loramerge run recipes/quickstart.yaml
+
+versions: $(STAMP)  ## add the documentation of VERSION=X.Y.Z to the branch gh-pages, as X.Y and latest
+	@test -n "$(VERSION)" || { echo "which version? make versions VERSION=X.Y.Z" >&2; exit 64; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 mike deploy --config-file mkdocs-versions.yml \
+		--update-aliases "$$(echo "$(VERSION)" | cut -d. -f1,2)" latest
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 mike set-default --config-file mkdocs-versions.yml latest
 
 clean:  ## remove the environment and what was built
 	rm -rf .venv dist build *.egg-info
