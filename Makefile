@@ -70,7 +70,7 @@ fuzz: $(STAMP)  ## look for files that break it, for SECONDS=60 (Linux, Python 3
 pictures: quickstart  ## make the pictures of the README and of docs/ again
 	$(BIN)/python tests/pictures.py
 
-# The same commit is the same bytes, whenever and wherever it is built: docs/installing.md.
+# The same commit is the same bytes: the time in them is the commit's, and constraints.txt has what builds them.
 wheel: $(STAMP)  ## build the sdist and the wheel into build/package
 	rm -rf build/package
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir build/package .

@@ -13,7 +13,15 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
-BROUGHT = ("CONTRIBUTING.md", "CHANGELOG.md", "action.yml", "recipes/*.yaml", "schemas/*.json")
+BROUGHT = (
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "action.yml",
+    "constraints.txt",
+    "Containerfile",
+    "recipes/*.yaml",
+    "schemas/*.json",
+)
 _LINK = re.compile(r"(?<=\]\()(\.\./)+(?=[^)]+\))")
 
 

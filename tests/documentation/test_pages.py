@@ -24,6 +24,7 @@ from loramerge.errors import ExitCode
 from loramerge.recipe import Recipe, parse, parse_each
 from loramerge.recipe.schema import schema
 
+MIGRATING = DOCS / "migrating.md"
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 WRITTEN = [README, CONTRIBUTING, *sorted(DOCS.glob("*.md"))]
@@ -45,6 +46,7 @@ def lines():
         for line in text.splitlines():
             command, *_ = re.split(r" +# ", line)
             yield from ((page, each.strip()) for each in command.split(" | ") if each.strip().startswith("loramerge "))
+    yield from ((MIGRATING.name, line) for line in re.findall(r"`(loramerge [^`]+)`", MIGRATING.read_text("utf-8")))
 
 
 def test_the_readme_is_short():

@@ -57,7 +57,7 @@ def test_there_is_one_version():
     assert loramerge.__version__ == current, "install it again: make clean, then any target"
     for path in (ROOT / "action.yml", ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         named = re.findall(
-            r"(?:loramerge(?:\[\w+\])?(?:==|@v|:)|rev: v)(\d+\.\d+\.\d+)", path.read_text(encoding="utf-8")
+            r"(?:loramerge(?:\[\w+\])?(?:==|@v|:|-)|rev: v)(\d+\.\d+\.\d+)", path.read_text(encoding="utf-8")
         )
         assert {*named} <= {current}, path
     assert len(re.findall(rf"\b{re.escape(current)}\b", (ROOT / "pyproject.toml").read_text())) == 1
