@@ -1,4 +1,4 @@
-"""What the Containerfile says of the image. `make image` builds it where there is a builder, and runs the quickstart."""
+"""What the Containerfile says. `make image` builds the image where there is a builder, and runs the quickstart in it."""
 
 from __future__ import annotations
 
