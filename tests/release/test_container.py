@@ -1,4 +1,4 @@
-"""What the Containerfile says. `make image` builds the image where there is a builder, and runs the quickstart in it."""
+"""What the Containerfile says. `make image` builds an image where there is a builder, and runs the quickstart in it."""
 
 from __future__ import annotations
 
