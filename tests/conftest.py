@@ -20,6 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import hub.environment  # before anything that imports huggingface_hub
 from hub.fixture import hub
 from hypothesis import settings
+from registry.fixture import debian, one_registry, registries, registry
 from secrets_scan import no_secrets, pytest_runtest_makereport
 
 settings.register_profile("here", deadline=None)  # machines are shared and noisy
@@ -65,4 +66,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: (item.path not in slow, len(item.path.parts)))
 
 
-__all__ = ["hub", "no_secrets", "pytest_runtest_makereport"]
+__all__ = [
+    "debian",
+    "hub",
+    "no_secrets",
+    "one_registry",
+    "pytest_runtest_makereport",
+    "registries",
+    "registry",
+]

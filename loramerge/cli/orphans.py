@@ -157,7 +157,7 @@ def _of(folder: Path, recipes: Sequence[NamedRecipe]) -> Iterator[Orphaned]:
     seen: set[str] = set()
     for each in here:
         for target in each.recipe.publish if each.recipe else ():
-            place = target.address(folder)
+            place = target.shelf(folder)
             if place is not None and place not in seen:
                 seen.add(place)
                 for orphan in target.orphans(home, names, folder):

@@ -31,9 +31,9 @@ _HINT = "a lock is not written by hand: write it anew with `loramerge lock`"
 Commit = Annotated[
     str,
     Field(
-        pattern=r"^[0-9a-f]{40}$",
-        description="Commit, 40 hex digits.",
-        json_schema_extra=in_words("a commit: 40 digits from 0-9 and a-f"),
+        pattern=r"^(?:[0-9a-f]{40}|sha256:[0-9a-f]{64})$",
+        description="Commit, 40 hex digits; in a registry the digest of the manifest, sha256: and 64 hex digits.",
+        json_schema_extra=in_words("a commit: 40 digits from 0-9 and a-f, or a digest: sha256: and 64 of them"),
     ),
 ]
 FileName = Annotated[
@@ -72,7 +72,7 @@ class LockedSource(StrictModel):
 
     source: Text = Field(description="As the recipe has it; an address without its query, which may hold a token.")
     revision: Text | None = Field(None, description="Branch, tag or commit, as the recipe has it.")
-    commit: Commit | None = Field(None, description="What the revision is; absent where the source has no commits.")
+    commit: Commit | None = Field(None, description="What revision or tag is; absent where the source has no commits.")
     licence: Text | None = Field(None, description="As the source says it, where it says any.")
     card: LockedCard | None = Field(None, description="What its model card says, as far as the artifact repeats it.")
     files: dict[FileName, LockedFile] = Field(min_length=1, description="Every file that a run uses.")

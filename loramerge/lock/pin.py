@@ -216,7 +216,9 @@ def _of_source(where: str, given: BaseSource | Lora, sha256: str | None, locked:
 
 
 def _commit(commit: str | None) -> str:
-    return f"commit {commit}" if commit else "no commit"
+    if commit is None:
+        return "no commit"
+    return f"the digest {commit}" if ":" in commit else f"commit {commit}"
 
 
 def _revision(revision: str | None) -> str:

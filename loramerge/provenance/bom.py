@@ -17,6 +17,7 @@ from loramerge.errors import LoramergeError
 from loramerge.files.reading import text_of
 from loramerge.provenance.definition import Definition
 from loramerge.provenance.licence import UNKNOWN
+from loramerge.sources.oci import parts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,9 +142,13 @@ def _name_of(source: str) -> str:
 
 
 def _purl(source: LockedSource) -> PackageURL | None:
-    """pkg:huggingface/owner/name@commit, as https://github.com/package-url/purl-spec has it."""
+    """pkg:huggingface/owner/name@commit or pkg:oci/name@digest, as https://github.com/package-url/purl-spec has it."""
     from packageurl import PackageURL
 
+    if found := parts_of(source.source):
+        host, name, path = found
+        place = {"repository_url": f"{host}/{name}"}
+        return PackageURL("oci", None, name.rpartition("/")[2], source.commit, place, path or None)
     if not source.source.startswith(_HUB):
         return None
     owner, _, rest = source.source.removeprefix(_HUB).partition("/")

@@ -14,6 +14,7 @@ from loramerge.artifact.environment import environment
 from loramerge.artifact.in_toto import Statement
 from loramerge.files.reading import content_of
 from loramerge.provenance.git import recipe_commit
+from loramerge.sources.oci import pinned
 from loramerge.sources.source import shown
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def input_uri(reference: str, revision: str | None, name: str) -> str:
     if place.startswith("hf://") and revision is not None:
         owner, repository, path = place.removeprefix("hf://").split("/", 2)
         place = f"hf://{owner}/{repository}@{revision}/{path}"
-    return place
+    return place if revision is None else pinned(place, revision)
 
 
 def _dependent(recipe: Recipe, files: Mapping[str, str], device: str) -> set[str]:

@@ -9,19 +9,36 @@ from loramerge.errors import SourceError
 from loramerge.files.pickles import PICKLES, conversion
 from loramerge.sources.https import HttpsSource
 from loramerge.sources.hub import HubSource
+from loramerge.sources.oci import OciSource
 from loramerge.sources.path import PathSource
 from loramerge.sources.source import Fetch, Given, Located, Source, shown
 
-__all__ = ["SOURCES", "Fetch", "HttpsSource", "HubSource", "Located", "PathSource", "Source", "parse", "shown"]
+__all__ = [
+    "SOURCES",
+    "Fetch",
+    "HttpsSource",
+    "HubSource",
+    "Located",
+    "OciSource",
+    "PathSource",
+    "Source",
+    "parse",
+    "shown",
+]
 
-SOURCES: tuple[type[Source], ...] = (HubSource, HttpsSource, PathSource)
+SOURCES: tuple[type[Source], ...] = (
+    HubSource,
+    HttpsSource,
+    OciSource,
+    PathSource,
+)
 
 
 def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: str | None = None) -> Source:
     """Read a reference; nothing is looked up.
 
     Args:
-        reference: `hf://owner/name[/path]`, `https://…` or a path.
+        reference: `hf://owner/name[/path]`, `https://…`, `oci://host/name:tag[/path]` or a path.
         folder: Where relative paths start.
         revision: Branch, tag or commit of a Hub repository.
         sha256: SHA-256 of the one file that the reference names.
@@ -35,7 +52,7 @@ def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: 
             f"{shown(reference)!r} is no source: it is empty, or has spaces around it or control characters in it",
             hint="write paths with slashes, or in single quotes: in double quotes a backslash begins an escape"
             if re.search(r"[\0-\x1f]", reference.strip())
-            else "write hf://owner/name[/file], https://… or a path",
+            else "write hf://owner/name[/file], https://…, oci://host/name:tag[/file] or a path",
         )
     if shown(reference).lower().endswith(PICKLES):
         raise SourceError(
@@ -50,5 +67,5 @@ def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: 
             return source
     raise SourceError(
         f"{shown(reference)}: sources of this kind are not read",
-        hint="write hf://owner/name[/file], https://… (with sha256) or a path without a scheme",
+        hint="write hf://owner/name[/file], https://… (with sha256), oci://host/name:tag or a path without a scheme",
     )

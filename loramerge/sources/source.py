@@ -58,7 +58,7 @@ class Source(Protocol):
         """
 
     def at(self, commit: str, /) -> Source:
-        """The same at a commit of 40 hex digits; unchanged where the kind has no commits."""
+        """The same at what `Located.revision` said; unchanged where the kind has no commits."""
 
     def locate(self) -> Located:
         """Find out what is there, and at which commit, without fetching any weights.
@@ -74,7 +74,7 @@ class Located:
 
     Attributes:
         reference: The reference as the recipe gives it.
-        revision: The 40-hex commit, for a source that has commits.
+        revision: The 40-hex commit, for a source that has commits; in a registry the digest of the manifest.
         files: Names of all files in it, relative to it, '/'-separated, sorted. A reference to one file has one.
         fetch: Makes the named files available and returns the local folder in which they lie under those names.
         licence: What the source says of its licence, where it says anything.

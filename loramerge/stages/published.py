@@ -1,4 +1,4 @@
-"""What lies at a place that holds an artifact: a folder, or a repository on a Hub."""
+"""What lies at a place that holds an artifact: a folder, a repository on a Hub, a tag in a registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Published:
 
     Attributes:
         files: Name → file; what git, a Hub and targets put beside an artifact is left out.
-        odd: Names of what is neither a file nor a folder, and of hidden files on a Hub: no artifact has any.
+        odd: Names of what is neither a file nor a folder, and of hidden files far away: no artifact has any.
         records: Name → file of what targets remember.
     """
 
@@ -66,7 +66,7 @@ def held(reference: str) -> Published:
     """Look at a place.
 
     Args:
-        reference: A folder, or `hf://owner/name[@revision]`.
+        reference: A folder, `hf://owner/name[@revision]`, `oci://host/name:tag` or `oci://host/name@sha256:…`.
 
     Raises:
         SourceError: It is missing or unreachable.
@@ -75,7 +75,7 @@ def held(reference: str) -> Published:
     source = parse(place, folder=Path.cwd(), revision=revision or None)
     if source.local is not None:
         if not os.path.isdir(source.local):  # noqa: PTH112  which takes any text
-            hint = "name an artifact's folder, or hf://owner/name"
+            hint = "name an artifact's folder, hf://owner/name or oci://host/name:tag"
             lies = "" if os.path.lexists(source.local) else beside(Path(place))
             raise SourceError(f"{reference} is no folder", hint="; ".join(filter(None, (lies, hint))))
         found, odd = files_of(source.local), tuple(_odd(source.local))
@@ -83,7 +83,8 @@ def held(reference: str) -> Published:
         located = source.locate()
         found, odd = _fetched(located), located.hidden
         with suppress(SourceError):  # somebody else's repository has no records
-            records = parse(f"{place}/{record.FOLDER}", folder=Path.cwd(), revision=located.revision).locate()
+            below = parse(f"{place}/{record.FOLDER}", folder=Path.cwd())
+            records = (below.at(located.revision) if located.revision else below).locate()
             found |= {f"{record.FOLDER}/{name}": path for name, path in _fetched(records).items()}
     return Published(
         {name: path for name, path in found.items() if not _beside(name)},

@@ -6,9 +6,19 @@ from pydantic import Field
 
 from loramerge.targets.folder import FolderTarget
 from loramerge.targets.hub import HubTarget
+from loramerge.targets.oci import OciTarget
 from loramerge.targets.target import Target
 
-__all__ = ["TARGETS", "AnyTarget", "FolderTarget", "HubTarget", "Target"]
+__all__ = ["TARGETS", "AnyTarget", "FolderTarget", "HubTarget", "OciTarget", "Target"]
 
-TARGETS: tuple[type[Target], ...] = (FolderTarget, HubTarget)
-AnyTarget = Annotated[FolderTarget | HubTarget, Field(discriminator="kind")]
+TARGETS: tuple[type[Target], ...] = (
+    FolderTarget,
+    HubTarget,
+    OciTarget,
+)
+AnyTarget = Annotated[
+    FolderTarget  # one line each
+    | HubTarget
+    | OciTarget,
+    Field(discriminator="kind"),
+]

@@ -47,7 +47,7 @@ class Receipt:
     Attributes:
         place: Where the files are now.
         changed: Whether anything had to be written.
-        url: Where to look at them, or at the pull request that proposes them.
+        url: Where to look at them, at the pull request that proposes them, or what names them for good.
         commit: The 40-hex commit that has them, for a target that has commits.
     """
 
@@ -97,6 +97,17 @@ class Target(StrictModel):
         """
         folder = self.folder(origin)
         return None if folder is None else str(folder)
+
+    def shelf(self, origin: Path) -> str | None:
+        """Where recipes that are gone may have left something, as far as this target tells; its address by default.
+
+        Args:
+            origin: Where a relative path starts.
+
+        Raises:
+            PublishError: There can be no such place.
+        """
+        return self.address(origin)
 
     @abstractmethod
     def own_place(self, recipe: str) -> str:

@@ -1,0 +1,1 @@
+"""A registry on loopback that speaks the OCI distribution specification 1.1."""
