@@ -189,6 +189,42 @@ def test_at_every_call_that_writes_to_the_hub(hub, place, runs, done):
         finish(place, hub, runs, weight, known[weight])
 
 
+def tagged(registry):
+    """What the tag names, whole: name → digest; nothing where there is none."""
+    kept = registry.repositories.get("tester/small")
+    if kept is None or "v1" not in kept.tags:
+        return {}
+    layers = json.loads(kept.manifests[kept.tags["v1"]][1])["layers"]
+    assert all(layer["digest"] in kept.blobs for layer in layers)
+    return {layer["annotations"]["org.cncf.model.filepath"]: layer["digest"] for layer in layers}
+
+
+def test_at_every_call_that_writes_to_a_registry(registry, place, runs):
+    target = {"kind": "oci", "repository": f"{registry.host}/tester/small", "tag": "v1"}
+
+    def recipe(weight):
+        loras = {"a": {"source": "a.safetensors", "weight": weight}, "b": "b.safetensors"}
+        return write_recipe(place.folder, base="base", loras=loras, license="mit", publish=[target])
+
+    known, weight = {}, 0.5
+    for each in (1.0, 0.5):
+        runs.run(recipe(each), place.out)
+        known[each] = tagged(registry)
+    calls = ["POST /uploads/", "PUT /uploads/", "PUT /manifests/sha256:", "PUT /manifests/v1"]
+    for call in calls:
+        for done in (False, True):
+            kept = registry.repositories["tester/small"]
+            now = {*tagged(registry).values()}
+            kept.blobs = {digest: blob for digest, blob in kept.blobs.items() if digest in now}
+            kept.manifests = {kept.tags["v1"]: kept.manifests[kept.tags["v1"]]}
+            old, weight = known[weight], 1.5 - weight
+            registry.inject(*call.split(), Kill(runs, done))
+            assert runs.run(recipe(weight), place.out).killed, call
+            assert tagged(registry) == (known[weight] if done and call.endswith("v1") else old)
+            assert not runs.run(recipe(weight), place.out).killed
+            assert tagged(registry) == known[weight]
+
+
 def test_the_first_run(place, runs):
     recipe = place.recipe(1.0, publishing=False)
     events = runs.run(recipe, place.out).events

@@ -23,7 +23,7 @@ from loramerge.registry.model_pack import licence_of
 from loramerge.registry.repository import ArtifactRepository
 from loramerge.sources.blob_cache import kept
 from loramerge.sources.listing import below, refuse_leaving
-from loramerge.sources.source import Given, Located, missing, not_promised, shown, stays_inside
+from loramerge.sources.source import Given, Located, missing, nearest, not_promised, shown, stays_inside
 
 _FORM = "write oci://host/name:tag or oci://host/name@sha256:…, and a file in it as oci://host/name:tag/file"
 _CARD = "README.md"
@@ -123,7 +123,7 @@ class OciSource:
         """
         repository = ArtifactRepository(self.host, self.name)
         with explained(self.reference):
-            manifest = repository.manifest(self.version)
+            manifest = self._manifest(repository)
             self._check_kind(manifest)
             self._check_archives(manifest)
             folder, layers = below(self.reference, "the artifact", self.path, manifest.files)
@@ -141,6 +141,16 @@ class OciSource:
             card,
             partial(self._outline, repository, layers),
         )
+
+    def _manifest(self, repository: ArtifactRepository) -> Manifest:
+        found = repository.find(self.version)
+        if found is None:
+            tags = [] if is_digest(self.version) else repository.tags()
+            what = f"{self.name} has no tag {self.version}" if tags else f"there is no {self.name} with {self.version}"
+            raise SourceError(
+                f"{self.reference}: {what}", hint=nearest(self.version, tags) or "check repository, tag and digest"
+            )
+        return found
 
     def _check_kind(self, manifest: Manifest) -> None:
         if manifest.media_type not in _MANIFESTS:

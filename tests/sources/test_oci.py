@@ -242,7 +242,7 @@ def test_a_licence_in_the_annotations_or_the_config(registry):
         (Status(403), "denies access"),
         (Status(429, {"Retry-After": "1000"}), "try again in 1000 s"),
         (Status(502), "failed (502)"),
-        (Status(404), "no such repository, tag or digest"),
+        (Status(404), "has no tag v1"),
         (NotAHub(), "is no manifest"),
         (WrongBytes(), "another manifest"),
         (Slow(0.3), "did not answer in time"),
@@ -260,6 +260,12 @@ def test_a_manifest_that_is_none_is_told(registry, ink, content):
     repository.manifests[digest_of(content)] = (OCI, content)
     repository.tags["v1"] = digest_of(content)
     assert "is no manifest" in refused(f"{ink}:v1")
+
+
+def test_a_tag_that_is_misspelt_is_told(registry, ink):
+    assert "did you mean v1?" in refused(f"{ink}:v11")
+    assert "there is no tester/other with v1" in refused(f"oci://{registry.host}/tester/other:v1")
+    assert "there is no tester/ink with sha256" in refused(f"{ink}@sha256:{'0' * 64}")
 
 
 def test_a_manifest_without_end_is_told(registry, ink):
