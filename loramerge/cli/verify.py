@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         "loramerge verify hf://owner/merge@v1.0 --json | jq -r '.[].findings[].file'",
         "loramerge verify dist/quickstart --rebuild --recipe recipes/quickstart.yaml",
         "loramerge verify hf://owner/merge --public-key owner.pub",
+        "loramerge verify oci://ghcr.io/owner/merge:v1.0",
     )
 )
 @click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True)
@@ -46,10 +47,11 @@ if TYPE_CHECKING:
 def command(artifacts: tuple[str, ...], recipe: str | None, as_json: bool, verbose: bool, **given: Any) -> ExitCode:
     """Check every file of artifacts against their provenance.
 
-    ARTIFACT is a folder, or hf://owner/name[@revision]. Files that were changed, are missing or extra are named, all
-    of them; exits with 6 when there are any. With --rebuild the artifact is made again from its own recipe and
-    inputs, and must come out the same: to the byte, or within the tolerance that is printed where bytes depend on
-    the environment. With a public key or an identity, every file must be as it was signed in model.sig.
+    ARTIFACT is a folder, hf://owner/name[@revision], oci://host/name:tag or oci://host/name@sha256:…. Files that were
+    changed, are missing or extra are named, all of them; exits with 6 when there are any. With --rebuild the artifact
+    is made again from its own recipe and inputs, and must come out the same: to the byte, or within the tolerance that
+    is printed where bytes depend on the environment. With a public key or an identity, every file must be as it was
+    signed in model.sig.
     """
     from loramerge.stages.verify import verify
 

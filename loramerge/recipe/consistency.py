@@ -22,7 +22,7 @@ from loramerge.recipe.search_mistakes import search_mistakes
 from loramerge.recipe.weightless import mappings, without_weights
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
-_SOURCE = "hf://owner/name, a path or https://…"
+_SOURCE = "hf://owner/name, a path, https://… or oci://host/name:tag"
 _ANY_SHA256 = "0" * 64
 _SAFETENSORS = ".safetensors"
 
@@ -105,7 +105,9 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
     branches: dict[tuple[str, str], int] = {}
     tags: dict[tuple[str, str], int] = {}
     paths: dict[str, int] = {}
+    artifacts: dict[tuple[str, str], int] = {}
     for index, target in mappings(data, "publish"):
+        yield from ((("publish", index, "tag"), message) for message in _tagged(target, index, artifacts))
         if isinstance(repo := target.get("repo"), str):
             branch = (repo.casefold(), str(target.get("revision", "main")))
             if (earlier := branches.setdefault(branch, index)) != index:
@@ -129,13 +131,23 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
                 yield ("publish", index, "outputs", place), message + did_you_mean(name, folders)
 
 
+def _tagged(target: Mapping[str, Any], index: int, known: dict[tuple[str, str], int]) -> Iterator[str]:
+    """What is wrong with the tag in a registry; `known` has those of the targets before it."""
+    match target:
+        case {"repository": str(repository), "tag": str(tag)} if (
+            earlier := known.setdefault((repository.casefold(), tag), index)
+        ) != index:
+            message = f"target {earlier} publishes under this tag already, and a tag names one artifact"
+            yield f"{message}; name both outputs in one target"
+
+
 def _path(path: object, index: int, known: dict[str, int]) -> Iterator[str]:
     """What is wrong with the path of a target; `known` has those of the targets before it."""
     if not isinstance(path, str):
         return
     if is_address(path):
         message = f"{path!r} is an address, and `kind: folder` is a place on this machine"
-        yield f"{message}; the Hub is `kind: hub` with `repo: owner/name`"
+        yield f"{message}; the Hub is `kind: hub` with `repo: owner/name`, a registry `kind: oci`"
     if (earlier := known.setdefault(posixpath.normpath(path), index)) != index:
         message = f"target {earlier} publishes to this folder already, and each would remove the other's files"
         yield f"{message}; name both outputs in one target"

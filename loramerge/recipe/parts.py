@@ -18,8 +18,9 @@ class BaseSource(StrictModel):
 
     source: Text | None = Field(
         None,
-        description="A diffusers pipeline, or a model of transformers: hf://owner/name, or a path that starts at the "
-        "recipe. Or one safetensors file: a path, hf://owner/name/file, or https://… with sha256.",
+        description="A diffusers pipeline, or a model of transformers: hf://owner/name, oci://host/name:tag, or a path "
+        "that starts at the recipe. Or one safetensors file: a path, hf://owner/name/file, oci://host/name:tag/file or "
+        "https://… with sha256.",
     )
     family: FamilyName | None = Field(
         None,
@@ -109,7 +110,8 @@ class Lora(StrictModel):
 
     name: Name = Field(description="What reports, and the folder in the output `inputs`, call it.")
     source: Text = Field(
-        description="hf://owner/name, hf://owner/name/file, a path that starts at the recipe, or https://… with sha256."
+        description="hf://owner/name, hf://owner/name/file, oci://host/name:tag/file, a path that starts at the recipe "
+        "or https://… with sha256."
     )
     revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
     sha256: Sha256 | None = Field(None, description="SHA-256 of the file; required for https://.")
@@ -145,8 +147,9 @@ class GivenLora(Lora):
 
     source: LoraSource | None = Field(  # type: ignore[assignment]  # what a recipe says, of which `Lora` is a part
         None,
-        description="hf://owner/name, hf://owner/name/file, a path that starts at the recipe, or https://… with "
-        "sha256; or a mapping of `transformer` and `transformer_2`, where there is a file for each of two denoisers.",
+        description="hf://owner/name, hf://owner/name/file, oci://host/name:tag/file, a path that starts at the recipe "
+        "or https://… with sha256; or a mapping of `transformer` and `transformer_2`, where there is a file for each "
+        "of two denoisers.",
     )
 
     def each(self) -> tuple[Lora, ...]:

@@ -100,7 +100,7 @@ class Plan:
         if not places or not paths:
             return ()
         said = f"what goes to {some(places)} names paths of this machine: {some(paths)}"
-        return (f"{said}; write them relative to the recipe, or as hf://, if nobody should read them",)
+        return (f"{said}; write them relative to the recipe, or as hf:// or oci://, if nobody should read them",)
 
     @property
     def publishes_to(self) -> tuple[Target, ...]:

@@ -21,6 +21,8 @@ from loramerge.formats.spelling import spelled
 from loramerge.lock import model as locks
 from loramerge.provenance.provenance import Provenance
 from loramerge.recipe import parse_each
+from loramerge.registry import model_pack
+from loramerge.registry.manifest import Descriptor, MalformedError, Manifest
 
 ROOT = Path(__file__).parents[2]
 _MEMORY = Path("/dev/shm")  # noqa: S108  a folder that is no disk, where there is one
@@ -87,6 +89,13 @@ def _provenance(data: bytes) -> None:
             parse(text)
 
 
+def _manifest(data: bytes) -> object:
+    with suppress(MalformedError):  # which whoever asked a registry puts into words
+        found = Manifest.parse(data)
+        return found.files, found.digest, [layer.is_archive for layer in found.layers]
+    return None
+
+
 TARGETS: Mapping[str, Target] = {
     "recipe": Target(_recipe, lambda: [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]),
     "set": Target(_set, lambda: [b"merge={combination_type: cat}", b"matrix={loras.0.weight: [1, 2]}"]),
@@ -100,6 +109,7 @@ TARGETS: Mapping[str, Target] = {
         _key, lambda: [b"lora_unet_down_blocks_0_attn.lora_down.weight", b"transformer.a.lora_A.default.weight"]
     ),
     "provenance": Target(_provenance, lambda: [_statement()]),
+    "manifest": Target(_manifest, lambda: [_manifest_content()]),
 }
 
 
@@ -135,6 +145,11 @@ def _small(name: str) -> bytes:
     }
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + b"\x00\x3c" * 640
+
+
+def _manifest_content() -> bytes:
+    layers = [model_pack.layer("a/b.safetensors", "a" * 64, 1, paper=False)]
+    return Manifest.made(model_pack.ARTIFACT, Descriptor.of_bytes(b"{}", model_pack.CONFIG), layers, {"a": "b"}).content
 
 
 def _lock_text() -> bytes:
