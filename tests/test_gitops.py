@@ -548,6 +548,10 @@ def written(tmp_path_factory):
     assert len(jobs) == 2
     folder = tmp_path_factory.mktemp("workflows")
     paths = []
+def test_the_workflow_of_the_documentation_is_valid(tmp_path):
+    workflow, *jobs, config = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(jobs) == 3
+    path = tmp_path / "workflow.yml"
     for text in (workflow, *(f"on: push\n{each}" for each in jobs)):
         paths.append(folder / f"{len(paths)}.yml")
         paths[-1].write_text(text, encoding="utf-8")

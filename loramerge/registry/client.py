@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 """Without any answer."""
+_FOR_UPLOADS = 10
+"""How many times as long: a registry may read all of what it got before it says that it took it."""
 _REDIRECTS = 5
 _UNAUTHORIZED, _SEE_OTHER = 401, 303
 
@@ -103,10 +105,10 @@ class RegistryClient:
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Response:
         data = body() if body is not None else None
+        how: Any = {"stream": True, "allow_redirects": False, "verify": _authorities()}
         try:
-            return self._session.request(
-                method, url, headers=headers, data=data, stream=True, allow_redirects=False, verify=_authorities()
-            )
+            seconds = SECONDS * (1 if body is None else _FOR_UPLOADS)
+            return self._session.request(method, url, headers=headers, data=data, timeout=seconds, **how)
         finally:
             if data is not None and not isinstance(data, bytes):
                 data.close()

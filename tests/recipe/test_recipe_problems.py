@@ -235,9 +235,8 @@ def test_one_mistake(changes, message):
 
 def test_a_missing_key_is_reported_where_it_would_be():
     (said,) = report(TEXT.replace("    source: loras/ikea.safetensors\n", ""))
-    assert said.startswith(
-        "r.yaml:6:5: loras.0.source: missing; expected hf://owner/name, a path or https://…, or `extr"
-    )
+    kinds = "hf://owner/name, a path, https://… or oci://host/name:tag"
+    assert said.startswith(f"r.yaml:6:5: loras.0.source: missing; expected {kinds}, or `extr")
 
 
 def test_an_unknown_key_is_reported_at_the_key():
@@ -391,11 +390,18 @@ def test_a_pull_request_has_no_tag():
     assert problem.startswith("publish.0.tag: a pull request gets no tag")
 
 
+def test_a_tag_in_a_registry_names_one_artifact():
+    target = {"kind": "oci", "repository": "ghcr.io/me/ink", "tag": "v1"}
+    (problem,) = problems(publish=[target, target | {"tag": "v2"}, target])
+    assert "publish.2.tag: target 0 publishes under this tag already" in problem
+    assert "publish.0.repository: " in problems(publish=[target | {"repository": "me/Ink"}])[0]
+
+
 def test_a_folder_is_no_address():
     (problem,) = problems(publish=[{"kind": "folder", "path": "hf://me/merged"}])
     assert problem == (
         "publish.0.path: 'hf://me/merged' is an address, and `kind: folder` is a place on this machine; "
-        "the Hub is `kind: hub` with `repo: owner/name`"
+        "the Hub is `kind: hub` with `repo: owner/name`, a registry `kind: oci`"
     )
 
 
