@@ -19,7 +19,6 @@ from loramerge.files.writing import closed
 from loramerge.targets import record
 from loramerge.targets.folder_contents import (
     MOVE,
-    drift,
     irreplaceable,
     obstacle,
     published_in,
@@ -93,7 +92,7 @@ class FolderTarget(Target):
             definition=known.definition,
             outputs=known.outputs,
             names=frozenset({*known.files, *known.borrowed}),
-            drift=tuple(drift(known, present, still)),
+            drift=tuple(known.drift(present, still)),
             refusal=f"it {lasting}; move it away" if lasting else f"it {refusal}; {MOVE}" if refusal else shut,
         )
 

@@ -13,11 +13,11 @@ from loramerge.artifact import model_card
 from loramerge.artifact.contents import CARD
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.kinds import special_at
-from loramerge.files.reading import content_of, text_of
+from loramerge.files.reading import text_of
 from loramerge.formats import sidecars
 from loramerge.messages import some
 from loramerge.targets import record
-from loramerge.targets.record import Record
+from loramerge.targets.record import Record, digest_of_ours
 
 MOVE = "move it away, or overwrite it with --force"
 
@@ -74,13 +74,6 @@ def _is_json(path: Path) -> bool:
         return False
 
 
-def digest_of_ours(name: str, path: Path) -> str:
-    """SHA-256 of a file; of a model card without what its owner wrote into it."""
-    if name == CARD and (found := model_card.digest(content_of(path))) is not None:
-        return found
-    return sha256_of(path)
-
-
 @contextmanager
 def with_owners_words(files: Mapping[str, Path], present: Mapping[str, Path]) -> Iterator[Mapping[str, Path]]:
     """The same files, with model card and JSON files beside LoRAs as they shall be: ours, and what others wrote there.
@@ -101,20 +94,6 @@ def with_owners_words(files: Mapping[str, Path], present: Mapping[str, Path]) ->
             ours, theirs = (text_of(path) for path in (files[name], present[name]))
             found[name].write_text(merging[name](ours, theirs), encoding="utf-8", newline="\n")
         yield found
-
-
-def drift(known: Record, present: Mapping[str, Path], still: Collection[str]) -> Iterator[str]:
-    """What is no longer as it was published, in words.
-
-    Args:
-        known: The record.
-        present: What there is.
-        still: Names of what is as the record says.
-    """
-    if known.replacing:
-        yield "a run that published there was killed"
-    for name in sorted({*known.digests, *known.borrowed} - set(still)):
-        yield f"{name} was changed" if name in present else f"{name} is missing"
 
 
 def obstacle(place: Path, wanted: Collection[str], present: Mapping[str, Path], free: Collection[str]) -> str:

@@ -20,7 +20,6 @@ from loramerge.targets.folder_contents import (
     MOVE,
     Traces,
     below,
-    digest_of_ours,
     holds_nothing_else,
     irreplaceable,
     obstacle,
@@ -33,7 +32,7 @@ from loramerge.targets.folder_contents import (
     with_owners_words,
     written_into,
 )
-from loramerge.targets.record import Record
+from loramerge.targets.record import Record, digest_of_ours
 from loramerge.targets.target import Receipt
 
 if TYPE_CHECKING:

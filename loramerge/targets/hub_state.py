@@ -41,9 +41,7 @@ class State:
     def drift(self) -> Iterator[str]:
         """What is no longer as this recipe published it, in words."""
         if self.known is not None:
-            there = _as_recorded(self.known, self.files, self.card)
-            for name in sorted(set(self.known.files) - there):
-                yield f"{name} was changed" if name in self.files else f"{name} is missing"
+            yield from self.known.drift(self.files, _as_recorded(self.known, self.files, self.card))
 
     @property
     def held(self) -> Held:
@@ -61,7 +59,7 @@ class State:
 def state_of(repository: Repository, recipe: str, commit: str) -> State:
     """What a repository holds of a recipe at a commit."""
     files, own = repository.files(commit), record.place(recipe)
-    records = {place: Record.parse(repository.text(commit, place)) for place in _records(files)}
+    records = {place: Record.parse(repository.text(commit, place)) for place in record.places(files)}
     known = records.pop(own, None)
     card = _edited_card(repository, commit, files, [known, *records.values()])
     theirs = {name for other in records.values() if other is not None for name in _as_recorded(other, files, card)}
@@ -78,7 +76,7 @@ def orphans_of(repository: Repository, home: str, recipes: Collection[str], comm
         recipes: Names of those that are there.
         commit: What is looked at.
     """
-    for place in sorted(_records(repository.files(commit))):
+    for place in record.places(repository.files(commit)):
         known = Record.parse(repository.text(commit, place))
         if known is None or known.home != home or known.recipe in recipes:
             continue
@@ -92,10 +90,6 @@ def orphans_of(repository: Repository, home: str, recipes: Collection[str], comm
             tuple(name for name in there if name in still),
             changed,
         )
-
-
-def _records(files: Iterable[str]) -> list[str]:
-    return [name for name in files if re.fullmatch(rf"{re.escape(record.FOLDER)}/[^/]+\.json", name)]
 
 
 def foreign(repository: Repository, state: State, names: Iterable[str]) -> list[str]:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from loramerge.artifact import model_card
+from loramerge.artifact.contents import CARD
+from loramerge.files.digest import sha256_of
+from loramerge.files.reading import content_of
 
 FOLDER = ".loramerge"
 
@@ -13,6 +20,18 @@ FOLDER = ".loramerge"
 def place(recipe: str) -> str:
     """Where the record of a recipe lies, from the target's root."""
     return f"{FOLDER}/{recipe}.json"
+
+
+def places(names: Iterable[str]) -> list[str]:
+    """Those of the names, from the target's root, at which records lie, sorted."""
+    return sorted(name for name in names if re.fullmatch(rf"{re.escape(FOLDER)}/[^/]+\.json", name))
+
+
+def digest_of_ours(name: str, path: Path) -> str:
+    """SHA-256 of a file; of a model card without what its owner wrote into it."""
+    if name == CARD and (found := model_card.digest(content_of(path))) is not None:
+        return found
+    return sha256_of(path)
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,18 @@ class Record:
     def digests(self) -> Mapping[str, tuple[str, ...]]:
         """Name → what the file may have: one SHA-256, or several where a run was killed."""
         return {**self.replacing, **{name: (digest,) for name, digest in self.files.items()}}
+
+    def drift(self, present: Collection[str], still: Collection[str]) -> Iterator[str]:
+        """What is no longer as it was published, in words.
+
+        Args:
+            present: Names of what there is.
+            still: Names of what is as the record says.
+        """
+        if self.replacing:
+            yield "a run that published there was killed"
+        for name in sorted({*self.digests, *self.borrowed} - {*still}):
+            yield f"{name} was changed" if name in present else f"{name} is missing"
 
     def after(self, earlier: Record) -> Record:
         """What to say on the way from an earlier record to this one: each file is as it was or as it shall be."""

@@ -151,7 +151,7 @@ def test_of_several_on_a_hub_headers_tell_which_one_fits_and_no_other_weights_ar
     folder, hub, write, longest, monkeypatch
 ):
     """With `longest` smaller than a header, that is asked for a second time, whole."""
-    monkeypatch.setattr("loramerge.hub.headers._FIRST", longest)
+    monkeypatch.setattr("loramerge.files.outline._FIRST", longest)
     for family in ("sd15", "sdxl"):
         pairs = foreign.random_lora(
             tiny.shared(family), rank=256, alpha=2.0, seed=1, components=["unet"], modules=r"attn2\.to_k"
