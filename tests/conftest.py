@@ -22,6 +22,7 @@ from hub.fixture import hub
 from hypothesis import settings
 from registry.fixture import debian, one_registry, registries, registry
 from secrets_scan import no_secrets, pytest_runtest_makereport
+from storage.fixture import storage
 
 settings.register_profile("here", deadline=None)  # machines are shared and noisy
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -74,4 +75,5 @@ __all__ = [
     "pytest_runtest_makereport",
     "registries",
     "registry",
+    "storage",
 ]

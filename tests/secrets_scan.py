@@ -22,10 +22,12 @@ SECRETS = (
     "hf_wrong",
     "hf_secret",
     "hf_jwt_loopback",
+    "s3-loopback-secret",
+    "AKIALOOPBACK",
     "=secret",  # in the query of an address
     ":secret@",  # a password in an address
 )
-_WORDS = (b"hf_", b"secret")  # two are looked for in less time than all of them
+_WORDS = (b"hf_", b"secret", b"AKIA")  # three are looked for in less time than all of them
 assert all(any(word in each.encode() for word in _WORDS) for each in SECRETS)
 _MOST = 5_000_000  # bytes: what is larger are weights
 _ON_PURPOSE: set[Path] = set()

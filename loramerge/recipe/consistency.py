@@ -22,7 +22,7 @@ from loramerge.recipe.search_mistakes import search_mistakes
 from loramerge.recipe.weightless import mappings, without_weights
 
 RESERVED = frozenset({*PAPERS, "preview", SIGNATURE})
-_SOURCE = "hf://owner/name, a path, https://… or oci://host/name:tag"
+_SOURCE = "hf://owner/name, a path, https://…, oci://host/name:tag or s3://bucket/path"
 _ANY_SHA256 = "0" * 64
 _SAFETENSORS = ".safetensors"
 

@@ -9,6 +9,7 @@ from loramerge.fields import Listed, Name, Rank, Seed, Sha256, StrictModel, Text
 from loramerge.recipe.weights import Weight
 from loramerge.sources.source import shown
 
+REVISION = "Branch, tag or commit of a Hub repository, or version of an object in a bucket; quote it."
 Pixels = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 Prompt = Annotated[str, Field(min_length=1, pattern=r"\S", json_schema_extra=in_words("text that is more than blanks"))]
 
@@ -20,14 +21,14 @@ class BaseSource(StrictModel):
         None,
         description="A diffusers pipeline, or a model of transformers: hf://owner/name, oci://host/name:tag, or a path "
         "that starts at the recipe. Or one safetensors file: a path, hf://owner/name/file, oci://host/name:tag/file or "
-        "https://… with sha256.",
+        "https://… with sha256. s3://bucket/path is either.",
     )
     family: FamilyName | None = Field(
         None,
         description="In place of a source: the family's published names and sizes, which outputs without the base's "
         "weights need nothing beyond.",
     )
-    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
+    revision: Text | None = Field(None, description=REVISION)
     variant: Text | None = Field(None, description="Variant of the weight files, such as fp16.")
     sha256: Sha256 | None = Field(None, description="SHA-256 of the one file; required for https://.")
     config: Text | None = Field(
@@ -85,7 +86,7 @@ class Extract(StrictModel):
         description="The model, as `base.source` takes it: hf://owner/name, a path that starts at the recipe, or one "
         "safetensors file. Layout and number format may be others than the base's.",
     )
-    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
+    revision: Text | None = Field(None, description=REVISION)
     variant: Text | None = Field(None, description="Variant of its weight files, such as fp16.")
     sha256: Sha256 | None = Field(None, description="SHA-256 of the one file; required for https://.")
     rank: ExtractRank | None = Field(
@@ -110,10 +111,10 @@ class Lora(StrictModel):
 
     name: Name = Field(description="What reports, and the folder in the output `inputs`, call it.")
     source: Text = Field(
-        description="hf://owner/name, hf://owner/name/file, oci://host/name:tag/file, a path that starts at the recipe "
-        "or https://… with sha256."
+        description="hf://owner/name, hf://owner/name/file, oci://host/name:tag/file, s3://bucket/path, a path that "
+        "starts at the recipe or https://… with sha256."
     )
-    revision: Text | None = Field(None, description="Branch, tag or commit of a Hub repository; quote it.")
+    revision: Text | None = Field(None, description=REVISION)
     sha256: Sha256 | None = Field(None, description="SHA-256 of the file; required for https://.")
     component: Literal["transformer", "transformer_2", "transformer_ref"] | None = Field(
         None, description="Which of the base's two denoisers it is for, where the file does not say it."
@@ -147,9 +148,9 @@ class GivenLora(Lora):
 
     source: LoraSource | None = Field(  # type: ignore[assignment]  # what a recipe says, of which `Lora` is a part
         None,
-        description="hf://owner/name, hf://owner/name/file, oci://host/name:tag/file, a path that starts at the recipe "
-        "or https://… with sha256; or a mapping of `transformer` and `transformer_2`, where there is a file for each "
-        "of two denoisers.",
+        description="hf://owner/name, hf://owner/name/file, oci://host/name:tag/file, s3://bucket/path, a path that "
+        "starts at the recipe or https://… with sha256; or a mapping of `transformer` and `transformer_2`, where there "
+        "is a file for each of two denoisers.",
     )
 
     def each(self) -> tuple[Lora, ...]:

@@ -11,6 +11,7 @@ from loramerge.sources.https import HttpsSource
 from loramerge.sources.hub import HubSource
 from loramerge.sources.oci import OciSource
 from loramerge.sources.path import PathSource
+from loramerge.sources.s3 import S3Source
 from loramerge.sources.source import Fetch, Given, Located, Source, shown
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Located",
     "OciSource",
     "PathSource",
+    "S3Source",
     "Source",
     "parse",
     "shown",
@@ -30,6 +32,7 @@ SOURCES: tuple[type[Source], ...] = (
     HubSource,
     HttpsSource,
     OciSource,
+    S3Source,
     PathSource,
 )
 
@@ -38,9 +41,10 @@ def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: 
     """Read a reference; nothing is looked up.
 
     Args:
-        reference: `hf://owner/name[/path]`, `https://…`, `oci://host/name:tag[/path]` or a path.
+        reference: `hf://owner/name[/path]`, `https://…`, `oci://host/name:tag[/path]`,
+            `s3://bucket/path` or a path.
         folder: Where relative paths start.
-        revision: Branch, tag or commit of a Hub repository.
+        revision: Branch, tag or commit of a Hub repository; version of an object in a bucket.
         sha256: SHA-256 of the one file that the reference names.
 
     Raises:
@@ -52,7 +56,7 @@ def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: 
             f"{shown(reference)!r} is no source: it is empty, or has spaces around it or control characters in it",
             hint="write paths with slashes, or in single quotes: in double quotes a backslash begins an escape"
             if re.search(r"[\0-\x1f]", reference.strip())
-            else "write hf://owner/name[/file], https://…, oci://host/name:tag[/file] or a path",
+            else "write hf://owner/name[/file], https://…, oci://host/name:tag[/file], s3://bucket/path or a path",
         )
     if shown(reference).lower().endswith(PICKLES):
         raise SourceError(
@@ -67,5 +71,6 @@ def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: 
             return source
     raise SourceError(
         f"{shown(reference)}: sources of this kind are not read",
-        hint="write hf://owner/name[/file], https://… (with sha256), oci://host/name:tag or a path without a scheme",
+        hint="write hf://owner/name[/file], https://… (with sha256), oci://host/name:tag, s3://bucket/path or a path without "
+        "a scheme",
     )

@@ -235,7 +235,7 @@ def test_one_mistake(changes, message):
 
 def test_a_missing_key_is_reported_where_it_would_be():
     (said,) = report(TEXT.replace("    source: loras/ikea.safetensors\n", ""))
-    kinds = "hf://owner/name, a path, https://… or oci://host/name:tag"
+    kinds = "hf://owner/name, a path, https://…, oci://host/name:tag or s3://bucket/path"
     assert said.startswith(f"r.yaml:6:5: loras.0.source: missing; expected {kinds}, or `extr")
 
 
@@ -262,7 +262,7 @@ def test_text_that_only_yaml_1_1_reads_as_something_else_is_text(name):
     ("source", "message"),
     [
         ("http://example.org/x.safetensors", "http://example.org/x.safetensors: sources of this kind are not read"),
-        ("s3://bucket/x.safetensors", "sources of this kind are not read"),
+        ("gs://bucket/x.safetensors", "sources of this kind are not read"),
         ("hf://owner", "hf://owner names no repository"),
         ("hf://owner/name/../x", "'../x' is no path in a repository"),
         ("hf://owner/name/a/../../x", "is no path in a repository"),

@@ -143,7 +143,7 @@ def test_a_model_of_the_hub_at_its_commit(here, hub):
 @pytest.mark.parametrize(
     ("lora", "match"),
     [
-        ({}, r"loras\.0\.source: missing; expected hf://owner/name, a path, https://… or oci:.*, or `extract:`"),
+        ({}, r"loras\.0\.source: missing; expected hf://owner/name, a path, https://…, oci:.*, or `extract:`"),
         ({"source": "x", **TUNED}, r"loras\.0\.source: the LoRA is extracted from `extract\.from`; leave out one"),
         ({"extract": {"from": "tuned"}}, r"loras\.0\.extract: it says not how large .* add `rank: 32`, or `energy"),
         ({**TUNED, "revision": "main"}, r"loras\.0\.revision: .* as `extract\.revision`"),
