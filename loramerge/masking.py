@@ -23,6 +23,9 @@ _MASKS = (
         r"\1…",
     ),
     (re.compile(r"\bhf_[A-Za-z0-9]{30,}"), "hf_…"),
+    # S3's access keys, and the secrets that are assigned to its variables
+    (re.compile(r"\b(A[KS]IA)[A-Z0-9]{16}\b"), r"\1…"),
+    (re.compile(r"\b(aws_(?:secret_access_key|session_token)\s*[=:]\s*)\S+", re.IGNORECASE), r"\1…"),
 )
 
 
