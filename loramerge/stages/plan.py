@@ -189,9 +189,7 @@ def _without_equals(live: Live, files: Mapping[str, Path]) -> Live:
         live: What it holds.
         files: Name in the target → file of the last artifact.
     """
-    other = [
-        name for name, path in live.foreign.items() if name not in files or sha256_of(files[name]) != sha256_of(path)
-    ]
+    other = [name for name, sha256 in live.foreign.items() if name not in files or sha256_of(files[name]) != sha256()]
     if not other:
         return live
     refusal = f"it holds {some(sorted(other))}, which this recipe did not put there; {MOVE}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import leftovers, recover
+from loramerge.files.digest import sha256_of
 from loramerge.files.home import expanded
 from loramerge.files.lengths import too_long
 from loramerge.files.run_lock import clear, in_turn
@@ -78,7 +80,7 @@ class FolderTarget(Target):
             shut = _closed(place)
             known, present = record_in(place, recipe), published_in(place)
             if known is None:
-                theirs = {name: each for name, each in present.items() if _top(name) in claims}
+                theirs = {name: partial(sha256_of, each) for name, each in present.items() if _top(name) in claims}
                 return Live(str(place), foreign=theirs, refusal=shut)
             ours = still_ours(known, present)
             still = ours | unchanged({name: (digest,) for name, digest in known.borrowed.items()}, present)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 
@@ -34,7 +33,8 @@ class Live(Held):
         note: What else is to be said where nothing is.
         published: Whether the recipe was ever published there.
         refusal: Why publishing other files would be refused without force; empty if it would not.
-        foreign: Files of others under names that the recipe is going to use: it is refused unless they are the same.
+        foreign: Files of others under names that the recipe is going to use, and what finds out the SHA-256 of each: it
+            is refused unless they are the same.
         tag: The target's tag; None if it has none.
         tagged: What the tag names; None if it is missing.
         proposals: Address of an open pull request by whoever publishes here → what it proposes.
@@ -44,7 +44,7 @@ class Live(Held):
     note: str = ""
     published: bool = False
     refusal: str = ""
-    foreign: Mapping[str, Path] = field(default_factory=dict)
+    foreign: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     tag: str | None = None
     tagged: Held | None = None
     proposals: Mapping[str, Held] = field(default_factory=dict)
