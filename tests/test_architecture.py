@@ -34,7 +34,7 @@ HOUSE = {
     "merging": "documents bases numerics deltas",
     "engines": "bases numerics methods merging",
     "outputs": "files bases tensor_files formats",
-    "targets": "files artifact hub registry formats",
+    "targets": "files artifact hub registry storage formats",
     "recipe": "artifact sources documents families formats methods merging outputs targets",
     "lock": "files sources documents families",
     "previews": "files artifact bases formats merging recipe",
@@ -98,7 +98,7 @@ SHARED = {
     "sources": {"blob_cache", "download", "inputs", "listing", "object_cache", "source"},
     "targets": {
         "folder_contents", "folder_orphans", "folder_publication", "held", "hub_publication", "hub_state",
-        "oci_publication", "oci_removal", "oci_state", "record", "target",
+        "oci_publication", "oci_removal", "oci_state", "record", "s3_contents", "s3_publication", "target",
     },
 }  # fmt: skip
 

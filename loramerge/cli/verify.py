@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 def command(artifacts: tuple[str, ...], recipe: str | None, as_json: bool, verbose: bool, **given: Any) -> ExitCode:
     """Check every file of artifacts against their provenance.
 
-    ARTIFACT is a folder, hf://owner/name[@revision], oci://host/name:tag or oci://host/name@sha256:…. Files that were
-    changed, are missing or extra are named, all of them; exits with 6 when there are any. With --rebuild the artifact
-    is made again from its own recipe and inputs, and must come out the same: to the byte, or within the tolerance that
-    is printed where bytes depend on the environment. With a public key or an identity, every file must be as it was
-    signed in model.sig.
+    ARTIFACT is a folder, hf://owner/name[@revision], oci://host/name:tag, oci://host/name@sha256:… or
+    s3://bucket/prefix. Files that were changed, are missing or extra are named, all of them; exits with 6 when there
+    are any. With --rebuild the artifact is made again from its own recipe and inputs, and must come out the same: to
+    the byte, or within the tolerance that is printed where bytes depend on the environment. With a public key or an
+    identity, every file must be as it was signed in model.sig.
     """
     from loramerge.stages.verify import verify
 

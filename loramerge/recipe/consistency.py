@@ -106,6 +106,7 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
     tags: dict[tuple[str, str], int] = {}
     paths: dict[str, int] = {}
     artifacts: dict[tuple[str, str], int] = {}
+    urls: dict[str, int] = {}
     for index, target in mappings(data, "publish"):
         yield from ((("publish", index, "tag"), message) for message in _tagged(target, index, artifacts))
         if isinstance(repo := target.get("repo"), str):
@@ -124,6 +125,9 @@ def _published(data: Mapping[str, Any], folders: list[str]) -> Iterator[tuple[Ke
                 message = "a pull request gets no tag: it names a commit that may never be merged"
                 yield ("publish", index, "tag"), f"{message}; leave out `tag` or `create_pr`"
         yield from ((("publish", index, "path"), message) for message in _path(target.get("path"), index, paths))
+        if isinstance(url := target.get("url"), str) and (earlier := urls.setdefault(url.rstrip("/"), index)) != index:
+            message = f"target {earlier} publishes to this prefix already, and each would remove the other's files"
+            yield ("publish", index, "url"), f"{message}; name both outputs in one target"
         names = target.get("outputs")
         for place, name in enumerate(names if isinstance(names, (list, tuple)) else ()):
             if isinstance(name, str) and folders and name not in folders:

@@ -71,6 +71,6 @@ def parse(reference: str, *, folder: Path, revision: str | None = None, sha256: 
             return source
     raise SourceError(
         f"{shown(reference)}: sources of this kind are not read",
-        hint="write hf://owner/name[/file], https://… (with sha256), oci://host/name:tag, s3://bucket/path or a path without "
-        "a scheme",
+        hint="write hf://owner/name[/file], https://… (with sha256), oci://host/name:tag, s3://bucket/path or a path "
+        "without a scheme",
     )

@@ -1,4 +1,4 @@
-"""What lies at a place that holds an artifact: a folder, a repository on a Hub, a tag in a registry."""
+"""What lies at a place that holds an artifact: a folder, a repository on a Hub, a tag in a registry, a bucket."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def held(reference: str) -> Published:
     """Look at a place.
 
     Args:
-        reference: A folder, `hf://owner/name[@revision]`, `oci://host/name:tag` or `oci://host/name@sha256:…`.
+        reference: A folder, `hf://owner/name[@revision]`, `oci://host/name:tag`,
+            `oci://host/name@sha256:…` or `s3://bucket/prefix`.
 
     Raises:
         SourceError: It is missing or unreachable.
@@ -75,7 +76,7 @@ def held(reference: str) -> Published:
     source = parse(place, folder=Path.cwd(), revision=revision or None)
     if source.local is not None:
         if not os.path.isdir(source.local):  # noqa: PTH112  which takes any text
-            hint = "name an artifact's folder, hf://owner/name or oci://host/name:tag"
+            hint = "name an artifact's folder, hf://owner/name, oci://host/name:tag or s3://bucket/prefix"
             lies = "" if os.path.lexists(source.local) else beside(Path(place))
             raise SourceError(f"{reference} is no folder", hint="; ".join(filter(None, (lies, hint))))
         found, odd = files_of(source.local), tuple(_odd(source.local))

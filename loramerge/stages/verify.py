@@ -70,7 +70,8 @@ def verify(  # noqa: PLR0913  each is an option of the command
     whatever earlier runs kept of the files.
 
     Args:
-        reference: A folder, `hf://owner/name[@revision]`, `oci://host/name:tag` or `oci://host/name@sha256:…`.
+        reference: A folder, `hf://owner/name[@revision]`, `oci://host/name:tag`,
+            `oci://host/name@sha256:…` or `s3://bucket/prefix`.
         rebuild: Make it again from its recipe, and compare.
         recipe: Where the recipe lies, or its folder: where relative paths in it start.
         public_key: The file of an EC public key in PEM, whose signature the artifact must have.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,9 +40,11 @@ def unless_changed(stored: StoredObject | None) -> dict[str, str]:
     return {"IfNoneMatch": "*"} if stored is None else {"IfMatch": f'"{stored.etag}"'}
 
 
-def metadata(sha256: str) -> dict[str, str]:
-    """What is written beside an object."""
-    return {_SHA256: sha256}
+def described(key: str, sha256: str) -> dict[str, Any]:
+    """What is written beside an object: its SHA-256, and what a browser is to take it for."""
+    kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+    charset = "; charset=utf-8" if kind.startswith("text/") else ""
+    return {"Metadata": {_SHA256: sha256}, "ContentType": f"{kind}{charset}"}
 
 
 def etag_of(answer: Mapping[str, Any]) -> str:

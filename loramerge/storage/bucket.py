@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loramerge.storage.answers import StoredObject, etag_of, metadata, sha256_in, told, unless_changed
+from loramerge.storage.answers import StoredObject, described, etag_of, sha256_in, told, unless_changed
 from loramerge.storage.client import client
 from loramerge.storage.errors import DamagedError, RacedError, code_of, is_absent, is_race, is_unsupported
 
@@ -114,7 +114,7 @@ class Bucket:
 
         Raises:
             RacedError: The condition does not hold.
-            DamagedError: The storage has other bytes than were sent.
+            DamagedError: The storage had other bytes than were sent; they are gone again.
         """
         checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
         said = {
@@ -122,13 +122,18 @@ class Bucket:
             "Body": data,
             "ChecksumAlgorithm": "SHA256",
             "ChecksumSHA256": checksum,
-            "Metadata": metadata(sha256),
+            **described(key, sha256),
         }
         try:
-            return self.arrived(key, data, self.change("put_object", said, only))
+            answer = self.change("put_object", said, only)
         except RacedError:
             if own := self.holding(key, len(data), sha256):
                 return own.etag
+            raise
+        try:
+            return self.arrived(key, data, answer)
+        except DamagedError:  # what it says of itself is true of what was sent
+            self.remove(StoredObject(key, len(data), etag_of(answer)))
             raise
 
     def holding(self, key: str, size: int, sha256: str) -> StoredObject | None:
@@ -225,6 +230,6 @@ def _body_of(connection: S3FileSystem, answer: Mapping[str, Any]) -> bytes:
 def _broken() -> tuple[type[Exception], ...]:
     """What a connection raises that breaks off while an object's bytes come."""
     import aiohttp
-    from botocore.exceptions import HTTPClientError, IncompleteReadError
+    from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
 
-    return (aiohttp.ClientError, HTTPClientError, IncompleteReadError, OSError, EOFError)
+    return (aiohttp.ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError, OSError, EOFError)

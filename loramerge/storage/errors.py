@@ -146,6 +146,7 @@ def _lacking(error: BaseException, *, publishing: bool) -> Said | None:
         (known.ProfileNotFound, ("there is no such profile of credentials", "correct AWS_PROFILE")),
         ((known.CredentialRetrievalError, known.TokenRetrievalError), ("no credentials could be had", _CREDENTIALS)),
         (name, ("there can be no bucket {bucket}", "write s3://bucket/prefix")),
+        (known.FlexibleChecksumError, _DAMAGED),
         (known.SSLError, ("the storage's certificate is not trusted", trust)),
     )
     return next((said for kind, said in table if isinstance(error, kind)), None)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from loramerge.files.reading import open_file
-from loramerge.storage.answers import StoredObject, metadata, told
+from loramerge.storage.answers import StoredObject, described, told
 from loramerge.storage.errors import DamagedError, RacedError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _in_parts(bucket: Bucket, key: str, file: Path, sha256: str, *, only: Mappin
     size = file.stat().st_size
     piece = max(_PIECE, math.ceil(size / _PARTS))
     digest = hashlib.sha256()
-    begun = {"Key": key, "Metadata": metadata(sha256)}
+    begun = {"Key": key, **described(key, sha256)}
     upload_id = told(bucket.change("create_multipart_upload", begun, {}), "UploadId")
     said = {"Key": key, "UploadId": upload_id}
     try:

@@ -48,7 +48,10 @@ class Storage(Loopback):
 
     Attributes:
         log: All calls since the last reset.
+        damages: What is written to such a path arrives with one bit of each byte flipped.
     """
+
+    damages = ""
 
     def __init__(self) -> None:
         self._moto = subprocess.Popen(
@@ -68,6 +71,7 @@ class Storage(Loopback):
 
     def reset(self) -> None:
         """Forget all buckets, calls and faults; come back up if down."""
+        self.damages = ""
         super().reset()
         self._forwarded(Request("POST", "/moto-api/reset", {}, b""))
 
@@ -81,7 +85,9 @@ class Storage(Loopback):
         connection = HTTPConnection("127.0.0.1", self._behind, timeout=30)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in {*_OWN, "expect"}}
         headers["Content-Length"] = str(len(request.body))
-        connection.request(request.method, request.target, request.body, headers)
+        flips = self.damages and request.method == "PUT" and self.damages in request.target
+        body = bytes(byte ^ 1 for byte in request.body) if flips else request.body
+        connection.request(request.method, request.target, body, headers)
         response = connection.getresponse()
         body = response.read()
         found = {name.title(): value for name, value in response.getheaders() if name.lower() not in _OWN}
@@ -92,6 +98,7 @@ class Storage(Loopback):
     def client(self) -> Any:
         """boto3's, past the door."""
         import boto3
+        from botocore.config import Config
 
         return boto3.client(
             "s3",
@@ -99,6 +106,7 @@ class Storage(Loopback):
             aws_access_key_id="other",
             aws_secret_access_key="other",
             region_name="us-east-1",
+            config=Config(response_checksum_validation="when_required"),  # damaged objects are looked at as well
         )
 
     def bucket(
