@@ -50,6 +50,14 @@ KEPT = [
 ]
 
 
+def test_what_lets_somebody_into_a_bucket_is_masked():
+    said = "AKIAIOSFODNN7EXAMPLE failed; AWS_SECRET_ACCESS_KEY=wJalr/XUt+nFEMI aws_session_token: FwoGZ"
+    assert masked(said) == "AKIA… failed; AWS_SECRET_ACCESS_KEY=… aws_session_token: …"
+    assert masked("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in") == (
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in"
+    )
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_secret_is_masked_alone_and_in_a_sentence(address):
     text = address.replace("{}", SECRET)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from loramerge.errors import LoramergeError
+from loramerge.storage.errors import SettingsError
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -25,6 +26,7 @@ def client(*, anonymous: bool) -> S3FileSystem:
 
     Raises:
         LoramergeError: s3fs is not installed.
+        SettingsError: The environment or a profile says what can't be.
     """
     settings = tuple(sorted((key, value) for key, value in os.environ.items() if key.startswith("AWS_")))
     return _client(anonymous, settings, (_CONNECTING, _SILENT), os.getpid())
@@ -44,4 +46,8 @@ def _client(
     timeouts = dict(zip(("connect_timeout", "read_timeout"), seconds, strict=True))
     found = S3FileSystem(anon=anonymous, config_kwargs=timeouts, skip_instance_cache=True, use_listings_cache=False)
     found.retries = 1  # botocore below it tries again already
+    try:
+        found.connect()
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     return found

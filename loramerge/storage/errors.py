@@ -67,6 +67,10 @@ class DamagedError(Exception):
     """What arrived is not what was sent."""
 
 
+class SettingsError(Exception):
+    """What the AWS libraries are told by the environment or a profile can't be."""
+
+
 class StrangeError(Exception):
     """What answered is no storage: it lacks what every storage says."""
 
@@ -199,8 +203,9 @@ def _answered(error: BaseException) -> Said | None:
         if status.startswith("5"):
             return f"the storage failed ({status})", _LATER
         return f"the storage refuses the request ({code or status})", "check the address and AWS_ENDPOINT_URL"
-    if isinstance(error, BotoCoreError) or (isinstance(error, ValueError) and "endpoint" in str(error)):
-        return "the AWS libraries can't use their settings", f"{_CHECK}, AWS_REGION and the profile"
+    if isinstance(error, (BotoCoreError, SettingsError)):
+        said = _literal(f"the AWS libraries can't do what is asked by their settings: {error}")
+        return said, "correct the variables that begin with AWS_, or the profile"
     return None
 
 

@@ -83,7 +83,7 @@ class S3Publication:
         if (now.files, earlier.replacing) == (earlier.files, {}) and there == wanted.keys():
             if now != earlier:
                 self._write(now, unless_changed(before))
-            return Receipt(str(self.place), changed=False)
+            return Receipt(str(self.place), changed=False, url=str(self.place))
         self._refuse_foreign(contents, still | there)
         begun = self._write(now.after(earlier), unless_changed(before))
         if earlier.replacing:
@@ -92,7 +92,7 @@ class S3Publication:
         for name in sorted((still & earlier.digests.keys()) - wanted.keys()):
             self.bucket.remove(contents.files[name])
         self._write(replace(now, blobs=etags), {"IfMatch": f'"{begun}"'})
-        return Receipt(str(self.place), changed=True)
+        return Receipt(str(self.place), changed=True, url=str(self.place))
 
     def _refuse_foreign(self, contents: Contents, free: set[str]) -> None:
         in_the_way = sorted((self._wanted.keys() & contents.files.keys()) - free)

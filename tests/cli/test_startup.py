@@ -11,7 +11,8 @@ import pytest
 from command_line import MODELS, QUICKSTART, ROOT, invoke, listing, write_recipe
 
 BUILDERS = {"diffusers", "transformers", "accelerate", "peft"}
-HEAVY = {"torch", "huggingface_hub", "safetensors", "numpy", "rich", "matplotlib", "jinja2", *BUILDERS}
+STORAGE = {"s3fs", "botocore"}
+HEAVY = {"torch", "huggingface_hub", "safetensors", "numpy", "rich", "matplotlib", "jinja2", *STORAGE, *BUILDERS}
 # What is written without any of the libraries that build models.
 LIGHT = (("adapter", "diffusers"), ("adapter", "kohya"), ("pipeline", None))
 CODE = f"""

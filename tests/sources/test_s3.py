@@ -381,9 +381,12 @@ def test_nobody_there(loras):
     assert "AWS_ENDPOINT_URL" in error.hint
 
 
-def test_an_endpoint_that_is_none(loras, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "localhost")
-    assert "can't use their settings" in refused().message
+@pytest.mark.parametrize(("name", "value"), [("AWS_ENDPOINT_URL_S3", "localhost"), ("AWS_MAX_ATTEMPTS", "many")])
+def test_settings_that_can_not_be(loras, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    error = refused()
+    assert "can't do what is asked by their settings" in error.message
+    assert value in error.message
 
 
 # --- what it is called

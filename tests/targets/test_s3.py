@@ -121,7 +121,7 @@ def refused(files, **settings):
 
 def test_the_objects_are_there_and_the_record_is_written_first_and_last(bucket, files):
     receipt = put(files, definition={"recipe": 1})
-    assert (receipt.changed, receipt.place) == (True, URL)
+    assert (receipt.changed, receipt.place, receipt.url) == (True, URL, URL)
     assert at(bucket) == bytes_of(files)
     known = record_of(bucket)
     assert known.files == {name: sha256_of(path) for name, path in files.items()}
