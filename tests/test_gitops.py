@@ -68,13 +68,13 @@ def uses(document):
 
 
 @pytest.mark.parametrize(
-    ("schema", "path"),
-    [("vendor.github-actions", ACTION), *(("vendor.github-workflows", path) for path in WORKFLOWS)],
-    ids=lambda value: value.name if isinstance(value, Path) else "",
+    ("schema", "paths"),
+    [("vendor.github-actions", [ACTION]), ("vendor.github-workflows", WORKFLOWS)],
+    ids=["action", "workflows"],
 )
-def test_a_file_is_valid_by_its_schema(schema, path):
+def test_files_are_valid_by_their_schema(schema, paths):
     done = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, path],
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *paths],
         capture_output=True,
         text=True,
         check=False,
@@ -555,8 +555,7 @@ def written(tmp_path_factory):
 
 
 def test_the_workflows_of_the_documentation_are_valid(written):
-    for path in written:
-        test_a_file_is_valid_by_its_schema("vendor.github-workflows", path)
+    test_files_are_valid_by_their_schema("vendor.github-workflows", written)
     has_nothing_to_say("actionlint", ["-no-color", *written])
 
 
