@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 _PIECE = 16 << 20
 """Bytes that are fetched, or sent, with one request; S3 takes parts of 5 MiB at least."""
 _AT_ONCE = 4
+_PART_CHECKSUM = "CRC32"
 _PARTS = 10_000
 """As many as S3 takes."""
 
@@ -70,7 +71,7 @@ def _in_parts(bucket: Bucket, key: str, file: Path, sha256: str, *, only: Mappin
     size = file.stat().st_size
     piece = max(_PIECE, math.ceil(size / _PARTS))
     digest = hashlib.sha256()
-    begun = {"Key": key, **described(key, sha256)}
+    begun = {"Key": key, "ChecksumAlgorithm": _PART_CHECKSUM, **described(key, sha256)}
     upload_id = told(bucket.change("create_multipart_upload", begun, {}), "UploadId")
     said = {"Key": key, "UploadId": upload_id}
     try:
@@ -99,10 +100,13 @@ def _in_parts(bucket: Bucket, key: str, file: Path, sha256: str, *, only: Mappin
 
 
 def _send_part(bucket: Bucket, said: Mapping[str, Any], number: int, data: bytes) -> dict[str, Any]:
-    answer = bucket.change("upload_part", {**said, "PartNumber": number, "Body": data}, {})
+    answer = bucket.change(
+        "upload_part", {**said, "PartNumber": number, "Body": data, "ChecksumAlgorithm": _PART_CHECKSUM}, {}
+    )
     bucket.arrived(str(said["Key"]), data, answer)
     known = {"PartNumber": number, "ETag": answer["ETag"]}
-    return known | {name: answer[name] for name in ("ChecksumCRC32",) if answer.get(name)}
+    checksum = f"Checksum{_PART_CHECKSUM}"
+    return known | ({checksum: answer[checksum]} if answer.get(checksum) else {})
 
 
 def abort(bucket: Bucket, key: str, upload_id: str) -> None:
