@@ -107,8 +107,8 @@ class Study:
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=_seed_of(self._seed, begun), n_startup_trials=_STARTUP
             )
-            if begun == 0 and (own := self._space.own()) is not None:
-                self._study.enqueue_trial(own, skip_if_exists=True)
+            if begun == 0 and (own := self._space.own()) is not None and not self._is_waiting:
+                self._study.enqueue_trial(own)
             trial = self._study.ask()
             values = self._space.choose(trial)
             trial.set_user_attr(_VALUES, values)
@@ -131,6 +131,13 @@ class Study:
     @property
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether values are to be tried that an earlier process set down before it was stopped."""
+        from optuna.trial import TrialState
+
+        return any(each.state == TrialState.WAITING for each in self._trials)
 
     def _note(self, number: int, key: str, value: Any) -> None:
         trial = next(each for each in self._trials if each.number == number)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
-from loramerge.errors import ExitCode, LoramergeError
+from loramerge.errors import ExitCode, LoramergeError, SourceError
 from loramerge.numerics.threads import cores
 from loramerge.search.function import ObjectiveError
 
@@ -207,12 +207,15 @@ def outcome_of(trying: Trying, number: int, values: Values) -> Outcome:
 
     Raises:
         ObjectiveError: The user's own function does not judge.
+        SourceError: A LoRA can't be read any more, which is no matter of the values.
     """
     try:
         return Outcome(number, trying(values), notes=trying.notes)
     except ObjectiveError as error:
         shown = ", ".join(f"{name}={value}" for name, value in values.items())
         error.message = f"{error.message} (with {shown})"
+        raise
+    except SourceError:
         raise
     except LoramergeError as error:
         return Outcome(number, None, error.message)

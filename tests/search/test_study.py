@@ -67,6 +67,16 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(opened):
     assert best.judged.score == max(each.judged.score for each in study.finished)
 
 
+def test_one_that_was_killed_in_its_first_trial_begins_as_if_it_had_not_been(opened, tmp_path):
+    whole = go_on(opened("whole.log"), 3)
+    opened().ask()
+    (tmp_path / "r.study.log.lock").touch()  # as a process that is killed leaves it while Optuna writes
+    assert go_on(opened(), 3) == whole
+    study = opened("waiting.log")
+    study._study.enqueue_trial(study._space.own())  # killed before it is asked
+    assert go_on(opened("waiting.log"), 3) == whole
+
+
 def test_what_can_not_be_merged_counts_and_is_not_the_best(opened):
     study = opened()
     number, _ = study.ask()
