@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ def in_turn(place: Path, progress: Progress | None = None) -> Iterator[bool]:
     """
     progress = progress or Silent()
     with parents_of(place):
-        file = place.with_name(f".{place.name}.lock.partial")
+        file = _lock_file(place)
         held = _hold(file, place, progress)
         try:
             with suppress(OSError):  # whoever writes there says why that can't be done
@@ -54,6 +55,11 @@ def in_turn(place: Path, progress: Progress | None = None) -> Iterator[bool]:
                 held.release()
 
 
+def was_left(place: Path) -> bool:
+    """Whether a killed run, or one that is at work, has anything beside a place: if only the file that it locked."""
+    return bool(leftovers(place)) or os.path.lexists(_lock_file(place))
+
+
 def clear(place: Path, progress: Progress | None = None) -> None:
     """Remove what killed runs left beside a place. Only for a run that keeps the others away."""
     if left := leftovers(place):
@@ -62,6 +68,10 @@ def clear(place: Path, progress: Progress | None = None) -> None:
         for path in left:
             remove(path)
             progress.advance()
+
+
+def _lock_file(place: Path) -> Path:
+    return place.with_name(f".{place.name}.lock.partial")
 
 
 def _hold(file: Path, place: Path, progress: Progress) -> BaseFileLock | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.files.atomic import leftovers
-from loramerge.files.run_lock import in_turn
+from loramerge.files.run_lock import in_turn, was_left
 
 if TYPE_CHECKING:
     from loramerge.progress import Progress
@@ -25,7 +24,7 @@ def tidy(recipe: Recipe, place: Path, *, publishing: bool = True, progress: Prog
     Raises:
         LoramergeError: A target can be no folder.
     """
-    if leftovers(place):
+    if was_left(place):
         with in_turn(place, progress):  # removes them
             pass
     for target in recipe.publish if publishing else ():

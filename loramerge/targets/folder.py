@@ -12,11 +12,11 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from loramerge.errors import LoramergeError, PublishError
-from loramerge.files.atomic import leftovers, recover
+from loramerge.files.atomic import recover
 from loramerge.files.digest import sha256_of
 from loramerge.files.home import expanded
 from loramerge.files.lengths import too_long
-from loramerge.files.run_lock import clear, in_turn
+from loramerge.files.run_lock import clear, in_turn, was_left
 from loramerge.files.writing import closed
 from loramerge.targets import record
 from loramerge.targets.folder_contents import (
@@ -121,7 +121,7 @@ class FolderTarget(Target):
         place = self.folder(origin)
         known = record_in(place, recipe)
         entries = sorted({place, place / record.place(recipe), *(place / _top(name) for name in _names(known))})
-        if any(map(leftovers, entries)):
+        if any(map(was_left, entries)):
             with in_turn(place, progress) as alone:
                 for entry in entries if alone else ():
                     clear(entry, progress)

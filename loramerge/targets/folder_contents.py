@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from loramerge.artifact import model_card
 from loramerge.artifact.contents import CARD
@@ -74,26 +73,22 @@ def _is_json(path: Path) -> bool:
         return False
 
 
-@contextmanager
-def with_owners_words(files: Mapping[str, Path], present: Mapping[str, Path]) -> Iterator[Mapping[str, Path]]:
+def with_owners_words(files: Mapping[str, Path], present: Mapping[str, Path]) -> Mapping[str, Path | bytes]:
     """The same files, with model card and JSON files beside LoRAs as they shall be: ours, and what others wrote there.
 
     Args:
         files: What is to be put there.
         present: As `written_into` gives it.
+
+    Returns:
+        Name → the file that has the content, or the content.
     """
     merging = {CARD: model_card.merged, **dict.fromkeys(sidecars.are_beside(files), sidecars.merged)}
-    both = [name for name in merging if name in files and name in present]
-    if not both:
-        yield files
-        return
-    with TemporaryDirectory() as folder:
-        found = dict(files)
-        for number, name in enumerate(both):
-            found[name] = Path(folder) / str(number)
-            ours, theirs = (text_of(path) for path in (files[name], present[name]))
-            found[name].write_text(merging[name](ours, theirs), encoding="utf-8", newline="\n")
-        yield found
+    found: dict[str, Path | bytes] = dict(files)
+    for name in merging.keys() & files.keys() & present.keys():
+        ours, theirs = (text_of(path) for path in (files[name], present[name]))
+        found[name] = merging[name](ours, theirs).encode()
+    return found
 
 
 def obstacle(place: Path, wanted: Collection[str], present: Mapping[str, Path], free: Collection[str]) -> str:

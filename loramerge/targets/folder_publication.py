@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import replacing, replacing_file
@@ -102,12 +102,12 @@ class FolderPublication:
             raise PublishError(f"{place} {what}", hint="move it away")
         if not self.force and (what := obstacle(place, wanted, present, known | there)):
             raise PublishError(f"{place} {what}", hint=MOVE)
-        with with_owners_words(self.delivery.files, edited) as files:
-            if whole and holds_nothing_else(place, recipe, known):
-                self._replace(files, now, traces)
-                return Receipt(str(place), changed=True)
-            _write(now.after(earlier), place)
-            self._replace_entries(files, traces)
+        files = with_owners_words(self.delivery.files, edited)
+        if whole and holds_nothing_else(place, recipe, known):
+            self._replace(files, now, traces)
+            return Receipt(str(place), changed=True)
+        _write(now.after(earlier), place)
+        self._replace_entries(files, traces)
         for name in sorted(known - set(wanted)):
             if os.path.lexists(place / name):
                 self._refuse_changes(name, traces, place / name)
@@ -115,7 +115,7 @@ class FolderPublication:
         _write(now, place)
         return Receipt(str(place), changed=True)
 
-    def _replace(self, files: Mapping[str, Path], now: Record, traces: Traces) -> None:
+    def _replace(self, files: Mapping[str, Path | bytes], now: Record, traces: Traces) -> None:
         """Replace the folder whole, unless it is no longer as it was when we looked."""
 
         def check(old: Path) -> None:
@@ -131,8 +131,8 @@ class FolderPublication:
                 raise _NotWholeError from error
             raise
 
-    def _replace_entries(self, files: Mapping[str, Path], traces: Traces) -> None:
-        entries: dict[str, dict[str, Path]] = {}
+    def _replace_entries(self, files: Mapping[str, Path | bytes], traces: Traces) -> None:
+        entries: dict[str, dict[str, Path | bytes]] = {}
         for name, path in files.items():
             top, _, rest = name.partition("/")
             entries.setdefault(top, {})[rest] = path
@@ -144,10 +144,10 @@ class FolderPublication:
                 with replacing(self.place / top, check) as staging:
                     _copy(inside, staging)
 
-    def _replace_file(self, source: Path, name: str, traces: Traces) -> None:
+    def _replace_file(self, content: Path | bytes, name: str, traces: Traces) -> None:
         place = self.place / name
-        with replacing_file(place) as target, open_file(source) as content:
-            shutil.copyfileobj(content, target, 1 << 20)
+        with replacing_file(place) as target:
+            _pour(content, target)
             self._refuse_changes(name, traces, place)
 
     def _refuse_changes(self, name: str, traces: Traces, old: Path) -> None:
@@ -163,11 +163,20 @@ def _can_be_replaced(place: Path) -> bool:
     return not place.exists() or (not place.is_mount() and os.access(place.parent, os.W_OK | os.X_OK))
 
 
-def _copy(files: Mapping[str, Path], folder: Path) -> None:
-    for name, source in files.items():
+def _copy(files: Mapping[str, Path | bytes], folder: Path) -> None:
+    for name, content in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        with target.open("wb") as stream:
+            _pour(content, stream)
+
+
+def _pour(content: Path | bytes, target: IO[bytes]) -> None:
+    if isinstance(content, bytes):
+        target.write(content)
+        return
+    with open_file(content) as source:
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _write(known: Record, place: Path) -> None:

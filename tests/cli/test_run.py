@@ -241,3 +241,7 @@ def test_what_a_run_left_that_was_killed_at_its_very_end_goes_away(recipe, here)
     assert "up to date" in again.stdout
     assert [folder for folder in left if folder.exists()] == []
     assert [folder for folder in others if not folder.exists()] == []
+    for lock in (here / ".models.lock.partial", here / "dist" / ".small.lock.partial"):
+        lock.touch()  # all that is left by one that is killed when even its folders are gone
+        assert "up to date" in invoke("run", "small.yaml").stdout
+        assert not lock.exists()
