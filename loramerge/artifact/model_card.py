@@ -22,6 +22,7 @@ _END = "<!-- loramerge {id}: end -->"
 _BEGINS = re.compile(r"<!-- loramerge (?P<id>[0-9a-f]{16}): every [^\n]*\n(?P<keys>[^>]*)-->")
 _MOST = 1 << 20
 """Characters of a card; one that is longer is not taken apart."""
+_LONGEST_NUMBER = 1000  # characters
 
 
 def written(front: str, body: str) -> str:
@@ -174,12 +175,24 @@ def _holds(there: Any, ours: Any) -> bool:
 
 def _mapping(front: str) -> dict[str, Any] | None:
     try:
-        data = yaml.safe_load(front)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        data = yaml.load(front, _FrontLoader)  # noqa: S506  a SafeLoader
+        if data is None:
+            return {}
+        return {str(key): value for key, value in data.items()} if isinstance(data, dict) else None
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
         return None
-    if data is None:
-        return {}
-    return {str(key): value for key, value in data.items()} if isinstance(data, dict) else None
+
+
+class _FrontLoader(yaml.SafeLoader):
+    """Refuses numbers that can't be written down again: Python reads hexadecimal ones of any length."""
+
+    def whole_number(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > _LONGEST_NUMBER:
+            raise ValueError("a number of too many digits")
+        return int(self.construct_yaml_int(node))
+
+
+_FrontLoader.add_constructor("tag:yaml.org,2002:int", _FrontLoader.whole_number)
 
 
 def _lines_by_key(front: str) -> dict[str, str]:

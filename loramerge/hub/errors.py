@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError, SourceError
@@ -39,6 +40,17 @@ def explained(reference: str, repo: str, revision: str | None, *, publishing: bo
         cause = root(error)
         message, hint = _untrusted(cause) or (publishing and _refused(cause, repo)) or _explain(cause, repo, revision)
         raise (PublishError if publishing else SourceError)(f"{reference}: {message}", hint=hint) from error
+    except (LookupError, TypeError, AttributeError) as error:
+        if not _is_the_clients(error):
+            raise
+        message, hint = _not_a_hub()
+        raise (PublishError if publishing else SourceError)(f"{reference}: {message}", hint=hint) from error
+
+
+def _is_the_clients(error: BaseException) -> bool:
+    """Whether it was raised in huggingface_hub, which takes an answer apart without looking whether it is one."""
+    last = [frame for frame, _ in walk_tb(error.__traceback__)][-1]
+    return str(last.f_globals.get("__name__", "")).startswith("huggingface_hub")
 
 
 def root(error: Exception) -> Exception:
@@ -126,10 +138,13 @@ def _explain(error: Exception, repo: str, revision: str | None) -> tuple[str, st
                 "free some space, correct its permissions, or set HF_HUB_CACHE to another folder",
             )
         case _:
-            return (
-                f"{constants.ENDPOINT} did not answer as a Hub does",
-                "check HF_ENDPOINT and the proxy, and try again",
-            )
+            return _not_a_hub()
+
+
+def _not_a_hub() -> tuple[str, str]:
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT} did not answer as a Hub does", "check HF_ENDPOINT and the proxy, and try again"
 
 
 def _answered(error: HfHubHTTPError, repo: str, revision: str | None) -> tuple[str, str]:

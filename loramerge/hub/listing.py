@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _WORDS = ("instance_prompt", "trigger_words", "trigger_word", "trigger_phrase")
 _MODEL = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 1 << 20
 """Bytes of a card."""
 
@@ -46,6 +47,27 @@ class Promise:
         if self.blob is not None and (found := git_blob_of(file)) != self.blob:
             return f"its git id is {found}, expected {self.blob}"
         return ""
+
+
+def promises_of(info: ModelInfo) -> dict[str, Promise]:
+    """Name → what a Hub says of the file.
+
+    Raises:
+        ValueError: It says what can't be.
+    """
+    found = {}
+    for file in info.siblings or ():
+        sha256 = file.lfs.sha256 if file.lfs else None
+        blob = None if file.lfs else file.blob_id
+        wrong = [
+            *(text for text in (file.rfilename, sha256 or "", blob or "") if not isinstance(text, str)),
+            *(size for size in (file.size,) if size is not None and type(size) is not int),
+            *(digest for digest in (sha256,) if digest is not None and not _SHA256.fullmatch(str(digest))),
+        ]
+        if wrong:
+            raise ValueError(f"a file of the listing has {wrong[0]!r}")
+        found[file.rfilename] = Promise(file.size, blob, sha256)
+    return found
 
 
 def revisions_of(repo: str) -> list[str]:
@@ -119,5 +141,4 @@ def _licence(metadata: Mapping[str, Any]) -> str | None:
     said = metadata.get("license")
     if said == "other":
         said = metadata.get("license_name") or said
-    text = ", ".join(map(str, said)) if isinstance(said, list) else str(said or "")
-    return "".join(character for character in text if character.isprintable()).strip() or None
+    return ", ".join(_texts(said)) or None

@@ -13,7 +13,7 @@ from loramerge.errors import SourceError
 from loramerge.files.outline import write_outline
 from loramerge.hub.errors import explained
 from loramerge.hub.headers import header_of
-from loramerge.hub.listing import CardFacts, Promise, revisions_of
+from loramerge.hub.listing import CardFacts, Promise, promises_of, revisions_of
 from loramerge.hub.retry import patiently
 from loramerge.sources.listing import below, refuse_leaving
 from loramerge.sources.source import (
@@ -139,18 +139,10 @@ class HubSource:
                 raise
             if info.gated:
                 patiently(lambda: api.auth_check(self.repo))
-        if info.sha is None or not _COMMIT.fullmatch(info.sha):
+            promises = promises_of(info)
+        if not _COMMIT.fullmatch(str(info.sha)):
             raise SourceError(f"{self.reference}: the Hub did not say which commit this is", hint="check HF_ENDPOINT")
-        return (
-            info.sha,
-            CardFacts.on_the_hub(info),
-            {
-                file.rfilename: Promise(file.size, None, file.lfs.sha256)
-                if file.lfs
-                else Promise(file.size, file.blob_id, None)
-                for file in info.siblings or ()
-            },
-        )
+        return str(info.sha), CardFacts.on_the_hub(info), promises
 
     def _cached(self) -> tuple[str, CardFacts, dict[str, Promise]]:
         from huggingface_hub import snapshot_download

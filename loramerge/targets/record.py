@@ -104,7 +104,7 @@ class Record:
         try:
             data = json.loads(text)
             definition, outputs = data.get("definition"), data.get("outputs")
-            return cls(
+            found = cls(
                 str(data["recipe"]),
                 {str(name): str(digest) for name, digest in data["files"].items()},
                 definition if isinstance(definition, dict) else None,
@@ -114,5 +114,7 @@ class Record:
                 {str(name): str(digest) for name, digest in data.get("borrowed", {}).items()},
                 str(data.get("home", "")),
             )
+            found.text().encode()  # half of a character can be read and not written
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+        return found

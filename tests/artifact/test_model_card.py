@@ -90,3 +90,10 @@ def test_a_card_that_would_take_forever_does_not():
     mark = "<!-- loramerge 0123456789abcdef: every\n-->\n\n"
     assert ours_in(mark * 20_000) is None
     assert ours_in(OURS + "x" * (1 << 20)) is None
+
+
+@pytest.mark.parametrize("number", [f"0x{'f' * 20_000}", f"[0b{'1' * 20_000}]"], ids=["key", "list"])
+def test_a_number_that_can_not_be_written_is_no_card(number):
+    ours = written("tags: [lora]\n", "ours")
+    assert merged(ours, f"---\ntags: {number}\n---\n") == ours
+    assert merged(ours, f"---\n? {number}\n: a\n---\n") == ours

@@ -11,18 +11,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fuzz.answering import answering
+
 from loramerge import load_adapter
+from loramerge.artifact import model_card
 from loramerge.artifact.in_toto import Statement
 from loramerge.bases.published import architecture
 from loramerge.errors import LoramergeError
 from loramerge.files.file_view import FileBytes
 from loramerge.files.tensor_header import read_header
 from loramerge.formats.spelling import spelled
+from loramerge.hub.listing import CardFacts
 from loramerge.lock import model as locks
 from loramerge.provenance.provenance import Provenance
 from loramerge.recipe import parse_each
 from loramerge.registry import model_pack
 from loramerge.registry.manifest import Descriptor, MalformedError, Manifest
+from loramerge.sources.hub import HubSource
+from loramerge.sources.source import Given
+from loramerge.targets.record import Record
 
 ROOT = Path(__file__).parents[2]
 _MEMORY = Path("/dev/shm")  # noqa: S108  a folder that is no disk, where there is one
@@ -96,6 +103,27 @@ def _manifest(data: bytes) -> object:
     return None
 
 
+def _card(data: bytes) -> None:
+    place, text = _written("README.md", data), data.decode("utf-8", "replace")
+    CardFacts.here(place)
+    model_card.digest(data)
+    assert model_card.merged(_OURS, text)
+
+
+def _record(data: bytes) -> None:
+    found = Record.parse(data.decode("utf-8", "replace"))
+    if found is not None:
+        found.text().encode()
+
+
+def _hub_answer(data: bytes) -> object:
+    """A listing of a repository; the client takes it from a transport that has no network."""
+    with answering(data):
+        return HubSource.parse(Given("hf://a/b", Path("/nowhere"))).locate()
+
+
+_OURS = model_card.written("license: mit\ntags:\n- lora\n", "ours")
+
 TARGETS: Mapping[str, Target] = {
     "recipe": Target(_recipe, lambda: [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]),
     "set": Target(_set, lambda: [b"merge={combination_type: cat}", b"matrix={loras.0.weight: [1, 2]}"]),
@@ -110,6 +138,15 @@ TARGETS: Mapping[str, Target] = {
     ),
     "provenance": Target(_provenance, lambda: [_statement()]),
     "manifest": Target(_manifest, lambda: [_manifest_content()]),
+    "card": Target(
+        _card,
+        lambda: [
+            _OURS.encode(),
+            b"---\nlicense: other\nlicense_name: &a x\ntags: [*a, 1, 0x1f]\nbase_model: a/b\n---\n# A\n",
+        ],
+    ),
+    "record": Target(_record, lambda: [Record("a", {"a": "b"}, {"recipe": {}}, ("peft",), home="h").text().encode()]),
+    "hub_answer": Target(_hub_answer, lambda: [_listing()]),
 }
 
 
@@ -150,6 +187,11 @@ def _small(name: str) -> bytes:
 def _manifest_content() -> bytes:
     layers = [model_pack.layer("a/b.safetensors", "a" * 64, 1, paper=False)]
     return Manifest.made(model_pack.ARTIFACT, Descriptor.of_bytes(b"{}", model_pack.CONFIG), layers, {"a": "b"}).content
+def _listing() -> bytes:
+    large = {"rfilename": "a.safetensors", "size": 9, "lfs": {"size": 9, "sha256": "a" * 64, "pointerSize": 134}}
+    small = {"rfilename": "config.json", "size": 2, "blobId": "b" * 40}
+    data = {"id": "a/b", "sha": "c" * 40, "gated": False, "cardData": {"license": "mit"}, "siblings": [large, small]}
+    return json.dumps(data).encode()
 
 
 def _lock_text() -> bytes:

@@ -230,7 +230,7 @@ def test_digests_of_a_name_that_is_not_there(repository):
         (b"---\nlicense: [mit, cc0-1.0]\n---\n", "mit, cc0-1.0"),
         (b"---\nlicense: other\n---\n", "other"),
         (b"---\nlicense: other\nlicense_name: ikea-licence\n---\n", "ikea-licence"),
-        (b'---\nlicense: "\\e[31mred"\n---\n', "[31mred"),
+        (b'---\nlicense: "\\e[31mred"\n---\n', "\\u001b[31mred"),
     ],
 )
 def test_the_licence_is_the_model_card_s(hub, card, licence):

@@ -132,6 +132,9 @@ def test_a_path_has_no_commits(tmp_path):
     assert source.at("0" * 40) == source
 
 
+ALIASES = "".join(f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]\n" for level in range(1, 12))
+
+
 def test_the_card_of_a_folder_is_the_source_s(tmp_path):
     (tmp_path / "ink.safetensors").write_bytes(b"x")
     (tmp_path / "README.md").write_text(
@@ -148,7 +151,16 @@ def test_the_card_of_a_folder_is_the_source_s(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "# no front matter", "---\n[\n---\n", "---\n- a\n---\n", "---\ntags: {a: 1}\nbase_model: [a/b, c/d]\n---\n"],
+    [
+        "",
+        "# no front matter",
+        "---\n[\n---\n",
+        "---\n- a\n---\n",
+        "---\ntags: {a: 1}\nbase_model: [a/b, c/d]\n---\n",
+        f"---\nlicense: 0x{'f' * 20_000}\n---\n",
+        f"---\nl0: &l0 [x]\n{ALIASES}license: [*l11]\ntags: [*l11]\n---\n",
+    ],
+    ids=lambda text: text[4:20],
 )
 def test_a_card_that_says_nothing_says_nothing(text, tmp_path):
     (tmp_path / "ink.safetensors").write_bytes(b"x")
