@@ -101,10 +101,13 @@ def _each(found: Sequence[PlannedRecipe], *, force: bool, as_json: bool, verbose
 def _publish(path: str, plan: Plan, *, force: bool, as_json: bool) -> dict[str, Any]:
     from loramerge import publish
     from loramerge.files.run_lock import in_turn
+    from loramerge.stages.tidy import tidy
 
     place = Path(plan.artifact.place)
-    with progress.shown(plan.recipe.name, as_json=as_json) as watcher, in_turn(place, watcher):
-        receipts = publish(place, plan.recipe, targets=plan.publishes_to, force=force, progress=watcher)
+    with progress.shown(plan.recipe.name, as_json=as_json) as watcher:
+        tidy(plan.recipe, place, progress=watcher)
+        with in_turn(place, watcher):
+            receipts = publish(place, plan.recipe, targets=plan.publishes_to, force=force, progress=watcher)
     facts = summary.of_published(path, plan, receipts) | {"warnings": list(plan.notes)}
     if not as_json:
         for warning in facts["warnings"]:

@@ -26,6 +26,16 @@ def test_what_was_built_before_is_published_as_it_is(here, parsed):
     assert (entry["status"], entry["published"]) == ("up to date", [])
 
 
+def test_what_one_left_that_was_killed_at_its_very_end_goes_away(here):
+    invoke("run", "small.yaml")
+    left = [here / ".models.0abcdefg.partial", here / ".models.lock.partial", here / "dist" / ".small.lock.partial"]
+    left[0].mkdir()
+    for file in left[1:]:
+        file.touch()
+    assert invoke("publish", "small.yaml").stdout == "small: up to date\n"
+    assert [path for path in left if path.exists()] == []
+
+
 def test_what_was_not_built_is_not_published(here):
     result = invoke("publish", "small.yaml")
     assert result.exit_code == ExitCode.NOT_PUBLISHED
