@@ -75,5 +75,7 @@ def _list(value: object) -> list[object]:
 def _subject(subject: object) -> tuple[str, str]:
     match subject:
         case {"name": str(name), "digest": {"sha256": str(digest)}} if name and _SHA256.fullmatch(digest):
+            if not name.isprintable():  # lines of it would be taken for our own
+                raise ValueError(f"one of its subjects is called {name!r}, and no file of an artifact is")
             return name, digest
     raise ValueError("one of its subjects has no name or no sha256")

@@ -56,7 +56,8 @@ def size(count: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """Rows of texts, their columns aligned."""
+    """Rows of texts, their columns aligned. Texts of several lines, which only strangers write, stay in their row."""
+    rows = [[text.replace("\n", "\\n") for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (indent + "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -54,7 +54,7 @@ class Bars:
             console.note(f"{self._name}: {task} …")
         elif total:
             self._bars.start()
-            self._task = self._bars.add_task(f"{self._name}: {task}", total=total)
+            self._task = self._bars.add_task(console.clean(f"{self._name}: {task}"), total=total)
 
     def advance(self, steps: int = 1) -> None:
         """Move the bar."""

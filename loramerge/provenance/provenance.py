@@ -96,6 +96,8 @@ class Provenance:
         try:
             definition = statement.predicate["buildDefinition"]
             internal, recipe = definition["internalParameters"], definition["externalParameters"]["recipe"]
+            if not str(recipe["name"]).isprintable():  # lines of it would be taken for our own
+                raise ValueError(f"no recipe is called {recipe['name']!r}")
             if definition["buildType"] != BUILD_TYPE:
                 raise ValueError(f"its buildType is {definition['buildType']}, not {BUILD_TYPE}")
             return cls(

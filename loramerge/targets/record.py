@@ -115,6 +115,8 @@ class Record:
                 str(data.get("home", "")),
             )
             found.text().encode()  # half of a character can be read and not written
+            if not all(name.isprintable() for name in (*found.digests, *found.borrowed)):
+                return None  # nothing of ours is called so, and it would be shown as lines of our own
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return found

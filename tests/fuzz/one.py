@@ -16,5 +16,7 @@ with atheris.instrument_imports(include=["loramerge", "yaml"]):
 
 if __name__ == "__main__":
     name, *options = sys.argv[1:]
+    for seed in TARGETS[name].seeds():  # what is imported and built the first time takes longer than any bytes may
+        TARGETS[name](seed)
     atheris.Setup([sys.argv[0], *options], TARGETS[name])
     atheris.Fuzz()

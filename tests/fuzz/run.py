@@ -48,8 +48,9 @@ def tried(name: str, corpus: Path, seconds: int) -> tuple[int, list[Path]]:
     before = {*crashes.iterdir()}
     done = subprocess.run(
         [
-            sys.executable, HERE / "one.py", name, corpus, f"-max_total_time={seconds}", "-timeout=20",
-            "-rss_limit_mb=4096", "-max_len=8192", "-print_final_stats=1", f"-artifact_prefix={crashes}/",
+            sys.executable, HERE / "one.py", name, corpus, f"-max_total_time={seconds}", "-timeout=60",
+            "-report_slow_units=60", "-rss_limit_mb=4096", "-max_len=8192", "-print_final_stats=1",
+            f"-artifact_prefix={crashes}/",
         ],
         capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
