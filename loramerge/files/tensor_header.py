@@ -6,7 +6,6 @@ Format: https://github.com/huggingface/safetensors#format
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 _LENGTH = 8  # bytes that say how long the header is
 _LONGEST = 100_000_000  # as the safetensors library has it
 _PEEK = 256
+_LARGEST = 1 << 63  # bytes of a file, and numbers of a tensor
 # Bits of an element. https://github.com/huggingface/safetensors/blob/main/safetensors/src/tensor.rs
 _BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "C64": 64}
 _BITS |= {f"{sign}{bits}": bits for sign in "IU" for bits in (8, 16, 32, 64)}
@@ -150,6 +150,19 @@ def _entry(key: str, entry: object, start: int) -> TensorEntry:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(end)], **more} if not more:
             sizes = [each for each in (first, end, *shape) if type(each) is int and each >= 0]
-            if dtype in _BITS and len(sizes) == 2 + len(shape) and 8 * (end - first) == math.prod(shape) * _BITS[dtype]:
+            sound = len(sizes) == 2 + len(shape) and max(sizes) < _LARGEST
+            if dtype in _BITS and sound and 8 * (end - first) == _count(shape) * _BITS[dtype]:
                 return TensorEntry(key, dtype, tuple(shape), start + first, end - first)
     raise ValueError(f"its header says of {key!r} what can't be: {str(entry)[:200]}")
+
+
+def _count(shape: list[int]) -> int:
+    """How many numbers a tensor has; of one that no file holds, some number that is too large."""
+    if 0 in shape:
+        return 0
+    found = 1
+    for size in shape:
+        found *= size
+        if found > _LARGEST:  # or a header of a hundred megabytes would be multiplied for days
+            break
+    return found

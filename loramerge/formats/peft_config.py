@@ -14,6 +14,7 @@ from loramerge.formats.module_pattern import ModulePattern
 from loramerge.formats.refused import LORA, refuse_config
 from loramerge.messages import excerpt
 
+_MOST_PATTERNS = 20_000
 _TASKS = TASKS_WITH_HEADS | {"CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"}
 
 
@@ -48,7 +49,12 @@ class Scaling:
             _positive(self.reference, name, self.config.get(name))
         if not isinstance(self.config.get("use_rslora") or False, bool):
             raise SourceError(f"{self.reference}: use_rslora should be true or false")
-        for pattern in (*(self.config.get("rank_pattern") or {}), *(self.config.get("alpha_pattern") or {})):
+        patterns = (*(self.config.get("rank_pattern") or {}), *(self.config.get("alpha_pattern") or {}))
+        if len(patterns) > _MOST_PATTERNS:  # each module is compared with each of them
+            raise SourceError(
+                f"{self.reference} has {len(patterns)} patterns of ranks and alphas: no model has so many layers"
+            )
+        for pattern in patterns:
             _parsed(self.reference, pattern)
 
     @property
@@ -92,7 +98,7 @@ def _positive(reference: str, key: str, value: object) -> float:
         raise SourceError(f"{reference}: {key} is larger than any number that makes sense") from None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MOST_PATTERNS)
 def _parsed(reference: str, pattern: str) -> ModulePattern:
     try:
         return ModulePattern(pattern)

@@ -120,3 +120,10 @@ def test_a_pickle_is_called_so_with_a_way_out(tmp_path):
     with pytest.raises(SourceError, match="the LoRA holds a pickle") as caught:
         ours(tmp_path / "x", b"PK\x03\x04" + bytes(100))
     assert "weights_only=True" in caught.value.hint
+
+
+@pytest.mark.parametrize("shape", [["9" * 4000] * 5000, ["2147483648"] * 500_000], ids=["long numbers", "many numbers"])
+def test_a_tensor_larger_than_any_file_is_refused_at_once(tmp_path, shape):
+    header = b'{"a": {"dtype": "F16", "shape": [%b], "data_offsets": [0, 2]}}' % ",".join(shape).encode()
+    with pytest.raises(SourceError, match="says of 'a' what can't be"):
+        ours(tmp_path / "x", len(header).to_bytes(8, "little") + header + b"00")

@@ -387,6 +387,7 @@ BAD_CONFIGS = {
     "bad pattern": ({"rank_pattern": {"(": 4}}, "without its"),
     "huge repeat": ({"rank_pattern": {"a{99999999999}": 4}}, "a count in braces"),
     "endless pattern": ({"alpha_pattern": {r"(\w+\.?)+!": 4}}, "a group that repeats"),
+    "too many patterns": ({"rank_pattern": {f"a{number}": 4 for number in range(20_001)}}, "20001 patterns"),
     "inline flag": ({"alpha_pattern": {"(?i)to_q": 4}}, "(?i…)"),
     "look ahead": ({"alpha_pattern": {"(?=(a|b))x": 4}}, "(?=…)"),
     "half a rank": ({"r": 4.5}, "should be a whole number"),
