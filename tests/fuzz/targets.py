@@ -187,6 +187,8 @@ def _small(name: str) -> bytes:
 def _manifest_content() -> bytes:
     layers = [model_pack.layer("a/b.safetensors", "a" * 64, 1, paper=False)]
     return Manifest.made(model_pack.ARTIFACT, Descriptor.of_bytes(b"{}", model_pack.CONFIG), layers, {"a": "b"}).content
+
+
 def _listing() -> bytes:
     large = {"rfilename": "a.safetensors", "size": 9, "lfs": {"size": 9, "sha256": "a" * 64, "pointerSize": 134}}
     small = {"rfilename": "config.json", "size": 2, "blobId": "b" * 40}
