@@ -1,4 +1,4 @@
-"""Recipes that wait for a process: which can be begun now."""
+"""Recipes that wait for their turn: which can be begun now."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loramerge.cli.planning import PlannedRecipe
-    from loramerge.cli.recorded import Said
-    from loramerge.cli.run_one import Facts
+    from loramerge.cli.recorded import Told
 
 _MERGE = 1 << 30
 """Bytes that a merge takes at most; what draws takes the base in float32 as well."""
@@ -18,7 +17,7 @@ _SHARE = 0.8
 
 @dataclass
 class RecipeQueue:
-    """Recipes that wait for a process.
+    """Recipes that wait for their turn.
 
     Attributes:
         found: All of them.
@@ -28,7 +27,7 @@ class RecipeQueue:
 
     found: list[PlannedRecipe]
     memory: int
-    done: dict[int, tuple[Facts, Said]] = field(default_factory=dict)
+    done: dict[int, Told] = field(default_factory=dict)
     _running: dict[int, int] = field(default_factory=dict)
     _begun: set[int] = field(default_factory=set)
     _stopped: bool = False
@@ -38,7 +37,7 @@ class RecipeQueue:
         for place, each in enumerate(self.found):
             if self._stopped or place in self._begun or self._has_to_wait(place, each):
                 continue
-            needed = _memory_of(each)
+            needed = memory_of(each)
             if self._running and sum(self._running.values()) + needed > _SHARE * self.memory:
                 return None  # those behind it must not keep it waiting for ever
             self._begun.add(place)
@@ -46,9 +45,13 @@ class RecipeQueue:
             return place
         return None
 
-    def finish(self, place: int, outcome: tuple[Facts, Said]) -> None:
+    def finish(self, place: int, told: Told) -> None:
         """Take note of what became of a recipe."""
-        self.done[place] = outcome
+        self.done[place] = told
+        self._running.pop(place, None)
+
+    def give_up(self, place: int) -> None:
+        """A recipe that was next was not begun after all."""
         self._running.pop(place, None)
 
     def stop(self) -> None:
@@ -71,7 +74,8 @@ def _unread_base(each: PlannedRecipe) -> tuple[str | None, str | None] | None:
     return base.source, base.revision
 
 
-def _memory_of(each: PlannedRecipe) -> int:
+def memory_of(each: PlannedRecipe) -> int:
+    """Bytes that a run of a recipe takes at most."""
     recipe = each.given.recipe
     if recipe is None or recipe.preview is None:
         return _MERGE

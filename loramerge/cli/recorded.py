@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Said = Sequence[tuple[str, str]]
 """`out` or `err`, and a text, in the order in which it was said."""
+Told = tuple[Facts, Said]
+"""What became of a recipe, and what was said of it."""
 
 _busy = _interrupted = False
 
@@ -55,7 +57,7 @@ def later(number: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before - {number})
 
 
-def run_recorded(each: PlannedRecipe, settings: RunSettings) -> tuple[Facts, Said]:
+def run_recorded(each: PlannedRecipe, settings: RunSettings) -> Told:
     """What became of a recipe, and what was said of it; see `run_one`."""
     global _busy  # noqa: PLW0603  of this process, which has one recipe at a time
     if _interrupted:
@@ -67,13 +69,13 @@ def run_recorded(each: PlannedRecipe, settings: RunSettings) -> tuple[Facts, Sai
         _busy = False
 
 
-def failed_recorded(each: PlannedRecipe, error: BaseException, settings: RunSettings) -> tuple[Facts, Said]:
+def failed_recorded(each: PlannedRecipe, error: BaseException, settings: RunSettings) -> Told:
     """The same of a recipe that an error keeps from being run."""
     found = failure(error, verbose=settings.verbose)
     return _recorded(lambda: failed_with(each, found, settings))
 
 
-def _recorded(tell: Callable[[], Facts]) -> tuple[Facts, Said]:
+def _recorded(tell: Callable[[], Facts]) -> Told:
     said: list[tuple[str, str]] = []
     with redirect_stdout(_Recorder("out", said)), redirect_stderr(_Recorder("err", said)):
         return tell(), said

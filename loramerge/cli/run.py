@@ -137,9 +137,14 @@ def _each(
     """What became of each recipe. Nothing is started while one of them is known to fail, unless others may go on."""
     stopped = any(each.failure for each in found) and not settings.keep_going
     if jobs > 1 and len(found) > 1 and not stopped:
+        import psutil
+
+        from loramerge.cli.processes import ProcessCrew
+        from loramerge.cli.recipe_queue import RecipeQueue
         from loramerge.cli.side_by_side import side_by_side
 
-        yield from side_by_side(found, settings, jobs)
+        queue = RecipeQueue(list(found), psutil.virtual_memory().available)
+        yield from side_by_side(found, settings, ProcessCrew(settings, jobs), queue)
         return
     for each in found:
         if stopped and each.failure is None:

@@ -15,11 +15,12 @@ import pytest
 from command_line import MODELS, PROGRAM, facts, invoke, listing, write_recipe
 
 from loramerge.cli.planning import makers_of
+from loramerge.cli.processes import ProcessCrew, _Process
 from loramerge.cli.recipe_queue import RecipeQueue
 from loramerge.cli.recipes import read_each
 from loramerge.cli.run_one import RunSettings
 from loramerge.cli.shards import Shard
-from loramerge.cli.side_by_side import _Process, _Together
+from loramerge.cli.side_by_side import side_by_side
 from loramerge.errors import ExitCode
 
 pytestmark = pytest.mark.slow
@@ -248,14 +249,10 @@ def test_a_process_that_is_killed_while_it_has_nothing_to_do():
     settings = RunSettings(**{**names, "as_json": True, "keep_going": True, "verbose": False})
     found = [planned("a", lock=known(1))]
     found[0].given.name = "a"
-    queue = RecipeQueue(found, 1 << 50)
-    together = _Together(found, queue, settings, 1)
+    crew = ProcessCrew(settings, 1)
     process = _Process(settings, 1)
     process._process.kill()
     process._process.join()
-    together._free.append(process)
-    while together.go_on():
-        pass
-    together.end()
-    facts, _ = queue.done[0]
+    crew._idle.append(process)
+    (facts,) = side_by_side(found, settings, crew, RecipeQueue(found, 1 << 50))
     assert "a was not finished: its process was ended" in facts["error"]["message"]

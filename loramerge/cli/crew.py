@@ -1,0 +1,37 @@
+"""Who runs recipes apart from this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from loramerge.cli.planning import PlannedRecipe
+    from loramerge.cli.recorded import Told
+
+
+class Crew(Protocol):
+    """Takes recipes by their places, and gives back what became of them."""
+
+    @property
+    def free(self) -> bool:
+        """Whether it takes another recipe."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has one."""
+
+    def give(self, place: int, each: PlannedRecipe) -> None:
+        """Let somebody run a recipe."""
+
+    def take(self) -> Sequence[tuple[int, Told | Exception | None]]:
+        """Wait for one recipe at least: what became of it, why nothing did, or None where nobody has begun it."""
+
+    def recall(self) -> None:
+        """Take back what nobody has begun; `take` says which recipes these are."""
+
+    def interrupt(self) -> None:
+        """Pass ^C on to all that are at work."""
+
+    def end(self) -> None:
+        """Let all of them go; what is at work is ended."""
