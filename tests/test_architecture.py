@@ -18,6 +18,7 @@ TOP = ("masking", "messages", "errors", "progress", "patience", "fields", "adapt
 HOUSE = {
     "files": "",
     "artifact": "files",
+    "cluster": "artifact files",
     "hub": "files",
     "registry": "files",
     "storage": "files",
@@ -44,7 +45,8 @@ HOUSE = {
     "reports": "files artifact sources documents families bases formats recipe analysis provenance",
     "stages": "files artifact sources families bases numerics tensor_files formats extraction merging engines targets "
     "recipe lock previews analysis search provenance reports",
-    "cli": "files artifact documents families bases numerics formats merging recipe lock analysis provenance stages",
+    "cli": "files artifact cluster documents families bases numerics formats merging recipe lock analysis provenance "
+    "stages",
 }
 LIBRARIES = {
     "torch": "artifact numerics deltas tensor_files formats methods extraction merging engines previews analysis "
@@ -71,6 +73,7 @@ LIBRARIES = {
     "model_signing": "provenance",
     "sigstore": "provenance",
     "cryptography": "provenance",
+    "ray": "cluster",
     "click": "cli",
     "rich": "cli",
 }

@@ -14,6 +14,10 @@ class Crew(Protocol):
     """Takes recipes by their places, and gives back what became of them."""
 
     @property
+    def memory(self) -> int | None:
+        """Bytes that recipes may take together; None where somebody else sees to that."""
+
+    @property
     def free(self) -> bool:
         """Whether it takes another recipe."""
 

@@ -125,3 +125,16 @@ def device(command: Command) -> Command:
         show_default=True,
         help="Where to compute.",
     )(command)
+
+
+def on(what: str) -> Callable[[Command], Command]:
+    """`--on`: the argument `on`.
+
+    Args:
+        what: What is done there.
+    """
+    return click.option(
+        "--on",
+        type=click.Choice(["ray"]),
+        help=f"Where {what}: on the Ray cluster of RAY_ADDRESS, or one of this machine. In this process if absent.",
+    )

@@ -43,6 +43,14 @@ class PlannedRecipe:
         """Whether a run has anything to do."""
         return self.waits_for is not None or (self.plan is not None and self.plan.pending)
 
+    def has_work(self, *, remakes: bool) -> bool:
+        """Whether more is to be done than to tell what there is.
+
+        Args:
+            remakes: Make again what is up to date.
+        """
+        return self.failure is None and (self.pending or remakes)
+
     @property
     def rows(self) -> Iterator[tuple[str, ...]]:
         """A line for each reason; what the line above says is not said again."""

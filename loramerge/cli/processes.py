@@ -14,6 +14,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+import psutil
+
 from loramerge.cli.recorded import Told, later, work
 from loramerge.errors import LoramergeError
 from loramerge.numerics.threads import cores
@@ -31,10 +33,14 @@ class ProcessCrew:
     Args:
         settings: The command's options.
         jobs: How many at once.
+
+    Attributes:
+        memory: Bytes that recipes may take together.
     """
 
     def __init__(self, settings: RunSettings, jobs: int) -> None:
         self._settings, self._jobs = settings, jobs
+        self.memory = psutil.virtual_memory().available
         self._idle: list[_Process] = []
         self._running: dict[Connection, tuple[_Process, int, PlannedRecipe]] = {}
 

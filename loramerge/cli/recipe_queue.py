@@ -21,12 +21,12 @@ class RecipeQueue:
 
     Attributes:
         found: All of them.
-        memory: Bytes that they may take together.
+        memory: Bytes that they may take together; None where that is nobody's business here.
         done: What became of those that were run, and what they said, by their places.
     """
 
     found: list[PlannedRecipe]
-    memory: int
+    memory: int | None
     done: dict[int, Told] = field(default_factory=dict)
     _running: dict[int, int] = field(default_factory=dict)
     _begun: set[int] = field(default_factory=set)
@@ -38,7 +38,7 @@ class RecipeQueue:
             if self._stopped or place in self._begun or self._has_to_wait(place, each):
                 continue
             needed = memory_of(each)
-            if self._running and sum(self._running.values()) + needed > _SHARE * self.memory:
+            if self._running and not self._have_room(needed):
                 return None  # those behind it must not keep it waiting for ever
             self._begun.add(place)
             self._running[place] = needed
@@ -57,6 +57,9 @@ class RecipeQueue:
     def stop(self) -> None:
         """Begin no other."""
         self._stopped = True
+
+    def _have_room(self, needed: int) -> bool:
+        return self.memory is None or sum(self._running.values()) + needed <= _SHARE * self.memory
 
     def _has_to_wait(self, place: int, each: PlannedRecipe) -> bool:
         before = self.found[:place]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import TYPE_CHECKING
 
+from loramerge.cli import console
 from loramerge.cli.boundary import failure
 from loramerge.cli.run_one import Facts, failed_with, run_one
 
@@ -69,10 +70,30 @@ def run_recorded(each: PlannedRecipe, settings: RunSettings) -> Told:
         _busy = False
 
 
+def run_elsewhere(each: PlannedRecipe, settings: RunSettings) -> Told:
+    """The same on another machine, whose process does other things besides and takes ^C as it comes."""
+    _load()
+    return _recorded(lambda: run_one(each, settings))
+
+
 def failed_recorded(each: PlannedRecipe, error: BaseException, settings: RunSettings) -> Told:
     """The same of a recipe that an error keeps from being run."""
     found = failure(error, verbose=settings.verbose)
     return _recorded(lambda: failed_with(each, found, settings))
+
+
+def with_warning(told: Told, message: str, settings: RunSettings) -> Told:
+    """The same, and a warning before it."""
+    facts, said = told
+    if settings.as_json:
+        return facts | {"warnings": [message, *facts.get("warnings", ())]}, said
+
+    def tell() -> Facts:
+        console.warning(f"{facts['name']}: {message}")
+        return facts
+
+    _, before = _recorded(tell)
+    return facts, (*before, *said)
 
 
 def _recorded(tell: Callable[[], Facts]) -> Told:

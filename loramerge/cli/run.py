@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,9 +16,13 @@ from loramerge.cli.recipes import NamedRecipe, read_each, recipe_files, refuse_m
 from loramerge.cli.run_one import Facts, RunSettings, not_started, run_one, was_interrupted
 from loramerge.cli.shards import Shard, ShardType
 from loramerge.cli.stray_locks import stray_locks
+from loramerge.cluster.connect import check as check_cluster
 from loramerge.errors import ExitCode, LoramergeError, UsageError, common
 from loramerge.merging.checks import check_reference
 from loramerge.merging.device import chosen_device
+
+if TYPE_CHECKING:
+    from loramerge.cli.crew import Crew
 
 
 @click.command(
@@ -44,8 +48,12 @@ from loramerge.merging.device import chosen_device
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
 @click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
 @click.option(
-    "-j", "--jobs", type=click.IntRange(1), default=1, help="How many recipes at once, each in a process; 1 by default."
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    help="How many recipes at once, each in a process; 1 if absent, and with --on ray what the cluster has room for.",
 )
+@options.on("recipes are run")
 @click.option(
     "--shard", metavar="K/N", type=ShardType(), help="Run the K-th of N parts of the recipes, one on each machine."
 )
@@ -63,7 +71,12 @@ from loramerge.merging.device import chosen_device
 @options.as_json
 @options.verbose
 def command(
-    paths: tuple[str, ...], overrides: tuple[str, ...], jobs: int, shard: Shard | None, **given: Any
+    paths: tuple[str, ...],
+    overrides: tuple[str, ...],
+    jobs: int | None,
+    on: str | None,
+    shard: Shard | None,
+    **given: Any,
 ) -> ExitCode:
     """Merge what recipes say, write the artifacts and publish them.
 
@@ -71,9 +84,12 @@ def command(
     runs, as `loramerge plan` does, and what that refuses keeps everything from starting; what is up to date is left
     alone. The first that fails ends the command; with --keep-going the others are run, and the exit code is that of
     the failures, or 1 where they have several. A recipe with a lock beside it is held to it. With --jobs recipes run
-    side by side, as many as the memory has room for, and are told in their order.
+    side by side, as many as the memory has room for, and are told in their order. With --on ray each is a task of a
+    Ray cluster, which does again what a lost worker had begun.
     """
     settings = RunSettings(**given)
+    if on is not None:
+        check_cluster()
     recipes = _chosen(paths, overrides, settings, shard)
     strays = stray_locks(paths, unlocked(recipes))
     for stray in [] if settings.as_json else strays:
@@ -81,9 +97,10 @@ def command(
     planning = settings.planning()
     together = planned_together(recipes, planning, quiet=settings.as_json, verbose=settings.verbose)
     found = [_checked(each, settings) for each in together]
-    if settings.device == "cuda" and any(each.pending for each in found):
+    if on is None and settings.device == "cuda" and any(each.pending for each in found):
         chosen_device(settings.device)
-    done = list(_each(found, settings, planning, jobs))
+    crew = _crew(found, settings, jobs, on)
+    done = list(_each(found, settings, planning, crew))
     if settings.prune and not any("error" in each for each in done):
         done += prune_all(paths, recipes, as_json=settings.as_json, verbose=settings.verbose)
     if settings.as_json:
@@ -131,21 +148,33 @@ def _checked(found: PlannedRecipe, settings: RunSettings) -> PlannedRecipe:
     return found
 
 
+def _crew(found: Sequence[PlannedRecipe], settings: RunSettings, jobs: int | None, on: str | None) -> Crew | None:
+    """Who runs the recipes besides this process, if there is anything to do for them."""
+    if any(each.failure for each in found) and not settings.keep_going:
+        return None
+    if on is not None:
+        if not any(each.has_work(remakes=settings.remakes) for each in found):
+            return None
+        from loramerge.cli.on_ray import RayCrew
+
+        return RayCrew(settings, jobs)
+    if (jobs or 1) == 1 or len(found) == 1:
+        return None
+    from loramerge.cli.processes import ProcessCrew
+
+    return ProcessCrew(settings, jobs or 1)
+
+
 def _each(
-    found: Sequence[PlannedRecipe], settings: RunSettings, planning: Mapping[str, Any], jobs: int
+    found: Sequence[PlannedRecipe], settings: RunSettings, planning: Mapping[str, Any], crew: Crew | None
 ) -> Iterator[Facts]:
     """What became of each recipe. Nothing is started while one of them is known to fail, unless others may go on."""
-    stopped = any(each.failure for each in found) and not settings.keep_going
-    if jobs > 1 and len(found) > 1 and not stopped:
-        import psutil
-
-        from loramerge.cli.processes import ProcessCrew
-        from loramerge.cli.recipe_queue import RecipeQueue
+    if crew is not None:
         from loramerge.cli.side_by_side import side_by_side
 
-        queue = RecipeQueue(list(found), psutil.virtual_memory().available)
-        yield from side_by_side(found, settings, ProcessCrew(settings, jobs), queue)
+        yield from side_by_side(found, settings, crew)
         return
+    stopped = any(each.failure for each in found) and not settings.keep_going
     for each in found:
         if stopped and each.failure is None:
             yield not_started(each)

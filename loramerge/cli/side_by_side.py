@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loramerge.cli.recipe_queue import RecipeQueue
 from loramerge.cli.recorded import Said, Told, failed_recorded, run_recorded
 from loramerge.cli.run_one import Facts, not_started, was_interrupted
 
 if TYPE_CHECKING:
     from loramerge.cli.crew import Crew
     from loramerge.cli.planning import PlannedRecipe
-    from loramerge.cli.recipe_queue import RecipeQueue
     from loramerge.cli.run_one import RunSettings
 
 
-def side_by_side(
-    found: Sequence[PlannedRecipe], settings: RunSettings, crew: Crew, queue: RecipeQueue
-) -> Iterator[Facts]:
+def side_by_side(found: Sequence[PlannedRecipe], settings: RunSettings, crew: Crew) -> Iterator[Facts]:
     """What became of each recipe, in their order.
 
     After one that failed no other is begun, unless those that can be run are to go on; what runs is finished. ^C
@@ -33,8 +31,8 @@ def side_by_side(
         found: The recipes and their plans.
         settings: The command's options.
         crew: Runs them; it is let go in the end.
-        queue: Says which is next, and keeps what came of each.
     """
+    queue = RecipeQueue(list(found), crew.memory)
     together = _Together(found, queue, settings, crew)
     told = 0
     try:
@@ -83,7 +81,7 @@ class _Together:
     def _begin(self) -> None:
         while self._crew.free and (place := self._queue.next()) is not None:
             each = self._found[place]
-            if each.failure is None and (each.pending or self._settings.remakes):
+            if each.has_work(remakes=self._settings.remakes):
                 self._crew.give(place, each)
             else:  # to tell that takes nobody else
                 self._finish(place, run_recorded(each, self._settings))

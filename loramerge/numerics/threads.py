@@ -38,9 +38,13 @@ def one_thread() -> Iterator[None]:
 def cores() -> int:
     """How many cores to compute on: those that this process may use, and no more than OMP_NUM_THREADS says."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, wanted_threads() or there)
+
+
+def wanted_threads() -> int | None:
+    """What OMP_NUM_THREADS says, where it says a number."""
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    wanted = int(said) if re.fullmatch("[0-9]{1,9}", said) else 0
-    return min(there, wanted or there)
+    return (int(said) or None) if re.fullmatch("[0-9]{1,9}", said) else None
 
 
 def workers(count: int | None = None) -> Executor:

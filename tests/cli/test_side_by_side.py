@@ -139,7 +139,12 @@ def planned(name, *, base="base", lock=None, preview=None, makers=()):
     recipe = SimpleNamespace(base=SimpleNamespace(source=base, revision=None), preview=preview)
     given = SimpleNamespace(path=name, recipe=recipe)
     return SimpleNamespace(
-        given=given, plan=SimpleNamespace(lock=lock, recipe=recipe), pending=True, makers=makers, failure=None
+        given=given,
+        plan=SimpleNamespace(lock=lock, recipe=recipe),
+        pending=True,
+        makers=makers,
+        failure=None,
+        has_work=lambda **_: True,
     )
 
 
@@ -254,5 +259,5 @@ def test_a_process_that_is_killed_while_it_has_nothing_to_do():
     process._process.kill()
     process._process.join()
     crew._idle.append(process)
-    (facts,) = side_by_side(found, settings, crew, RecipeQueue(found, 1 << 50))
+    (facts,) = side_by_side(found, settings, crew)
     assert "a was not finished: its process was ended" in facts["error"]["message"]

@@ -1,0 +1,122 @@
+"""`run --on ray`: recipes as tasks of a Ray cluster. Ray says where and when, and does again what is lost."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loramerge.cli.planning import artifact_of
+from loramerge.cli.recipe_queue import memory_of
+from loramerge.cli.recorded import Told, run_elsewhere, with_warning
+from loramerge.cluster.cluster import Cluster
+from loramerge.cluster.task import ClusterTask, Needs
+from loramerge.errors import LoramergeError
+from loramerge.files.digest import sha256_of
+from loramerge.numerics.threads import wanted_threads
+
+if TYPE_CHECKING:
+    from loramerge.cli.planning import PlannedRecipe
+    from loramerge.cli.run_one import RunSettings
+
+
+class RayCrew:
+    """The workers of a Ray cluster.
+
+    Args:
+        settings: The command's options.
+        jobs: How many recipes Ray has at once; as many as there are, if None.
+
+    Raises:
+        LoramergeError: There is no cluster.
+    """
+
+    def __init__(self, settings: RunSettings, jobs: int | None) -> None:
+        self._settings, self._jobs = settings, jobs
+        self._given: dict[int, PlannedRecipe] = {}
+        self._marks: dict[Path, Path] = {}
+        self._cluster = Cluster()
+
+    @property
+    def memory(self) -> None:
+        """Ray sees to that."""
+
+    @property
+    def free(self) -> bool:
+        """Whether Ray has fewer recipes than it may."""
+        return self._jobs is None or len(self._given) < self._jobs
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has one."""
+        return bool(self._given)
+
+    def give(self, place: int, each: PlannedRecipe) -> None:
+        """Hand a recipe to Ray."""
+        self._given[place] = each
+        self._cluster.give(place, self._task(each))
+
+    def take(self) -> Sequence[tuple[int, Told | Exception | None]]:
+        """Wait for a recipe; what became of it, or why nothing did."""
+        try:
+            ended = self._cluster.take()
+        except LoramergeError as error:
+            lost, self._given = self._given, {}
+            return [(place, error) for place in lost]
+        each = self._given.pop(ended.key)
+        if ended.refusal is not None:
+            return [(ended.key, ended.refusal.error(f"{each.given.path} was not finished: "))]
+        if ended.value is None:
+            return [(ended.key, None)]
+        told: Told = pickle.loads(ended.value)  # noqa: S301  a worker of ours wrote it
+        return [(ended.key, with_warning(told, ended.note, self._settings) if ended.note else told)]
+
+    def recall(self) -> None:
+        """Take back what no worker has begun."""
+        self._cluster.recall()
+
+    def interrupt(self) -> None:
+        """Pass ^C on to all that are at work."""
+        self._cluster.interrupt()
+
+    def end(self) -> None:
+        """Let go of the cluster; what is at work is ended."""
+        self._cluster.close()
+        for mark in self._marks.values():
+            with suppress(OSError):
+                mark.unlink()
+
+    def _task(self, each: PlannedRecipe) -> ClusterTask:
+        from loramerge.stages.resolve import local_sources
+
+        recipe, settings = each.given.readable(), self._settings
+        read = [] if each.makers else local_sources(recipe)
+        there = {str(path): f"{path}, which {each.given.path} reads" for path in read}
+        there |= self._mark(artifact_of(recipe, settings.out).parent)
+        if settings.sign is not None and Path(settings.sign).is_file():
+            there[str(Path(settings.sign).resolve())] = settings.sign
+        return ClusterTask(
+            name=f"loramerge run {recipe.name}",
+            call=pickle.dumps(partial(run_elsewhere, each, settings)),
+            needs=Needs(memory_of(each), settings.device, wanted_threads() or 1),
+            folder=str(Path.cwd()),
+            there=there,
+            same={str(path.resolve()): sha256_of(path) for path in (recipe.path, *recipe.beside) if path is not None},
+        )
+
+    def _mark(self, folder: Path) -> Mapping[str, str]:
+        """A file of our own in a folder for artifacts: who sees it writes to the same one."""
+        if folder not in self._marks:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(prefix=".loramerge-on-ray-", suffix=".partial", dir=folder)
+            except OSError:  # the run itself says why
+                return {}
+            os.close(handle)
+            self._marks[folder] = Path(name)
+        return {str(self._marks[folder]): f"the folder {folder} of this machine, where artifacts go"}

@@ -1,0 +1,1 @@
+"""Calls on the machines of a Ray cluster: the one door to Ray."""

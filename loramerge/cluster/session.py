@@ -1,0 +1,172 @@
+"""A process of its own that talks to Ray.
+
+Ray writes to standard output and error as it likes, takes over signals, waits for minutes for a cluster that is not
+there, and ends the process when it loses one. None of that reaches the process that asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loramerge.artifact.environment import versions
+from loramerge.cluster.connect import connected
+from loramerge.cluster.task import Ask, ClusterRefusal, ClusterTask, Ended, Needs
+from loramerge.cluster.work import BEGUN, REFUSED, work
+from loramerge.errors import LoramergeError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+_RETRIES = 3
+_LOOK = 5.0  # seconds after which it is looked again whether somebody can do what waits
+
+
+def serve(connection: Connection, address: str) -> None:
+    """Do what is asked, until nobody asks any more.
+
+    Args:
+        connection: Gives what is asked for, and takes what comes of it.
+        address: Of the cluster, or `local`.
+    """
+    signal.signal(signal.SIGINT, lambda *_: None)  # who asks says what ^C means; ignored, it would be so in workers
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    try:
+        with connected(address) as said:
+            connection.send(said)
+            asyncio.run(_Session(connection).serve())
+    except LoramergeError as error:
+        connection.send(ClusterRefusal(error.message, error.hint))
+
+
+class _Session:
+    """Tasks that Ray has, and what comes of them."""
+
+    def __init__(self, connection: Connection) -> None:
+        import ray
+
+        self._ray, self._connection, self._versions = ray, connection, versions()
+        self._work: Any = ray.remote(num_returns="streaming", max_retries=_RETRIES)(work)
+        self._given: dict[int, tuple[Any, Needs]] = {}
+        self._begun: dict[int, tuple[str, int]] = {}
+        self._followers: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Take what is asked for, and follow what was given to Ray."""
+        looking = asyncio.create_task(self._look())
+        loop = asyncio.get_running_loop()
+        while (asked := await loop.run_in_executor(None, self._received)) is not None:
+            match asked:
+                case (Ask.GIVE, key, task):
+                    self._give(key, task)
+                case (Ask.RECALL,):
+                    self._cancel([key for key in self._given if key not in self._begun])
+                case _:
+                    self._cancel([*self._given])
+        self._cancel([*self._given], force=True)
+        looking.cancel()
+
+    def _received(self) -> Any:
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError):
+            return None
+
+    def _give(self, key: int, task: ClusterTask) -> None:
+        nodes = self._nodes()
+        if refusal := _impossible(task.needs, nodes):
+            self._connection.send(Ended(key, refusal=refusal))
+            return
+        wanted = task.needs.resources(with_gpus=_have_gpus(nodes))
+        options = {"name": task.name, "num_cpus": wanted["CPU"], "num_gpus": wanted["GPU"], "memory": wanted["memory"]}
+        asked = self._versions, task.folder, dict(task.there), dict(task.same), task.call
+        generator = self._work.options(**options).remote(*asked)
+        self._given[key] = generator, task.needs
+        follower = asyncio.create_task(self._follow(key, generator))
+        self._followers.add(follower)
+        follower.add_done_callback(self._followers.discard)
+
+    async def _follow(self, key: int, generator: Any) -> None:
+        from ray.exceptions import RayError, TaskCancelledError
+
+        answer: tuple[Any, ...] = ()
+        try:
+            async for reference in generator:
+                answer = await reference
+                if answer[0] == BEGUN:
+                    self._begun[key] = answer[1]
+            ended = self._ended(key, answer)
+        except TaskCancelledError:
+            ended = Ended(key)
+        except RayError as error:
+            ended = Ended(key, refusal=_lost(error))
+        if self._given.pop(key, None) is not None:
+            self._connection.send(ended)
+
+    def _ended(self, key: int, answer: tuple[Any, ...]) -> Ended:
+        if answer[0] == REFUSED:
+            _, message, hint = answer
+            return Ended(key, refusal=ClusterRefusal(message, hint))
+        _, who, value = answer
+        first, note = self._begun[key], ""
+        if who != first:
+            note = f"done again on {who[0]}: the worker that had it on {first[0]} was lost"
+        return Ended(key, value, note=note)
+
+    def _cancel(self, keys: list[int], *, force: bool = False) -> None:
+        for key in keys:
+            generator, _ = self._given[key]
+            self._ray.cancel(generator, force=force)
+
+    async def _look(self) -> None:
+        """Give up what no node can do any more."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            nodes = self._nodes()
+            for key, (generator, needs) in [*self._given.items()]:
+                if refusal := _impossible(needs, nodes):
+                    del self._given[key]
+                    self._ray.cancel(generator)
+                    self._connection.send(Ended(key, refusal=refusal))
+
+    def _nodes(self) -> list[Mapping[str, float]]:
+        """What each node that is alive has."""
+        return [each["Resources"] for each in self._ray.nodes() if each["Alive"]]
+
+
+def _have_gpus(nodes: list[Mapping[str, float]]) -> bool:
+    return any(each.get("GPU", 0) >= 1 for each in nodes)
+
+
+def _impossible(needs: Needs, nodes: list[Mapping[str, float]]) -> ClusterRefusal | None:
+    """Why no node can ever do a task."""
+    wanted = needs.resources(with_gpus=_have_gpus(nodes))
+    if any(all(node.get(name, 0) >= count for name, count in wanted.items()) for node in nodes):
+        return None
+    words = {"CPU": "{:.0f} CPU", "GPU": "{:.0f} GPU", "memory": "{:,.0f} bytes of memory"}
+    asked = ", ".join(words[name].format(count) for name, count in wanted.items() if count)
+    return ClusterRefusal(
+        f"no node of the cluster has {asked}, which this needs; there are {len(nodes)}",
+        "add such a node, or start one with more, as by `ray start --num-cpus=… --memory=…`; --device cpu needs no GPU",
+    )
+
+
+def _lost(error: Exception) -> ClusterRefusal:
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
+
+    match error:
+        case OutOfMemoryError():
+            said, hint = "its node had too little memory", "run it again with fewer --jobs"
+        case NodeDiedError() | WorkerCrashedError():
+            said, hint = f"its worker was lost, and {_RETRIES} others after it", "it may take too much memory"
+        case RayTaskError():
+            why = str(error).strip().splitlines()[-1]
+            said, hint = f"a worker can't do it: {why}", "install on every node what is installed here"
+        case _:
+            said, hint = f"{type(error).__name__}: {error}", ""
+    return ClusterRefusal(said, hint)
