@@ -40,11 +40,11 @@ HOUSE = {
     "lock": "files sources documents families",
     "previews": "files artifact bases formats merging recipe",
     "analysis": "files sources families bases numerics deltas tensor_files formats merging",
-    "search": "files bases numerics documents previews recipe",
+    "search": "files cluster bases numerics documents previews recipe",
     "provenance": "files artifact sources tensor_files recipe lock analysis",
     "reports": "files artifact sources documents families bases formats recipe analysis provenance",
-    "stages": "files artifact sources families bases numerics tensor_files formats extraction merging engines targets "
-    "recipe lock previews analysis search provenance reports",
+    "stages": "files artifact cluster sources families bases numerics tensor_files formats extraction merging engines "
+    "targets recipe lock previews analysis search provenance reports",
     "cli": "files artifact cluster documents families bases numerics formats merging recipe lock analysis provenance "
     "stages",
 }

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.cli.planning import artifact_of
-from loramerge.cli.recipe_queue import memory_of
 from loramerge.cli.recorded import Told, run_elsewhere, with_warning
 from loramerge.cluster.cluster import Cluster
-from loramerge.cluster.task import ClusterTask, Needs
 from loramerge.errors import LoramergeError
-from loramerge.files.digest import sha256_of
-from loramerge.numerics.threads import wanted_threads
+from loramerge.files.interrupts import later
 
 if TYPE_CHECKING:
     from loramerge.cli.planning import PlannedRecipe
     from loramerge.cli.run_one import RunSettings
+    from loramerge.cluster.task import ClusterTask
 
 
 class RayCrew:
@@ -58,8 +57,10 @@ class RayCrew:
 
     def give(self, place: int, each: PlannedRecipe) -> None:
         """Hand a recipe to Ray."""
-        self._given[place] = each
-        self._cluster.give(place, self._task(each))
+        task = self._task(each)
+        with later(signal.SIGINT):  # both or neither
+            self._given[place] = each
+            self._cluster.give(place, task)
 
     def take(self) -> Sequence[tuple[int, Told | Exception | None]]:
         """Wait for a recipe; what became of it, or why nothing did."""
@@ -92,24 +93,16 @@ class RayCrew:
                 mark.unlink()
 
     def _task(self, each: PlannedRecipe) -> ClusterTask:
-        from loramerge.stages.resolve import local_sources
+        from loramerge.stages.elsewhere import elsewhere
 
         recipe, settings = each.given.readable(), self._settings
-        read = [] if each.makers else local_sources(recipe)
-        there = {str(path): f"{path}, which {each.given.path} reads" for path in read}
-        there |= self._mark(artifact_of(recipe, settings.out).parent)
+        there = self._mark(artifact_of(recipe, settings.out).parent)
         if settings.sign is not None and Path(settings.sign).is_file():
             there[str(Path(settings.sign).resolve())] = settings.sign
-        return ClusterTask(
-            name=f"loramerge run {recipe.name}",
-            call=pickle.dumps(partial(run_elsewhere, each, settings)),
-            needs=Needs(memory_of(each), settings.device, wanted_threads() or 1),
-            folder=str(Path.cwd()),
-            there=there,
-            same={str(path.resolve()): sha256_of(path) for path in (recipe.path, *recipe.beside) if path is not None},
-        )
+        call, lock = partial(run_elsewhere, each, settings), each.plan.lock if each.plan else None
+        return elsewhere("run", recipe, call, lock=lock, device=settings.device, there=there, sources=not each.makers)
 
-    def _mark(self, folder: Path) -> Mapping[str, str]:
+    def _mark(self, folder: Path) -> dict[str, str]:
         """A file of our own in a folder for artifacts: who sees it writes to the same one."""
         if folder not in self._marks:
             try:

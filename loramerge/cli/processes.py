@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from loramerge.cli.recorded import Told, later, work
+from loramerge.cli.recorded import Told, work
 from loramerge.errors import LoramergeError
+from loramerge.files.interrupts import later
 from loramerge.numerics.threads import cores
 
 if TYPE_CHECKING:

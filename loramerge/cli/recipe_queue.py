@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from loramerge.lock.needed_memory import needed_memory
+
 if TYPE_CHECKING:
     from loramerge.cli.planning import PlannedRecipe
     from loramerge.cli.recorded import Told
 
-_MERGE = 1 << 30
-"""Bytes that a merge takes at most; what draws takes the base in float32 as well."""
 _SHARE = 0.8
 """Of the memory that is free, what recipes may take together."""
 
@@ -37,7 +37,7 @@ class RecipeQueue:
         for place, each in enumerate(self.found):
             if self._stopped or place in self._begun or self._has_to_wait(place, each):
                 continue
-            needed = memory_of(each)
+            needed = needed_memory(each.given.recipe, each.plan.lock if each.plan else None)
             if self._running and not self._have_room(needed):
                 return None  # those behind it must not keep it waiting for ever
             self._begun.add(place)
@@ -75,13 +75,3 @@ def _unread_base(each: PlannedRecipe) -> tuple[str | None, str | None] | None:
         return None
     base = each.plan.recipe.base
     return base.source, base.revision
-
-
-def memory_of(each: PlannedRecipe) -> int:
-    """Bytes that a run of a recipe takes at most."""
-    recipe = each.given.recipe
-    if recipe is None or recipe.preview is None:
-        return _MERGE
-    locked = each.plan.lock.sources.base if each.plan and each.plan.lock else None
-    weights = sum(file.size for file in locked.files.values()) if locked else 0
-    return _MERGE + 2 * weights

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import TYPE_CHECKING
 
 from loramerge.cli import console
 from loramerge.cli.boundary import failure
 from loramerge.cli.run_one import Facts, failed_with, run_one
+from loramerge.files.interrupts import later
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -43,19 +44,6 @@ def work(connection: Connection, settings: RunSettings) -> None:
     with suppress(EOFError, OSError):
         while True:
             connection.send(run_recorded(connection.recv(), settings))
-
-
-@contextmanager
-def later(number: int) -> Iterator[None]:
-    """Let a signal wait until the block is over; also for a process that is begun in it, until one of its own ends."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before - {number})
 
 
 def run_recorded(each: PlannedRecipe, settings: RunSettings) -> Told:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Processes that try side by side; each holds the base and the LoRAs.",
 )
+@options.on("they try")
 @click.option(
     "-o",
     "--output",
@@ -51,6 +52,7 @@ def command(  # noqa: PLR0913, PLR0917  each is an option
     trials: int | None,
     seed: int | None,
     jobs: int,
+    on: Literal["ray"] | None,
     output: str | None,
     restart: bool,
     overrides: tuple[str, ...],
@@ -72,7 +74,9 @@ def command(  # noqa: PLR0913, PLR0917  each is an option
     named = read_one(path, (*overrides, *given), locks=True)
     recipe, begin = named.readable(), time.monotonic()
     with progress.shown(recipe.name, as_json=as_json) as watcher:
-        done = tune(recipe, lock=named.lock, out=output, jobs=jobs, restart=restart, device=device, progress=watcher)
+        done = tune(
+            recipe, lock=named.lock, out=output, jobs=jobs, on=on, restart=restart, device=device, progress=watcher
+        )
     if as_json:
         console.document(_document_of(path, recipe, done, time.monotonic() - begin))
     else:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from contextlib import suppress
 from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from loramerge.cluster.connect import address, check
 from loramerge.cluster.session import serve
 from loramerge.cluster.task import Ask, ClusterRefusal, Ended
 from loramerge.errors import LoramergeError
+from loramerge.files.interrupts import later
 
 if TYPE_CHECKING:
     from loramerge.cluster.task import ClusterTask
@@ -35,7 +38,8 @@ class Cluster:
         self._process = context.Process(target=serve, args=(there, self.address), daemon=True)
         if os.name == "posix":
             resource_tracker.ensure_running()  # which it would else do inside, and end what waits there
-        self._process.start()
+        with later(signal.SIGINT):  # which the process takes when it can
+            self._process.start()
         there.close()  # so that its end shows here
         self._given: set[int] = set()
         try:
@@ -61,8 +65,10 @@ class Cluster:
         Raises:
             LoramergeError: The cluster is gone.
         """
+        wait([self._connection])  # which ^C may end
         try:
-            ended: Ended = self._connection.recv()
+            with later(signal.SIGINT):
+                ended: Ended = self._connection.recv()
         except (EOFError, OSError):
             self._given.clear()
             raise LoramergeError(
@@ -88,7 +94,7 @@ class Cluster:
             self._process.join()
 
     def _send(self, *asked: Any) -> None:
-        with suppress(OSError):  # one that is gone is found out when it is waited for
+        with suppress(OSError), later(signal.SIGINT):  # one that is gone is found out when it is waited for
             self._connection.send(asked)
 
     def _wait_until_connected(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,16 +59,19 @@ def connected(address: str) -> Iterator[int]:
         LoramergeError: There is no Ray, or no such cluster.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    begun: dict[str, Any] = {}
+    if address == LOCAL:
+        begun["include_dashboard"] = False
+        _take_nobody_else()  # before Ray looks
     try:
         import ray
     except ImportError as error:
         raise _not_installed(str(error)) from None
     _check_answers(address)
-    begun: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **begun)
     except Exception as error:  # noqa: BLE001  whatever Ray says
-        raise _unreachable(address, str(error)) from None
+        raise _unreachable(address, "; ".join(_last_line(each) for each in (error, error.__cause__) if each)) from None
     try:
         yield sum(each["Alive"] for each in ray.nodes())
     finally:
@@ -77,6 +81,21 @@ def connected(address: str) -> Iterator[int]:
 def _not_installed(why: str) -> LoramergeError:
     """That Ray can't be had."""
     return LoramergeError(f"`--on ray` needs Ray, which can't be imported: {why}", hint="pip install 'loramerge[ray]'")
+
+
+def _last_line(error: BaseException) -> str:
+    """What Ray says last says most."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _take_nobody_else() -> None:
+    """Give the cluster that is begun a token of its own; Ray's is a file for ever, which changes what `ray start` does.
+
+    Without one, whoever reaches its ports could run code there.
+    """
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _check_answers(address: str) -> None:
@@ -95,5 +114,6 @@ def _unreachable(address: str, why: str) -> LoramergeError:
         return LoramergeError(f"Ray can't be started on this machine: {why}")
     return LoramergeError(
         f"the Ray cluster at RAY_ADDRESS={address} can't be reached: {why}",
-        hint="name its head as HOST:PORT (6379 by default) and run this on one of its nodes, or unset RAY_ADDRESS",
+        hint="name its head as HOST:PORT (6379 by default), run this on one of its nodes, and set RAY_AUTH_MODE=token "
+        "if it asks for one",
     )

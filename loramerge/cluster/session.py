@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.artifact.environment import versions
 from loramerge.cluster.connect import connected
 from loramerge.cluster.task import Ask, ClusterRefusal, ClusterTask, Ended, Needs
-from loramerge.cluster.work import BEGUN, REFUSED, work
+from loramerge.cluster.work import BEGUN, DONE, REFUSED, work
 from loramerge.errors import LoramergeError
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def serve(connection: Connection, address: str) -> None:
         address: Of the cluster, or `local`.
     """
     signal.signal(signal.SIGINT, lambda *_: None)  # who asks says what ^C means; ignored, it would be so in workers
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
@@ -102,21 +104,27 @@ class _Session:
                     self._begun[key] = answer[1]
             ended = self._ended(key, answer)
         except TaskCancelledError:
-            ended = Ended(key)
+            ended = self._taken_back(key)
         except RayError as error:
             ended = Ended(key, refusal=_lost(error))
         if self._given.pop(key, None) is not None:
             self._connection.send(ended)
 
     def _ended(self, key: int, answer: tuple[Any, ...]) -> Ended:
-        if answer[0] == REFUSED:
-            _, message, hint = answer
-            return Ended(key, refusal=ClusterRefusal(message, hint))
-        _, who, value = answer
-        first, note = self._begun[key], ""
-        if who != first:
-            note = f"done again on {who[0]}: the worker that had it on {first[0]} was lost"
-        return Ended(key, value, note=note)
+        match answer:
+            case (str(kind), message, hint) if kind == REFUSED:
+                return Ended(key, refusal=ClusterRefusal(message, hint))
+            case (str(kind), who, value) if kind == DONE:
+                first, note = self._begun.get(key, who), ""
+                if who != first:
+                    note = f"the worker that had it, on {first[0]}, was lost, and it was done again on {who[0]}"
+                return Ended(key, value, note=note)
+            case _:  # it was cancelled when it had just begun
+                return self._taken_back(key)
+
+    def _taken_back(self, key: int) -> Ended:
+        refusal = ClusterRefusal("it was interrupted when others were taken back")
+        return Ended(key, refusal=refusal if key in self._begun else None)
 
     def _cancel(self, keys: list[int], *, force: bool = False) -> None:
         for key in keys:
@@ -148,10 +156,10 @@ def _impossible(needs: Needs, nodes: list[Mapping[str, float]]) -> ClusterRefusa
     wanted = needs.resources(with_gpus=_have_gpus(nodes))
     if any(all(node.get(name, 0) >= count for name, count in wanted.items()) for node in nodes):
         return None
-    words = {"CPU": "{:.0f} CPU", "GPU": "{:.0f} GPU", "memory": "{:,.0f} bytes of memory"}
-    asked = ", ".join(words[name].format(count) for name, count in wanted.items() if count)
+    gpus = f"{wanted['GPU']:.0f} GPU, " if wanted["GPU"] else ""
+    asked = f"{wanted['CPU']:.0f} CPU, {gpus}{needs.memory / 2**30:.1f} GiB of memory"
     return ClusterRefusal(
-        f"no node of the cluster has {asked}, which this needs; there are {len(nodes)}",
+        f"no node of the cluster has {asked}, which it needs; there are {len(nodes)}",
         "add such a node, or start one with more, as by `ray start --num-cpus=… --memory=…`; --device cpu needs no GPU",
     )
 

@@ -7,54 +7,22 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import cache
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
-from loramerge.errors import ExitCode, LoramergeError, SourceError
+from loramerge.errors import LoramergeError
 from loramerge.numerics.threads import cores
-from loramerge.search.function import ObjectiveError
+from loramerge.search.attempt import attempted, outcome_in, outcome_of
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-    from loramerge.search.judged import Judged
+    from loramerge.search.attempt import Outcome, Trying
     from loramerge.search.space import Values
-
-
-class Trying(Protocol):
-    """Tries values."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is to be said of what was tried so far."""
-
-    def __call__(self, values: Values) -> Judged:
-        """What came of them.
-
-        Raises:
-            LoramergeError: They can't be merged.
-        """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a trial.
-
-    Attributes:
-        number: Of the trial.
-        judged: The judgement; None where there is none.
-        why: Why there is none.
-        notes: What is to be said of it.
-    """
-
-    number: int
-    judged: Judged | None
-    why: str = ""
-    notes: tuple[str, ...] = ()
 
 
 class Workers(Protocol):
@@ -171,9 +139,7 @@ class Processes:
             ) from None
         self._busy.remove(connection)
         self._free.append(connection)
-        if isinstance(found, Outcome):
-            return found
-        raise found.error()
+        return outcome_in(found)
 
     def close(self) -> None:
         """End them, at work or not."""
@@ -185,57 +151,13 @@ class Processes:
             connection.close()
 
 
-@dataclass(frozen=True)
-class _Stopped:
-    """Why a process can't go on; errors themselves do not always survive the way between processes."""
-
-    message: str
-    hint: str = ""
-    code: ExitCode | None = None
-
-    def error(self) -> Exception:
-        """The same as an error here; a defect's has the lines that show where it lies."""
-        if self.code is None:
-            return RuntimeError(self.message)
-        error = LoramergeError(self.message, hint=self.hint)
-        error.exit_code = self.code
-        return error
-
-
-def outcome_of(trying: Trying, number: int, values: Values) -> Outcome:
-    """Try some values; what can't be merged is an outcome, too.
-
-    Raises:
-        ObjectiveError: The user's own function does not judge.
-        SourceError: A LoRA can't be read any more, which is no matter of the values.
-    """
-    try:
-        return Outcome(number, trying(values), notes=trying.notes)
-    except ObjectiveError as error:
-        shown = ", ".join(f"{name}={value}" for name, value in values.items())
-        error.message = f"{error.message} (with {shown})"
-        raise
-    except SourceError:
-        raise
-    except LoramergeError as error:
-        return Outcome(number, None, error.message)
-
-
 def _work_on(make: Callable[[], Trying], connection: Connection, threads: int) -> None:
     """What a process does until it is ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
-    trying: Trying | None = None
-    try:
-        import torch
+    import torch
 
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
+    trying = cache(make)
+    with suppress(EOFError):
         while True:
-            number, values = connection.recv()
-            trying = trying or make()
-            connection.send(outcome_of(trying, number, values))
-    except EOFError:
-        return
-    except LoramergeError as error:
-        connection.send(_Stopped(error.message, error.hint, error.exit_code))
-    except Exception:  # noqa: BLE001  a defect is told where somebody sees it
-        connection.send(_Stopped(traceback.format_exc()))
+            connection.send(attempted(trying, *connection.recv()))

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from loramerge.cluster.connect import check as check_cluster
 from loramerge.errors import LoramergeError, UsageError
 from loramerge.files.run_lock import in_turn
 from loramerge.messages import counted, some
@@ -19,8 +19,8 @@ from loramerge.progress import Progress, Silent
 from loramerge.search import found, picture
 from loramerge.search.journal import begin_anew, check_installed
 from loramerge.search.study import Study
-from loramerge.search.workers import OneAtATime, Processes
-from loramerge.stages.trial import SearchInputs, Trier
+from loramerge.stages.trial import SearchInputs
+from loramerge.stages.who_tries import who_tries
 
 if TYPE_CHECKING:
     from loramerge.lock.model import Lock
@@ -60,12 +60,13 @@ class Tuned:
     warnings: tuple[str, ...]
 
 
-def tune(
+def tune(  # noqa: PLR0913  each is an option of the command
     recipe: Recipe,
     *,
     lock: Lock | None = None,
     out: Path | str | None = None,
     jobs: int = 1,
+    on: Literal["ray"] | None = None,
     restart: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
@@ -79,6 +80,7 @@ def tune(
         lock: What the recipe's sources have to be; by default what they are.
         out: The recipe to write, beside the other; `<stem>-tuned.yaml` by default.
         jobs: How many processes try side by side; each loads the base and the LoRAs once.
+        on: Where they are: `ray` for the cluster of RAY_ADDRESS, or one of this machine; here, if None.
         restart: Forget what was tried before.
         device: `auto`, `cpu` or `cuda`.
         progress: Told of every trial, and of the best so far.
@@ -90,6 +92,8 @@ def tune(
     """
     progress = progress or Silent()
     check_installed()
+    if on is not None:
+        check_cluster()
     if recipe.path is None:
         raise UsageError(
             "what is tuned is a file: its study and its result lie beside it",
@@ -105,14 +109,17 @@ def tune(
     study_file, picture_file = (path.with_name(f"{path.stem}{ending}") for ending in (STUDY, PICTURE))
     refuse_others([picture_file])
     with in_turn(study_file, progress):
-        inputs = SearchInputs.of(recipe, lock, device, progress)
+        inputs = SearchInputs.of(recipe, lock, device if on is None else "cpu", progress)
         if restart:
             begin_anew(study_file, keep=_WRITTEN)
         study = Study(study_file, _identity(inputs), inputs.space, inputs.search.seed)
         found.check_place(place, study.noted(_WRITTEN))
         changed = _judge_changed(inputs, study)
         before = len(study.finished)
-        with _telling(study, study_file, inputs.search.trials), _workers(inputs, lock, jobs, progress) as workers:
+        with (
+            _telling(study, study_file, inputs.search.trials),
+            who_tries(inputs, lock, jobs, on, device, progress) as workers,
+        ):
             notes = _try_all(study, workers, inputs.search.trials, progress)
         ended, best = study.finished, study.best
         if best is None or best.judged is None:
@@ -150,23 +157,6 @@ def _tell_trial(study: Study, wanted: int, progress: Progress) -> None:
     known = "" if best is None or best.judged is None else f", best so far {best.judged.score:.4g}"
     progress.start(f"trial {begun + 1} of {wanted}{known}", wanted)
     progress.advance(begun)
-
-
-@contextmanager
-def _workers(inputs: SearchInputs, lock: Lock | None, jobs: int, progress: Progress) -> Iterator[Workers]:
-    """Who tries, inside a `with`."""
-    trier: Trier | None = None
-    if jobs > 1:
-        workers: Workers = Processes(partial(Trier.loading, inputs.recipe, lock, inputs.device), jobs)
-    else:
-        trier = Trier(inputs, progress)
-        workers = OneAtATime(trier)
-    try:
-        yield workers
-    finally:
-        workers.close()
-        if trier is not None:
-            trier.close()
 
 
 @contextmanager

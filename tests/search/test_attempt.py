@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loramerge.errors import MismatchError, SourceError
-from loramerge.search.workers import outcome_of
+from loramerge.search.attempt import outcome_of
 
 
 def failing(error):
