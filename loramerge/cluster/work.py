@@ -39,7 +39,7 @@ def work(
     yield BEGUN, who
     if other := _other_versions(wanted):
         yield REFUSED, f"the node {who[0]} has {other}", _INSTALL
-    elif unseen := _unseen({**({folder: folder} if folder else {}), **there}, same):
+    elif unseen := _unseen(folder, there, same):
         yield REFUSED, f"the node {who[0]} {unseen}", _SHARE
     else:
         if folder is not None:
@@ -57,9 +57,10 @@ def _other_versions(wanted: Mapping[str, str]) -> str:
     )
 
 
-def _unseen(there: Mapping[str, str], same: Mapping[str, str]) -> str:
+def _unseen(folder: str | None, there: Mapping[str, str], same: Mapping[str, str]) -> str:
     """What this machine does not see."""
-    for path, what in {**there, **{each: each for each in same}}.items():
+    named = [path for path in (folder, *same) if path is not None]
+    for path, what in {**dict(zip(named, named, strict=True)), **there}.items():
         if not os.path.lexists(path):
             return f"does not see {what}"
     for path, digest in same.items():

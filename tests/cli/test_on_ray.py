@@ -1,0 +1,207 @@
+"""`--on ray`: what the workers of a real cluster of two nodes do is what one process does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import MODELS, PROGRAM, facts, invoke, listing, write_recipe
+from ray_cluster import two_nodes
+
+from loramerge.artifact.environment import versions
+from loramerge.cluster.work import work
+from loramerge.errors import ExitCode
+from loramerge.files.digest import sha256_of
+
+pytestmark = pytest.mark.slow
+
+MATRIX = f"""\
+version: 1
+name: m
+base: {{source: {MODELS / "base"}}}
+loras:
+  - {{name: ink, source: {MODELS / "ink.safetensors"}}}
+  - {{name: star, source: {MODELS / "star.safetensors"}}}
+merge: {{combination_type: cat, engine: factored}}
+outputs: [{{kind: adapter, format: kohya}}]
+report: brief
+matrix: {{loras.ink.weight: [1, 2, 3, 4, 5, 6]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with two_nodes() as found:
+        yield found
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("m.yaml").write_text(MATRIX)
+    return tmp_path
+
+
+@pytest.fixture
+def on_cluster(here, cluster, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    return here
+
+
+def begun(*arguments):
+    """A command that runs."""
+    command = [PROGRAM, *arguments, "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def provenance(here):
+    return {each.parent.name: each.stat().st_mtime_ns for each in here.glob("dist/*/provenance.json")}
+
+
+def test_a_killed_worker_is_done_again_and_what_is_finished_is_not(on_cluster, cluster):
+    used = {"made": on_cluster / "dist/m-1/kohya/m-1.safetensors", "glow": MODELS / "glow.safetensors"}
+    write_recipe(on_cluster, name="second", base=MODELS / "base", loras=used)
+    process = begun("run", "m.yaml", "second.yaml", "--on", "ray")
+    cluster.worker("ray::loramerge run m-3").kill()
+    before = provenance(on_cluster)
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    done = json.loads(out)
+    assert [each["name"] for each in done] == [*(f"m-{number}" for number in range(1, 7)), "second"]
+    assert {each["status"] for each in done} == {"built"}
+    assert [
+        each["name"] for each in done if any("was lost, and it was done again" in said for said in each["warnings"])
+    ] == ["m-3"]
+    after = provenance(on_cluster)
+    assert {name: after[name] for name in before if name != "m-3"} == {n: t for n, t in before.items() if n != "m-3"}
+    made = listing(on_cluster / "dist")
+    assert {name for name in made if name[0] == "." and "/" not in name} == {".loramerge"}
+    again = invoke("run", "m.yaml", "second.yaml", "--on", "ray")
+    assert again.stdout.count("up to date") == 7
+    assert provenance(on_cluster) == after
+    assert invoke("run", "m.yaml", "second.yaml", "--rebuild").exit_code == ExitCode.DONE
+    assert listing(on_cluster / "dist") == made
+
+
+def test_one_that_fails_ends_it(on_cluster):
+    cells = {"bad": "{loras.ink.rank: 9}"} | {f"m{number}": str(number) for number in range(1, 13)}
+    matrix = ", ".join(f"{name}: {value}" for name, value in cells.items())
+    Path("m.yaml").write_text(MATRIX.replace("[1, 2, 3, 4, 5, 6]", f"{{{matrix}}}"))
+    result = invoke("run", "m.yaml", "--on", "ray")
+    assert result.exit_code == ExitCode.MISMATCH
+    assert "LoRA ink should have rank 9" in result.stderr
+    assert "not started: m.yaml#m-m" in result.stderr
+    assert "ray" not in result.stdout
+    done = facts("run", "m.yaml#m-bad", "m.yaml#m-m12", "--on", "ray", "--jobs", 1, "-k", code=ExitCode.MISMATCH)
+    assert [each["status"] for each in done] == ["failed", "built"]
+
+
+def test_an_interrupt_leaves_nothing_half_done(on_cluster):
+    Path("m.yaml").write_text(MATRIX.replace("[1, 2, 3, 4, 5, 6]", str([*range(1, 25)])))
+    process = begun("run", "m.yaml", "--on", "ray", "-k")
+    end = time.monotonic() + 120
+    while len(provenance(on_cluster)) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.INTERRUPTED, errors
+    assert "Traceback" not in errors
+    done = json.loads(out)
+    assert len(done) == 24
+    assert {each["status"] for each in done} <= {"built", "failed", "not started"}
+    assert "not started" in {each["status"] for each in done}
+    assert {each["error"]["exit_code"] for each in done if "error" in each} == {ExitCode.INTERRUPTED}
+    there = {each.name for each in (on_cluster / "dist").iterdir()} - {".loramerge"}
+    assert {each["name"] for each in done if each["status"] == "built"} <= there == provenance(on_cluster).keys()
+    for name in there:
+        assert invoke("verify", on_cluster / "dist" / name).exit_code == ExitCode.DONE
+
+
+def test_trials_are_those_of_one_process(on_cluster):
+    weights = {f"loras.{name}.weight": {"from": 0.2, "to": 1.2} for name in ("ink", "star")}
+    loras = {name: {"source": str(MODELS / f"{name}.safetensors"), "weight": 1.0} for name in ("ink", "star")}
+    for name in ("one", "two"):
+        write_recipe(on_cluster, name=name, base=MODELS / "base", loras=loras, search={"vary": weights, "trials": 4})
+    one, two = facts("tune", "one.yaml"), facts("tune", "two.yaml", "--on", "ray")
+    assert (two["best"], two["given"], two["trials"], two["warnings"]) == (one["best"], one["given"], 4, [])
+    several = facts("tune", "two.yaml", "--on", "ray", "--jobs", 2, "--trials", 6)
+    assert (several["given"], several["trials"], several["new"]) == (one["given"], 6, 2)
+
+
+def test_what_no_node_has_is_not_waited_for(on_cluster, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    (done,) = facts("run", "m.yaml#m-1", "--on", "ray", code=ExitCode.FAILED)
+    assert done["error"]["message"] == (
+        "m.yaml#m-1 was not finished: no node of the cluster has 5 CPU, 1.0 GiB of memory, which it needs; there are 2"
+    )
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (done,) = facts("run", "m.yaml#m-1", "--on", "ray", "--device", "cuda", code=ExitCode.FAILED)
+    assert "no node of the cluster has 1 CPU, 1 GPU, 1.0 GiB" in done["error"]["message"]
+
+
+def test_a_node_that_does_not_see_the_folder(cluster, monkeypatch):
+    if cluster.hidden is None:
+        pytest.skip("the system does not let us hide a folder from a process")
+    monkeypatch.chdir(cluster.hidden)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    Path("m.yaml").write_text(MATRIX)
+    done = facts("run", "m.yaml", "--on", "ray", "-k", code=ExitCode.FAILED)
+    assert {each["status"] for each in done} == {"built", "failed"}
+    for each in done:
+        if "error" in each:
+            assert (
+                f"the node {os.uname().nodename} does not see {cluster.hidden / 'm.yaml'}" in each["error"]["message"]
+            )
+            assert "storage that all nodes share" in each["error"]["hint"]
+
+
+def test_what_a_worker_looks_at_first(here):
+    file = here / "m.yaml"
+    same = {str(file): sha256_of(file)}
+
+    def answer(wanted=None, there=None, same=same):
+        return [*work(versions() | (wanted or {}), None, there or {}, same, b"not looked at")][1]
+
+    kind, said, hint = answer({"torch": "1.0"})
+    assert (kind, said.partition(" has ")[2]) == ("refused", f"torch {versions()['torch']} and not 1.0")
+    assert "install on every node" in hint
+    assert answer(there={"/nowhere": "the folder of artifacts"})[1].endswith("does not see the folder of artifacts")
+    assert answer(same={str(file): "0" * 64})[1].endswith(f"sees another file at {file}")
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "said"),
+    [
+        ("127.0.0.1:1", ExitCode.FAILED, "the Ray cluster at RAY_ADDRESS=127.0.0.1:1 can't be reached: "),
+        ("nowhere", ExitCode.FAILED, "can't be reached: Invalid address format: nowhere"),
+        ("ray://127.0.0.1:10001", ExitCode.USAGE, "is for Ray Client, which --on ray does not use"),
+    ],
+)
+def test_addresses_where_there_is_no_cluster(here, monkeypatch, address, code, said):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    result = invoke("run", "m.yaml", "--on", "ray")
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert not (here / "dist").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "tune"])
+def test_without_ray_the_extra_is_named(here, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = invoke(command, "m.yaml#m-1", "--on", "ray")
+    assert result.exit_code == ExitCode.FAILED
+    assert "hint: pip install 'loramerge[ray]'" in result.stderr
+
+
+def test_a_cluster_of_this_machine(here, monkeypatch, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    assert [each["status"] for each in facts("run", "m.yaml#m-1", "--on", "ray")] == ["built"]
+    assert not (home / ".ray").exists()
