@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,12 @@ class RayCluster:
 
 
 @contextmanager
-def two_nodes() -> Iterator[RayCluster]:
-    """Such a cluster, inside a `with`."""
+def two_nodes(**variables: str) -> Iterator[RayCluster]:
+    """Such a cluster, inside a `with`.
+
+    Args:
+        variables: Of the environment of all its processes, besides those of this one.
+    """
     folder = Path(tempfile.mkdtemp(prefix="lm-", dir="/tmp"))  # sockets lie there, whose paths have to be short
     hidden = folder / "hidden"
     hidden.mkdir()
@@ -73,9 +77,11 @@ def two_nodes() -> Iterator[RayCluster]:
     port = cluster.address.rpartition(":")[2]
     try:
         with (folder / "log").open("w") as log:
-            head = _start(cluster, log, "--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false")
+            head = _start(
+                cluster, log, variables, "--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"
+            )
             _wait_for(int(port))
-            second = _start(cluster, log, f"--address={cluster.address}", hide=hidden if hides else None)
+            second = _start(cluster, log, variables, f"--address={cluster.address}", hide=hidden if hides else None)
             codes = head.wait(_START), second.wait(_START)
         assert codes == (0, 0), (folder / "log").read_text()
         yield cluster
@@ -84,7 +90,9 @@ def two_nodes() -> Iterator[RayCluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(cluster: RayCluster, log: object, *options: str, hide: Path | None = None) -> subprocess.Popen[bytes]:
+def _start(
+    cluster: RayCluster, log: object, variables: Mapping[str, str], *options: str, hide: Path | None = None
+) -> subprocess.Popen[bytes]:
     ports = (
         "dashboard-agent-grpc-port",
         "dashboard-agent-listen-port",
@@ -97,7 +105,14 @@ def _start(cluster: RayCluster, log: object, *options: str, hide: Path | None = 
     command = [str(_RAY), "start", *options, *fixed, *small]
     return subprocess.Popen(
         [*_hiding(hide), *command] if hide else command,
-        env={**os.environ, **waits, _MARK: cluster.mark, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            **variables,
+            **waits,
+            _MARK: cluster.mark,
+            "RAY_AUTH_MODE": "disabled",
+            "OMP_NUM_THREADS": "1",
+        },
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -95,14 +95,21 @@ class RayCrew:
     def _task(self, each: PlannedRecipe) -> ClusterTask:
         from loramerge.stages.elsewhere import elsewhere
 
-        recipe, settings = each.given.readable(), self._settings
-        there = self._mark(artifact_of(recipe, settings.out).parent)
+        recipe, settings, kept = each.given.readable(), self._settings, not self._settings.no_keep
+        there: dict[str, str] = {}
+        if kept:
+            there |= self._mark(artifact_of(recipe, settings.out).parent, "where artifacts go")
+        for target in () if settings.no_publish else recipe.publish:
+            if (folder := target.folder(recipe.folder)) is not None:
+                there |= self._mark(folder.parent, f"where {target.spelling} is")
         if settings.sign is not None and Path(settings.sign).is_file():
             there[str(Path(settings.sign).resolve())] = settings.sign
         call, lock = partial(run_elsewhere, each, settings), each.plan.lock if each.plan else None
-        return elsewhere("run", recipe, call, lock=lock, device=settings.device, there=there, sources=not each.makers)
+        return elsewhere(
+            "run", recipe, call, lock=lock, device=settings.device, there=there, sources=not each.makers, here=kept
+        )
 
-    def _mark(self, folder: Path) -> dict[str, str]:
+    def _mark(self, folder: Path, what: str) -> dict[str, str]:
         """A file of our own in a folder for artifacts: who sees it writes to the same one."""
         if folder not in self._marks:
             try:
@@ -112,4 +119,4 @@ class RayCrew:
                 return {}
             os.close(handle)
             self._marks[folder] = Path(name)
-        return {str(self._marks[folder]): f"the folder {folder} of this machine, where artifacts go"}
+        return {str(self._marks[folder]): f"the folder {folder} of this machine, {what}"}

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 @click.option("--rebuild", is_flag=True, help="Make and publish also what is up to date.")
 @click.option("--force", is_flag=True, help="Replace whatever is in the way, at DIR and where it is published.")
 @click.option("--no-publish", is_flag=True, help="Leave the recipe's targets alone.")
+@click.option(
+    "--no-keep", is_flag=True, help="Keep no artifact: make it in a temporary folder, publish it, and remove it."
+)
 @click.option("--reference", is_flag=True, help="Leave every step of the merge to PEFT itself, for comparison.")
 @click.option(
     "-j",
@@ -126,6 +129,9 @@ def _chosen(
         refuse_without_folder(paths)
         if shard is not None:
             raise UsageError("--prune looks at all recipes, and --shard at some", hint="prune in a run without --shard")
+    if settings.no_keep and (settings.out is not None or settings.no_publish):
+        other = "--no-publish" if settings.no_publish else "--out"
+        raise UsageError(f"--no-keep publishes and keeps nothing, which {other} contradicts", hint="leave one out")
     recipes = read_each(recipe_files(paths), overrides, locks=True)
     if settings.out is not None:
         refuse_several(recipes, "--out")
@@ -137,12 +143,17 @@ def _chosen(
 
 
 def _checked(found: PlannedRecipe, settings: RunSettings) -> PlannedRecipe:
-    """The same, failed where an option asks for what its merge can't do."""
+    """The same, failed where an option asks for what it can't do."""
     recipe = found.given.recipe
-    if recipe is None or found.failure is not None or not settings.reference:
+    if recipe is None or found.failure is not None:
         return found
     try:
-        check_reference([lora.name for lora in recipe.loras], recipe.merge)
+        if settings.reference:
+            check_reference([lora.name for lora in recipe.loras], recipe.merge)
+        if settings.no_keep and not recipe.publish:
+            raise UsageError(
+                f"{found.given.path} has no target, and --no-keep keeps nothing else", hint="add `publish:` to it"
+            )
     except LoramergeError as error:
         return replace(found, failure=failure(error, verbose=False))
     return found

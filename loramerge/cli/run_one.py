@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from loramerge.cli import console, progress
@@ -33,6 +34,7 @@ class RunSettings:
     rebuild: bool
     force: bool
     no_publish: bool
+    no_keep: bool
     reference: bool
     keep_going: bool
     prune: bool
@@ -114,19 +116,29 @@ def _run(path: str, found: Plan, settings: RunSettings) -> dict[str, Any]:
 
 def _do(path: str, planned: Plan, settings: RunSettings, watcher: Progress) -> tuple[dict[str, Any], str]:
     """What the plan says, and nothing else."""
+    if not settings.no_keep:
+        place = Path(planned.artifact.place)
+        return _do_at(place, path, planned, settings, watcher)
+    with TemporaryDirectory(prefix="loramerge-") as folder:
+        return _do_at(Path(folder).resolve() / planned.recipe.name, path, planned, settings, watcher)
+
+
+def _do_at(
+    place: Path, path: str, planned: Plan, settings: RunSettings, watcher: Progress
+) -> tuple[dict[str, Any], str]:
     from loramerge import publish, run
     from loramerge.cli import summary
     from loramerge.files.run_lock import in_turn
     from loramerge.stages.keep import keep
     from loramerge.stages.tidy import tidy
 
-    recipe, place = planned.recipe, Path(planned.artifact.place)
+    recipe = planned.recipe
     begin = time.monotonic()
     tidy(recipe, place, publishing=not settings.no_publish, progress=watcher)
-    rebuild = settings.remakes
+    rebuild, kept = settings.remakes, not settings.no_keep
     everywhere = () if settings.no_publish else recipe.publish
     try:
-        if planned.artifact.pending or rebuild:
+        if rebuild or (planned.artifact.pending if kept else planned.publishes_to):
             result = run(
                 recipe,
                 lock=planned.lock,
@@ -140,7 +152,7 @@ def _do(path: str, planned: Plan, settings: RunSettings, watcher: Progress) -> t
                 progress=watcher,
             )
             keep(recipe, place)
-            facts = summary.of(path, recipe, result, seconds=time.monotonic() - begin)
+            facts = summary.of(path, recipe, result, seconds=time.monotonic() - begin, kept=kept)
             return facts, summary.text(recipe, result, facts, verbose=settings.verbose)
         keep(recipe, place)
         receipts: tuple[Receipt, ...] = ()
@@ -148,6 +160,6 @@ def _do(path: str, planned: Plan, settings: RunSettings, watcher: Progress) -> t
             with in_turn(place, watcher):
                 receipts = publish(place, recipe, targets=planned.publishes_to, force=settings.force, progress=watcher)
     except PublishError as error:
-        complete = f"{error.message}; the artifact itself is complete, in {summary.near(place)}"
-        raise PublishError(complete, hint=error.hint) from error
+        there = f"the artifact itself is complete, in {summary.near(place)}" if kept else "no artifact is kept"
+        raise PublishError(f"{error.message}; {there}", hint=error.hint) from error
     return summary.of_published(path, planned, receipts), summary.text_of_published(planned, receipts)

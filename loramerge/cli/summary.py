@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WORST = 5
 
 
-def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str, Any]:
+def of(path: str, recipe: Recipe, result: Result, *, seconds: float, kept: bool = True) -> dict[str, Any]:
     """The run as plain data.
 
     Args:
@@ -29,18 +29,22 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
         recipe: What was run.
         result: What came of it.
         seconds: How long it took.
+        kept: Whether the artifact stays where it was made.
     """
-    page = result.artifact / PAGE
-    preview, signature = result.artifact / PREVIEW / SHEET, result.artifact / SIGNATURE
+
+    def place(name: str) -> str | None:
+        path = result.artifact / name
+        return str(path) if kept and path.exists() else None
+
     return {
         "recipe": path,
         "name": recipe.name,
         "status": "built",
-        "artifact": str(result.artifact),
-        "report": str(result.artifact / REPORT),
-        "page": str(page) if page.exists() else None,
-        "preview": str(preview) if preview.exists() else None,
-        "signature": str(signature) if signature.exists() else None,
+        "artifact": str(result.artifact) if kept else None,
+        "report": place(REPORT),
+        "page": place(PAGE),
+        "preview": place(f"{PREVIEW}/{SHEET}"),
+        "signature": place(SIGNATURE),
         "outputs": {output.folder: _files_in(result, output.folder) for output in recipe.outputs},
         "fidelity": dict(result.fidelity),
         "warnings": list(result.warnings),
@@ -52,11 +56,13 @@ def of(path: str, recipe: Recipe, result: Result, *, seconds: float) -> dict[str
 
 def text(recipe: Recipe, result: Result, facts: Mapping[str, Any], *, verbose: bool) -> str:
     """The run in a few lines; with the worst modules if `verbose`."""
-    rows = [*merge_rows(recipe, result.report, result.fidelity), ("artifact", near(result.artifact))]
+    artifact = near(result.artifact) if facts["artifact"] else "published alone, not kept"
+    rows = [*merge_rows(recipe, result.report, result.fidelity), ("artifact", artifact)]
     for name, output in facts["outputs"].items():
         rows.append((f"  {name}", f"{counted(output['files'], 'file')}, {console.size(output['size'])}"))
     rows += storage_rows(result.report)
-    rows.append(("report", near(Path(facts["page"] or facts["report"]))))
+    if page := facts["page"] or facts["report"]:
+        rows.append(("report", near(Path(page))))
     if facts["preview"]:
         rows.append(("preview", near(Path(facts["preview"]))))
     if facts["signature"]:

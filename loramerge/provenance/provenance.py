@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from loramerge.artifact.contents import LOCK, PAGE, PREVIEW, RECIPE
 from loramerge.artifact.environment import environment
 from loramerge.artifact.in_toto import Statement
-from loramerge.files.reading import content_of
 from loramerge.provenance.git import recipe_commit
 from loramerge.sources.oci import pinned
 from loramerge.sources.source import shown
@@ -219,7 +218,7 @@ def _repository(recipe: Recipe) -> Iterator[dict[str, Any]]:
         found = recipe_commit(path)
         if found is None:
             continue
-        clean = found.clean and content_of(path) == text.encode()  # nor was a value set besides
+        clean = found.clean and found.sha256 == hashlib.sha256(text.encode()).hexdigest()  # nor was a value set besides
         uri = {"uri": f"git+{found.url}@{found.commit}"} if found.url else {}
         yield {
             "name": "recipe" if role == "recipe" else path.name,

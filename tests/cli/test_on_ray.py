@@ -10,8 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import foreign
 import pytest
+import tiny
+from canonical import files_of
 from command_line import MODELS, PROGRAM, facts, invoke, listing, write_recipe
+from hub.example import OWNER
 from ray_cluster import two_nodes
 
 from loramerge.artifact.environment import versions
@@ -37,7 +41,7 @@ matrix: {{loras.ink.weight: [1, 2, 3, 4, 5, 6]}}
 
 @pytest.fixture(scope="module")
 def cluster():
-    with two_nodes() as found:
+    with two_nodes(HF_TOKEN=OWNER) as found:
         yield found
 
 
@@ -159,6 +163,47 @@ def test_a_node_that_does_not_see_the_folder(cluster, monkeypatch):
                 f"the node {os.uname().nodename} does not see {cluster.hidden / 'm.yaml'}" in each["error"]["message"]
             )
             assert "storage that all nodes share" in each["error"]["hint"]
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=tester", "-c", "user.email=tester@localhost")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_results_through_targets_alone(cluster, hub, monkeypatch, tmp_path):
+    if cluster.hidden is None:
+        pytest.skip("the system does not let us hide a folder from a process")
+    base, names = tiny.folder("sd15"), ("one", "two", "three")
+    hub.repository("org/base", {name: (base / name).read_bytes() for name in files_of(base)})
+    for seed, name in enumerate(("ink", "glow")):
+        pairs = foreign.random_lora(tiny.shared("sd15"), seed=seed, rank=2, alpha=2.0)
+        file = foreign.write_diffusers(pairs, tmp_path / f"{name}.safetensors")
+        hub.repository(f"org/{name}", {"a.safetensors": file.read_bytes()})
+    hub.store.tokens[OWNER] = "me"
+    folder = cluster.hidden / "repository"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    loras = {name: f"hf://org/{name}/a.safetensors" for name in ("ink", "glow")}
+    for weight, name in enumerate(names, start=1):
+        publish = [{"kind": "hub", "repo": f"me/{name}"}]
+        weighed = loras | {"ink": {"source": loras["ink"], "weight": weight / 4}}
+        write_recipe(folder, name=name, base="hf://org/base", loras=weighed, publish=publish, license="openrail")
+    git(folder, "init", "--quiet")
+    git(folder, "remote", "add", "origin", "https://example.org/me/recipes.git")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "Three merges")
+    done = facts("run", ".", "--on", "ray", "--no-keep")
+    assert [(each["status"], each["artifact"], len(each["published"])) for each in done] == [("built", None, 1)] * 3
+    assert not (folder / "dist").exists()
+    assert [each["status"] for each in facts("run", ".", "--on", "ray", "--no-keep")] == ["up to date"] * 3
+    for name in names:
+        repository = hub.store.repositories["model", f"me/{name}"]
+        published = repository.commits[repository.head].files
+        assert invoke("run", f"{name}.yaml", "--rebuild", "--no-publish").exit_code == ExitCode.DONE
+        made = (folder / "dist" / name / "provenance.json").read_bytes()  # which has the digest of every file
+        assert b"gitCommit" in made
+        assert published["provenance.json"].data == made
 
 
 def test_what_a_worker_looks_at_first(here):
