@@ -135,6 +135,10 @@ def test_a_process_that_is_killed_is_told_and_the_others_go_on(here, running):
     assert {each.name for each in (here / "dist").iterdir() if each.name[0] == "."} <= {".loramerge"}
 
 
+def _has_work(**_settings):  # of this module, as all that goes to another process
+    return True
+
+
 def planned(name, *, base="base", lock=None, preview=None, makers=()):
     recipe = SimpleNamespace(base=SimpleNamespace(source=base, revision=None), preview=preview)
     given = SimpleNamespace(path=name, recipe=recipe)
@@ -144,7 +148,7 @@ def planned(name, *, base="base", lock=None, preview=None, makers=()):
         pending=True,
         makers=makers,
         failure=None,
-        has_work=lambda **_: True,
+        has_work=_has_work,
     )
 
 
