@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import click
 
@@ -26,10 +27,19 @@ from loramerge.cli.locks import lock_beside
     help="Values of the recipe: several, parted by commas, for the columns; a second such key for the rows.",
 )
 @pictures.out("dist/<name>-grid")
+@options.on("cells are drawn")
 @options.device
 @options.as_json
 @options.verbose
-def command(path: str, settings: tuple[str, ...], out: str | None, device: str, as_json: bool, verbose: bool) -> None:
+def command(
+    path: str,
+    settings: tuple[str, ...],
+    out: str | None,
+    on: Literal["ray"] | None,
+    device: str,
+    as_json: bool,
+    verbose: bool,
+) -> None:
     """Draw variants of a merge side by side.
 
     RECIPE is a file, or - for standard input. One or two --set have several values, of the merge or of a LoRA's weight:
@@ -43,5 +53,5 @@ def command(path: str, settings: tuple[str, ...], out: str | None, device: str, 
     variants, begin = read_variants(path, settings), time.monotonic()
     lock = lock_beside(path)
     with progress.shown(variants.first.name, as_json=as_json) as watcher:
-        done = grid(variants, lock=lock, out=out, device=device, progress=watcher)
+        done = grid(variants, lock=lock, out=out, on=on, device=device, progress=watcher)
     pictures.say(path, variants.first, done, seconds=time.monotonic() - begin, as_json=as_json)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING
 from loramerge.cli.planning import artifact_of
 from loramerge.cli.recorded import Told, run_elsewhere, with_warning
 from loramerge.cluster.cluster import Cluster
+from loramerge.cluster.marks import Marks
 from loramerge.errors import LoramergeError
 from loramerge.files.interrupts import later
 
@@ -38,7 +36,7 @@ class RayCrew:
     def __init__(self, settings: RunSettings, jobs: int | None) -> None:
         self._settings, self._jobs = settings, jobs
         self._given: dict[int, PlannedRecipe] = {}
-        self._marks: dict[Path, Path] = {}
+        self._marks = Marks()
         self._cluster = Cluster()
 
     @property
@@ -88,9 +86,7 @@ class RayCrew:
     def end(self) -> None:
         """Let go of the cluster; what is at work is ended."""
         self._cluster.close()
-        for mark in self._marks.values():
-            with suppress(OSError):
-                mark.unlink()
+        self._marks.remove()
 
     def _task(self, each: PlannedRecipe) -> ClusterTask:
         from loramerge.stages.elsewhere import elsewhere
@@ -98,25 +94,13 @@ class RayCrew:
         recipe, settings, kept = each.given.readable(), self._settings, not self._settings.no_keep
         there: dict[str, str] = {}
         if kept:
-            there |= self._mark(artifact_of(recipe, settings.out).parent, "where artifacts go")
+            there |= self._marks.of(artifact_of(recipe, settings.out).parent, "where artifacts go")
         for target in () if settings.no_publish else recipe.publish:
             if (folder := target.folder(recipe.folder)) is not None:
-                there |= self._mark(folder.parent, f"where {target.spelling} is")
+                there |= self._marks.of(folder.parent, f"where {target.spelling} is")
         if settings.sign is not None and Path(settings.sign).is_file():
             there[str(Path(settings.sign).resolve())] = settings.sign
         call, lock = partial(run_elsewhere, each, settings), each.plan.lock if each.plan else None
         return elsewhere(
             "run", recipe, call, lock=lock, device=settings.device, there=there, sources=not each.makers, here=kept
         )
-
-    def _mark(self, folder: Path, what: str) -> dict[str, str]:
-        """A file of our own in a folder for artifacts: who sees it writes to the same one."""
-        if folder not in self._marks:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                handle, name = tempfile.mkstemp(prefix=".loramerge-on-ray-", suffix=".partial", dir=folder)
-            except OSError:  # the run itself says why
-                return {}
-            os.close(handle)
-            self._marks[folder] = Path(name)
-        return {str(self._marks[folder]): f"the folder {folder} of this machine, {what}"}

@@ -16,7 +16,7 @@ from loramerge.artifact.environment import versions
 from loramerge.cluster.connect import connected
 from loramerge.cluster.task import Ask, ClusterRefusal, ClusterTask, Ended, Needs
 from loramerge.cluster.work import BEGUN, DONE, REFUSED, work
-from loramerge.errors import LoramergeError
+from loramerge.errors import ExitCode, LoramergeError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -112,8 +112,8 @@ class _Session:
 
     def _ended(self, key: int, answer: tuple[Any, ...]) -> Ended:
         match answer:
-            case (str(kind), message, hint) if kind == REFUSED:
-                return Ended(key, refusal=ClusterRefusal(message, hint))
+            case (str(kind), message, hint, code) if kind == REFUSED:
+                return Ended(key, refusal=ClusterRefusal(message, hint, ExitCode(code)))
             case (str(kind), who, value) if kind == DONE:
                 first, note = self._begun.get(key, who), ""
                 if who != first:

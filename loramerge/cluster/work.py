@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loramerge.artifact.environment import versions
+from loramerge.errors import ExitCode, LoramergeError
 from loramerge.files.digest import sha256_of
 
 BEGUN, DONE, REFUSED = "begun", "done", "refused"
@@ -38,13 +39,16 @@ def work(
     who = socket.gethostname(), os.getpid()
     yield BEGUN, who
     if other := _other_versions(wanted):
-        yield REFUSED, f"the node {who[0]} has {other}", _INSTALL
+        yield REFUSED, f"the node {who[0]} has {other}", _INSTALL, ExitCode.FAILED
     elif unseen := _unseen(folder, there, same):
-        yield REFUSED, f"the node {who[0]} {unseen}", _SHARE
+        yield REFUSED, f"the node {who[0]} {unseen}", _SHARE, ExitCode.FAILED
     else:
         if folder is not None:
             os.chdir(folder)
-        yield DONE, who, pickle.dumps(pickle.loads(call)())  # noqa: S301  it comes from the one who asks
+        try:
+            yield DONE, who, pickle.dumps(pickle.loads(call)())  # noqa: S301  it comes from the one who asks
+        except LoramergeError as error:
+            yield REFUSED, error.message, error.hint, error.exit_code
 
 
 def _other_versions(wanted: Mapping[str, str]) -> str:

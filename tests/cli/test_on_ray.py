@@ -15,6 +15,7 @@ import pytest
 import tiny
 from canonical import files_of
 from command_line import MODELS, PROGRAM, facts, invoke, listing, write_recipe
+from drawn import recipe_of
 from hub.example import OWNER
 from ray_cluster import two_nodes
 
@@ -138,6 +139,16 @@ def test_trials_are_those_of_one_process(on_cluster):
     assert (several["given"], several["trials"], several["new"]) == (one["given"], 6, 2)
 
 
+def test_cells_are_those_of_one_process(on_cluster):
+    recipe = recipe_of(on_cluster)
+    axis = ("--set", "loras.ink.weight=0.7,0.2")
+    one = facts("grid", recipe, *axis, "--out", "one")
+    several = facts("grid", recipe, *axis, "--out", "several", "--on", "ray")
+    assert (several["drawn"], several["warnings"]) == (one["drawn"], one["warnings"])
+    assert listing(on_cluster / "several") == listing(on_cluster / "one")
+    assert facts("grid", recipe, *axis, "--out", "several", "--on", "ray")["drawn"] == 0
+
+
 def test_what_no_node_has_is_not_waited_for(on_cluster, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     (done,) = facts("run", "m.yaml#m-1", "--on", "ray", code=ExitCode.FAILED)
@@ -213,7 +224,7 @@ def test_what_a_worker_looks_at_first(here):
     def answer(wanted=None, there=None, same=same):
         return [*work(versions() | (wanted or {}), None, there or {}, same, b"not looked at")][1]
 
-    kind, said, hint = answer({"torch": "1.0"})
+    kind, said, hint, _ = answer({"torch": "1.0"})
     assert (kind, said.partition(" has ")[2]) == ("refused", f"torch {versions()['torch']} and not 1.0")
     assert "install on every node" in hint
     assert answer(there={"/nowhere": "the folder of artifacts"})[1].endswith("does not see the folder of artifacts")
