@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import psutil
 
 _RAY = Path(sys.executable).with_name("ray")
 _MARK = "LORAMERGE_TEST_CLUSTER"
-_START = 300  # seconds, where others use the machine
+_START = 120  # seconds, where others use the machine
 
 
 @dataclass(frozen=True)
@@ -69,24 +70,43 @@ def two_nodes(**variables: str) -> Iterator[RayCluster]:
     Args:
         variables: Of the environment of all its processes, besides those of this one.
     """
+    with ExitStack() as stack:
+        for again in (True, True, False):
+            try:
+                cluster = stack.enter_context(_begun(variables))
+                break
+            except (AssertionError, subprocess.TimeoutExpired):  # somebody took a port, or the machine is too busy
+                if not again:
+                    raise
+        yield cluster
+
+
+@contextmanager
+def _begun(variables: Mapping[str, str]) -> Iterator[RayCluster]:
     folder = Path(tempfile.mkdtemp(prefix="lm-", dir="/tmp"))  # sockets lie there, whose paths have to be short
     hidden = folder / "hidden"
     hidden.mkdir()
     hides = _can_hide(hidden)
     cluster = RayCluster(f"127.0.0.1:{_free_port()}", hidden if hides else None, uuid.uuid4().hex)
     port = cluster.address.rpartition(":")[2]
+    started: list[subprocess.Popen[bytes]] = []
     try:
         with (folder / "log").open("w") as log:
             head = _start(
                 cluster, log, variables, "--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"
             )
+            started.append(head)
             _wait_for(int(port))
             second = _start(cluster, log, variables, f"--address={cluster.address}", hide=hidden if hides else None)
+            started.append(second)
             codes = head.wait(_START), second.wait(_START)
         assert codes == (0, 0), (folder / "log").read_text()
         yield cluster
     finally:
         cluster.kill()
+        for each in started:
+            each.kill()
+            each.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -134,8 +154,11 @@ def _can_hide(folder: Path) -> bool:
 
 
 def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
+    """One that nobody has, out of the range that the system gives to those who ask for any."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), closing(socket.create_server(("", port))):
+            return port
 
 
 def _wait_for(port: int) -> None:
