@@ -6,7 +6,7 @@ SECONDS ?= 60
 CONTAINER ?= docker
 GPU := $(BIN)/python tests/bench/run.py --device cuda --ranks 64 --loras 2 --write build/gpu.json
 
-.PHONY: help quickstart check test lint type quick unit docs site bench concepts fuzz gpu pictures wheel package image versions clean
+.PHONY: help quickstart check test lint type quick unit docs site bench concepts fuzz endurance gpu pictures wheel package image versions clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -66,6 +66,9 @@ gpu: $(STAMP)  ## on a machine with an NVIDIA GPU: its tests, then figures into 
 fuzz: $(STAMP)  ## look for files that break it, for SECONDS=60 (Linux, Python 3.11 to 3.13)
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group fuzz
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
+
+endurance: $(STAMP)  ## kill it, let its disk fail, turn its clock, poison its caches, thousands of times, for hours (Linux, gcc); or PARTS="kills long"
+	$(BIN)/python tests/endurance/run.py $(PARTS)
 
 pictures: quickstart  ## make the pictures of the README and of docs/ again
 	$(BIN)/python tests/pictures.py

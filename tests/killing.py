@@ -110,7 +110,7 @@ def runs(token: str) -> Iterator[Runs]:
     (theirs, jobs), (answers, ours) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory() as folder:
         server = forked.start(
-            serve, env={"HF_TOKEN": token, **_few_certificates(Path(folder))}, stdin=theirs, stdout=ours
+            serve, env={"HF_TOKEN": token, **few_certificates(Path(folder))}, stdin=theirs, stdout=ours
         )
         os.close(theirs)
         os.close(ours)
@@ -120,8 +120,12 @@ def runs(token: str) -> Iterator[Runs]:
             server.join()
 
 
-def _few_certificates(folder: Path) -> dict[str, str]:
-    """Each fork loads the system's certificates, for a quarter of its time; a Hub without TLS is content with one."""
+def few_certificates(folder: Path) -> dict[str, str]:
+    """Variables that let a fork load one certificate and not all of the system, which takes a quarter of its time.
+
+    Args:
+        folder: Where the certificate is written.
+    """
     found = ssl.create_default_context().get_ca_certs(binary_form=True)
     if not found:
         return {}
