@@ -61,7 +61,7 @@ def failure(error: BaseException, *, verbose: bool) -> Failure:
         if verbose:
             import traceback
 
-            traceback.print_exception(error)
+            sys.stderr.write(masked("".join(traceback.format_exception(error))))
         hint = "report it, with the lines above" if verbose else "run it again with -v to see where, and report it"
         found = Failure(f"this is a defect of loramerge: {_error_named(error)}", hint, ExitCode.FAILED)
     return replace(found, message=bounded(masked(found.message)), hint=bounded(masked(found.hint)))
