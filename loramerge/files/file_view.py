@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from loramerge.errors import SourceError
 from loramerge.files.digest import FileDigest, sha256_in
@@ -14,10 +16,14 @@ from loramerge.files.kept_digests import DamagedEntryError, keep, kept
 from loramerge.files.reading import open_file, read_at, reading
 from loramerge.files.tensor_header import read_header
 
+Kept = TypeVar("Kept")
+
 _digests: dict[FileVersion, FileDigest] = {}  # of what this program has read
 _from_entries: dict[FileVersion, FileDigest] = {}  # what earlier ones kept
 _damaged: dict[FileVersion, str] = {}  # where what they kept is damaged
+_keeping = threading.Lock()
 _LARGE = 64 << 20  # bytes that are hashed in a moment
+_MOST = 4096  # files of each kind that are kept in mind: a process may run for days
 _UNSETTLED = 2_000_000_000  # nanoseconds; no file system's clock is coarser
 
 
@@ -91,7 +97,7 @@ class FileBytes:
         """
         found = FileDigest(self.version.size, sha256)
         if begun - max(self.version.modified, self.version.changed) > _UNSETTLED:
-            _digests[self.version] = found
+            _keep_in_mind(_digests, self.version, found)
             keep(self.version, sha256)
         return found
 
@@ -110,14 +116,14 @@ class FileBytes:
         try:
             found = kept(self.version)
         except DamagedEntryError as error:
-            _damaged[self.version] = str(error)
+            _keep_in_mind(_damaged, self.version, str(error))
             return None
         if found is None:
             return None
         with reading(self.shown_as), open_file(self.path) as file:
             if FileVersion.of(os.fstat(file.fileno())) != self.version:
                 raise self._changed()
-        return _from_entries.setdefault(self.version, FileDigest(self.version.size, found))
+        return _keep_in_mind(_from_entries, self.version, FileDigest(self.version.size, found))
 
     def _hashed(self) -> str:
         with reading(self.shown_as), open_file(self.path) as file:
@@ -143,6 +149,15 @@ class FileBytes:
         return SourceError(
             f"{self.shown_as} was changed while it was read", hint="run again when nothing else writes it"
         )
+
+
+def _keep_in_mind(known: dict[FileVersion, Kept], version: FileVersion, what: Kept) -> Kept:
+    """Keep it, and let go of what came first where there is too much."""
+    with _keeping:
+        known[version] = what
+        while len(known) > _MOST:
+            del known[next(iter(known))]
+    return what
 
 
 def digest_of(path: Path, shown_as: str) -> FileDigest:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +113,7 @@ def _kept(world: World, place: Place) -> Iterator[Path]:
         kinds: dict[str, int] = {}
         for path in sorted(folder.rglob("*")):
             own = top != "own folder" or str(path.relative_to(folder)).startswith(_OWN)
-            if path.is_file() and path.stat().st_size and own:
+            if path.is_file() and not path.is_symlink() and path.stat().st_size and own:
                 kind = str(path.parent) + path.suffix
                 kinds[kind] = kinds.get(kind, 0) + 1
                 if kinds[kind] <= _OF_A_KIND:
@@ -153,11 +152,13 @@ def _one(place: Place, known: Known, name: str, file: Path, told: Told) -> None:
 
 @contextmanager
 def _put_back(file: Path) -> Iterator[None]:
-    """The folder of a file is after the block as it was before."""
-    with tempfile.TemporaryDirectory() as store:
-        shutil.copytree(file.parent, Path(store) / "x", symlinks=True)
-        try:
-            yield
-        finally:
-            shutil.rmtree(file.parent)
-            shutil.copytree(Path(store) / "x", file.parent, symlinks=True)
+    """The file is after the block as it was before."""
+    content = file.read_bytes()
+    try:
+        yield
+    finally:
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
+        file.write_bytes(content)

@@ -73,3 +73,16 @@ def test_what_is_hashed_is_what_was_meant(tmp_path):
     link.symlink_to("a")
     with pytest.raises(SourceError, match="the LoRA was changed while it was read"):
         file.check()
+
+
+def test_a_process_that_runs_for_days_lets_go_of_what_it_knew_first(hashed, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_view, "_MOST", 3)
+    monkeypatch.setattr(file_view, "_digests", {})
+    paths = [tmp_path / str(number) for number in range(5)]
+    for path in paths:
+        path.write_text(path.name)
+        digest_of(path, "x")
+    assert len(file_view._digests) == 3
+    for path in paths:
+        assert digest_of(path, "x").sha256 == hashlib.sha256(path.name.encode()).hexdigest()
+    assert len(hashed) == 10
