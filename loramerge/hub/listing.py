@@ -114,7 +114,7 @@ class CardFacts:
     @classmethod
     def on_the_hub(cls, info: ModelInfo) -> CardFacts:
         """What the Hub tells of a repository's card."""
-        return cls.of({} if info.card_data is None else vars(info.card_data))
+        return cls.of(getattr(info.card_data, "__dict__", {}))  # what is no mapping the client hands on as it is
 
     @classmethod
     def here(cls, card: Path) -> CardFacts:

@@ -19,7 +19,7 @@ from loramerge.families import FamilyName
 from loramerge.fields import Listed, Name, Sha256, StrictModel, Text, Version, in_words
 from loramerge.files.atomic import replacing_file
 from loramerge.files.reading import content_of
-from loramerge.files.run_lock import in_turn
+from loramerge.files.run_lock import in_turn, was_left
 from loramerge.files.writing import writing
 
 if TYPE_CHECKING:
@@ -170,11 +170,18 @@ def write(lock: Lock, file: Path) -> bool:
     """
     content = text(lock).encode()
     file = file.resolve()
+
+    def is_written() -> bool:
+        return file.is_file() and content_of(file) == content
+
     with writing(file):
-        if file.is_file() and content_of(file) == content:
+        if is_written() and not was_left(file):
             return False
-        with in_turn(file), replacing_file(file) as stream:
-            stream.write(content)
+        with in_turn(file):  # which removes what was left
+            if is_written():
+                return False
+            with replacing_file(file) as stream:
+                stream.write(content)
     return True
 
 

@@ -51,6 +51,14 @@ def test_a_lock_that_is_right_is_not_touched(recipe, here):
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
+def test_what_one_left_that_was_killed_goes_away_with_a_lock_that_is_right(recipe, here):
+    invoke("lock", "small.yaml")
+    for name in (".small.lock.yaml.0abcdefg.partial", ".small.lock.yaml.lock.partial"):
+        (here / name).touch()
+        assert invoke("lock", "small.yaml").stdout == "small.lock.yaml: unchanged\n"
+        assert sorted(listing(here)) == ["glow.safetensors", "small.lock.yaml", "small.yaml"]
+
+
 def test_writing_again_says_what_moved(recipe, move):
     invoke("lock", "small.yaml")
     before, after = move()
