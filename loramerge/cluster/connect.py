@@ -71,7 +71,9 @@ def connected(address: str) -> Iterator[int]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **begun)
     except Exception as error:  # noqa: BLE001  whatever Ray says
-        raise _unreachable(address, "; ".join(_last_line(each) for each in (error, error.__cause__) if each)) from None
+        raise _no_cluster_at(
+            address, "; ".join(_last_line(each) for each in (error, error.__cause__) if each)
+        ) from None
     try:
         yield sum(each["Alive"] for each in ray.nodes())
     finally:
@@ -106,10 +108,10 @@ def _check_answers(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise _unreachable(address, str(error)) from None
+        raise _no_cluster_at(address, str(error)) from None
 
 
-def _unreachable(address: str, why: str) -> LoramergeError:
+def _no_cluster_at(address: str, why: str) -> LoramergeError:
     if address == LOCAL:
         return LoramergeError(f"Ray can't be started on this machine: {why}")
     return LoramergeError(

@@ -151,12 +151,12 @@ def _entry(key: str, entry: object, start: int) -> TensorEntry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(end)], **more} if not more:
             sizes = [each for each in (first, end, *shape) if type(each) is int and each >= 0]
             sound = len(sizes) == 2 + len(shape) and max(sizes) < _LARGEST
-            if dtype in _BITS and sound and 8 * (end - first) == _count(shape) * _BITS[dtype]:
+            if dtype in _BITS and sound and 8 * (end - first) == _numbers_in(shape) * _BITS[dtype]:
                 return TensorEntry(key, dtype, tuple(shape), start + first, end - first)
     raise ValueError(f"its header says of {key!r} what can't be: {str(entry)[:200]}")
 
 
-def _count(shape: list[int]) -> int:
+def _numbers_in(shape: list[int]) -> int:
     """How many numbers a tensor has; of one that no file holds, some number that is too large."""
     if 0 in shape:
         return 0
