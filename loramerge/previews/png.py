@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError
-from loramerge.files.reading import content_of
+from loramerge.files.reading import content_of, open_file
 from loramerge.files.writing import writing
 from loramerge.messages import some
 
@@ -56,13 +56,13 @@ def is_finished(path: Path, settings: Mapping[str, str]) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with open_file(path) as file, Image.open(file) as picture:
             picture.load()  # it passes over an end that is missing
             return content_of(path).endswith(_END) and dict(getattr(picture, "text", {})) == {
                 "software": SOFTWARE,
                 **settings,
             }
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 
@@ -84,9 +84,9 @@ def _is_ours(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with open_file(path) as file, Image.open(file) as picture:
             return SOFTWARE in (picture.info.get("software"), picture.info.get("comment", b"").decode("latin-1"))
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 

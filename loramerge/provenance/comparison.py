@@ -105,11 +105,17 @@ def _pictures(old: Path, new: Path) -> Distance:
     import numpy as np
     from PIL import Image
 
-    with Image.open(old) as one, Image.open(new) as other:
-        same = (one.size, one.mode, _settings(one)) == (other.size, other.mode, _settings(other))
-        before, after = (np.asarray(picture, dtype=np.float64) for picture in (one, other))
-    value = float(np.abs(before - after).mean()) / 255 if same else math.inf
-    return Distance("mean difference of the pixels", value, PICTURE_TOLERANCE)
+    what = "mean difference of the pixels"
+    try:
+        with Image.open(old) as one, Image.open(new) as other:
+            if (one.size, one.mode, _settings(one)) != (other.size, other.mode, _settings(other)):
+                return Distance(
+                    what, math.inf, PICTURE_TOLERANCE
+                )  # none of it is unpacked, however large it says to be
+            before, after = (np.asarray(picture, dtype=np.float64) for picture in (one, other))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # the old one is a stranger's
+        return Distance(what, math.inf, PICTURE_TOLERANCE)
+    return Distance(what, float(np.abs(before - after).mean()) / 255, PICTURE_TOLERANCE)
 
 
 def _settings(picture: Image.Image) -> dict[Any, Any]:

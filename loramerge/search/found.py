@@ -19,7 +19,10 @@ from loramerge.recipe.tokens import secrets_of, without_secrets
 
 if TYPE_CHECKING:
     from loramerge.recipe import Recipe
+    from loramerge.search.study import Study
 
+WRITTEN = "written"
+"""Under which a study notes what `check_place` asks for."""
 _ENDING = "-tuned"
 _OWN_LINES = re.compile(r"# (?:loramerge (?:run|tune) |yaml-language-server:).*\n")
 
@@ -52,32 +55,29 @@ def check_place(place: Path, written: str) -> None:
 
     Args:
         place: Where the found recipe goes.
-        written: SHA-256 of what that was; empty for nothing.
+        written: SHA-256 of what that was, or of what it was and was about to be; empty for nothing.
 
     Raises:
         UsageError: There is something else.
     """
-    if place.exists() and (place.is_dir() or hashlib.sha256(content_of(place)).hexdigest() != written):
+    if place.exists() and (place.is_dir() or hashlib.sha256(content_of(place)).hexdigest() not in written.split()):
         raise UsageError(
             f"{place} is there, and no search of this study wrote it as it is",
             hint="choose another name with -o, or move it away",
         )
 
 
-def write(place: Path, recipe: Recipe, data: Mapping[str, Any], said: str) -> tuple[str, tuple[str, ...]]:
-    """Write it, complete or not at all.
+def content_for(place: Path, recipe: Recipe, data: Mapping[str, Any], said: str) -> tuple[bytes, tuple[str, ...]]:
+    """The file of the found recipe.
 
     Args:
-        place: Where to.
+        place: Where it goes.
         recipe: The recipe that was tuned.
         data: The same with the found values, as plain data.
         said: How they were found, on one line.
 
     Returns:
-        SHA-256 of what was written, and what is to be said of it.
-
-    Raises:
-        LoramergeError: It can't be written.
+        What it holds, and what is to be said of it.
     """
     name = f"{recipe.name[: NAME_LENGTH - len(_ENDING)]}{_ENDING}"
     wanted = without_secrets({**data, "name": name})
@@ -89,10 +89,21 @@ def write(place: Path, recipe: Recipe, data: Mapping[str, Any], said: str) -> tu
         text = yaml_document.dump(wanted)
     if recipe.secretive:
         notes.append(f"{place.name} has addresses without their queries, which may hold tokens")
-    content = _headed(text, f"# loramerge run {place.name}\n# {said}\n").encode()
+    return _headed(text, f"# loramerge run {place.name}\n# {said}\n").encode(), tuple(notes)
+
+
+def write(place: Path, content: bytes, study: Study) -> None:
+    """Write it, complete or not at all. The study knows it beforehand: who is stopped in between goes on all the same.
+
+    Raises:
+        LoramergeError: It can't be written.
+    """
+    digest, earlier = hashlib.sha256(content).hexdigest(), study.noted(WRITTEN)
+    if digest not in earlier.split():
+        study.note(WRITTEN, f"{earlier} {digest}".strip())
     with writing(place), replacing_file(place) as stream:
         stream.write(content)
-    return hashlib.sha256(content).hexdigest(), tuple(notes)
+    study.note(WRITTEN, digest)
 
 
 def _headed(text: str, head: str) -> str:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 STUDY, PICTURE = ".study.log", ".study.png"
 """What the study and its picture are called, behind the recipe's own name."""
-_WRITTEN, _FUNCTION = "written", "function"
-"""What a study remembers: SHA-256 of the recipe that was written of it, and of the file of the user's function."""
+_FUNCTION = "function"
+"""Under which a study remembers SHA-256 of the file of the user's function."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def tune(  # noqa: PLR0913  each is an option of the command
     with in_turn(study_file, progress):
         inputs = SearchInputs.of(recipe, lock, device if on is None else "cpu", progress)
         if restart:
-            begin_anew(study_file, keep=_WRITTEN)
+            begin_anew(study_file, keep=found.WRITTEN)
         study = Study(study_file, _identity(inputs), inputs.space, inputs.search.seed)
-        found.check_place(place, study.noted(_WRITTEN))
+        found.check_place(place, study.noted(found.WRITTEN))
         changed = _judge_changed(inputs, study)
         before = len(study.finished)
         with (
@@ -128,8 +128,9 @@ def tune(  # noqa: PLR0913  each is an option of the command
         own = inputs.space.own_values()
         given = next((each for each in ended if own is not None and each.values == own), None)
         data = inputs.space.applied(best.values)
-        digest, said = found.write(place, recipe, data, _how_found(path.name, inputs, best, given, len(ended)))
-        study.note(_WRITTEN, digest)
+        how = _how_found(path.name, inputs, best, given, len(ended))
+        content, said = found.content_for(place, recipe, data, how)
+        found.write(place, content, study)
         picture.draw(picture_file, recipe.name, inputs.search.objective, ended, list(inputs.space.vary))
     warnings = (*inputs.loaded.notes, *changed, *notes, *_unmerged(ended), *said)
     return Tuned(place, study_file, picture_file, best, given, len(ended), len(ended) - before, warnings)

@@ -48,7 +48,7 @@ def test_kills(place):
 
 
 def test_calls_that_fail(place):
-    for kinds, step in ((WRITING, 15), (READING, 20)):
+    for kinds, step in ((WRITING, 6), (READING, 20)):
         told = failed(place, kinds, [LOCK], step=step)
         assert total(told, "positions") >= 3
         assert told.lost == []

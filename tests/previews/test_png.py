@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,16 @@ def test_what_is_no_whole_picture_is_not_finished(tmp_path):
         assert not is_finished(path, {})
     path.write_text("no picture")
     assert not is_finished(path, {})
+
+
+def test_a_pipe_keeps_nobody_waiting_and_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.png")
+    save(RED, tmp_path / "bomb.png", {})
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8)
+    for path in tmp_path.iterdir():
+        assert not is_finished(path, {})
+        with pytest.raises(LoramergeError, match="did not draw"):
+            refuse_others([path])
 
 
 def test_the_same_picture_is_the_same_bytes(tmp_path):

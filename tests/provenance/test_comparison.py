@@ -68,6 +68,11 @@ def test_pictures(tmp_path, other, within):
     assert two(tmp_path, "a.png", picture, (100, "a", (4, 4)), other).within is within
 
 
+def test_a_picture_that_is_a_bomb_is_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    assert not two(tmp_path, "a.png", picture, (100, "a", (4, 4)), (100, "a", (4, 4))).within
+
+
 @pytest.mark.parametrize(
     ("old", "new", "within"),
     [

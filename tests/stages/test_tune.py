@@ -11,6 +11,7 @@ from drawn import recipe_of
 from loramerge import read_recipe, tune
 from loramerge.errors import LoramergeError, MismatchError, UsageError
 from loramerge.search.function import ObjectiveError
+from loramerge.search.study import Study
 from loramerge.stages import trial as trial_stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -154,6 +155,24 @@ def test_files_of_others_stay(recipe, tmp_path):
         tune(read_recipe(path), restart=True)
     other = tune(read_recipe(path), out=tmp_path / "other.yaml")
     assert read_recipe(other.recipe).name == "small-tuned"
+
+
+def test_one_that_is_stopped_when_the_recipe_is_written_goes_on(recipe, monkeypatch):
+    path = recipe(trials=1)
+    first = tune(read_recipe(path))
+    note = Study.note
+
+    def stopped(study, key, value):
+        if len(value.split()) == 1:  # the recipe is there, and it is about to be noted that it alone is
+            raise LoramergeError("the disk is full")
+        note(study, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "note", stopped)
+        with pytest.raises(LoramergeError, match="the disk is full"):
+            tune(read_recipe(path, overrides=["search.trials=2"]))
+    assert "of 2" in first.recipe.read_text()
+    assert tune(read_recipe(path, overrides=["search.trials=2"])).new == 0
 
 
 @pytest.mark.parametrize(
