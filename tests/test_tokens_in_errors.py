@@ -46,7 +46,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 416, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 403, 404, 412, 429, 500])
 def test_a_hub_that_says_the_token_itself(hub, place, status):
     content = (place / "a.safetensors").read_bytes()
     hub.repository("me/a", {"a.safetensors": content})
@@ -61,8 +61,8 @@ def test_a_hub_that_says_the_token_itself(hub, place, status):
         ("plan", reading), ("run", reading), ("lock", reading), ("inspect", "hf://me/a"), ("verify", "hf://me/a"),
         ("merge", "hf://me/a", "a.safetensors", "-o", "x.safetensors"), ("run", writing),
     ):  # fmt: skip
-        for more in ([], ["--json"]):
-            unsaid(invoke(*arguments, *more))
+        unsaid(invoke(*arguments))
+    unsaid(invoke("run", writing, "--json"))
     assert hub.log
     assert not [path for path in place.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
 
