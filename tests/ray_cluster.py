@@ -29,11 +29,13 @@ class RayCluster:
 
     Attributes:
         address: Of its head.
+        folder: Where its logs lie.
         hidden: A folder that the second node does not see; None where the system does not let us hide it.
         mark: Value of a variable that all of its processes have.
     """
 
     address: str
+    folder: Path
     hidden: Path | None
     mark: str
 
@@ -87,7 +89,7 @@ def _begun(variables: Mapping[str, str]) -> Iterator[RayCluster]:
     hidden = folder / "hidden"
     hidden.mkdir()
     hides = _can_hide(hidden)
-    cluster = RayCluster(f"127.0.0.1:{_free_port()}", hidden if hides else None, uuid.uuid4().hex)
+    cluster = RayCluster(f"127.0.0.1:{_free_port()}", folder, hidden if hides else None, uuid.uuid4().hex)
     port = cluster.address.rpartition(":")[2]
     started: list[subprocess.Popen[bytes]] = []
     try:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from loramerge.cluster.connect import address, check
 from loramerge.cluster.session import serve
 from loramerge.cluster.task import Ask, ClusterRefusal, Ended
-from loramerge.errors import LoramergeError
 from loramerge.files.interrupts import later
 
 if TYPE_CHECKING:
@@ -68,12 +67,14 @@ class Cluster:
         wait([self._connection])  # which ^C may end
         try:
             with later(signal.SIGINT):
-                ended: Ended = self._connection.recv()
+                ended: Ended | ClusterRefusal = self._connection.recv()
         except (EOFError, OSError):
+            ended = ClusterRefusal(
+                f"the Ray cluster ({self.address}) is gone", "what was finished stays; the same command goes on"
+            )
+        if isinstance(ended, ClusterRefusal):
             self._given.clear()
-            raise LoramergeError(
-                f"the Ray cluster ({self.address}) is gone", hint="what was finished stays; the same command goes on"
-            ) from None
+            raise ended.error()
         self._given.discard(ended.key)
         return ended
 

@@ -44,6 +44,8 @@ def serve(connection: Connection, address: str) -> None:
             asyncio.run(_Session(connection).serve())
     except LoramergeError as error:
         connection.send(ClusterRefusal(error.message, error.hint))
+    except Exception as error:  # noqa: BLE001  a defect is told where somebody sees it
+        connection.send(ClusterRefusal(f"what talks to Ray can't go on: {type(error).__name__}: {error}"))
 
 
 class _Session:
@@ -60,24 +62,33 @@ class _Session:
 
     async def serve(self) -> None:
         """Take what is asked for, and follow what was given to Ray."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(self._connection.fileno(), self._take, ended)
         looking = asyncio.create_task(self._look())
-        loop = asyncio.get_running_loop()
-        while (asked := await loop.run_in_executor(None, self._received)) is not None:
-            match asked:
-                case (Ask.GIVE, key, task):
-                    self._give(key, task)
-                case (Ask.RECALL,):
-                    self._cancel([key for key in self._given if key not in self._begun])
-                case _:
-                    self._cancel([*self._given])
+        done, _ = await asyncio.wait({ended, looking}, return_when=asyncio.FIRST_COMPLETED)
         self._cancel([*self._given], force=True)
         looking.cancel()
+        for each in done:
+            each.result()
 
-    def _received(self) -> Any:
+    def _take(self, ended: asyncio.Future[None]) -> None:
+        """Do what is asked now; nobody asks any more when the other end is closed."""
         try:
-            return self._connection.recv()
+            self._do(self._connection.recv())
         except (EOFError, OSError):
-            return None
+            asyncio.get_running_loop().remove_reader(self._connection.fileno())
+            ended.set_result(None)
+        except Exception as error:  # noqa: BLE001  told by who waits for the end
+            ended.set_exception(error)
+
+    def _do(self, asked: tuple[Any, ...]) -> None:
+        match asked:
+            case (Ask.GIVE, key, task):
+                self._give(key, task)
+            case (Ask.RECALL,):
+                self._cancel([key for key in self._given if key not in self._begun])
+            case _:
+                self._cancel([*self._given])
 
     def _give(self, key: int, task: ClusterTask) -> None:
         nodes = self._nodes()
@@ -94,7 +105,7 @@ class _Session:
         follower.add_done_callback(self._followers.discard)
 
     async def _follow(self, key: int, generator: Any) -> None:
-        from ray.exceptions import RayError, TaskCancelledError
+        from ray.exceptions import TaskCancelledError
 
         answer: tuple[Any, ...] = ()
         try:
@@ -105,7 +116,7 @@ class _Session:
             ended = self._ended(key, answer)
         except TaskCancelledError:
             ended = self._taken_back(key)
-        except RayError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, somebody waits for an answer
             ended = Ended(key, refusal=_lost(error))
         if self._given.pop(key, None) is not None:
             self._connection.send(ended)
