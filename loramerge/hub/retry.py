@@ -8,7 +8,7 @@ from time import sleep
 from typing import TypeVar
 
 from loramerge.hub.errors import root
-from loramerge.patience import TOO_MANY_REQUESTS, Patience
+from loramerge.retrying import TOO_MANY_REQUESTS, Retrying
 
 Result = TypeVar("Result")
 
@@ -25,7 +25,7 @@ def patiently(call: Callable[[], Result]) -> Result:
     Raises:
         Exception: What the last call raised, or one that waiting can't mend.
     """
-    return _PATIENCE.call(call, sleep)
+    return _RETRYING.call(call, sleep)
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -61,4 +61,4 @@ def _wait(error: Exception, usual: float) -> float | None:
             return usual if _is_lost(error) else None
 
 
-_PATIENCE = Patience(_failures, _wait, _is_lost)
+_RETRYING = Retrying(_failures, _wait, _is_lost)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from time import sleep
 from typing import TypeVar
 
-from loramerge.patience import TOO_MANY_REQUESTS, Patience
 from loramerge.registry.errors import RegistryError
+from loramerge.retrying import TOO_MANY_REQUESTS, Retrying
 
 Result = TypeVar("Result")
 
@@ -23,7 +23,7 @@ def patiently(call: Callable[[], Result]) -> Result:
     Raises:
         RegistryError: That of the last call, or one that waiting can't mend.
     """
-    return _PATIENCE.call(call, sleep)
+    return _RETRYING.call(call, sleep)
 
 
 def _is_lost(error: Exception) -> bool:
@@ -39,4 +39,4 @@ def _wait_after(error: Exception, usual: float) -> float | None:
     return usual if error.lost else None
 
 
-_PATIENCE = Patience(lambda: (RegistryError,), _wait_after, _is_lost)
+_RETRYING = Retrying(lambda: (RegistryError,), _wait_after, _is_lost)

@@ -11,12 +11,12 @@ Result = TypeVar("Result")
 _TRIES = 5
 _FIRST_WAIT = 1.0
 LONGEST_WAIT = 300.0
-"""Seconds. A server that asks for more patience gets its error shown instead."""
+"""Seconds. A server that asks for longer gets its error shown instead."""
 TOO_MANY_REQUESTS = 429
 
 
 @dataclass
-class Patience:
+class Retrying:
     """Calls until it succeeds, at most five times, with growing waits.
 
     A server that can't be reached is waited for once in a process, or each of many recipes would wait anew: where five
