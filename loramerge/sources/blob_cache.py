@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loramerge.errors import SourceError
 from loramerge.files.cache import cache_folder
 from loramerge.files.file_view import FileBytes
 from loramerge.files.reflink import copy
 from loramerge.registry.blobs import download
+from loramerge.sources.keeping import keeping
 from loramerge.sources.source import shown_file
 
 if TYPE_CHECKING:
@@ -34,16 +34,11 @@ def kept(repository: ArtifactRepository, digest: str, name: str, blob: Descripto
     """
     folder = cache_folder() / "oci"
     content, file = folder / "blobs" / blob.sha256, folder / digest.partition(":")[2] / name
-    try:
+    with keeping(shown_file(reference, name), folder):
         if not _is(file, blob, reference):
             if not _is(content, blob, reference):
                 download(repository, blob, content)
             _link(content, file)
-    except OSError as error:
-        raise SourceError(
-            f"{shown_file(reference, name)}: can't keep the file in {folder}: {error.strerror or error}",
-            hint="free some space, correct its permissions, or set XDG_CACHE_HOME to another folder",
-        ) from error
     return file
 
 

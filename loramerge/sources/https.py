@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from loramerge.errors import SourceError
 from loramerge.files.cache import cache_folder
 from loramerge.files.file_view import FileBytes
+from loramerge.sources.keeping import keeping
 from loramerge.sources.source import Given, Located, missing, shown, stays_inside
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
@@ -80,14 +81,9 @@ class HttpsSource:
         from loramerge.sources.download import download  # TLS takes a third of the start-up time of `validate`
 
         folder = cache_folder() / self.sha256
-        try:
+        with keeping(shown(self.reference), folder):
             if not (folder / self.name).is_file() or not self._is_right(folder / self.name):
                 download(self.reference, folder / self.name, sha256=self.sha256)
-        except OSError as error:
-            raise SourceError(
-                f"{shown(self.reference)}: can't keep the file in {folder}: {error.strerror or error}",
-                hint="free some space, correct its permissions, or set XDG_CACHE_HOME to another folder",
-            ) from error
         return folder
 
     def _is_right(self, file: Path) -> bool:

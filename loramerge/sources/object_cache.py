@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from loramerge.files.atomic import replacing_file
 from loramerge.files.cache import cache_folder
 from loramerge.files.file_view import FileBytes
 from loramerge.files.reading import text_of
+from loramerge.sources.keeping import keeping
 from loramerge.storage.errors import explained
 from loramerge.storage.transfer import download
 
@@ -46,7 +47,7 @@ class ObjectCache:
             SourceError: The folder can't be written.
         """
         meant = {name: self._identity(stored) for name, stored in objects.items()}
-        with self._writing():
+        with keeping(self._shown, _cache()):
             folder = _cache() / _hashed(meant)
             folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -59,7 +60,7 @@ class ObjectCache:
         """
         place = _cache() / _hashed(self._identity(stored))
         content, file = place / _CONTENT, folder / name
-        with self._writing():
+        with keeping(self._shown, _cache()):
             if not self._is_right(place, stored):
                 place.mkdir(parents=True, exist_ok=True)
                 self._fetch(place, stored)
@@ -92,16 +93,6 @@ class ObjectCache:
                 )
         with replacing_file(place / _DIGEST) as stream:
             stream.write(found.encode())
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise SourceError(
-                f"{self._shown}: can't keep the file in {_cache()}: {error.strerror or error}",
-                hint="free some space, correct its permissions, or set XDG_CACHE_HOME to another folder",
-            ) from error
 
 
 def _cache() -> Path:
