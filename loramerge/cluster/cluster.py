@@ -49,9 +49,9 @@ class Cluster:
             raise
 
     @property
-    def busy(self) -> bool:
-        """Whether something was given and has not come back."""
-        return bool(self._given)
+    def given(self) -> int:
+        """How many tasks were given and have not come back."""
+        return len(self._given)
 
     def give(self, key: int, task: ClusterTask) -> None:
         """Hand a task over."""

@@ -68,7 +68,7 @@ def opened(path: Path) -> optuna.Study:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    class HeldJournal(JournalFileOpenLock):
+    class NoLock(JournalFileOpenLock):
         def acquire(self) -> bool:
             return True
 
@@ -77,7 +77,7 @@ def opened(path: Path) -> optuna.Study:
 
     _check_lines(path)
     with writing(path):
-        backend = JournalFileBackend(str(path), lock_obj=HeldJournal(str(path)))
+        backend = JournalFileBackend(str(path), lock_obj=NoLock(str(path)))
     try:
         storage = JournalStorage(backend)
         names = [each.study_name for each in storage.get_all_studies()]

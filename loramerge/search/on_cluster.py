@@ -33,22 +33,20 @@ class ClusterWorkers:
         self, make: Callable[[], Trying], count: int, task: Callable[[Callable[[], Outcome | Stopped]], ClusterTask]
     ) -> None:
         self._make, self._count, self._task = pickle.dumps(make), count, task
-        self._given: set[int] = set()
         self._cluster = Cluster()
 
     @property
     def free(self) -> bool:
         """Whether Ray has fewer trials than it may."""
-        return len(self._given) < self._count
+        return self._cluster.given < self._count
 
     @property
     def busy(self) -> bool:
         """Whether it has one."""
-        return bool(self._given)
+        return self._cluster.given > 0
 
     def give(self, number: int, values: Values) -> None:
         """Hand a trial to Ray."""
-        self._given.add(number)
         self._cluster.give(number, self._task(partial(_attempt, self._make, number, dict(values))))
 
     def take(self) -> Outcome:
@@ -58,7 +56,6 @@ class ClusterWorkers:
             LoramergeError: Trials can't go on.
         """
         ended = self._cluster.take()
-        self._given.discard(ended.key)
         if ended.refusal is not None:
             raise ended.refusal.error(f"trial {ended.key + 1} was not finished: ")
         assert ended.value is not None  # noqa: S101  nothing is taken back

@@ -65,7 +65,7 @@ def draw_on_cluster(
             call = partial(_draw_cell, make, cell.name)
             task = elsewhere("grid", variants.first, call, lock=lock, device=device, there=there)
             cluster.give(number, task)
-        while cluster.busy:
+        while cluster.given:
             ended = cluster.take()
             cell = drawing.columns[ended.key]
             if ended.refusal is not None:
