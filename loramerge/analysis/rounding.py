@@ -29,7 +29,7 @@ def formats_of(recipe: Recipe) -> tuple[str, ...]:
     return tuple(sorted(dtype for dtype in used if dtype not in (None, "float32")))
 
 
-def loss(pair: LowRank, dtype: str, *, ups: KeptGram | None = None, held: bool = False) -> float:
+def loss(pair: LowRank, dtype: str, *, ups: KeptGram | None = None, exact_up: bool = False) -> float:
     """Norm of what a pair's delta loses when both factors are rounded: ‖round(up)·round(down) - up·down‖ · |scale|.
 
     With E the errors of the factors that is ‖E_up·round(down) + up·E_down‖, a pair of twice the rank. None of its terms
@@ -39,7 +39,7 @@ def loss(pair: LowRank, dtype: str, *, ups: KeptGram | None = None, held: bool =
         pair: In memory.
         dtype: `float16` or `bfloat16`.
         ups: The Gram matrix of the pair's up, for whoever has it.
-        held: The number format is known to hold the pair's up as it is.
+        exact_up: The number format is known to hold the pair's up as it is.
     """
     import torch
 
@@ -47,7 +47,7 @@ def loss(pair: LowRank, dtype: str, *, ups: KeptGram | None = None, held: bool =
         return norm_of(Dense.of(_rounding_error(pair.matrix() * pair.scale, dtype)))
     up, down = pair.up.flatten(1), pair.down.flatten(1).T
     down_error = _rounding_error(down, dtype)
-    if held or not (up_error := _rounding_error(up, dtype)).numpy().any():
+    if exact_up or not (up_error := _rounding_error(up, dtype)).numpy().any():
         gram = (ups or gram_of_ups([pair]))(torch.float32).float()
     else:
         gram = gram_in_strips(torch.cat([up_error, up], 1))

@@ -120,8 +120,10 @@ def _added(module: Module) -> LowRank:
 def _concatenated(module: Module) -> Merged:
     pair = Concatenated(module.pairs, module.factors).loaded()
     sources = [share.source for share in module.inputs]
-    in_files = all(source.place_of_down is not None for source in sources)
-    return Merged(pair, again=Concatenated(sources, module.factors) if in_files else None)
+    if any(source.place_of_down is None for source in sources):
+        return Merged(pair)
+    formats = frozenset[str]().union(*(source.number_formats for source in sources))
+    return Merged(pair, again=Concatenated(sources, module.factors), up_formats=formats)
 
 
 def _decomposed(module: Module, method: Method, most: int | None, keep: Keep, device: str) -> Decomposition:

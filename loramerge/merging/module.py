@@ -70,11 +70,13 @@ class Merged:
         retained_energy: Where a decomposition cut the combined delta to a rank, the share of its squared Frobenius
             norm that was kept; None where nothing was cut or nobody measured it.
         again: The same pair, made anew from files each time it is asked for, where that takes no more than reading it.
+        up_formats: Number formats of the files from which its up was taken over as it is; none where it was computed.
     """
 
     pair: LowRank
     retained_energy: float | None = None
     again: LowRank | None = None
+    up_formats: frozenset[str] = frozenset()
 
 
 Finished = TypeVar("Finished")

@@ -132,7 +132,7 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         checks.check_finite(f"{component}.{module}", merged.pair, rule)
         ups = gram_of_ups([merged.pair])
         fidelity = measure_module(merged.pair, inputs, ups=ups)
-        losses = {dtype: loss(merged.pair, dtype, ups=ups, held=_hold_ups(inputs, merged, dtype)) for dtype in formats}
+        losses = {dtype: loss(merged.pair, dtype, ups=ups, exact_up=merged.up_formats == {dtype}) for dtype in formats}
         return _Finished(keep(merged.pair, merged.again), merged.retained_energy, fidelity, losses)
 
     merged: dict[str, dict[str, _Finished]] = {}
@@ -175,11 +175,6 @@ def combine(  # noqa: PLR0913  # each is a choice of its own
         rounding=_rounding(merged, formats),
         divisions=divisions,
     )
-
-
-def _hold_ups(inputs: Sequence[Share], merged: Merged, dtype: str) -> bool:
-    """Whether the merged up is taken over from files that have the number format already."""
-    return merged.again is not None and all(share.source.number_formats == {dtype} for share in inputs)
 
 
 def _engine(method: Method, *, alone: bool, reference: bool) -> Callable[..., Any]:
