@@ -52,7 +52,8 @@ class Scaling:
         patterns = (*(self.config.get("rank_pattern") or {}), *(self.config.get("alpha_pattern") or {}))
         if len(patterns) > _MOST_PATTERNS:  # each module is compared with each of them
             raise SourceError(
-                f"{self.reference} has {len(patterns)} patterns of ranks and alphas: no model has so many layers"
+                f"{self.reference} has {len(patterns)} patterns of ranks and alphas: no model has so many layers",
+                hint="have PEFT save the adapter anew, or use another one",
             )
         for pattern in patterns:
             _parsed(self.reference, pattern)

@@ -59,13 +59,14 @@ def promises_of(info: ModelInfo) -> dict[str, Promise]:
     for file in info.siblings or ():
         sha256 = file.lfs.sha256 if file.lfs else None
         blob = None if file.lfs else file.blob_id
-        wrong = [
-            *(text for text in (file.rfilename, sha256 or "", blob or "") if not isinstance(text, str)),
-            *(size for size in (file.size,) if size is not None and type(size) is not int),
-            *(digest for digest in (sha256,) if digest is not None and not _SHA256.fullmatch(str(digest))),
-        ]
-        if wrong:
-            raise ValueError(f"a file of the listing has {wrong[0]!r}")
+        sound = (
+            isinstance(file.rfilename, str)
+            and (file.size is None or type(file.size) is int)
+            and (blob is None or isinstance(blob, str))
+            and (sha256 is None or (isinstance(sha256, str) and _SHA256.fullmatch(sha256)))
+        )
+        if not sound:
+            raise ValueError(f"the listing says of {file.rfilename!r} what can't be")
         found[file.rfilename] = Promise(file.size, blob, sha256)
     return found
 

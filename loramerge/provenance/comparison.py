@@ -109,9 +109,7 @@ def _pictures(old: Path, new: Path) -> Distance:
     try:
         with Image.open(old) as one, Image.open(new) as other:
             if (one.size, one.mode, _settings(one)) != (other.size, other.mode, _settings(other)):
-                return Distance(
-                    what, math.inf, PICTURE_TOLERANCE
-                )  # none of it is unpacked, however large it says to be
+                return Distance(what, math.inf, PICTURE_TOLERANCE)  # nothing was unpacked, however large it may be
             before, after = (np.asarray(picture, dtype=np.float64) for picture in (one, other))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # the old one is a stranger's
         return Distance(what, math.inf, PICTURE_TOLERANCE)

@@ -40,7 +40,7 @@ class BucketPlace:
         bucket, _, key = url.removeprefix(SCHEME).partition("/")
         if "@" in bucket or (":" in bucket and url.startswith(SCHEME)):
             raise ValueError(
-                "a bucket's name has neither '@' nor ':'; keys do not belong into an address: AWS_PROFILE, or "
+                "a bucket's name has neither '@' nor ':'; keys do not belong in an address: AWS_PROFILE, or "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, say who asks"
             )
         if re.search(r"\?.*=", key):

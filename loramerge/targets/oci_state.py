@@ -83,9 +83,7 @@ def tagged(repository: ArtifactRepository, tag: str) -> TaggedArtifact:
     manifest = repository.find(tag)
     if manifest is None:
         return TaggedArtifact()
-    own = next(
-        (name for name in manifest.files if re.fullmatch(rf"{re.escape(record.FOLDER)}/[^/]+\.json", name)), None
-    )
+    own = next(iter(record.places(manifest.files)), None)
     known = Record.parse(repository.content(manifest.files[own]).decode(errors="replace")) if own else None
     if known is None or own != record.place(known.recipe):
         return TaggedArtifact(manifest)
