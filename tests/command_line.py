@@ -101,6 +101,26 @@ def write_recipe(folder: Path, *, name: str = "small", base: object, loras: Mapp
     return path
 
 
+def matrix_of(weights: str) -> str:
+    """A recipe that stands for one of each weight of the ink.
+
+    Args:
+        weights: As a matrix has them in YAML, such as `[1, 2]`.
+    """
+    return f"""\
+version: 1
+name: m
+base: {{source: {MODELS / "base"}}}
+loras:
+  - {{name: ink, source: {MODELS / "ink.safetensors"}}}
+  - {{name: star, source: {MODELS / "star.safetensors"}}}
+merge: {{combination_type: cat, engine: factored}}
+outputs: [{{kind: adapter, format: kohya}}]
+report: brief
+matrix: {{loras.ink.weight: {weights}}}
+"""
+
+
 def listing(folder: Path) -> dict[str, bytes | None]:
     """Everything below a folder: name → content, or None for a folder."""
     return {

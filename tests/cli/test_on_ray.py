@@ -14,7 +14,7 @@ import foreign
 import pytest
 import tiny
 from canonical import files_of
-from command_line import MODELS, PROGRAM, facts, invoke, listing, write_recipe
+from command_line import MODELS, PROGRAM, facts, invoke, listing, matrix_of, write_recipe
 from drawn import recipe_of
 from hub.example import OWNER
 from ray_cluster import two_nodes
@@ -26,19 +26,6 @@ from loramerge.files.digest import sha256_of
 
 pytestmark = pytest.mark.slow
 
-MATRIX = f"""\
-version: 1
-name: m
-base: {{source: {MODELS / "base"}}}
-loras:
-  - {{name: ink, source: {MODELS / "ink.safetensors"}}}
-  - {{name: star, source: {MODELS / "star.safetensors"}}}
-merge: {{combination_type: cat, engine: factored}}
-outputs: [{{kind: adapter, format: kohya}}]
-report: brief
-matrix: {{loras.ink.weight: [1, 2, 3, 4, 5, 6]}}
-"""
-
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -49,7 +36,7 @@ def cluster():
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("m.yaml").write_text(MATRIX)
+    Path("m.yaml").write_text(matrix_of("[1, 2, 3, 4, 5, 6]"))
     return tmp_path
 
 
@@ -98,7 +85,7 @@ def test_a_killed_worker_is_done_again_and_what_is_finished_is_not(on_cluster, c
 
 
 def test_an_interrupt_leaves_nothing_half_done(on_cluster):
-    Path("m.yaml").write_text(MATRIX.replace("[1, 2, 3, 4, 5, 6]", str([*range(1, 25)])))
+    Path("m.yaml").write_text(matrix_of(str([*range(1, 25)])))
     process = begun("run", "m.yaml", "--on", "ray", "-k")
     end = time.monotonic() + 120
     while len(provenance(on_cluster)) < 2 and time.monotonic() < end:
@@ -150,7 +137,7 @@ def test_a_node_that_does_not_see_the_folder_ends_it(cluster, monkeypatch):
         pytest.skip("the system does not let us hide a folder from a process")
     monkeypatch.chdir(cluster.hidden)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    Path("m.yaml").write_text(MATRIX.replace("[1, 2, 3, 4, 5, 6]", str([*range(1, 25)])))
+    Path("m.yaml").write_text(matrix_of(str([*range(1, 25)])))
     litter = Path("dist", ".loramerge-seen-0.partial")  # of a command that was killed
     litter.parent.mkdir()
     litter.touch()

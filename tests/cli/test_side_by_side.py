@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from command_line import MODELS, PROGRAM, facts, invoke, listing, write_recipe
+from command_line import MODELS, PROGRAM, facts, invoke, listing, matrix_of, write_recipe
 
 from loramerge.cli.planning import makers_of
 from loramerge.cli.processes import ProcessCrew, _Process
@@ -24,19 +24,6 @@ from loramerge.cli.side_by_side import side_by_side
 from loramerge.errors import ExitCode
 
 pytestmark = pytest.mark.slow
-
-MATRIX = f"""\
-version: 1
-name: m
-base: {{source: {MODELS / "base"}}}
-loras:
-  - {{name: ink, source: {MODELS / "ink.safetensors"}}}
-  - {{name: star, source: {MODELS / "star.safetensors"}}}
-merge: {{combination_type: cat, engine: factored}}
-outputs: [{{kind: adapter, format: kohya}}]
-report: brief
-matrix: {{loras.ink.weight: [1, 2, 3, 4]}}
-"""
 NAMES = ["m-1", "m-2", "m-3", "m-4"]
 
 
@@ -44,7 +31,7 @@ NAMES = ["m-1", "m-2", "m-3", "m-4"]
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    Path("m.yaml").write_text(MATRIX)
+    Path("m.yaml").write_text(matrix_of("[1, 2, 3, 4]"))
     return tmp_path
 
 
@@ -69,7 +56,7 @@ def test_several_processes_do_and_say_what_one_does(here):
 
 def test_one_that_fails_ends_it_unless_the_others_go_on(here):
     Path("bad.yaml").write_text("version: 1\nname: bad\n")
-    Path("m.yaml").write_text(MATRIX.replace("[1, 2, 3, 4]", "{a: 1, b: {loras.ink.rank: 9}, c: 3, d: 4, e: 5, f: 6}"))
+    Path("m.yaml").write_text(matrix_of("{a: 1, b: {loras.ink.rank: 9}, c: 3, d: 4, e: 5, f: 6}"))
     done = facts("run", "m.yaml", "--jobs", 2, code=ExitCode.MISMATCH)
     assert [each["status"] for each in done[:2]] == ["built", "failed"]
     assert done[-1]["status"] == "not started"
@@ -82,7 +69,7 @@ def test_one_that_fails_ends_it_unless_the_others_go_on(here):
 @pytest.fixture
 def running(here):
     """A run of many recipes by two processes, begun."""
-    Path("m.yaml").write_text(MATRIX.replace("[1, 2, 3, 4]", str([*range(1, 25)])))
+    Path("m.yaml").write_text(matrix_of(str([*range(1, 25)])))
     process = subprocess.Popen(
         [PROGRAM, "run", "m.yaml", "--jobs", "2", "--json", "-k"],
         stdout=subprocess.PIPE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -46,6 +46,17 @@ class Harmless:
     @property
     def resets(self) -> bool:
         return False
+
+
+@dataclass(frozen=True)
+class Meanwhile(Harmless):
+    """Somebody else does something right after the answer was made."""
+
+    action: Callable[[], object]
+
+    def spoil(self, answer: Answer) -> Answer:
+        self.action()
+        return answer
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
 """Publishing to a Hub, by the unpatched client, to one on loopback."""
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from edited_card import EDIT, marking, with_words
 from hub.example import OWNER, STRANGER
-from hub.faults import Harmless, NotAHub, Reset, Slow, Status, Truncated, WrongBytes
+from hub.faults import Meanwhile, NotAHub, Reset, Slow, Status, Truncated, WrongBytes
 
-from loramerge.artifact.model_card import written
 from loramerge.errors import PublishError
 from loramerge.files.digest import files_of
 from loramerge.targets import HubTarget
@@ -47,17 +45,6 @@ def changed(files, tmp_path):
     """The same files, one with another content."""
     (tmp_path / "other").write_bytes(b"other")
     return {**files, "mine.safetensors": tmp_path / "other"}
-
-
-@dataclass(frozen=True)
-class Meanwhile(Harmless):
-    """Somebody else does something right after the answer was made."""
-
-    action: Callable[[], object]
-
-    def spoil(self, answer):
-        self.action()
-        return answer
 
 
 def put(files, *, force=False, recipe="mine", definition=None, **settings):
@@ -304,22 +291,16 @@ def test_a_pull_request_to_no_branch(hub, files):
 
 # --- the owner's part of the model card
 
-EDIT = "\n## Mine\n\nWords.\n"
-
 
 @pytest.fixture
 def marked(files):
     """Files with a card of ours, and how to write another one."""
 
-    def card(text):
-        files["README.md"].write_text(written("license: mit\ntags:\n- lora\n", text), encoding="utf-8")
-
-    card("# merged")
-    return card
+    return marking(files)
 
 
 def edited(hub):
-    card = at(hub)["README.md"].decode().replace("---\n", "---\nlanguage: en\n", 1) + EDIT
+    card = with_words(at(hub)["README.md"])
     hub.store.write(repository(hub), {"README.md": card.encode()})
     return card
 

@@ -1,15 +1,13 @@
 """Publishing to registries: ours on loopback, with and without referrers, and Debian's."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import oras.client
 import pytest
-from hub.faults import Harmless, NotAHub, Reset, Slow, Status, Truncated, WrongBytes
+from hub.faults import Meanwhile, NotAHub, Reset, Slow, Status, Truncated, WrongBytes
 from registry.server import PASSWORD, PULL, PUSH, USER, Registry, digest_of
 from safetensors.numpy import save
 
@@ -260,17 +258,6 @@ def test_what_somebody_made_of_it_is_drift(registry, files):
     assert {"README.md was changed", "added.bin was added", "model.sig is missing"} <= set(drift)
     assert put(registry.host, files).changed
     assert live(registry.host).drift == ()
-
-
-@dataclass(frozen=True)
-class Meanwhile(Harmless):
-    """Somebody else does something right after the answer was made."""
-
-    action: Callable[[], object]
-
-    def spoil(self, answer):
-        self.action()
-        return answer
 
 
 def test_a_tag_that_moves_while_we_publish_is_left_alone(registry, files, changed):

@@ -5,17 +5,16 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hub.faults import Harmless, NotAHub, Reset, Slow, Status, WrongBytes
+from edited_card import EDIT, marking, with_words
+from hub.faults import Harmless, Meanwhile, NotAHub, Reset, Slow, Status, WrongBytes
 from hub.http import Answer
 from pydantic import ValidationError
 from storage.server import KEY, SECRET, Refusal
 
-from loramerge.artifact.model_card import written
 from loramerge.errors import PublishError
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.targets import S3Target
@@ -48,17 +47,6 @@ def changed(files, tmp_path):
 def bucket(storage):
     storage.bucket("loras")
     return storage
-
-
-@dataclass(frozen=True)
-class Meanwhile(Harmless):
-    """Somebody else does something right after the answer was made."""
-
-    action: Callable[[], object]
-
-    def spoil(self, answer):
-        self.action()
-        return answer
 
 
 @dataclass(frozen=True)
@@ -287,22 +275,16 @@ def test_a_damaged_record_claims_nothing(bucket, files):
 
 # --- the owner's part of the model card
 
-EDIT = "\n## Mine\n\nWords.\n"
-
 
 @pytest.fixture
 def marked(files):
     """Files with a card of ours, and how to write another one."""
 
-    def card(text):
-        files["README.md"].write_text(written("license: mit\ntags:\n- lora\n", text), encoding="utf-8")
-
-    card("# merged")
-    return card
+    return marking(files)
 
 
 def edited(storage):
-    card = at(storage)["README.md"].decode().replace("---\n", "---\nlanguage: en\n", 1) + EDIT
+    card = with_words(at(storage)["README.md"])
     storage.put("loras", "merged/README.md", card.encode())
     return card
 
