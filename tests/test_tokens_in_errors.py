@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 
 import artifacts
 import pytest
@@ -88,22 +90,42 @@ def test_a_defect_whose_words_have_a_token(place, monkeypatch, capfd, verbose):
     assert PASSWORD not in said
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"HF_ENDPOINT": f"http://user:{PASSWORD}@127.0.0.1:9"},
-        {"HTTPS_PROXY": f"http://user:{PASSWORD}@127.0.0.1:9", "HF_ENDPOINT": "https://localhost:9", "NO_PROXY": ""},
-        {"HF_TOKEN": f"{TOKEN}\nx"},
-    ],
-    ids=["endpoint", "proxy", "broken token"],
-)
-def test_what_the_environment_has(place, variables):
-    sha256 = "a" * 64
-    web = {"source": f"https://localhost:9/x.safetensors?token={TOKEN}", "sha256": sha256}
-    for name, lora in (("hub", "hf://me/a"), ("web", web)):
-        write_recipe(place, name=name, base="base", loras={"a": lora})
-        done = process("run", f"{name}.yaml", "-v", cwd=place, env={"HF_HUB_ETAG_TIMEOUT": "1", **variables})
-        assert done.returncode == ExitCode.BAD_SOURCE, done.stderr
-        assert "Traceback" not in done.stderr
-        for secret in (TOKEN, PASSWORD):
-            assert secret not in done.stdout + done.stderr
+ENVIRONMENTS = {
+    "endpoint": {"HF_ENDPOINT": f"http://user:{PASSWORD}@127.0.0.1:9"},
+    "proxy": {
+        "HTTPS_PROXY": f"http://user:{PASSWORD}@127.0.0.1:9",
+        "HF_ENDPOINT": "https://localhost:9",
+        "NO_PROXY": "",
+    },
+    "broken token": {"HF_TOKEN": f"{TOKEN}\nx"},
+}
+SOURCES = {
+    "hub": "hf://me/a",
+    "web": {"source": f"https://localhost:9/x.safetensors?token={TOKEN}", "sha256": "a" * 64},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """All of them at once: each waits for a server that is not there."""
+    place = artifacts.workspace(tmp_path_factory.mktemp("environments"))
+    for name, source in SOURCES.items():
+        write_recipe(place, name=name, base="base", loras={"a": source})
+
+    def run(case):
+        variables = {"HF_TOKEN": TOKEN, "HF_HUB_ETAG_TIMEOUT": "1", **ENVIRONMENTS[case[0]]}
+        return process("run", f"{case[1]}.yaml", "-v", cwd=place, env=variables)
+
+    cases = list(product(ENVIRONMENTS, SOURCES))
+    with ThreadPoolExecutor(len(cases)) as pool:
+        return dict(zip(cases, pool.map(run, cases), strict=True))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_the_environment_has(runs, environment, source):
+    done = runs[environment, source]
+    assert done.returncode == ExitCode.BAD_SOURCE, done.stderr
+    assert "Traceback" not in done.stderr
+    for secret in (TOKEN, PASSWORD):
+        assert secret not in done.stdout + done.stderr
