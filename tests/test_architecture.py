@@ -12,21 +12,21 @@ from pathlib import Path
 from loramerge import deltas, engines, formats, methods, outputs, sources, targets
 
 PACKAGE = Path(__file__).parents[1] / "loramerge"
-TOP = ("masking", "messages", "errors", "progress", "patience", "fields", "adapter")
+TOP = ("masking", "messages", "errors", "progress", "retrying", "fields", "adapter")
 
 # Bottom to top: folder → folders that it may import, all of them above it here.
 HOUSE = {
+    "numerics": "",
     "files": "",
     "artifact": "files",
     "cluster": "artifact files",
     "hub": "files",
     "registry": "files",
-    "storage": "files",
+    "storage": "numerics files",
     "sources": "files hub registry storage",
     "documents": "files sources",
     "families": "",
     "bases": "families files",
-    "numerics": "",
     "deltas": "numerics",
     "tensor_files": "files numerics deltas",
     "formats": "files families bases numerics deltas tensor_files",
@@ -98,7 +98,7 @@ SHARED = {
     },
     "methods": {"method", "parameters", "part", "rank", "spectral", "sphere_mean", "svd_parameters"},
     "outputs": {"fuse", "fuse_file", "fuse_model", "fused", "load_file", "prepared", "scheduler"},
-    "sources": {"blob_cache", "download", "inputs", "listing", "object_cache", "source"},
+    "sources": {"blob_cache", "download", "inputs", "keeping", "listing", "object_cache", "source"},
     "targets": {
         "folder_contents", "folder_orphans", "folder_publication", "held", "hub_publication", "hub_state",
         "oci_publication", "oci_removal", "oci_state", "record", "s3_contents", "s3_publication", "target",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from loramerge.files.reading import open_file
+from loramerge.numerics.threads import in_order
 from loramerge.storage.answers import StoredObject, described, told
 from loramerge.storage.errors import DamagedError, RacedError
 
@@ -37,7 +37,7 @@ def download(bucket: Bucket, stored: StoredObject, stream: IO[bytes]) -> str:
     """
     digest = hashlib.sha256()
     pieces = (partial(bucket.read, stored, start, _PIECE) for start in range(0, stored.size, _PIECE))
-    for piece in _in_order(pieces):
+    for piece in _a_few_at_once(pieces):
         digest.update(piece)
         stream.write(piece)
     return digest.hexdigest()
@@ -84,7 +84,7 @@ def _in_parts(bucket: Bucket, key: str, file: Path, sha256: str, *, only: Mappin
                     number += 1
                     yield partial(_send_part, bucket, said, number, data)
 
-            sent = list(_in_order(parts()))
+            sent = list(_a_few_at_once(parts()))
         if digest.hexdigest() != sha256:
             raise DamagedError(f"{file} was changed while it was published")  # noqa: TRY301  what was sent is given up
         bucket.change("complete_multipart_upload", {**said, "MultipartUpload": {"Parts": sent}}, only)
@@ -115,17 +115,7 @@ def abort(bucket: Bucket, key: str, upload_id: str) -> None:
         bucket.change("abort_multipart_upload", {"Key": key, "UploadId": upload_id}, {})
 
 
-def _in_order(calls: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """What calls return, in their order; a few are under way at any time, and no more is taken than that."""
+def _a_few_at_once(calls: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    """What calls return, in their order."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="storage") as pool:
-        under_way: deque[Future[Result]] = deque()
-        try:
-            for call in calls:
-                under_way.append(pool.submit(call))
-                if len(under_way) == _AT_ONCE:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
+        yield from in_order(pool, lambda call: call(), calls, ahead=_AT_ONCE)
