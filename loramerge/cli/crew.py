@@ -28,8 +28,11 @@ class Crew(Protocol):
     def give(self, place: int, each: PlannedRecipe) -> None:
         """Let somebody run a recipe."""
 
+    def wait(self) -> None:
+        """Wait until `take` has something to give; ^C may end it."""
+
     def take(self) -> Sequence[tuple[int, Told | Exception | None]]:
-        """Wait for one recipe at least: what became of it, why nothing did, or None where nobody has begun it."""
+        """What became of recipes, why nothing did, or None where nobody has begun one."""
 
     def recall(self) -> None:
         """Take back what nobody has begun; `take` says which recipes these are."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from loramerge.cli.recorded import Told, run_elsewhere, with_warning
 from loramerge.cluster.cluster import Cluster
 from loramerge.cluster.marks import Marks
 from loramerge.errors import LoramergeError
-from loramerge.files.interrupts import later
 
 if TYPE_CHECKING:
     from loramerge.cli.planning import PlannedRecipe
@@ -56,12 +54,15 @@ class RayCrew:
     def give(self, place: int, each: PlannedRecipe) -> None:
         """Hand a recipe to Ray."""
         task = self._task(each)
-        with later(signal.SIGINT):  # both or neither
-            self._given[place] = each
-            self._cluster.give(place, task)
+        self._given[place] = each
+        self._cluster.give(place, task)
+
+    def wait(self) -> None:
+        """Wait until a recipe is done, or the cluster gone."""
+        self._cluster.wait()
 
     def take(self) -> Sequence[tuple[int, Told | Exception | None]]:
-        """Wait for a recipe; what became of it, or why nothing did."""
+        """What became of a recipe, or why nothing did."""
         try:
             ended = self._cluster.take()
         except LoramergeError as error:

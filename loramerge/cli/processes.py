@@ -5,20 +5,18 @@ A process is begun once and runs recipe after recipe, so that libraries are load
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 import psutil
 
 from loramerge.cli.recorded import Told, work
+from loramerge.cluster.spawned import spawned
 from loramerge.errors import LoramergeError
-from loramerge.files.interrupts import later
 from loramerge.numerics.threads import cores
 
 if TYPE_CHECKING:
@@ -62,9 +60,14 @@ class ProcessCrew:
         with suppress(OSError):  # one that was ended meanwhile is found out when it is waited for
             process.connection.send(each)
 
+    def wait(self) -> None:
+        """Wait until one recipe at least is done, or its process ended."""
+        wait([*self._running])
+
     def take(self) -> Sequence[tuple[int, Told | Exception | None]]:
-        """Wait for one recipe at least; what became of it, or that its process was ended."""
-        return [self._taken(connection) for connection in _ready([*self._running])]
+        """What became of recipes, or that their processes were ended."""
+        ready = wait([*self._running], 0)
+        return [self._taken(connection) for connection in [*self._running] if connection in ready]
 
     def recall(self) -> None:
         """Nothing: every recipe was begun when it was given."""
@@ -102,20 +105,14 @@ class _Process:
     """
 
     def __init__(self, settings: RunSettings, threads: int) -> None:
-        self.connection, there = multiprocessing.get_context("spawn").Pipe()
         before = os.environ.get("OMP_NUM_THREADS")
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read when libraries are loaded
-        self._process = multiprocessing.get_context("spawn").Process(target=work, args=(there, settings), daemon=True)
-        if os.name == "posix":
-            resource_tracker.ensure_running()  # which it would else do inside, and end what waits there
         try:
-            with later(signal.SIGINT):  # which the process takes when its libraries are loaded
-                self._process.start()
+            self._process, self.connection = spawned(work, settings)
         finally:
             os.environ.pop("OMP_NUM_THREADS")
             if before is not None:
                 os.environ["OMP_NUM_THREADS"] = before
-        there.close()  # so that its end shows here
 
     def interrupt(self) -> None:
         """Pass ^C on; where it came from a terminal, the process has it already."""
@@ -128,9 +125,3 @@ class _Process:
         self.connection.close()
         self._process.terminate()
         self._process.join()
-
-
-def _ready(connections: list[Connection]) -> Iterator[Connection]:
-    """Wait for one at least."""
-    ready = wait(connections)
-    return (each for each in connections if each in ready)

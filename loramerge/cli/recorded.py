@@ -1,6 +1,7 @@
 """Recipes in another process: what is said of them is kept for the first one.
 
-^C ends what is being done, and never the process: one that comes before a recipe begins ends that.
+^C ends what is being done, and never the process: one that comes before a recipe begins ends that. A second one, as
+the first process passes on what the terminal gave to all, does not disturb what the first made to end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from loramerge.cli import console
 from loramerge.cli.boundary import failure
 from loramerge.cli.run_one import Facts, failed_with, run_one
-from loramerge.files.interrupts import later
+from loramerge.files.interrupts import at_once
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -38,9 +39,9 @@ def work(connection: Connection, settings: RunSettings) -> None:
         connection: Gives recipes, and takes what `run_recorded` returns.
         settings: The command's options.
     """
-    with later(signal.SIGINT):  # a library that is interrupted while it is loaded is never whole
-        _load()
-        signal.signal(signal.SIGINT, _interrupt)
+    _load()
+    signal.signal(signal.SIGINT, _interrupt)
+    at_once(signal.SIGINT)  # only now: a library that is interrupted while it is loaded is never whole
     with suppress(EOFError, OSError):
         while True:
             connection.send(run_recorded(connection.recv(), settings))
@@ -51,9 +52,11 @@ def run_recorded(each: PlannedRecipe, settings: RunSettings) -> Told:
     global _busy  # noqa: PLW0603  of this process, which has one recipe at a time
     if _interrupted:
         return failed_recorded(each, KeyboardInterrupt(), settings)
-    _busy = True
     try:
+        _busy = True
         return _recorded(lambda: run_one(each, settings))
+    except KeyboardInterrupt as error:  # before it had begun, or when it was done
+        return failed_recorded(each, error, settings)
     finally:
         _busy = False
 
@@ -101,9 +104,9 @@ def _load() -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    global _interrupted  # noqa: PLW0603  of this process
-    _interrupted = True
-    if _busy:
+    global _interrupted
+    first, _interrupted = not _interrupted, True
+    if _busy and first:
         raise KeyboardInterrupt
 
 

@@ -1,11 +1,14 @@
 """Recipes side by side, what they say in the order of the recipes.
 
+^C comes while something is waited for, and never between what is done and that it is known.
+
 What one recipe makes of another's is waited for; so is the first recipe of a base that was never read, which then
 knows its digest for all.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ import click
 from loramerge.cli.recipe_queue import RecipeQueue
 from loramerge.cli.recorded import Said, Told, failed_recorded, run_recorded
 from loramerge.cli.run_one import Facts, not_started, was_interrupted
+from loramerge.files.interrupts import later
 
 if TYPE_CHECKING:
     from loramerge.cli.crew import Crew
@@ -70,8 +74,10 @@ class _Together:
             self._begin()
             if not self._crew.busy:
                 return self._ended()
-            for place, came in self._crew.take():
-                self._take(place, came)
+            self._crew.wait()
+            with later(signal.SIGINT):
+                for place, came in self._crew.take():
+                    self._take(place, came)
         except KeyboardInterrupt:
             if self._interrupted:  # a second time: nobody is waited for
                 raise
@@ -79,12 +85,15 @@ class _Together:
         return True
 
     def _begin(self) -> None:
-        while self._crew.free and (place := self._queue.next()) is not None:
-            each = self._found[place]
-            if each.has_work(remakes=self._settings.remakes):
-                self._crew.give(place, each)
-            else:  # to tell that takes nobody else
-                self._finish(place, run_recorded(each, self._settings))
+        while self._crew.free:
+            with later(signal.SIGINT):
+                if (place := self._queue.next()) is None:
+                    return
+                each = self._found[place]
+                if each.has_work(remakes=self._settings.remakes):
+                    self._crew.give(place, each)
+                else:  # to tell that takes nobody else
+                    self._finish(place, run_recorded(each, self._settings))
 
     def _take(self, place: int, came: Told | Exception | None) -> None:
         if isinstance(came, Exception):

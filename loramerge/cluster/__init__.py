@@ -1,1 +1,1 @@
-"""Calls on the machines of a Ray cluster: the one door to Ray."""
+"""Calls apart from this process: in processes beside it, and on a Ray cluster, to which this is the one door."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from loramerge.cluster.connect import address, check
 from loramerge.cluster.session import serve
+from loramerge.cluster.spawned import spawned
 from loramerge.cluster.task import Ask, ClusterRefusal, Ended
 from loramerge.files.interrupts import later
 
@@ -32,14 +30,7 @@ class Cluster:
     def __init__(self) -> None:
         check()
         self.address = address()
-        context = multiprocessing.get_context("spawn")
-        self._connection, there = context.Pipe()
-        self._process = context.Process(target=serve, args=(there, self.address), daemon=True)
-        if os.name == "posix":
-            resource_tracker.ensure_running()  # which it would else do inside, and end what waits there
-        with later(signal.SIGINT):  # which the process takes when it can
-            self._process.start()
-        there.close()  # so that its end shows here
+        self._process, self._connection = spawned(serve, self.address)
         self._given: set[int] = set()
         try:
             self._wait_until_connected()
@@ -58,13 +49,17 @@ class Cluster:
         self._given.add(key)
         self._send(Ask.GIVE, key, task)
 
+    def wait(self) -> None:
+        """Wait until `take` has something to give; ^C may end it."""
+        wait([self._connection])
+
     def take(self) -> Ended:
         """Wait for what comes of a task.
 
         Raises:
             LoramergeError: The cluster is gone.
         """
-        wait([self._connection])  # which ^C may end
+        self.wait()
         try:
             with later(signal.SIGINT):
                 ended: Ended | ClusterRefusal = self._connection.recv()

@@ -17,6 +17,7 @@ from loramerge.cluster.connect import connected
 from loramerge.cluster.task import Ask, ClusterRefusal, ClusterTask, Ended, Needs
 from loramerge.cluster.work import BEGUN, DONE, REFUSED, work
 from loramerge.errors import ExitCode, LoramergeError
+from loramerge.files.interrupts import at_once
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -33,8 +34,7 @@ def serve(connection: Connection, address: str) -> None:
         address: Of the cluster, or `local`.
     """
     signal.signal(signal.SIGINT, lambda *_: None)  # who asks says what ^C means; ignored, it would be so in workers
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    at_once(signal.SIGINT)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)

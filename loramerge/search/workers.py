@@ -1,11 +1,10 @@
 """Who tries: this process, one trial after the other, or several processes side by side.
 
-Processes are begun anew and not forked: threads of torch do not outlive a fork. Each loads what it needs once.
+Each process loads what it needs once.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from functools import cache
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
+from loramerge.cluster.spawned import spawned
 from loramerge.errors import LoramergeError
 from loramerge.numerics.threads import cores
 from loramerge.search.attempt import attempted, outcome_in, outcome_of
@@ -94,18 +94,14 @@ class Processes:
     """
 
     def __init__(self, make: Callable[[], Trying], count: int) -> None:
-        context = multiprocessing.get_context("spawn")
         self._processes: list[SpawnProcess] = []
         self._free: list[Connection] = []
         self._busy: list[Connection] = []
         threads = max(1, cores() // count)
         for _ in range(count):
-            here, there = context.Pipe()
-            process = context.Process(target=_work_on, args=(make, there, threads), daemon=True)
-            process.start()
-            there.close()  # so that its end shows here
+            process, connection = spawned(_work_on, make, threads)
             self._processes.append(process)
-            self._free.append(here)
+            self._free.append(connection)
 
     @property
     def free(self) -> bool:
@@ -151,7 +147,7 @@ class Processes:
             connection.close()
 
 
-def _work_on(make: Callable[[], Trying], connection: Connection, threads: int) -> None:
+def _work_on(connection: Connection, make: Callable[[], Trying], threads: int) -> None:
     """What a process does until it is ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
     import torch

@@ -223,10 +223,34 @@ def test_an_interrupt_while_processes_begin_is_no_success(here):
     while len(children.read_text().split()) < 2 and time.monotonic() < end:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    try:
+        out, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == ExitCode.INTERRUPTED, errors
     assert "Traceback" not in errors
     assert "not started" in {each["status"] for each in json.loads(out)}
+
+
+@pytest.mark.parametrize(("at", "first"), [("give", "failed"), ("take", "built")])
+def test_an_interrupt_comes_before_or_after_what_is_done_and_never_between(here, monkeypatch, at, first):
+    """As if ^C came when a recipe is noted and not yet sent, or received and not yet noted."""
+    act, done = getattr(ProcessCrew, at), []
+
+    def interrupted(crew, *given):
+        result = act(crew, *given) if at == "take" else None
+        if not done:
+            done.append(signal.raise_signal(signal.SIGINT))
+        return act(crew, *given) if at == "give" else result
+
+    monkeypatch.setattr(ProcessCrew, at, interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    told = facts("run", "m.yaml", "--jobs", 2, code=ExitCode.INTERRUPTED)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [each["status"] for each in told if each["status"] != "failed"].count("built") == (at == "take")
+    assert told[0]["status"] == first
+    assert {each["error"]["exit_code"] for each in told if "error" in each} == {ExitCode.INTERRUPTED}
+    assert told[-1]["status"] == "not started"
 
 
 def test_shards_keep_what_two_make_with_what_uses_both(here):
