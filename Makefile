@@ -4,6 +4,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SECONDS ?= 60
 CONTAINER ?= docker
+# What Python compiles is kept: the tests' processes are a thousand, and each would do it again.
+unexport PYTHONDONTWRITEBYTECODE
 GPU := $(BIN)/python tests/bench/run.py --device cuda --ranks 64 --loras 2 --write build/gpu.json
 
 .PHONY: help quickstart check test lint type quick unit docs site bench concepts fuzz endurance gpu pictures wheel package image versions clean

@@ -4,7 +4,6 @@ import atexit
 import gc
 import os
 import signal
-import sys
 import tempfile
 
 # The tensors of tests are tiny: a second thread costs more than it gives, and there is a worker for each core.
@@ -18,6 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hub.environment  # before anything that imports huggingface_hub
+import pytest
 from hub.fixture import hub
 from hypothesis import settings
 from registry.fixture import debian, one_registry, registries, registry
@@ -41,21 +41,18 @@ gc.set_threshold(50_000, 20, 20)
 
 _FILES = 4  # of tests, after which models that hold themselves are let go: they take gigabytes in the end
 
-_settled = False
 _files = 0
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item, nextitem):
-    """What is there once the libraries are loaded stays, and is looked through no more; see gc.freeze."""
-    global _settled, _files  # noqa: PLW0603  once in a session; to ask gc.get_freeze_count after each test takes 50 ms
-    if not _settled and "diffusers" in sys.modules:
-        gc.collect()
-        gc.freeze()
-        _settled = True
+    """What is there between files stays, libraries above all, and is looked through no more; see gc.freeze."""
+    global _files  # noqa: PLW0603  of a session
     if nextitem is None or nextitem.path != item.path:
         _files += 1
         if _files % _FILES == 0:
             gc.collect()
+            gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
