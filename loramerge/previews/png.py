@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError
+from loramerge.files.atomic import remove
 from loramerge.files.reading import content_of, open_file
 from loramerge.files.writing import writing
 from loramerge.messages import some
+from loramerge.progress import Silent
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from loramerge.progress import Progress
 
 SOFTWARE = "loramerge"
 _QUALITY = 90
@@ -66,6 +70,16 @@ def is_finished(path: Path, settings: Mapping[str, str]) -> bool:
         return False
 
 
+def clear(paths: Iterable[Path], progress: Progress | None) -> None:
+    """Remove the parts of pictures that a killed command left. Only for one that keeps the others away."""
+    if parts := [part for part in map(_partial, paths) if os.path.lexists(part)]:
+        progress = progress or Silent()
+        progress.start(f"removing what a killed command left in {parts[0].parent}", len(parts))
+        for part in parts:
+            remove(part)
+            progress.advance()
+
+
 def refuse_others(paths: Iterable[Path]) -> None:
     """Go on only if nothing but pictures of ours would be replaced.
 
@@ -92,11 +106,15 @@ def _is_ours(path: Path) -> bool:
 
 def _put(picture: Image.Image, path: Path, **options: Any) -> None:
     """Whoever interrupts this leaves the old file or the new one."""
-    part = path.with_name(f".{path.name}.partial")
+    part = _partial(path)
     with writing(path):
         try:
             picture.save(part, **options)
             part.replace(path)
-        except OSError:
+        except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")

@@ -15,7 +15,7 @@ from loramerge.files.writing import writing
 from loramerge.merging.device import chosen_device
 from loramerge.messages import counted
 from loramerge.previews.checks import check
-from loramerge.previews.png import is_finished, refuse_others
+from loramerge.previews.png import clear, is_finished, refuse_others
 from loramerge.stages.load import load
 from loramerge.stages.resolve import local_sources, resolve
 
@@ -91,6 +91,7 @@ def keeping(drawing: Drawing, sheets: Sequence[Path], progress: Progress | None)
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
         refuse_others([*drawing.paths, *sheets])
+        clear([*drawing.paths, *sheets], progress)
         try:
             yield
         except KeyboardInterrupt:

@@ -77,3 +77,14 @@ def test_only_our_own_pictures_are_replaced(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(LoramergeError, match=r"none/x\.png can't be written: No such file"):
         save(RED, tmp_path / "none/x.png", {})
+
+
+def test_an_interrupt_leaves_no_part(tmp_path, monkeypatch):
+    def interrupted(_picture, file, **_options):
+        file.write_bytes(b"begun")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(RED, tmp_path / "x.png", {})
+    assert not [*tmp_path.iterdir()]

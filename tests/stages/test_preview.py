@@ -166,7 +166,9 @@ def test_what_is_finished_is_not_drawn_again(read, finished, tmp_path):
     recipe, out = read(), tmp_path / "out"
     shutil.copytree(finished[1].folder, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / ".01-base.png.partial").touch()  # of a command that was killed
     assert preview(recipe, out=out).drawn == 0
+    assert {path.name for path in out.iterdir()} == before.keys()
     (out / "01-base.png").unlink()
     cut = out / finished[1].pictures[1].name
     cut.write_bytes(cut.read_bytes()[:-200])
