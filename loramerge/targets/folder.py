@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from loramerge.targets.record import Record
 
 _CORRECT = "correct `path` in the recipe"
+_LOOKS = 10  # so many runs would have to publish there, one right after the other
 
 
 class FolderTarget(Target):
@@ -77,26 +78,14 @@ class FolderTarget(Target):
         place: Path | str = self.path
         try:
             place = self._place(origin)
-            shut = _closed(place)
-            known, present = record_in(place, recipe), published_in(place)
-            if known is None:
-                theirs = {name: partial(sha256_of, each) for name, each in present.items() if _top(name) in claims}
-                return Live(str(place), foreign=theirs, refusal=shut)
-            ours = still_ours(known, present)
-            still = ours | unchanged({name: (digest,) for name, digest in known.borrowed.items()}, present)
-            names = {*known.digests, *known.borrowed}
-            lasting, refusal = irreplaceable(place, names), obstacle(place, names, present, still)
+            for _ in range(_LOOKS):
+                known = record_in(place, recipe)
+                live = _live(place, known, claims)
+                if record_in(place, recipe) == known:
+                    break  # else another run published there while we looked
         except (OSError, RuntimeError, ValueError) as error:
             raise _explained(error, f"{place} can't be read") from None
-        return Live(
-            str(place),
-            published=True,
-            definition=known.definition,
-            outputs=known.outputs,
-            names=frozenset({*known.files, *known.borrowed}),
-            drift=tuple(known.drift(present, still)),
-            refusal=f"it {lasting}; move it away" if lasting else f"it {refusal}; {MOVE}" if refusal else shut,
-        )
+        return live
 
     def folder(self, origin: Path) -> Path:
         """The folder that the files go to.
@@ -175,6 +164,27 @@ class FolderTarget(Target):
 
     def _place(self, origin: Path) -> Path:
         return (origin / expanded(self.path)).resolve()
+
+
+def _live(place: Path, known: Record | None, claims: Collection[str]) -> Live:
+    """What a folder holds of a recipe that has this record there."""
+    shut, present = _closed(place), published_in(place)
+    if known is None:
+        theirs = {name: partial(sha256_of, each) for name, each in present.items() if _top(name) in claims}
+        return Live(str(place), foreign=theirs, refusal=shut)
+    ours = still_ours(known, present)
+    still = ours | unchanged({name: (digest,) for name, digest in known.borrowed.items()}, present)
+    names = {*known.digests, *known.borrowed}
+    lasting, refusal = irreplaceable(place, names), obstacle(place, names, present, still)
+    return Live(
+        str(place),
+        published=True,
+        definition=known.definition,
+        outputs=known.outputs,
+        names=frozenset({*known.files, *known.borrowed}),
+        drift=tuple(known.drift(present, still)),
+        refusal=f"it {lasting}; move it away" if lasting else f"it {refusal}; {MOVE}" if refusal else shut,
+    )
 
 
 def _explained(error: Exception, what: str) -> PublishError:

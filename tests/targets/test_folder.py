@@ -8,7 +8,7 @@ from loramerge.artifact.model_card import written
 from loramerge.errors import PublishError
 from loramerge.files import atomic
 from loramerge.files.digest import files_of, sha256_of
-from loramerge.targets import FolderTarget, folder_publication
+from loramerge.targets import FolderTarget, folder, folder_publication
 from loramerge.targets.target import Delivery
 
 
@@ -226,6 +226,23 @@ def test_what_would_be_refused_is_said_before(files, place):
     (place / "peft" / "notes.txt").unlink()
     (place / "peft" / "config.json").write_text("by hand")
     assert "peft/config.json" in live(place).refusal
+
+
+def test_another_run_publishes_while_it_is_looked_at(files, place, tmp_path, monkeypatch):
+    put(files, place)
+    (other := tmp_path / "other").write_text("another")
+    look, looks = folder.published_in, []
+
+    def published_in(at):
+        if not looks:
+            put({"mine.safetensors": other}, place)
+        looks.append(at)
+        return look(at)
+
+    monkeypatch.setattr(folder, "published_in", published_in)
+    found = live(place)
+    assert (found.refusal, found.drift, found.names) == ("", (), {"mine.safetensors"})
+    assert len(looks) == 2
 
 
 def test_links_and_empty_folders_are_kept(files, place, tmp_path):
