@@ -47,7 +47,7 @@ MEETINGS = (
     Meeting(RUN, _NEXT),
     Meeting(RUN, _PUBLISH_IT, codes=(0, 7)),
     Meeting(RUN, PLAN, codes=(0, 2)),
-    Meeting(RUN, _VERIFY, codes=(0, 6)),
+    Meeting(RUN, _VERIFY),
     Meeting(RUN, _PRUNE, codes=(0, 64)),
     Meeting(PUBLISH, PUBLISH),
 )

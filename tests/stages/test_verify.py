@@ -13,8 +13,9 @@ from hub.example import OWNER
 from safetensors.torch import load_file, save_file
 
 from loramerge import verify
-from loramerge.errors import ExitCode, SourceError, UsageError, VerificationError
+from loramerge.errors import ExitCode, Finding, SourceError, UsageError, VerificationError
 from loramerge.files.digest import files_of, sha256_of
+from loramerge.stages import verify as stage
 
 OUTPUTS = [*({"kind": "adapter", "format": name} for name in ("peft", "diffusers", "kohya")), {"kind": "inputs"}]
 KOHYA = "kohya/small.safetensors"
@@ -110,6 +111,22 @@ def test_inputs_that_the_lock_has_otherwise(copied):
     lock.write_text("version: 2\n", encoding="utf-8")
     told(copied, ["recipe.lock.yaml"])
     assert findings(copied) == [("input", "recipe.lock.yaml")]
+
+
+def test_a_run_replaces_it_while_it_is_looked_at(copied, workspace, tmp_path, monkeypatch):
+    other = artifacts.artifact(workspace, outputs=OUTPUTS, merge={"combination_type": "linear"})
+    check, checks = stage._findings, []
+
+    def replaced(*given):
+        if not checks:
+            copied.rename(tmp_path / "aside")
+            shutil.copytree(other, copied)
+        checks.append(given)
+        return [Finding("changed", KOHYA, "half of it is the other's")] if len(checks) == 1 else check(*given)
+
+    monkeypatch.setattr(stage, "_findings", replaced)
+    assert verify(copied).provenance == verify(other).provenance
+    assert len(checks) == 3
 
 
 def test_two_files_that_changed_places(copied):
