@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from loramerge.artifact.in_toto import STATEMENT, Statement
 from loramerge.errors import LoramergeError, UsageError
+from loramerge.files.at_rest import at_rest, content_at
 from loramerge.files.digest import files_of
 from loramerge.files.file_view import FileBytes
 from loramerge.files.kinds import special_at
@@ -58,7 +60,11 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
             raise LoramergeError(
                 f"{said}, and an artifact replaces its folder", hint="give a folder of its own with --out"
             )
-    old = old or place
+    there = old or place
+    at_rest(partial(_check_old, place, there, recipe, force=force), partial(content_at, there / STATEMENT))
+
+
+def _check_old(place: Path, old: Path, recipe: str, *, force: bool) -> None:
     if found := special_at(old):
         special, what = found
         raise LoramergeError(f"{special} is {what}, which is never replaced", hint="choose another folder with --out")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from loramerge.artifact import model_card
 from loramerge.artifact.contents import CARD, LOCK, SIGNATURE
 from loramerge.artifact.in_toto import STATEMENT
-from loramerge.errors import Finding, InvalidRecipeError, LoramergeError, VerificationError
+from loramerge.errors import Finding, InvalidRecipeError, VerificationError
+from loramerge.files.at_rest import at_rest, content_at
 from loramerge.files.digest import sha256_of
 from loramerge.files.file_view import FileBytes
 from loramerge.files.kept_digests import reading_anew
@@ -24,9 +25,7 @@ from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
 
 if TYPE_CHECKING:
     from loramerge.provenance.signing.verify import Trust
-    from loramerge.stages.published import Published
 
-_LOOKS = 10  # so many runs would have to replace it, one right after the other
 _Signature = Literal["unchecked", "verified"] | None
 UNCHECKED = f"{SIGNATURE} was not checked; give --public-key, or --identity and --identity-provider"
 
@@ -113,20 +112,14 @@ def _compared(
     shown: str, trust: Trust | None, *, partial: bool, progress: Progress
 ) -> tuple[Verified, Mapping[str, Path]]:
     """What an artifact proved to be, and where its files are, by their names in the provenance."""
-    for again in reversed(range(_LOOKS)):
-        found = held(shown)
-        before = _content(found.files.get(STATEMENT))
-        try:
-            return _checked(shown, found, trust, partial=partial, progress=progress)
-        except LoramergeError:
-            if not again or _content(found.files.get(STATEMENT)) == before:
-                raise  # else a run replaced it while we looked
-    raise AssertionError  # the last look ends in one way or the other
+    statement = Path(shown) / STATEMENT  # nowhere, unless it is a folder: what is elsewhere is fetched, and stays
+    return at_rest(lambda: _checked(shown, trust, partial=partial, progress=progress), lambda: content_at(statement))
 
 
 def _checked(
-    shown: str, found: Published, trust: Trust | None, *, partial: bool, progress: Progress
+    shown: str, trust: Trust | None, *, partial: bool, progress: Progress
 ) -> tuple[Verified, Mapping[str, Path]]:
+    found = held(shown)
     provenance = _provenance(shown, found.files)
     files = found.as_in_artifact(provenance)
     signature = files.pop(SIGNATURE, None)
@@ -152,13 +145,6 @@ def _checked(
     if findings:
         raise VerificationError(shown, findings, hint=UNCHECKED if state == "unchecked" else "")
     return Verified(shown, provenance, left_out, edited, state, None), files
-
-
-def _content(file: Path | None) -> bytes | None:
-    try:
-        return None if file is None else content_of(file)
-    except (OSError, ValueError):
-        return None
 
 
 def _provenance(reference: str, present: Mapping[str, Path]) -> Provenance:

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from loramerge.errors import LoramergeError, PublishError
+from loramerge.files.at_rest import at_rest
 from loramerge.files.atomic import recover
 from loramerge.files.digest import sha256_of
 from loramerge.files.home import expanded
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from loramerge.targets.record import Record
 
 _CORRECT = "correct `path` in the recipe"
-_LOOKS = 10  # so many runs would have to publish there, one right after the other
 
 
 class FolderTarget(Target):
@@ -78,14 +78,9 @@ class FolderTarget(Target):
         place: Path | str = self.path
         try:
             place = self._place(origin)
-            for _ in range(_LOOKS):
-                known = record_in(place, recipe)
-                live = _live(place, known, claims)
-                if record_in(place, recipe) == known:
-                    break  # else another run published there while we looked
+            return at_rest(partial(_live, place, recipe, claims), partial(record_in, place, recipe))
         except (OSError, RuntimeError, ValueError) as error:
             raise _explained(error, f"{place} can't be read") from None
-        return live
 
     def folder(self, origin: Path) -> Path:
         """The folder that the files go to.
@@ -166,9 +161,8 @@ class FolderTarget(Target):
         return (origin / expanded(self.path)).resolve()
 
 
-def _live(place: Path, known: Record | None, claims: Collection[str]) -> Live:
-    """What a folder holds of a recipe that has this record there."""
-    shut, present = _closed(place), published_in(place)
+def _live(place: Path, recipe: str, claims: Collection[str]) -> Live:
+    shut, known, present = _closed(place), record_in(place, recipe), published_in(place)
     if known is None:
         theirs = {name: partial(sha256_of, each) for name, each in present.items() if _top(name) in claims}
         return Live(str(place), foreign=theirs, refusal=shut)

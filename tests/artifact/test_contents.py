@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from loramerge.artifact import contents
 from loramerge.artifact.contents import check_place
 from loramerge.artifact.in_toto import Statement
 from loramerge.errors import LoramergeError
@@ -26,6 +27,22 @@ def test_an_earlier_artifact_of_the_same_recipe_may_be_replaced(tmp_path):
     (tmp_path / "empty").mkdir()
     check_place(tmp_path / "empty", "mine", force=False)
     assert list(files_of(place)) == ["a", "provenance.json"]
+
+
+def test_another_run_replaces_it_while_it_is_looked_at(tmp_path, monkeypatch):
+    place, other = make(tmp_path / "x", a="1"), make(tmp_path / "y", b="2", c="3")
+    look, looks = contents.files_of, []
+
+    def listed(folder):
+        if not looks:
+            place.rename(tmp_path / "aside")
+            other.rename(place)
+        looks.append(folder)
+        return look(folder)
+
+    monkeypatch.setattr(contents, "files_of", listed)
+    check_place(place, "mine", force=False)  # and never: it holds b and c, which are not the artifact's
+    assert len(looks) == 2
 
 
 def test_a_folder_that_holds_what_must_stay_is_never_replaced(tmp_path, monkeypatch):

@@ -245,6 +245,23 @@ def test_another_run_publishes_while_it_is_looked_at(files, place, tmp_path, mon
     assert len(looks) == 2
 
 
+def test_a_file_is_gone_while_it_is_looked_at(files, place, monkeypatch):
+    put(files, place)
+    look, looks = folder.published_in, []
+
+    def published_in(at):
+        found = look(at)
+        if not looks:
+            put({"mine.safetensors": files["mine.safetensors"]}, place)
+        looks.append(at)
+        return found
+
+    monkeypatch.setattr(folder, "published_in", published_in)
+    found = live(place)
+    assert (found.refusal, found.drift, found.names) == ("", (), {"mine.safetensors"})
+    assert len(looks) == 2
+
+
 def test_links_and_empty_folders_are_kept(files, place, tmp_path):
     place.mkdir()
     (tmp_path / "big").mkdir()
