@@ -21,7 +21,7 @@ from loramerge.targets.record import Record
 
 if TYPE_CHECKING:
     from loramerge.provenance.provenance import Provenance
-    from loramerge.sources import Located
+    from loramerge.sources import Located, Source
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,15 @@ class Published:
         return {moved.get(name, name): path for name, path in files.items()} if at_root > in_folder else files
 
 
+def folder_of(reference: str) -> Path | None:
+    """The folder that a reference names, there or not; None where it names what is far away.
+
+    Raises:
+        SourceError: It is none that can be read.
+    """
+    return _read_reference(reference)[1].local
+
+
 def held(reference: str) -> Published:
     """Look at a place.
 
@@ -72,8 +81,7 @@ def held(reference: str) -> Published:
     Raises:
         SourceError: It is missing or unreachable.
     """
-    place, _, revision = reference.partition("@") if reference.startswith("hf://") else (reference, "", "")
-    source = parse(place, folder=Path.cwd(), revision=revision or None)
+    place, source = _read_reference(reference)
     if source.local is not None:
         if not os.path.isdir(source.local):  # noqa: PTH112  which takes any text
             hint = "name an artifact's folder, hf://owner/name, oci://host/name:tag or s3://bucket/prefix"
@@ -92,6 +100,12 @@ def held(reference: str) -> Published:
         [name for name in odd if not _beside(name)],
         {name: path for name, path in found.items() if name.partition("/")[0] == record.FOLDER},
     )
+
+
+def _read_reference(reference: str) -> tuple[str, Source]:
+    """A reference without its revision, and what it names."""
+    place, _, revision = reference.partition("@") if reference.startswith("hf://") else (reference, "", "")
+    return place, parse(place, folder=Path.cwd(), revision=revision or None)
 
 
 def _beside(name: str) -> bool:

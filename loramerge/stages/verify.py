@@ -20,7 +20,7 @@ from loramerge.lock.model import read as read_lock
 from loramerge.progress import Progress, Silent
 from loramerge.provenance.provenance import Provenance, locked_inputs
 from loramerge.provenance.signing import verify as signatures
-from loramerge.stages.published import held
+from loramerge.stages.published import folder_of, held
 from loramerge.stages.rebuild import Rebuilt, rebuild_and_compare
 
 if TYPE_CHECKING:
@@ -112,8 +112,12 @@ def _compared(
     shown: str, trust: Trust | None, *, partial: bool, progress: Progress
 ) -> tuple[Verified, Mapping[str, Path]]:
     """What an artifact proved to be, and where its files are, by their names in the provenance."""
-    statement = Path(shown) / STATEMENT  # nowhere, unless it is a folder: what is elsewhere is fetched, and stays
-    return at_rest(lambda: _checked(shown, trust, partial=partial, progress=progress), lambda: content_at(statement))
+
+    def look() -> tuple[Verified, Mapping[str, Path]]:
+        return _checked(shown, trust, partial=partial, progress=progress)
+
+    folder = folder_of(shown)
+    return look() if folder is None else at_rest(look, lambda: content_at(folder / STATEMENT))
 
 
 def _checked(

@@ -125,7 +125,8 @@ def test_a_run_replaces_it_while_it_is_looked_at(copied, workspace, tmp_path, mo
         return [Finding("changed", KOHYA, "half of it is the other's")] if len(checks) == 1 else check(*given)
 
     monkeypatch.setattr(stage, "_findings", replaced)
-    assert verify(copied).provenance == verify(other).provenance
+    monkeypatch.setenv("HOME", str(copied.parent))
+    assert verify("~/small").provenance == verify(other).provenance
     assert len(checks) == 3
 
 
