@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,9 +62,20 @@ def was_left(place: Path) -> bool:
 
 def clear(place: Path, progress: Progress | None = None) -> None:
     """Remove what killed runs left beside a place. Only for a run that keeps the others away."""
-    if left := leftovers(place):
+    remove_left(leftovers(place), f"beside {place}", progress)
+
+
+def remove_left(left: Sequence[Path], where: str, progress: Progress | None = None) -> None:
+    """Remove what killed runs left, and say so where there is anything.
+
+    Args:
+        left: Files and folders.
+        where: Of it, in words.
+        progress: Told of it.
+    """
+    if left:
         progress = progress or Silent()
-        progress.start(f"removing what a killed run left beside {place}", len(left))
+        progress.start(f"removing what a killed run left {where}", len(left))
         for path in left:
             remove(path)
             progress.advance()

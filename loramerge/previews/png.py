@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.errors import LoramergeError
-from loramerge.files.atomic import remove
 from loramerge.files.reading import content_of, open_file
 from loramerge.files.writing import writing
 from loramerge.messages import some
-from loramerge.progress import Silent
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from loramerge.progress import Progress
 
 SOFTWARE = "loramerge"
 _QUALITY = 90
@@ -70,14 +66,9 @@ def is_finished(path: Path, settings: Mapping[str, str]) -> bool:
         return False
 
 
-def clear(paths: Iterable[Path], progress: Progress | None) -> None:
-    """Remove the parts of pictures that a killed command left. Only for one that keeps the others away."""
-    if parts := [part for part in map(_partial, paths) if os.path.lexists(part)]:
-        progress = progress or Silent()
-        progress.start(f"removing what a killed command left in {parts[0].parent}", len(parts))
-        for part in parts:
-            remove(part)
-            progress.advance()
+def parts_of(paths: Iterable[Path]) -> list[Path]:
+    """Parts of pictures that are there: of a command that is at work, or of one that was killed."""
+    return [part for part in map(_partial, paths) if part.is_file()]
 
 
 def refuse_others(paths: Iterable[Path]) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import LoramergeError, UsageError
-from loramerge.files.run_lock import in_turn
+from loramerge.files.run_lock import in_turn, remove_left
 from loramerge.files.writing import writing
 from loramerge.merging.device import chosen_device
 from loramerge.messages import counted
 from loramerge.previews.checks import check
-from loramerge.previews.png import clear, is_finished, refuse_others
+from loramerge.previews.png import is_finished, parts_of, refuse_others
 from loramerge.stages.load import load
 from loramerge.stages.resolve import local_sources, resolve
 
@@ -91,7 +91,7 @@ def keeping(drawing: Drawing, sheets: Sequence[Path], progress: Progress | None)
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
         refuse_others([*drawing.paths, *sheets])
-        clear([*drawing.paths, *sheets], progress)
+        remove_left(parts_of([*drawing.paths, *sheets]), f"in {place}", progress)
         try:
             yield
         except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from dataclasses import fields
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -227,6 +228,7 @@ def test_an_interrupt_while_processes_begin_is_no_success(here):
         out, errors = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == ExitCode.INTERRUPTED, errors
     assert "Traceback" not in errors
     assert "not started" in {each["status"] for each in json.loads(out)}
@@ -235,13 +237,15 @@ def test_an_interrupt_while_processes_begin_is_no_success(here):
 @pytest.mark.parametrize(("at", "first"), [("give", "failed"), ("take", "built")])
 def test_an_interrupt_comes_before_or_after_what_is_done_and_never_between(here, monkeypatch, at, first):
     """As if ^C came when a recipe is noted and not yet sent, or received and not yet noted."""
-    act, done = getattr(ProcessCrew, at), []
+    act, once = getattr(ProcessCrew, at), cache(partial(signal.raise_signal, signal.SIGINT))
 
     def interrupted(crew, *given):
-        result = act(crew, *given) if at == "take" else None
-        if not done:
-            done.append(signal.raise_signal(signal.SIGINT))
-        return act(crew, *given) if at == "give" else result
+        if at == "give":
+            once()
+        result = act(crew, *given)
+        if at == "take":
+            once()
+        return result
 
     monkeypatch.setattr(ProcessCrew, at, interrupted)
     before = signal.getsignal(signal.SIGINT)

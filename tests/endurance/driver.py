@@ -25,7 +25,7 @@ sys.path[:0] = [str(HERE.parent)] * (str(HERE.parent) not in sys.path)
 from endurance import shim  # noqa: E402  it lies beside this file
 from endurance.shim import Call, Shim, Strike  # noqa: E402
 
-_RETRYING = 120.0  # seconds: nothing here takes a tenth of it
+_LONGEST = 120.0  # seconds: nothing here takes a tenth of it
 
 
 @dataclass(frozen=True)
@@ -196,8 +196,8 @@ def _waited(child: int, begin: float, seconds: float | None) -> tuple[int, bool]
             ended, code = True, os.waitstatus_to_exitcode(status)
             break
         elapsed = time.monotonic() - begin
-        if elapsed > min(_RETRYING, _RETRYING if seconds is None else seconds):
-            stuck = elapsed > _RETRYING
+        if elapsed > min(_LONGEST, _LONGEST if seconds is None else seconds):
+            stuck = elapsed > _LONGEST
             with suppress(ProcessLookupError):  # it has begun no group yet
                 os.killpg(child, signal.SIGKILL)
             os.kill(child, signal.SIGKILL)
