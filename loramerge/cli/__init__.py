@@ -11,7 +11,9 @@ def main() -> None:
     """Run `loramerge` in a process of its own, and end the process with the command's exit code."""
     _prepare(sys.argv[1:])
     from loramerge.cli.commands import commands
+    from loramerge.files.interrupts import noting
 
+    noting()
     try:
         commands.main(prog_name="loramerge")
     finally:

@@ -12,6 +12,7 @@ import click
 
 from loramerge.cli import console
 from loramerge.errors import ExitCode, LoramergeError
+from loramerge.files.interrupts import noted
 from loramerge.masking import masked
 from loramerge.messages import bounded, excerpt
 
@@ -54,9 +55,14 @@ class Failure:
         return {"message": self.message, "hint": self.hint, "exit_code": int(self.code)}
 
 
+_INTERRUPTED = Failure("interrupted", "", ExitCode.INTERRUPTED)
+
+
 def failure(error: BaseException, *, verbose: bool) -> Failure:
     """Put an error into words; a defect's traceback is shown if `verbose`."""
     found = _expected(error)
+    if found is None and noted():  # whatever a library made of it
+        found = _INTERRUPTED
     if found is None:
         if verbose:
             import traceback
@@ -71,7 +77,7 @@ def _expected(error: BaseException) -> Failure | None:
     match error:
         case click.Abort() | KeyboardInterrupt():
             said = str(error.__cause__ or "") if isinstance(error, click.Abort) else str(error)  # Click wraps ^C
-            found = Failure(said or "interrupted", "", ExitCode.INTERRUPTED)
+            found = replace(_INTERRUPTED, message=said) if said else _INTERRUPTED
         case click.NoSuchOption():
             likely = [each for each in error.possibilities or () if each not in _DESTRUCTIVE]
             said = click.NoSuchOption(error.option_name, possibilities=likely).format_message()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from loramerge.cli import console
 from loramerge.cli.boundary import failure
 from loramerge.cli.run_one import Facts, failed_with, run_one
-from loramerge.files.interrupts import at_once
+from loramerge.files.interrupts import at_once, note, noted
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -29,7 +29,7 @@ Said = Sequence[tuple[str, str]]
 Told = tuple[Facts, Said]
 """What became of a recipe, and what was said of it."""
 
-_busy = _interrupted = False
+_busy = False
 
 
 def work(connection: Connection, settings: RunSettings) -> None:
@@ -50,7 +50,7 @@ def work(connection: Connection, settings: RunSettings) -> None:
 def run_recorded(each: PlannedRecipe, settings: RunSettings) -> Told:
     """What became of a recipe, and what was said of it; see `run_one`."""
     global _busy  # noqa: PLW0603  of this process, which has one recipe at a time
-    if _interrupted:
+    if noted():
         return failed_recorded(each, KeyboardInterrupt(), settings)
     try:
         _busy = True
@@ -104,9 +104,7 @@ def _load() -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    global _interrupted
-    first, _interrupted = not _interrupted, True
-    if _busy and first:
+    if note() and _busy:
         raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""^C that waits until what must not be left half done is over."""
+"""^C that waits until what must not be left half done is over, and that is known to have come."""
 
 from __future__ import annotations
 
@@ -6,6 +6,35 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
+from types import FrameType
+
+_came = False
+
+
+def noting() -> None:
+    """From now on ^C is known to have come when it comes; who ignores it, or has a use of their own for it, does still.
+
+    Libraries make errors of their own of a KeyboardInterrupt that reaches them.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _raised)
+
+
+def note() -> bool:
+    """Let ^C be known to have come; returns whether it is the first one."""
+    global _came
+    first, _came = not _came, True
+    return first
+
+
+def noted() -> bool:
+    """Whether ^C is known to have come."""
+    return _came
+
+
+def _raised(_number: int, _frame: FrameType | None) -> None:
+    note()
+    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -14,8 +14,11 @@ import pytest
 from command_line import PROGRAM, QUICKSTART, invoke, process
 
 from loramerge import recipe
+from loramerge.cli.boundary import failure
 from loramerge.cli.commands import NAMES, commands
-from loramerge.errors import ExitCode, LoramergeError
+from loramerge.errors import ExitCode, LoramergeError, MismatchError
+from loramerge.files import interrupts
+from loramerge.files.interrupts import noted, noting
 
 
 def failing(monkeypatch, error, *options):
@@ -195,3 +198,24 @@ def test_colours_on_a_terminal(tmp_path, environment, coloured):
     os.close(ours)
     assert ("\x1b[" in said) is coloured
     assert "error:" in said
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """^C is known when it comes, as in a process of the program's own."""
+    monkeypatch.setattr(interrupts, "_came", False)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    noting()
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_a_library_makes_of_it_is_no_defect(known):
+    assert failure(ValueError("half built"), verbose=False).code == ExitCode.FAILED
+    assert not noted()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert noted()
+    found = failure(ValueError("half built"), verbose=False)
+    assert (found.message, found.code) == ("interrupted", ExitCode.INTERRUPTED)
+    assert failure(MismatchError("rank 8"), verbose=False).code == ExitCode.MISMATCH

@@ -52,6 +52,8 @@ def main() -> int:
         "meetings": lambda root: _in_world(root, lambda place: met(place, options.rounds, options.seed)),
         "long": lambda root: endured(root, options.iterations),
     }
+    if unknown := [name for name in options.parts if name not in parts]:
+        parser.error(f"there is no part {unknown[0]}; there are {', '.join(parts)}")
     lost = False
     for name in options.parts or parts:
         begin = time.monotonic()

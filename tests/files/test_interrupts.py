@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from loramerge.files.interrupts import at_once, later
+from loramerge.files.interrupts import at_once, later, noting
 
 
 def test_it_waits_until_the_outermost_block_is_over():
@@ -58,3 +58,9 @@ def test_another_thread_leaves_what_the_first_does_with_it():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_who_ignores_it_does_still(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    noting()
+    assert signal.signal(signal.SIGINT, before) is signal.SIG_IGN
