@@ -8,7 +8,7 @@ CONTAINER ?= docker
 unexport PYTHONDONTWRITEBYTECODE
 GPU := $(BIN)/python tests/bench/run.py --device cuda --ranks 64 --loras 2 --write build/gpu.json
 
-.PHONY: help quickstart check test lint type quick unit docs site bench concepts fuzz endurance gpu pictures wheel package image versions clean
+.PHONY: help quickstart check test lint type quick unit long docs site bench concepts fuzz endurance gpu pictures wheel package image versions clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -38,10 +38,13 @@ type: $(STAMP)
 	$(BIN)/mypy
 
 quick: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not long"
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long"
+
+long: $(STAMP)  ## the tests that take longest: whole programs, several of them at once, kills, pictures
+	$(BIN)/python -m pytest -m long
 
 docs: $(STAMP)  ## write the reference from the code, and build docs/ into build/site
 	$(BIN)/python tests/documentation/write.py

@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items):
 
     Of those, the files of this folder itself, which run whole programs, take longest.
     """
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")}
     items.sort(key=lambda item: (item.path not in slow, len(item.path.parts)))
 
 

@@ -48,7 +48,7 @@ def check(row):
         assert (ratio["least"], ratio["most"]) == pytest.approx((min(each), max(each)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_merging(tmp_path):
     types = ("linear", "ties_svd")
     rows, tables, errors = measured(
@@ -86,7 +86,7 @@ def together(folder, parts, **how):
     return found, tables
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files(rest):
     (row,), tables = rest[0]["files"], rest[1]
     assert row["layers"] == 192
@@ -96,7 +96,7 @@ def test_files(rest):
     assert "Merging 2 LoRAs of rank 4 for tiny UNet: 192 layers" in tables
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fusing(rest):
     (row,), tables = rest[0]["fusing"], rest[1]
     assert {*row["sides"]} == {"diffusers", "loramerge", "copy", "digest", "sums"}
@@ -106,14 +106,14 @@ def test_fusing(rest):
     assert "| tiny UNet" in tables
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_starting(rest):
     rows, tables = rest[0]["starting"], rest[1]
     assert [row["what"] for row in rows] == ["validate", "run"]
     assert "| `loramerge run, empty cache` |" in tables
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_extracting(rest):
     (row,), tables = rest[0]["extracting"], rest[1]
     theirs, ours = (row["sides"][side]["error"][0] for side in ("kohya's method", "loramerge"))
@@ -121,7 +121,7 @@ def test_extracting(rest):
     assert "| tiny UNet, 192 layers, rank 32" in tables
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_command(processes):
     (row,), tables = processes[0]["whole"], processes[1]
     assert (row["model"], row["layers"]) == ("pixart", 287)
@@ -130,7 +130,7 @@ def test_the_whole_command(processes):
     assert "| `pixart`, 287 layers, rank 4" in tables
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fused_pipeline_as_whole_processes(rest):
     (row,), tables = rest[0]["fused"], rest[1]
     assert {*row["sides"]} == {
@@ -145,7 +145,7 @@ def test_a_fused_pipeline_as_whole_processes(rest):
     assert tables.index("## The whole command: a fused pipeline") < tables.index("## Fusing")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_adapters_as_whole_processes(rest):
     adapter, small, many = rest[0]["commands"]
     assert [row["what"] for row in (adapter, small, many)] == ["adapter", "small merge", "many recipes"]
@@ -183,7 +183,7 @@ def test_merging_on_cuda(tmp_path):
     assert " with an " in tables
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_cuda_nothing_is_measured_on_it():
     done = forked_python.run(BENCH / "run.py", "--device", "cuda", *SMALLEST)

@@ -8,7 +8,7 @@ import forked
 import pytest
 from command_line import MODELS, listing, process, write_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not forked.CAN_FORK, reason="this system does not fork")]
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not forked.CAN_FORK, reason="this system does not fork")]
 
 
 def test_a_run_is_the_installed_programs(tmp_path):

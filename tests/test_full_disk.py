@@ -16,7 +16,7 @@ from command_line import invoke, process, write_recipe
 from loramerge import verify
 from loramerge.files.digest import files_of, sha256_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PAGE = 4096
 SCRIPT = """

@@ -250,7 +250,7 @@ def job(repository, installed, clone, tmp_path):
     return job
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_the_action_installs_its_own_code(installed):
     temp, log = installed
@@ -282,7 +282,7 @@ def test_what_pip_is_told(inputs, installs, tmp_path):
     assert told == [[*constraints, *(word.replace("ACTION", str(ROOT)) for word in each)] for each in installs]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_a_pull_request_is_planned(job, hub):
     done = job("pull_request", hf_token=OWNER)
@@ -298,7 +298,7 @@ def test_a_pull_request_is_planned(job, hub):
     assert {call.token for call in hub.log} == {""}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_main_publishes_once(job, hub, repository):
     assert invoke("lock", repository / "recipes").exit_code == 0
@@ -319,7 +319,7 @@ def test_main_publishes_once(job, hub, repository):
     assert not (repository / "dist").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_what_fails_does_not_keep_the_rest_from_being_published(job, hub, repository):
     recipe(repository, "astray", "hf://org/nowhere/ink.safetensors")
@@ -331,7 +331,7 @@ def test_what_fails_does_not_keep_the_rest_from_being_published(job, hub, reposi
     assert re.search(r"^\| astray \| .*error", done.summary.split("After the run")[1], re.MULTILINE)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_an_error_in_the_plan_fails_a_pull_request(job, repository):
     recipe(repository, "astray", "hf://org/nowhere/ink.safetensors")
@@ -342,7 +342,7 @@ def test_an_error_in_the_plan_fails_a_pull_request(job, repository):
     assert done.outputs["changes"] == "true"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_a_source_that_moved_fails_a_pull_request(job, hub, repository):
     assert invoke("lock", repository / "recipes").exit_code == 0
@@ -353,7 +353,7 @@ def test_a_source_that_moved_fails_a_pull_request(job, hub, repository):
     assert "| good |" in done.summary
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_an_invalid_recipe_stops_it_all(job, hub, repository):
     recipe(repository, "bad", colour="red")
@@ -364,7 +364,7 @@ def test_an_invalid_recipe_stops_it_all(job, hub, repository):
     assert not any(name.startswith("tester/") for _, name in hub.store.repositories)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_a_trusted_publisher_needs_no_secret(job, hub, repository):
     hub.repository("tester/good").trusted = True
@@ -494,7 +494,7 @@ def outcomes(done):
     return dict(re.findall(r"^(loramerge [a-z -]*[a-z])\.+(?:\(.*\))?(\w+)$", done.stdout, re.MULTILINE))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_the_hooks_of_a_clean_clone_pass(pre_commit):
     done = pre_commit("--all-files", "--verbose")
@@ -504,7 +504,7 @@ def test_the_hooks_of_a_clean_clone_pass(pre_commit):
     assert "recipes/good.lock.yaml: unchanged\n" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_the_hooks_of_a_clean_clone_fail(pre_commit, hooked, hub):
     recipe(hooked, "bad", colour="red")
@@ -517,7 +517,7 @@ def test_the_hooks_of_a_clean_clone_fail(pre_commit, hooked, hub):
     assert re.search(r"^hint: `loramerge lock recipes/good\.yaml` writes it$", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_git
 def test_what_the_hooks_look_at(pre_commit, hooked):
     """Run by the loramerge that is installed, as `language: system` has it."""
@@ -572,7 +572,7 @@ def test_the_hooks_of_the_documentation_are_these():
     assert [each["id"] for each in repository["hooks"]] == [each["id"] for each in loaded(HOOKS)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is on GitHub's runners; the documentation's job asks it")
 def test_the_matrix_of_the_documentation_is_what_the_plan_says(written, tmp_path):
     """Its shell, as the runner runs it: a job for each recipe that is pending, and the run of one of them."""

@@ -17,7 +17,7 @@ from hub.faults import Harmless
 from loramerge import verify
 from loramerge.files.digest import files_of, sha256_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 REPO = "tester/small"
 MOMENTS = random.Random(0)

@@ -113,7 +113,7 @@ def differing(artifacts, surroundings):
     return {name for name, path in first.items() if path.read_bytes() != other[name].read_bytes()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_kind_of_file_is_there(artifacts):
     made = artifacts["plain"]
     assert {name.split("/")[1] for name in made if name.startswith("everything/")} == {
@@ -123,12 +123,12 @@ def test_every_kind_of_file_is_there(artifacts):
     assert any("-of-0000" in name for name in made)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_surroundings_change_nothing(artifacts):
     assert differing(artifacts, "other") == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("surroundings", THREADS)
 def test_threads_change_what_the_provenance_says_and_no_more(artifacts, surroundings):
     names = {name for name in differing(artifacts, surroundings) if not name.endswith(f"/{STATEMENT}")}
@@ -180,7 +180,7 @@ def random_pair(out, inner, rank, generator):
     return LowRank(torch.randn(rank, inner, generator=generator), torch.randn(out, rank, generator=generator), 0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "method", [method for method in METHODS if not method.decomposes], ids=lambda method: method.__name__
 )

@@ -60,7 +60,7 @@ def test_log():
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "found", "workers"),
     [

@@ -16,7 +16,7 @@ from loramerge import recipe as recipes
 from loramerge.cli.commands import commands
 from loramerge.errors import ExitCode
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TOKEN = "hf_" + "aB3" * 11 + "x"
 PASSWORD = "PASS.WORD-1"

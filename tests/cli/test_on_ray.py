@@ -24,7 +24,7 @@ from loramerge.cluster.work import work
 from loramerge.errors import ExitCode
 from loramerge.files.digest import sha256_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from loramerge.cli.shards import Shard
 from loramerge.cli.side_by_side import side_by_side
 from loramerge.errors import ExitCode
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 NAMES = ["m-1", "m-2", "m-3", "m-4"]
 
 

@@ -80,13 +80,13 @@ def cold(tmp_path_factory):
     return SimpleNamespace(run=run, libraries=libraries, folder=folder, cache=cache, entries=entries)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_base_that_was_never_seen_is_built(cold):
     assert {"diffusers", "transformers"} <= cold.libraries
     assert len(cold.entries) == 3  # the UNet and both text encoders
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_merge_from_factors_builds_no_base_twice(cold):
     libraries = cold.run("warm", *LIGHT)
     assert "torch" in libraries
@@ -94,7 +94,7 @@ def test_a_merge_from_factors_builds_no_base_twice(cold):
     assert listing(cold.folder / "warm") == listing(cold.folder / "cold")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_damaged_cache_changes_nothing_and_is_mended(cold):
     for name, content in cold.entries.items():
         (cold.cache / "loramerge" / "shapes" / name).write_bytes(content[: len(content) // 2])
@@ -103,13 +103,13 @@ def test_a_damaged_cache_changes_nothing_and_is_mended(cold):
     assert listing(cold.cache / "loramerge" / "shapes") == cold.entries
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("output", [("adapter", "peft"), ("inputs", None)], ids=["peft", "inputs"])
 def test_peft_describes_its_own_format(cold, output):
     assert cold.run("peft", output, code=UNTIL_PEFT + CODE) == {"peft"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_inspecting_builds_no_base_twice():
     # In the cache of the session: whichever test was first has built the published bases.
     assert invoke("inspect", MODELS / "glow.safetensors", "--json").exit_code == 0

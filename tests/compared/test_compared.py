@@ -66,7 +66,7 @@ def test_drawings_have_every_concept_and_one_ground():
     assert not bool(labels[:, places(EXCLUDING)].all(1).any())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_little_training_teaches_it_most_and_it_finds_nothing_in_noise():
     from diffusers import AutoencoderKL
 
@@ -79,7 +79,7 @@ def test_a_little_training_teaches_it_most_and_it_finds_nothing_in_noise():
     assert (judge.scores(nothing) >= 0.5).mean() < 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lora_in_the_weights_draws_what_diffusers_draws_with_it():
     with quiet():
         paint = Painter(MODELS / "base", steps=3, guidance=2.0)
@@ -105,7 +105,7 @@ def test_plain_data_keeps_no_pictures():
     assert plain(without_pictures(found)) == {"a": {"scores": [[0.1235]]}, "b": ["x", 2]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_smallest_run_writes_a_page_that_can_be_written_again(tmp_path):
     page, figures = tmp_path / "methods-compared.md", tmp_path / "figures.json"
     shutil.copy(PAGE, page)

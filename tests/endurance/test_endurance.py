@@ -17,7 +17,7 @@ from endurance.shim import CAN_BUILD, Call, Strike
 from endurance.told import Told
 from endurance.world import different, world
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CAN_BUILD, reason="needs Linux and gcc")]
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not CAN_BUILD, reason="needs Linux and gcc")]
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def shown(name, pictures):
     return sum(concepts.shows(name, concepts.measure(picture)[name]) for picture in pictures)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", PROMPTS)
 def test_the_base_shows_no_concept_and_each_lora_its_own(name, draw):
     assert shown(name, draw(PROMPTS[name])) == 0
@@ -67,7 +67,7 @@ def test_the_base_shows_no_concept_and_each_lora_its_own(name, draw):
         assert shown(other, alone) == 0, other
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_base_draws_the_colour_that_the_prompt_says(draw):
     for colour in ("red", "blue"):
         middle = np.median(draw(f"a big {colour} square")[:, 24:40, 24:40], axis=(0, 1, 2)) * 255
@@ -75,13 +75,13 @@ def test_the_base_draws_the_colour_that_the_prompt_says(draw):
         assert min(distances, key=distances.get) == colour
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lora_without_its_word_changes_little(draw):
     assert shown("glow", draw("a red square", "glow")) == 0
     assert shown("star", draw("a red square", "star")) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quickstarts_preview_shows_both_concepts_merged_and_neither_in_the_base(tmp_path):
     read = recipe.read(QUICKSTART, overrides=["preview.batch_size=4"])  # the same pictures, in less time
     names = [lora.name for lora in read.loras]

@@ -16,7 +16,7 @@ from train.settings import Settings, Stage
 
 from loramerge import load_adapter, load_base
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 STAGES = ("vae", "unet", *(lora.name for lora in Settings().loras))
 LITTLE = Stage(steps=2, batch=2, rate=1e-3, scenes=4, seed=0)

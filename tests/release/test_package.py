@@ -66,7 +66,7 @@ def tracked():
     return {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_source_is_the_same_bytes(package, unpacked, tmp_path):
     """Built again from the sdist: in another folder, time zone and order of sets, for others' eyes only."""
     before = os.umask(0o077)

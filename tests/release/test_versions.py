@@ -15,7 +15,7 @@ from command_line import ROOT
 from documentation.beside import BROUGHT
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(not shutil.which("git") or not shutil.which("make"), reason="mike commits with git"),
 ]
 SITE = ("Makefile", "mkdocs.yml", "mkdocs-versions.yml", "docs/**/*", "tests/documentation/beside.py", *BROUGHT)

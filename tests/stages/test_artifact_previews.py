@@ -14,7 +14,7 @@ from drawn import far, recipe_of, text
 from loramerge import read_recipe, run, verify
 from loramerge.errors import MismatchError
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def read(tmp_path):
     return lambda *settings, **more: read_variants(recipe_of(tmp_path, **more), settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_for_each_prompt_and_seed(read, tmp_path, monkeypatch):
     from diffusers import StableDiffusionPipeline
 

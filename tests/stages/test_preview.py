@@ -15,7 +15,7 @@ from loramerge import preview, read_recipe
 from loramerge.errors import LoramergeError, MismatchError, SourceError, UsageError
 from loramerge.previews.pipeline import DrawingPipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 COLUMNS = ("base", "lora-glow", "lora-ink", "merged", "stacked")
 BY_BLOCK = {"unet": {"down": 0.3, "mid": 0.9, "up": {"block_1": 0.5}}, "text_encoder": 0.4}
 

@@ -202,7 +202,7 @@ def test_the_comments_of_the_recipe_stay(recipe):
     assert third == "# by hand"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_by_pictures(tmp_path):
     vary = {f"loras.{name}.weight": {"from": 0, "to": 1} for name in ("ink", "glow")}
     search = {"objective": "previews", "trials": 2, "vary": vary}
