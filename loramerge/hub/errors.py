@@ -9,6 +9,7 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from loramerge.errors import PublishError, SourceError
+from loramerge.hub.guarded import UnaskedError
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -43,7 +44,7 @@ def explained(reference: str, repo: str, revision: str | None, *, publishing: bo
     except (LookupError, TypeError, AttributeError) as error:
         if not _is_the_clients(error):
             raise
-        message, hint = _not_a_hub()
+        message, hint = _not_a_hub(error)
         raise (PublishError if publishing else SourceError)(f"{reference}: {message}", hint=hint) from error
 
 
@@ -138,13 +139,14 @@ def _explain(error: Exception, repo: str, revision: str | None) -> tuple[str, st
                 "free some space, correct its permissions, or set HF_HUB_CACHE to another folder",
             )
         case _:
-            return _not_a_hub()
+            return _not_a_hub(error)
 
 
-def _not_a_hub() -> tuple[str, str]:
+def _not_a_hub(error: Exception) -> tuple[str, str]:
     from huggingface_hub import constants
 
-    return f"{constants.ENDPOINT} did not answer as a Hub does", "check HF_ENDPOINT and the proxy, and try again"
+    why = f": {error}" if isinstance(error, UnaskedError) else ""
+    return f"{constants.ENDPOINT} did not answer as a Hub does{why}", "check HF_ENDPOINT and the proxy, and try again"
 
 
 def _answered(error: HfHubHTTPError, repo: str, revision: str | None) -> tuple[str, str]:

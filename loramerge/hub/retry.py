@@ -8,6 +8,7 @@ from time import sleep
 from typing import TypeVar
 
 from loramerge.hub.errors import root
+from loramerge.hub.guarded import guard
 from loramerge.retrying import TOO_MANY_REQUESTS, Retrying
 
 Result = TypeVar("Result")
@@ -25,7 +26,12 @@ def patiently(call: Callable[[], Result]) -> Result:
     Raises:
         Exception: What the last call raised, or one that waiting can't mend.
     """
-    return _RETRYING.call(call, sleep)
+
+    def guarded() -> Result:
+        guard()  # each time: the client of a process is made anew after some failures
+        return call()
+
+    return _RETRYING.call(guarded, sleep)
 
 
 def _failures() -> tuple[type[Exception], ...]:

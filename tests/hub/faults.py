@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -88,6 +89,19 @@ class WrongBytes(Harmless):
 
     def spoil(self, answer: Answer) -> Answer:
         return replace(answer, body=bytes(byte ^ 1 for byte in answer.body))
+
+
+@dataclass(frozen=True)
+class Packed(Harmless):
+    """The same in a form that unpacks itself, behind as many zeros as are wanted: some thousandth of them is sent."""
+
+    packing: str = "gzip"
+    zeros: int = 0
+
+    def spoil(self, answer: Answer) -> Answer:
+        body = gzip.compress(b" " * self.zeros + answer.body)
+        headers = {name: value for name, value in answer.headers.items() if name != "Content-Length"}
+        return replace(answer, body=body, headers={**headers, "Content-Encoding": self.packing})
 
 
 @dataclass(frozen=True)

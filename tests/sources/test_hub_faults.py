@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hub.environment import CACHE
 from hub.example import FILES, OWNER, REPO, SHA256, WEIGHTS
-from hub.faults import NotAHub, Reset, Slow, Status, Truncated, WrongBytes
+from hub.faults import NotAHub, Packed, Reset, Slow, Status, Truncated, WrongBytes
 
 from loramerge.errors import SourceError
 from loramerge.sources import parse
@@ -134,6 +134,40 @@ def test_no_hub(hub, repository, waits):
     hub.inject("GET", "^/api/models/", NotAHub())
     refused("did not answer as a Hub does", "HF_ENDPOINT", locate)
     assert waits == []
+
+
+@pytest.mark.parametrize("packed", [Packed(), Packed("GZIP", zeros=1 << 24), Packed("deflate, gzip")], ids=repr)
+def test_what_unpacks_itself_is_not_unpacked(hub, repository, waits, packed):
+    located = locate()
+    for method, path in (("GET", "^/api/models/"), ("HEAD", "/resolve/"), ("GET", "^/_content/")):
+        hub.inject(method, path, packed)
+        message = r"did not answer as a Hub does: it packs its answers \(.*gzip\), although they were asked for as they"
+        refused(f"(?i){message}", "HF_ENDPOINT", locate if "api" in path else lambda: located.fetch(located.files))
+    assert waits == []
+
+
+def test_an_answer_without_an_end_is_not_waited_for(hub, repository, waits, monkeypatch):
+    locate()
+    monkeypatch.setattr("loramerge.hub.guarded._LARGEST", 100)
+    refused("did not answer as a Hub does: it answers with more than 0 MiB", "HF_ENDPOINT", locate)
+    assert waits == []
+
+
+def test_a_client_that_somebody_made_stays_his(hub, repository):
+    from huggingface_hub import close_session, set_client_factory
+    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils._http import default_client_factory
+
+    seen = []
+    set_client_factory(lambda: httpx.Client(event_hooks={"response": [seen.append]}, follow_redirects=True))
+    try:
+        hub.inject("GET", "^/api/models/", Packed())
+        refused("packs its answers", "HF_ENDPOINT", locate)
+        assert read(locate(), "ikea.safetensors") == WEIGHTS
+        assert len(seen) > 2
+    finally:
+        set_client_factory(default_client_factory)
+        close_session()
 
 
 def test_a_hub_that_can_not_be_reached_is_waited_for_once(hub, repository, waits):
