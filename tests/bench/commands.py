@@ -1,10 +1,9 @@
 """`loramerge` as whole processes where an adapter comes out: imports, hashing, checking and writing included.
 
 - SDXL: two LoRAs of float16 and one rank, in kohya's names, on every layer of the UNet's transformers, into a file of
-  float16 in kohya's names, by `cat`: with either engine, and with `report: full`. Beside it stand kohya's way with
-  `--concat` (load both files, scale every factor by its LoRA's ratio, put the factors side by side, hash what comes
-  out for its metadata, save), alone and with the libraries that sdxl_merge_lora.py imports, and PEFT by
-  hand: a UNet without weights, both PEFT folders loaded into it, `add_weighted_adapter`, saved.
+  float16 in kohya's names, by `cat`: with either engine, and with `report: full`. Beside it stands what people do by
+  hand, as by_hand.py has it; and, with `--sd-scripts FOLDER`, kohya's own networks/sdxl_merge_lora.py of a checkout,
+  run by the Python of its .venv if it has one.
 - A small merge: two LoRAs of 3 MB for Stable Diffusion 1.5 into files for diffusers and kohya, with the full report.
   Beside it a Python that imports what PEFT's side can't do without.
 - `plan` of 40 recipes with nothing to do, and of 1,000; `run` of the 40 once more. Beside them a plan of one.
@@ -12,7 +11,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,17 +21,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pefts
-from measure import Figures, in_turn, ratio, sync
+from fused import write_base
+from measure import HERE, Figures, in_turn, ratio
 from models import WEIGHTS, layers_of, random_pairs, write_configs
 from processes import PROGRAM, timed
 
 if TYPE_CHECKING:
+    from models import Shape
     from plan import Plan
+
+    from loramerge.bases.base import Base
 
 RANK, SMALL_RANK = 32, 4
 OURS, FULL, BY_PEFT = "loramerge run", "loramerge run, full report", "loramerge run, engine: peft"
-KOHYA, CONCAT, PEFT = "kohya's way", "kohya's way, torch alone", "PEFT by hand"
+KOHYA, CONCAT = "kohya's way", "kohya's way, torch alone"
+PEFT, GUIDE = "PEFT by hand", "diffusers' guide by hand"
+SCRIPT = "kohya's sdxl_merge_lora.py --concat"
+BY_HAND = {KOHYA: "kohya", CONCAT: "concat", PEFT: "peft", GUIDE: "guide"}
 SMALL, IMPORTS = "loramerge run, engine: peft, full report", "import torch, peft"
 ONE, FORTY, MANY, ONCE_MORE = "plan of 1", "plan of 40", "plan of 1000", "run of 40, nothing to do"
 RECIPES = {ONE: 1, FORTY: 40, MANY: 1000}
@@ -53,37 +57,52 @@ def rows(plan: Plan) -> Iterator[Figures]:
 
 def _adapter(plan: Plan, folder: Path, environment: Mapping[str, str], *, tiny: bool) -> Figures:
     model, rank = plan.models[-1], SMALL_RANK if tiny else RANK
-    layers = _write_loras(folder, model, rank)
+    base = write_base(folder / "base", model)
+    modules = base.components["unet"].modules
+    layers = {name: shape for name, shape in modules.items() if ".attentions." in name}
+    _write_loras(folder, base, layers, rank)
     recipes = {
         OURS: _recipe(folder, "brief", "factored", "brief", ["kohya"]),
         FULL: _recipe(folder, "full", "factored", "full", ["kohya"]),
         BY_PEFT: _recipe(folder, "peft", "peft", "brief", ["kohya"]),
     }
     sides = {side: partial(_run, folder, recipe, environment) for side, recipe in recipes.items()}
-    by_hand = {KOHYA: "kohya", CONCAT: "concat", PEFT: "peft"}
-    for side, step in by_hand.items():
-        sides[side] = partial(_timed, folder, (sys.executable, __file__, step, str(folder), model), environment)
-    pairs = [(KOHYA, OURS), (CONCAT, OURS), (PEFT, OURS), (FULL, OURS), (BY_PEFT, PEFT)]
+    for side, step in BY_HAND.items():
+        sides[side] = partial(
+            _timed, folder, (sys.executable, str(HERE / "by_hand.py"), step, str(folder)), environment
+        )
+    pairs = [(KOHYA, OURS), (CONCAT, OURS), (PEFT, OURS), (GUIDE, OURS), (FULL, OURS), (BY_PEFT, PEFT)]
+    if plan.sd_scripts:
+        sides[SCRIPT] = partial(_script, folder, Path(plan.sd_scripts).resolve(), environment)
+        pairs.insert(0, (SCRIPT, OURS))
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    facts = {"what": "adapter", "model": model, "rank": rank, "loras": 2, "layers": layers, "in_mb": size / 2**20}
+    facts = {"what": "adapter", "model": model, "rank": rank, "loras": 2, "layers": len(layers), "in_mb": size / 2**20}
     return {**facts, **_measured(plan, sides, pairs)}
 
 
 def _small(plan: Plan, folder: Path, environment: Mapping[str, str], *, tiny: bool) -> Figures:
     model, rank = ("tiny" if tiny else "sd15"), SMALL_RANK
-    layers = _write_loras(folder, model, rank)
+    base, layers = write_configs(folder / "base", model), layers_of(model)
+    _write_loras(folder, base, layers, rank)
     recipe = _recipe(folder, "small", "peft", "full", ["diffusers", "kohya"])
     sides = {
         SMALL: partial(_run, folder, recipe, environment),
         IMPORTS: partial(_timed, folder, (sys.executable, "-c", IMPORTS), environment),
     }
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    facts = {"what": "small merge", "model": model, "rank": rank, "loras": 2, "layers": layers, "in_mb": size / 2**20}
+    facts = {
+        "what": "small merge",
+        "model": model,
+        "rank": rank,
+        "loras": 2,
+        "layers": len(layers),
+        "in_mb": size / 2**20,
+    }
     return {**facts, **_measured(plan, sides, [(SMALL, IMPORTS)])}
 
 
 def _many(plan: Plan, folder: Path, environment: Mapping[str, str], *, tiny: bool) -> Figures:
-    _write_loras(folder, "tiny", SMALL_RANK)
+    _write_loras(folder, write_configs(folder / "base", "tiny"), layers_of("tiny"), SMALL_RANK)
     numbers = FEW if tiny else RECIPES
     for side, number in numbers.items():
         _recipes(folder, side, number)
@@ -110,19 +129,17 @@ def _measured(plan: Plan, sides: Mapping[str, Callable[[], Figures]], pairs: Seq
     }
 
 
-def _write_loras(folder: Path, model: str, rank: int) -> int:
-    """Two LoRAs of float16, in kohya's names and as PEFT folders, and the base's configs; on how many layers."""
+def _write_loras(folder: Path, base: Base, layers: Mapping[str, Shape], rank: int) -> None:
+    """Two LoRAs of float16, in kohya's names and as PEFT folders."""
     from loramerge import Adapter
     from loramerge.formats import KohyaOutput, Labels
     from loramerge.formats.peft import write_folder
 
-    base, layers = write_configs(folder / "base", model), layers_of(model)
     written = KohyaOutput(kind="adapter", format="kohya", dtype="float16")
     for number in range(2):
         adapter = Adapter({"unet": random_pairs(layers, rank, seed=number)})
         written.write_adapter(adapter, base, Labels(f"lora{number}"), folder)
         write_folder(adapter, "unet", base, "float16", folder / f"lora{number}")
-    return len(layers)
 
 
 def _recipe(folder: Path, name: str, engine: str, report: str, formats: Sequence[str]) -> Path:
@@ -165,55 +182,14 @@ def _timed(folder: Path, command: Sequence[str], environment: Mapping[str, str])
     return timed(command, environment)
 
 
-def _kohya(folder: Path, model: str) -> None:
-    """The same with what the script imports, through its library: all of it is loaded before it begins."""
-    import accelerate
-    import diffusers
-    import transformers
-
-    _ = (accelerate.Accelerator, diffusers.StableDiffusionPipeline, diffusers.AutoencoderKL, diffusers.DDPMScheduler)
-    _ = (transformers.CLIPTextModel, transformers.CLIPTextModelWithProjection, transformers.CLIPTokenizer)
-    _concat(folder, model)
-
-
-def _concat(folder: Path, _model: str) -> None:
-    import torch
-    from safetensors.torch import load_file, save, save_file
-
-    merged: dict[str, torch.Tensor] = {}
-    for number in range(2):
-        for key, tensor in load_file(folder / f"lora{number}.safetensors").items():
-            if key.endswith(".alpha"):
-                merged.setdefault(key, tensor)
-                continue
-            scaled = tensor.float() * WEIGHTS[number]
-            merged[key] = torch.cat([merged[key], scaled], int("lora_up" in key)) if key in merged else scaled
-    merged = {key: tensor.half() for key, tensor in merged.items()}
-    data = save(merged)
-    start = int.from_bytes(data[:8], "little") + 8  # behind the header
-    hashes = {"sshs_model_hash": data[start:], "sshs_legacy_hash": data[1 << 20 :][: 1 << 16]}
-    metadata = {key: hashlib.sha256(part).hexdigest() for key, part in hashes.items()}
-    (folder / "out").mkdir()
-    save_file(merged, folder / "out" / "merged.safetensors", metadata=metadata)
-    sync(folder / "out")
-
-
-def _peft(folder: Path, _model: str) -> None:
-    import torch
-    from diffusers import UNet2DConditionModel
-    from peft import PeftModel
-
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(json.loads((folder / "base" / "unet" / "config.json").read_text()))
-    for module in unet.modules():
-        pefts.weightless(module, "cpu")
-    model = PeftModel.from_pretrained(unet, folder / "lora0", adapter_name="lora0", torch_device="cpu")
-    model.load_adapter(folder / "lora1", adapter_name="lora1", torch_device="cpu")
-    model.add_weighted_adapter(["lora0", "lora1"], list(WEIGHTS[:2]), "merged", combination_type="cat")
-    model.save_pretrained(folder / "out", selected_adapters=["merged"])
-    sync(folder / "out")
-
-
-if __name__ == "__main__":
-    what, place, named = sys.argv[1:]
-    {"kohya": _kohya, "concat": _concat, "peft": _peft}[what](Path(place), named)
+def _script(folder: Path, checkout: Path, environment: Mapping[str, str]) -> Figures:
+    """Kohya's own script, as its users type it."""
+    python = checkout / ".venv" / "bin" / "python"
+    models = [str(folder / f"lora{number}.safetensors") for number in range(2)]
+    (folder / "theirs").mkdir(exist_ok=True)
+    command = [
+        *(str(python if python.exists() else sys.executable), str(checkout / "networks" / "sdxl_merge_lora.py")),
+        *("--save_to", str(folder / "theirs" / "merged.safetensors"), "--precision", "float"),
+        *("--save_precision", "fp16", "--concat", "--models", *models, "--ratios", *map(str, WEIGHTS[:2])),
+    ]
+    return _timed(folder, command, {**environment, "PYTHONPATH": str(checkout)})

@@ -31,6 +31,8 @@ from processes import PROGRAM, timed
 if TYPE_CHECKING:
     from plan import Plan
 
+    from loramerge.bases.base import Base
+
 MINIATURE = HERE.parents[1] / "recipes" / "quickstart" / "base"
 FIRST, OURS, AGAIN = "loramerge run, base not seen before", "loramerge run", "loramerge run, nothing to do"
 THEIRS, COPY = "diffusers' script", "cp -r, sha256sum"
@@ -96,16 +98,7 @@ def write_inputs(folder: Path, model: str) -> Figures:
         folder: Where to; it exists.
         model: `tiny` is the quickstart's own base, one with half of the channels for `small`, else SDXL.
     """
-    from loramerge import load_base
-
-    base = folder / "base"
-    shutil.copytree(MINIATURE, base)
-    if model != "tiny":
-        for component, config in _configs(model).items():
-            (base / component / "config.json").write_text(json.dumps(config))
-        for component, file in _weights(base).items():
-            write_weights(file, _shapes(base, component))
-    modules = load_base(str(base)).components["unet"].modules
+    modules = write_base(folder / "base", model).components["unet"].modules
     layers = {name: shape for name, shape in modules.items() if ".attentions." in name and not shape[2:]}
     write_lora(folder / LORA, "unet", layers)
     recipe = {
@@ -113,14 +106,32 @@ def write_inputs(folder: Path, model: str) -> Figures:
         "name": "fused",
         "license": "mit",
         "report": "brief",
-        "base": {"source": str(base)},
+        "base": {"source": str(folder / "base")},
         "loras": [{"name": "lora", "source": str(folder / LORA)}],
         "merge": {"combination_type": "cat", "engine": "factored"},
         "outputs": [{"kind": "model"}],
     }
     (folder / "fused.yaml").write_text(json.dumps(recipe))  # JSON is YAML
-    size = sum(path.stat().st_size for path in base.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in (folder / "base").rglob("*") if path.is_file())
     return {"layers": len(layers), "base_mb": size / 2**20}
+
+
+def write_base(folder: Path, model: str) -> Base:
+    """A whole pipeline of random weights.
+
+    Args:
+        folder: Where to; it is made.
+        model: As above.
+    """
+    from loramerge import load_base
+
+    shutil.copytree(MINIATURE, folder)
+    if model != "tiny":
+        for component, config in _configs(model).items():
+            (folder / component / "config.json").write_text(json.dumps(config))
+        for component, file in _weights(folder).items():
+            write_weights(file, _shapes(folder, component))
+    return load_base(str(folder))
 
 
 def _configs(model: str) -> dict[str, dict[str, Any]]:

@@ -23,6 +23,7 @@ class Plan:
         threads: Of both sides.
         profile: Print where our side spends its time.
         cold: How long commands take is measured once, and nothing runs before it.
+        sd_scripts: A checkout of kohya-ss/sd-scripts whose own script is measured as well; "" for none.
     """
 
     models: tuple[str, ...] = ("sd15", "sdxl")
@@ -35,6 +36,7 @@ class Plan:
     threads: int = os.cpu_count() or 1
     profile: bool = False
     cold: bool = False
+    sd_scripts: str = ""
 
 
 QUICK = Plan(models=("small",), ranks=(16,), loras=(2,), types_of_files=("cat", "svd"), runs=1)

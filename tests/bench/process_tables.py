@@ -10,6 +10,10 @@ from cells import Row, median, megabytes, number, said, spread, table
 from measure import ratio
 
 TITLES = {"adapter": "Two LoRAs into one", "small merge": "A small merge", "many recipes": "Many recipes"}
+_GUIDE = (
+    " Diffusers' guide to merging LoRAs loads both files into a pipeline, makes PEFT folders of them, loads these "
+    "into a UNet with its weights, and merges."
+)
 _HEAD = ["", "seconds", "processor seconds", "memory"]
 
 
@@ -41,8 +45,9 @@ _SAID = {
     "adapter": lambda row: (
         f"`run` of two LoRAs of rank {row['rank']} and float16 on {row['layers']} layers ({megabytes(row['in_mb'])}) "
         "into one, by `cat`, in kohya's names. Kohya's way is that of sdxl_merge_lora.py with `--concat`, with the "
-        "libraries that it imports and with torch alone; PEFT by hand loads both into a UNet without weights. Neither "
-        "looks at what it reads or measures what it made."
+        "libraries that it imports and with torch alone. PEFT by hand loads both, as PEFT folders, into a UNet without "
+        f"weights.{_GUIDE if commands.GUIDE in row['sides'] else ''} None looks at what it reads or measures "
+        "what it made."
     ),
     "small merge": lambda row: (
         f"Two LoRAs of rank {row['rank']} on {row['layers']} layers ({megabytes(row['in_mb'])}) into files for "
@@ -85,7 +90,9 @@ def headline_rows(rows: Sequence[Row]) -> Iterator[list[str]]:
         elif row["what"] == "adapter":
             what = f"two LoRAs of rank {row['rank']} into one; kohya's way"
             yield _against(what, row, commands.KOHYA, commands.OURS)
-            yield _against("the same; PEFT by hand", row, commands.PEFT, commands.OURS)
+            for side in (commands.GUIDE, commands.PEFT):
+                if side in row["sides"]:
+                    yield _against(f"the same; {side}", row, side, commands.OURS)
 
 
 def headline_words(rows: Sequence[Row]) -> str:

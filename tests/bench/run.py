@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, help="of both sides; as many as there are cores by default")
     parser.add_argument("--profile", action="store_true", default=None, help="print where our merges spend their time")
+    parser.add_argument("--sd-scripts", metavar="FOLDER", help="a checkout of it, measured as well")
     parser.add_argument("--cold", action="store_true", default=None, help="commands run once, with nothing before them")
     return parser
 
