@@ -29,10 +29,12 @@ def guard() -> None:
 
 def _look_at(response: Any) -> None:
     """Look at what an answer says of itself, before any of its body is read."""
+    from huggingface_hub import constants
+
     packing = response.headers.get("Content-Encoding") or _ASKED
     if packing.lower() != _ASKED:
-        raise UnaskedError(f"it packs its answers ({packing}), although they were asked for as they are")
-    if "/api/" in response.request.url.path:
+        raise UnaskedError(f"it packs its answers ({packing}), which nobody asked for")
+    if str(response.request.url).startswith(f"{constants.ENDPOINT}/api/"):  # all else are files, of any size
         response.stream = _limited(response.stream)
 
 

@@ -141,7 +141,7 @@ def test_what_unpacks_itself_is_not_unpacked(hub, repository, waits, packed):
     located = locate()
     for method, path in (("GET", "^/api/models/"), ("HEAD", "/resolve/"), ("GET", "^/_content/")):
         hub.inject(method, path, packed)
-        message = r"did not answer as a Hub does: it packs its answers \(.*gzip\), although they were asked for as they"
+        message = r"did not answer as a Hub does: it packs its answers \(.*gzip\), which nobody asked for"
         refused(f"(?i){message}", "HF_ENDPOINT", locate if "api" in path else lambda: located.fetch(located.files))
     assert waits == []
 
@@ -151,6 +151,14 @@ def test_an_answer_without_an_end_is_not_waited_for(hub, repository, waits, monk
     monkeypatch.setattr("loramerge.hub.guarded._LARGEST", 100)
     refused("did not answer as a Hub does: it answers with more than 0 MiB", "HF_ENDPOINT", locate)
     assert waits == []
+
+
+def test_a_file_has_any_size_whatever_it_is_called(hub, monkeypatch):
+    data = b'{"layers": 2, "comment": "' + b" " * 200 + b'"}'
+    hub.repository("somebody/api", {"api/config.json": data})
+    located = locate("hf://somebody/api")
+    monkeypatch.setattr("loramerge.hub.guarded._LARGEST", 100)
+    assert read(located, "api/config.json") == data
 
 
 def test_a_client_that_somebody_made_stays_his(hub, repository):
