@@ -182,13 +182,18 @@ def _timed(folder: Path, command: Sequence[str], environment: Mapping[str, str])
     return timed(command, environment)
 
 
+def script_in(checkout: str | Path) -> Path:
+    """Kohya's own script in a checkout of kohya-ss/sd-scripts."""
+    return Path(checkout) / "networks" / "sdxl_merge_lora.py"
+
+
 def _script(folder: Path, checkout: Path, environment: Mapping[str, str]) -> Figures:
     """Kohya's own script, as its users type it."""
     python = checkout / ".venv" / "bin" / "python"
     models = [str(folder / f"lora{number}.safetensors") for number in range(2)]
     (folder / "theirs").mkdir(exist_ok=True)
     command = [
-        *(str(python if python.exists() else sys.executable), str(checkout / "networks" / "sdxl_merge_lora.py")),
+        *(str(python if python.exists() else sys.executable), str(script_in(checkout))),
         *("--save_to", str(folder / "theirs" / "merged.safetensors"), "--precision", "float"),
         *("--save_precision", "fp16", "--concat", "--models", *models, "--ratios", *map(str, WEIGHTS[:2])),
     ]

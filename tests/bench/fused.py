@@ -121,7 +121,7 @@ def write_base(folder: Path, model: str) -> Base:
 
     Args:
         folder: Where to; it is made.
-        model: As above.
+        model: As `write_inputs` takes it.
     """
     from loramerge import load_base
 

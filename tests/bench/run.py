@@ -55,8 +55,13 @@ BUSY = 0.05  # of all processors
 
 def main() -> None:
     """Measure what the command line says."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
     plan = _plan(options)
+    if plan.runs < 1:
+        parser.error(f"--runs {plan.runs}: each side runs once or more often")
+    if plan.sd_scripts and not (script := commands.script_in(plan.sd_scripts)).is_file():
+        parser.error(f"--sd-scripts: there is no {script}; name a checkout of kohya-ss/sd-scripts")
     if plan.device == "cuda" and not _has_cuda():
         print("there is no CUDA device here: nothing is measured", file=sys.stderr)
         return
@@ -126,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, help="of both sides; as many as there are cores by default")
     parser.add_argument("--profile", action="store_true", default=None, help="print where our merges spend their time")
-    parser.add_argument("--sd-scripts", metavar="FOLDER", help="a checkout of it, measured as well")
+    parser.add_argument("--sd-scripts", metavar="FOLDER", help="a checkout of kohya-ss/sd-scripts: its script as well")
     parser.add_argument("--cold", action="store_true", default=None, help="commands run once, with nothing before them")
     return parser
 
@@ -149,8 +154,10 @@ def _has_cuda() -> bool:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command as it was given, without where its rows went."""
-    kept = list(arguments)
+    """The command as it was given, without where its rows went, and where a checkout lies."""
+    kept = ["--sd-scripts=FOLDER" if each.startswith("--sd-scripts=") else each for each in arguments]
+    if "--sd-scripts" in kept:
+        kept[kept.index("--sd-scripts") + 1] = "FOLDER"
     if "--write" in kept:
         position = kept.index("--write")
         del kept[position : position + 2]
