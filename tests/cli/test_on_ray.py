@@ -52,8 +52,16 @@ def begun(*arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
+def wait_until(there):
+    end = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def provenance(here):
-    return {each.parent.name: each.stat().st_mtime_ns for each in here.glob("dist/*/provenance.json")}
+    found = here.glob("dist/[!.]*/provenance.json")  # and not of one that is being written
+    return {each.parent.name: each.stat().st_mtime_ns for each in found}
 
 
 def test_a_killed_worker_is_done_again_and_what_is_finished_is_not(on_cluster, cluster):
@@ -62,6 +70,7 @@ def test_a_killed_worker_is_done_again_and_what_is_finished_is_not(on_cluster, c
     wrong = {"ink": {"source": str(MODELS / "ink.safetensors"), "rank": 9}, "star": MODELS / "star.safetensors"}
     write_recipe(on_cluster, name="wrong", base=MODELS / "base", loras=wrong)
     process = begun("run", "wrong.yaml", "m.yaml", "second.yaml", "--on", "ray", "-k")
+    wait_until((on_cluster / "dist/.m-3.lock.partial").exists)  # Ray names a worker before that says that it has begun
     cluster.worker("ray::loramerge run m-3").kill()
     before = provenance(on_cluster)
     out, errors = process.communicate(timeout=300)
@@ -87,9 +96,7 @@ def test_a_killed_worker_is_done_again_and_what_is_finished_is_not(on_cluster, c
 def test_an_interrupt_leaves_nothing_half_done(on_cluster):
     Path("m.yaml").write_text(matrix_of(str([*range(1, 25)])))
     process = begun("run", "m.yaml", "--on", "ray", "-k")
-    end = time.monotonic() + 120
-    while len(provenance(on_cluster)) < 2 and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: len(provenance(on_cluster)) >= 2)
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=120)
     assert process.returncode == ExitCode.INTERRUPTED, errors
