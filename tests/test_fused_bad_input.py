@@ -20,6 +20,8 @@ from loramerge import read_recipe, run, verify
 from loramerge.errors import SourceError
 from loramerge.progress import Silent
 
+pytestmark = pytest.mark.slow
+
 PAGE = resource.getpagesize()
 WEIGHTS = {
     "pipeline": "base/unet/diffusion_pytorch_model.safetensors",

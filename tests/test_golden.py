@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from loramerge import read_recipe, run
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "adapters.json"

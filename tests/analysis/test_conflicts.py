@@ -122,6 +122,7 @@ def test_as_data():
     assert all(value == round(value, 6) for value in (found["cosine"], found["row_overlap"]))
 
 
+@pytest.mark.slow
 def test_too_many_modules_are_left_to_their_blocks():
     tiny = LowRank(torch.ones(1, 2), torch.ones(2, 1), 1.0)
     modules = {f"mid_block.m{number}": tiny for number in range(MOST_MODULES + 1)}

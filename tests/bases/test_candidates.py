@@ -11,6 +11,8 @@ from loramerge.bases.published import architecture
 from loramerge.families import FAMILIES, told_by
 from loramerge.formats.told_family import ToldFamily
 
+pytestmark = pytest.mark.slow
+
 SIZES = [f"{family.name}/{size}" for family in FAMILIES.values() for size in family.published]
 FLUX = {"flux", "chroma", "hunyuan_video", "framepack"}
 WAN = {"wan", "wan_vace", "skyreels_v2"}

@@ -12,6 +12,8 @@ from loramerge.families import FAMILIES
 from loramerge.merging.module import Part
 from loramerge.methods import Cat, Svd
 
+pytestmark = pytest.mark.slow
+
 
 def layers_of(model):
     return [

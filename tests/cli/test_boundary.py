@@ -20,6 +20,8 @@ from loramerge.errors import ExitCode, LoramergeError, MismatchError
 from loramerge.files import interrupts
 from loramerge.files.interrupts import noted, noting
 
+pytestmark = pytest.mark.slow
+
 
 def failing(monkeypatch, error, *options):
     """`validate`, which fails with `error`."""

@@ -20,6 +20,7 @@ def test_what_it_completes():
     assert done.stdout.split() == ["plain,inspect", "plain,init"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", ["run ", "run --out ", "validate ", "inspect ", "inspect --base ", "init ", "init -o ", "schema --write "]
 )

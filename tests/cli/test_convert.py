@@ -18,6 +18,8 @@ from loramerge import convert, load_adapter
 from loramerge.bases.published import architecture
 from loramerge.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 FAMILY = "sd15"
 SAID = {
     "modelspec.title": "Ink",

@@ -14,6 +14,8 @@ from loramerge.analysis.inspection import inspect
 from loramerge.errors import ExitCode, SourceError
 from loramerge.numerics.norms import norm_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pairs():

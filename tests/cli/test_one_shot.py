@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from loramerge import load_adapter, merge, read_recipe
 from loramerge.bases.published import architecture
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ("sd15", "sd2", "sdxl")
 TEXT_PREFIXES = {"sd15": ("lora_te_",), "sd2": ("lora_te_",), "sdxl": ("lora_te1_", "lora_te2_")}
 

@@ -8,6 +8,8 @@ from hub.example import OWNER
 
 from loramerge.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 KOHYA = [{"kind": "adapter", "format": "kohya"}]
 
 

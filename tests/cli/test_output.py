@@ -14,6 +14,8 @@ from loramerge.cli.commands import NAMES, commands
 from loramerge.cli.output import schema
 from loramerge.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recipes(here, models):

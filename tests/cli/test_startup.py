@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 from command_line import MODELS, QUICKSTART, ROOT, invoke, listing, write_recipe
 
+pytestmark = pytest.mark.slow
+
 BUILDERS = {"diffusers", "transformers", "accelerate", "peft"}
 STORAGE = {"s3fs", "botocore"}
 HEAVY = {"torch", "huggingface_hub", "safetensors", "numpy", "rich", "matplotlib", "jinja2", *STORAGE, *BUILDERS}

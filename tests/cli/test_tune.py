@@ -15,6 +15,8 @@ from PIL import Image
 
 from loramerge.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 VARY = {"loras.ink.weight": {"from": 0.2, "to": 1.2}, "loras.star.weight": {"from": 0.2, "to": 1.2}}
 
 

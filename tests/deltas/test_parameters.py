@@ -76,6 +76,7 @@ def test_original_names_are_rows_of_the_parameters(row, tmp_path):
     assert {pair.kind for *_, pair in adapter} == {"parameter difference"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", NAMED, ids=label)
 def test_there_and_back_is_the_same_file(row, tmp_path):
     base = family_base(row)
@@ -91,6 +92,7 @@ def test_there_and_back_is_the_same_file(row, tmp_path):
     assert back.equals(adapter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", NAMED, ids=label)
 def test_kohya_holds_what_is_a_weight_or_a_bias(row, tmp_path):
     base = family_base(row)

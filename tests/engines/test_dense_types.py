@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from loramerge.errors import LoramergeError
 from loramerge.numerics.dare_masks import keep_mask
 
+pytestmark = pytest.mark.slow
+
 TYPES = ("della", "breadcrumbs", "sce")
 by_type = pytest.mark.parametrize("combination_type", TYPES)
 

@@ -22,6 +22,8 @@ from loramerge.adapter import LowRank
 from loramerge.engines import factored, peft
 from loramerge.numerics.dare_masks import keep_mask
 
+pytestmark = pytest.mark.slow
+
 PRUNED_AT_RANDOM = ("dare_linear", "dare_ties", "dare_linear_svd", "dare_ties_svd")
 SAME_AS_PEFT = [each for each in PARAMETERS if each not in PRUNED_AT_RANDOM]
 

@@ -16,6 +16,8 @@ from loramerge.merging.module import Part
 from loramerge.numerics.dare_masks import keep_mask
 from loramerge.numerics.spaces import SPACES
 
+pytestmark = pytest.mark.slow
+
 SPACE_NAMES = tuple(name for name in SPACES if name != "ctm")
 """Those that hold each delta whole."""
 RULES = ("linear", "ties", "dare_linear", "dare_ties", "magnitude_prune")

@@ -16,6 +16,8 @@ from loramerge.errors import MismatchError
 from loramerge.merging.checks import check_parts
 from loramerge.merging.module import Part
 
+pytestmark = pytest.mark.slow
+
 PAPERS = {
     "tsv": papers.tsv,
     "iso_c": papers.iso_c,

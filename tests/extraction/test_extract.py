@@ -30,6 +30,8 @@ from loramerge.extraction.extract import extract
 from loramerge.extraction.weights import weights_of
 from loramerge.outputs import ModelOutput
 
+pytestmark = pytest.mark.slow
+
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 

@@ -21,6 +21,8 @@ from loramerge.formats import FORMATS, ComfyuiOutput, DiffusersOutput, KohyaOutp
 from loramerge.formats.split_layers import own_ranks
 from loramerge.methods import METHODS
 
+pytestmark = pytest.mark.slow
+
 NAMED = [row for row in ROWS if FAMILIES[row.family].has_original_names]
 UNNAMED = [row for row in ROWS if not FAMILIES[row.family].has_original_names]
 ONE = {output.model_fields["format"].annotation.__args__[0]: output for output in FORMATS}

@@ -13,6 +13,8 @@ from families.rows import ROWS
 from loramerge.families import FAMILIES
 from loramerge.families.layout import Layout
 
+pytestmark = pytest.mark.slow
+
 CONVERTED = [row for row in ROWS if row.converter]
 RULED = sorted({row.family for row in ROWS if FAMILIES[row.family].original})
 

@@ -21,6 +21,8 @@ from families.models import layers_of
 
 from loramerge.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 _SD3 = {
     "in_channels": 16,
     "out_channels": 16,

@@ -21,6 +21,8 @@ from loramerge.bases.base import read_base
 from loramerge.families import FAMILIES
 from loramerge.formats import DiffusersOutput, Labels, PeftOutput
 
+pytestmark = pytest.mark.slow
+
 DENOISERS = ("transformer", "transformer_2", "unet", "prior")
 NO_ROWS = {
     "UNet2DConditionModel": {

@@ -12,6 +12,8 @@ from families.models import layers_of
 from loramerge.families import FAMILIES
 from loramerge.families.layout import Layout
 
+pytestmark = pytest.mark.slow
+
 # What names.json calls a model that was published; two of its models share a class of diffusers.
 SIZES = {
     "FluxTransformer2DModel": ("flux", "schnell"),

@@ -76,6 +76,7 @@ CANONICAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["flux", "wan", "z_image", "mochi", "hidream", "qwen_image"])
 @pytest.mark.parametrize("dialect", ORIGINAL)
 def test_original_names(dialect, family, tmp_path):
@@ -104,6 +105,7 @@ def test_peft_around_the_original_class(family, tmp_path):
     assert_equal(read(folder, base_of(family)), read(expected, base_of(family)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["flux", "wan", "z_image", "krea2", "ltx2"])
 @pytest.mark.parametrize("dialect", CANONICAL)
 def test_diffusers_names(dialect, family, tmp_path):

@@ -145,6 +145,7 @@ def repository_of(folder, hub, **changed):
     return hub.repository("org/loras", {name: file.read_bytes() for name, file in files.items()} | changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [foreign.write_diffusers, foreign.write_kohya])
 @pytest.mark.parametrize("longest", [1024, 1 << 17])
 def test_of_several_on_a_hub_headers_tell_which_one_fits_and_no_other_weights_are_downloaded(

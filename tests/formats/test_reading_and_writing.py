@@ -27,6 +27,8 @@ from loramerge.numerics.norms import norm_of
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
 
+pytestmark = pytest.mark.slow
+
 ATTENTION_FORMS = ("to_k_lora", "processor", "bare_processor")
 TOLERANCE = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
 # Names and layouts of every layer in one precision; of a few of every kind and shape in the others.

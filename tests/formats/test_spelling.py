@@ -34,6 +34,7 @@ def canonical(pairs, folder, family, *, alpha=True):
     return read(foreign.write_kohya(pairs, folder / "canonical.safetensors", alpha=alpha), base_of(family))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", foreign.SPELLINGS)

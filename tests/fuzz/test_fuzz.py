@@ -9,6 +9,8 @@ from fuzz.targets import TARGETS
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 FOUND = Path(__file__).parent / "found"
 
 

@@ -64,6 +64,7 @@ def assert_triples(matrix, found):
     assert torch.equal(values, values.sort(descending=True).values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-2, 0.3, 1.0])
 @pytest.mark.parametrize("decay", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("guess", ["good", "none", "useless", "half of it is zero"])
@@ -82,6 +83,7 @@ def test_the_truncated_matrix_is_the_best_one(noise, decay, guess, dtype):
     assert error(matrix, found) <= 2e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [1, 4])
 @pytest.mark.parametrize("decay", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-3, 1e-1])

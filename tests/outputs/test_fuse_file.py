@@ -24,6 +24,8 @@ from loramerge.formats.output import MergeResult
 from loramerge.outputs import ModelOutput, PipelineOutput
 from loramerge.tensor_files.header import layout
 
+pytestmark = pytest.mark.slow
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LABELS = Labels("ink")
 

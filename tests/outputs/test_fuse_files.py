@@ -21,6 +21,8 @@ from loramerge.outputs import PipelineOutput
 from loramerge.sources import parse
 from loramerge.tensor_files.rounding_loss import RoundingLoss
 
+pytestmark = pytest.mark.slow
+
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
 

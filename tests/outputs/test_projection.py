@@ -21,6 +21,8 @@ from loramerge.errors import MismatchError, SourceError
 from loramerge.outputs import ModelOutput
 from loramerge.stages.bind import BaseWeights, bind
 
+pytestmark = pytest.mark.slow
+
 KEY = "conditioner.embedders.1.model.text_projection"
 WIDTH = 32
 WIDER = 48

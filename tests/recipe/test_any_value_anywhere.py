@@ -12,6 +12,8 @@ import yaml
 from loramerge.documents.problems import RecipeProblemsError
 from loramerge.recipe import parse
 
+pytestmark = pytest.mark.slow
+
 RECIPES = [
     {
         "version": 1,

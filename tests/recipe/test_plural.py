@@ -270,6 +270,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(ANYTHING, ANYTHING, ANYTHING)
 def test_anything_gives_recipes_or_a_report(matrix, defaults, entry):
     data = yaml.safe_load(MATRIX) | {"matrix": matrix, "defaults": defaults}

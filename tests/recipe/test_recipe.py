@@ -240,6 +240,7 @@ RECIPES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(RECIPES)
 @settings(deadline=None)
 def test_a_recipe_survives_being_written_and_read(data):
@@ -248,6 +249,7 @@ def test_a_recipe_survives_being_written_and_read(data):
     assert Recipe.model_validate(recipe.model_dump()) == recipe
 
 
+@pytest.mark.slow
 @given(RECIPES)
 @settings(deadline=None)
 def test_a_recipe_that_pyyaml_wrote_can_be_read(data):

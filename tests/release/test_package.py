@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 from release.package import build, pins
 from secrets_scan import on_purpose
 
+pytestmark = pytest.mark.slow
+
 LATER = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hub.example import FILES, REPO, WEIGHTS
 
 from loramerge.sources import parse
@@ -34,6 +35,7 @@ def offline(reference, revision=""):
     return subprocess.check_output(command, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}).strip()
 
 
+@pytest.mark.slow
 def test_a_cached_commit_needs_no_call(hub, repository):
     locate(f"hf://{REPO}").fetch(["ikea.safetensors", "unet/config.json"])
     hub.log.clear()

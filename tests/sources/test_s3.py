@@ -14,6 +14,8 @@ from loramerge.files.cache import cache_folder
 from loramerge.files.digest import FileDigest
 from loramerge.sources import parse
 
+pytestmark = pytest.mark.slow
+
 FILE = "s3://loras/ikea/ikea.safetensors"
 
 

@@ -18,6 +18,8 @@ from loramerge.lock.model import read as read_lock
 from loramerge.lock.model import text as lock_text
 from loramerge.stages.lock import lock as lock_sources
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 OTHER = {"vae": "./vae", "safety_checker": None, "feature_extractor": None}
 

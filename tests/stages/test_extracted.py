@@ -21,6 +21,8 @@ from loramerge.files.digest import sha256_of
 from loramerge.outputs import ModelOutput
 from loramerge.stages import extract as stage
 
+pytestmark = pytest.mark.slow
+
 TUNED = {"extract": {"from": "tuned", "rank": 4}}
 
 

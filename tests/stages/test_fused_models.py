@@ -12,6 +12,8 @@ from loramerge import read_recipe, run
 from loramerge.errors import ExitCode, MismatchError, SourceError
 from loramerge.stages.together import claims_of
 
+pytestmark = pytest.mark.slow
+
 LLAMA = "LlamaForCausalLM"
 MODEL = ({"kind": "model"}, {"kind": "adapter", "format": "peft"})
 

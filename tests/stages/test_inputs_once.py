@@ -23,6 +23,8 @@ from loramerge.files.digest import sha256_of
 from loramerge.stages import papers
 from loramerge.tensor_files.passing import Passing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):

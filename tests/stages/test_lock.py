@@ -25,6 +25,8 @@ from loramerge.lock.changes import changes
 from loramerge.stages.load import load
 from loramerge.stages.resolve import resolve
 
+pytestmark = pytest.mark.slow
+
 SCHEDULER = "scheduler/scheduler_config.json"
 BASE, INK, GLOW = "org/base", "org/ink", "org/glow"
 CONFIGS = ["model_index.json", SCHEDULER, "text_encoder/config.json", "unet/config.json"]

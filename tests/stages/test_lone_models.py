@@ -22,6 +22,8 @@ from loramerge.errors import ExitCode, MismatchError, SourceError
 from loramerge.methods import Merge
 from loramerge.stages.combine import WeightedAdapter, combine
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = {"a": 0.7, "b": -0.4}
 LLAMA, BERT = "LlamaForCausalLM", "BertForSequenceClassification"
 

@@ -20,6 +20,8 @@ from truth import relative_error, weighted_sum
 from loramerge import load_adapter, preview, read_recipe, run
 from loramerge.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = {"style": 0.7, "face": -1.2}
 FACTORED = {"combination_type": "cat", "engine": "factored"}
 KOHYA, COMFYUI, MODEL = ({"kind": "adapter", "format": "kohya"}, {"kind": "adapter", "format": "comfyui"},

@@ -20,6 +20,8 @@ from loramerge.recipe import read as read_recipe
 from loramerge.stages.combine import WeightedAdapter, combine
 from loramerge.stages.run import run
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = (0.7, -0.8)
 
 

@@ -18,7 +18,7 @@ from loramerge.provenance import definition
 from loramerge.provenance.definition import Definition
 from loramerge.targets.record import Record
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")]
 FOLDER = {"kind": "folder", "path": "models"}
 HUB = {"kind": "hub", "repo": "tester/merged"}
 

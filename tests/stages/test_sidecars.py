@@ -9,6 +9,8 @@ from loramerge import read_recipe, run, verify
 from loramerge.errors import InvalidRecipeError, VerificationError
 from loramerge.files.digest import sha256_of
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["small.json", "small.metadata.json", "small.safetensors"]
 INK = MODELS / "ink.safetensors"
 KOHYA = {"kind": "adapter", "format": "kohya", "sidecars": True}

@@ -20,6 +20,8 @@ from loramerge.stages.base import base_of
 from loramerge.stages.lock import lock as lock_sources
 from loramerge.stages.resolve import resolve
 
+pytestmark = pytest.mark.slow
+
 MODEL = [{"kind": "model"}]
 BASE = {"source": "base.safetensors", "config": "./folder"}
 

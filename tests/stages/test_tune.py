@@ -14,7 +14,7 @@ from loramerge.search.function import ObjectiveError
 from loramerge.search.study import Study
 from loramerge.stages import trial as trial_stage
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 WEIGHTS = {f"loras.{name}.weight": {"from": 0.2, "to": 1.2} for name in ("ink", "star")}
 
 

@@ -12,6 +12,8 @@ from command_line import write_recipe
 from loramerge import read_recipe, run
 from loramerge.tensor_files import stream
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = {
     "plain": {"lora_scale": 0.5},
     "half": {"dtype": "bfloat16", "max_shard_size": "200KB"},

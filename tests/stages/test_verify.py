@@ -17,6 +17,8 @@ from loramerge.errors import ExitCode, Finding, SourceError, UsageError, Verific
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.stages import verify as stage
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = [*({"kind": "adapter", "format": name} for name in ("peft", "diffusers", "kohya")), {"kind": "inputs"}]
 KOHYA = "kohya/small.safetensors"
 

@@ -17,6 +17,8 @@ from loramerge.sources import parse
 from loramerge.targets import OciTarget
 from loramerge.targets.target import Delivery
 
+pytestmark = pytest.mark.slow
+
 NAME, TAG = "tester/merged", "v1"
 WEIGHTS = save({"lora_A": np.zeros((64, 64), np.float16), "lora_B": np.zeros((4, 4), np.float32)})
 STATEMENT = b'{"_type": "https://in-toto.io/Statement/v1"}\n'

@@ -21,6 +21,8 @@ from loramerge.targets import S3Target
 from loramerge.targets.record import Record
 from loramerge.targets.target import Delivery
 
+pytestmark = pytest.mark.slow
+
 URL = "s3://loras/merged"
 TEXTS = {"README.md": "---\nlicense: mit\n---\n# merged\n", "peft/unet/adapter_config.json": "{}\n"}
 WEIGHTS = b"\0" * 5000 + b"weights"

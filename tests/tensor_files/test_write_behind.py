@@ -8,6 +8,8 @@ import pytest
 
 from loramerge.tensor_files.write_behind import SteadyWriter
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("has_advice", [True, False])
 def test_every_byte_arrives(has_advice, tmp_path, monkeypatch):
