@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -26,20 +26,21 @@ class Retrying:
         failures: What a client raises that may be mended by waiting.
         wait: Failure and the usual number of seconds → seconds to wait; None when another try would end the same.
         lost: Whether there was no connection, or it broke off.
-        spent: Whether five calls in a row found no connection.
+        spent: Servers to which five calls in a row found no connection.
     """
 
     failures: Callable[[], tuple[type[Exception], ...]]
     wait: Callable[[Exception, float], float | None]
     lost: Callable[[Exception], bool]
-    spent: bool = False
+    spent: set[str] = field(default_factory=set)
 
-    def call(self, call: Callable[[], Result], sleep: Callable[[float], object]) -> Result:
+    def call(self, call: Callable[[], Result], sleep: Callable[[float], object], server: str = "") -> Result:
         """Call until it succeeds.
 
         Args:
             call: Safe to repeat although its answer may have been lost.
             sleep: Waits for so many seconds.
+            server: Who is called.
 
         Raises:
             Exception: What the last call raised, or one that waiting can't mend.
@@ -50,13 +51,14 @@ class Retrying:
                 result = call()
             except self.failures() as error:  # noqa: PERF203  five times at most
                 lost, wait = self.lost(error), self.wait(error, _FIRST_WAIT * 2**attempt)
-                if wait is None or wait > LONGEST_WAIT or (lost and self.spent):
+                if wait is None or wait > LONGEST_WAIT or (lost and server in self.spent):
                     raise
                 attempt += 1
                 if attempt == _TRIES:
-                    self.spent = lost
+                    if lost:
+                        self.spent.add(server)
                     raise
                 sleep(wait)
             else:
-                self.spent = False
+                self.spent.discard(server)
                 return result

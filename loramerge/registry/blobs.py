@@ -67,7 +67,7 @@ def download(repository: ArtifactRepository, blob: Descriptor, file: Path) -> No
     with replacing_file(file) as stream:
         received = _Received(stream)
         if blob.size:
-            patiently(lambda: received.go_on(repository, blob))
+            patiently(repository.host, lambda: received.go_on(repository, blob))
         found = received.digest.hexdigest()
         if found != blob.sha256:
             raise RegistryError(
@@ -82,7 +82,7 @@ def header_of_blob(repository: ArtifactRepository, blob: Descriptor) -> bytes:
     Raises:
         RegistryError: It can't be had.
     """
-    return header_by(lambda count: patiently(lambda: _start_of(repository, blob, count)))
+    return header_by(lambda count: patiently(repository.host, lambda: _start_of(repository, blob, count)))
 
 
 def _start_of(repository: ArtifactRepository, blob: Descriptor, count: int) -> bytes:

@@ -103,4 +103,4 @@ def _index(repository: ArtifactRepository, digest: str) -> tuple[Manifest | None
             )
         return found, etag
 
-    return patiently(attempt)
+    return patiently(repository.host, attempt)

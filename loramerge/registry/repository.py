@@ -40,7 +40,7 @@ class ArtifactRepository:
         Raises:
             RegistryError: There is none, it is no manifest, or it has another digest.
         """
-        return patiently(lambda: self._manifest(reference))
+        return patiently(self.host, lambda: self._manifest(reference))
 
     def find(self, reference: str) -> Manifest | None:
         """The same; None where there is no such tag or digest, or no such repository."""
@@ -70,7 +70,7 @@ class ArtifactRepository:
             ) as response:
                 return response.headers.get("OCI-Subject", "")
 
-        return patiently(attempt)
+        return patiently(self.host, attempt)
 
     def has(self, blob: Descriptor) -> bool:
         """Whether a blob is there, with the size that it should have."""
@@ -80,7 +80,7 @@ class ArtifactRepository:
                 told = response.headers.get("Content-Length", "")
                 return response.status_code == 200 and told in {"", str(blob.size)}  # noqa: PLR2004
 
-        return patiently(attempt)
+        return patiently(self.host, attempt)
 
     def upload(self, blob: Descriptor, opened: Callable[[], IO[bytes]]) -> None:
         """Send a blob: from its beginning at each try, and never all of it in memory."""
@@ -97,7 +97,7 @@ class ArtifactRepository:
             if told != blob.digest:
                 raise RegistryError(f"{self.host} took {blob.digest} for {_known_digest(told)}", "try again", lost=True)
 
-        patiently(attempt)
+        patiently(self.host, attempt)
 
     @contextmanager
     def reading(self, blob: Descriptor, first: int = 0, last: int | None = None) -> Iterator[tuple[int, Response]]:
@@ -134,7 +134,7 @@ class ArtifactRepository:
                 raise RegistryError(f"what {self.host} sent for {blob.digest} is another file", "try again later")
             return found
 
-        return patiently(attempt)
+        return patiently(self.host, attempt)
 
     def tags(self) -> list[str]:
         """Every tag; none where there is no repository."""
@@ -150,7 +150,7 @@ class ArtifactRepository:
         while where and where not in seen and len(seen) < _MOST_PAGES:
             seen.add(where)
             try:
-                page, where = patiently(lambda place=where: self._page(place))  # type: ignore[misc]
+                page, where = patiently(self.host, lambda place=where: self._page(place))  # type: ignore[misc]
             except RegistryError as error:
                 if error.not_found:
                     return
@@ -164,7 +164,7 @@ class ArtifactRepository:
             RegistryError: The registry does not let anybody; its status is 400 or 405.
         """
         try:
-            patiently(lambda: self._delete(reference))
+            patiently(self.host, lambda: self._delete(reference))
         except RegistryError as error:
             if error.status in NO_DELETION:
                 message = f"the registry does not allow deletion ({error.status})"

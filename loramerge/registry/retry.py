@@ -12,18 +12,19 @@ from loramerge.retrying import TOO_MANY_REQUESTS, Retrying
 Result = TypeVar("Result")
 
 
-def patiently(call: Callable[[], Result]) -> Result:
+def patiently(host: str, call: Callable[[], Result]) -> Result:
     """Call until it succeeds, at most five times: after 429, 5xx and lost connections, with growing waits.
 
     What a registry says in `Retry-After` is honoured, up to five minutes.
 
     Args:
+        host: The registry.
         call: Safe to repeat although its answer may have been lost.
 
     Raises:
         RegistryError: That of the last call, or one that waiting can't mend.
     """
-    return _RETRYING.call(call, sleep)
+    return _RETRYING.call(call, sleep, host)
 
 
 def _is_lost(error: Exception) -> bool:

@@ -14,7 +14,7 @@ from hub.server import Hub
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The loopback Hub, empty, with the client's cache empty as well and nobody logged in; nobody waits for it."""
     monkeypatch.setattr("loramerge.hub.retry.sleep", lambda _: None)
-    monkeypatch.setattr("loramerge.hub.retry._RETRYING.spent", False)
+    monkeypatch.setattr("loramerge.hub.retry._RETRYING.spent", set())
     HUB.reset()
     shutil.rmtree(CACHE, ignore_errors=True)
     yield HUB

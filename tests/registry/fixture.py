@@ -32,7 +32,7 @@ def one_registry() -> Registry:
 def registry(one_registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Registry]:
     """The loopback registry, empty, with nothing in the cache and nobody logged in; nobody waits for it."""
     monkeypatch.setattr("loramerge.registry.retry.sleep", lambda _: None)
-    monkeypatch.setattr("loramerge.registry.retry._RETRYING.spent", False)
+    monkeypatch.setattr("loramerge.registry.retry._RETRYING.spent", set())
     monkeypatch.setattr("loramerge.registry.client.SECONDS", 2.0)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     shutil.rmtree(Path(os.environ["XDG_CACHE_HOME"], "loramerge", "oci"), ignore_errors=True)
