@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loramerge.errors import SourceError
 from loramerge.files.atomic import replacing_file
 from loramerge.files.cache import cache_folder
-from loramerge.files.file_view import FileBytes
 from loramerge.files.reading import text_of
-from loramerge.sources.keeping import keeping
+from loramerge.sources.keeping import is_right, keeping, link
 from loramerge.storage.errors import explained
 from loramerge.storage.transfer import download
 
@@ -59,27 +56,25 @@ class ObjectCache:
             SourceError: It can't be had, is not what the storage says, or can't be kept.
         """
         place = _cache() / _hashed(self._identity(stored))
-        content, file = place / _CONTENT, folder / name
+        file = folder / name
         with keeping(self._shown, _cache()):
-            if not self._is_right(place, stored):
-                place.mkdir(parents=True, exist_ok=True)
-                self._fetch(place, stored)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if not file.is_symlink() or file.readlink() != content:
-                _link(file, content)
+            if not self._is_right(file, place, stored):
+                if not self._is_right(place / _CONTENT, place, stored):
+                    place.mkdir(parents=True, exist_ok=True)
+                    self._fetch(place, stored)
+                link(file, place / _CONTENT)
         return file
 
     def _identity(self, stored: StoredObject) -> list[object]:
         return [self._bucket.endpoint, self._bucket.name, stored.key, stored.version, stored.etag, stored.size]
 
-    def _is_right(self, place: Path, stored: StoredObject) -> bool:
-        """Whether what is there has the digest that it should have; reading it is spared as for any other file."""
-        content = place / _CONTENT
+    def _is_right(self, file: Path, place: Path, stored: StoredObject) -> bool:
+        """Whether a file is what the storage says, or what came from it where it says nothing."""
         try:
             expected = stored.sha256 or text_of(place / _DIGEST)
         except (OSError, ValueError):
             return False
-        return content.is_file() and FileBytes.at(content, self._shown).digest().sha256 == expected
+        return is_right(file, stored.size, expected, self._shown)
 
     def _fetch(self, place: Path, stored: StoredObject) -> None:
         with replacing_file(place / _CONTENT) as stream:
@@ -101,12 +96,3 @@ def _cache() -> Path:
 
 def _hashed(identity: object) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def _link(file: Path, content: Path) -> None:
-    """Let a name lead to a content, also where another one leads elsewhere at the same time."""
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as folder:
-        link = Path(folder, "link")
-        link.symlink_to(content)
-        with suppress(FileNotFoundError):
-            link.replace(file)
