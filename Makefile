@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: $(STAMP)  ## merge two small LoRAs, fuse them and draw a picture
 	$(BIN)/loramerge run recipes/quickstart.yaml
 
-check: lint type quick  ## lint, type-check and test all that takes no long time
+check: lint type quick  ## lint, type-check and test single rooms
 
 # Types are checked and the documentation is built while the tests run, which leave a core idle at times; what both say
 # comes last. Nothing is written into docs/ meanwhile: a test says which page is not up to date.

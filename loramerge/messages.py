@@ -27,6 +27,12 @@ def any_of(words: Iterable[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
+def all_of(words: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; empty for none."""
+    names = list(words)
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def by(shape: Sequence[int]) -> str:
     """A shape as `320×768`."""
     return "×".join(map(str, shape))

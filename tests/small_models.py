@@ -17,6 +17,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "Qwen2ForCausalLM": {**_LLAMA, **_ENDS},
     "GemmaForCausalLM": {**_LLAMA, **_ENDS, "head_dim": 8},
     "GPT2LMHeadModel": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "vocab_size": 40, **_ENDS},
+    "GPT2ForSequenceClassification": {
+        "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "vocab_size": 40, "num_labels": 3, **_ENDS,
+    },
     "BertForSequenceClassification": {**_WIDTH, "vocab_size": 40, "max_position_embeddings": 32},
     "BertModel": {**_WIDTH, "vocab_size": 40, "max_position_embeddings": 32},
     "WhisperForConditionalGeneration": {
@@ -29,6 +32,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 TARGETS = {
     "GPT2LMHeadModel": ["c_attn", "c_proj", "c_fc"],
+    "GPT2ForSequenceClassification": ["c_attn", "score"],
     "BertForSequenceClassification": ["query", "value", "dense"],
     "BertModel": ["query", "value"],
     "WhisperForConditionalGeneration": ["q_proj", "v_proj", "fc1"],

@@ -34,8 +34,12 @@ class Misfit:
     module: str
     pair: LowRank
     expected: tuple[int, ...] | None
+    beside_layers: bool = False
+    """Whether the base has the module, as an embedding or a norm."""
 
     def __str__(self) -> str:
+        if self.beside_layers:
+            return f"{self.component}.{self.module} is no linear or convolution layer, and these alone are merged"
         what = f"{self.component}.{self.module} is {by(self.pair.shape)}, the base has"
         absent = "module" if self.pair.is_layer and len(self.pair.shape) > 1 else "parameter"
         return f"{what} {by(self.expected) if self.expected else f'no such {absent}'}"
@@ -66,7 +70,8 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
         expected = part.shape_of(module, others=pair.is_dense) if part else None
         shaped = _placed(pair, module, part) if part else None
         if shaped is None:
-            misfits.append(Misfit(component, module, pair, expected))
+            known = part is not None and pair.is_layer and module in part.others
+            misfits.append(Misfit(component, module, pair, expected, beside_layers=known))
         else:
             fitting.setdefault(component, {})[module] = shaped
     _check_saved(name, adapter, base)

@@ -129,7 +129,7 @@ def _of_component(
             continue
         if name not in by_name:
             raise SourceError(f"{shown} lacks {name}", hint=_HINT)
-        layers[module] = _layer(by_name.pop(name), shape, shown, is_turned=component.is_transposed)
+        layers[module] = _layer(by_name.pop(name), shape, shown, is_turned=module in component.transposed)
     return layers, {name: _placed(tensor, shown) for name, tensor in by_name.items()}
 
 

@@ -12,6 +12,7 @@ ANIMA = Family(
     classes=(COSMOS_MODEL,),
     is_this=is_anima,
     original=rules(PREDICT2_NAMES),
+    loadable=("text_conditioner",),
     text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen3_06b", INNER_MODEL)},
     components={"llm_adapter": "text_conditioner"},
     marks=("anima",),

@@ -7,5 +7,6 @@ ANIMATEDIFF = Family(
     title="AnimateDiff",
     classes=("UNetMotionModel",),
     denoisers=("unet",),
+    loadable=("text_encoder",),
     card=Card("text-to-video", ("animatediff",)),
 )

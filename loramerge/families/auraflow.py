@@ -48,6 +48,7 @@ AURAFLOW = Family(
         },
         swapped=["modF.1"],
     ),
+    diffusers_in_comfyui=True,
     marks=("auraflow", "aura_flow", "aura-flow"),
     published={
         "v0.3": PublishedModel(

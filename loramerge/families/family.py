@@ -36,7 +36,7 @@ class TextEncoder:
     """What files call a text encoder.
 
     Attributes:
-        kohya: The prefixes of its flat names; the first is the one that is written.
+        kohya: The prefixes of its flat names; the first is the one that is written. None where no program reads them.
         comfyui: What ComfyUI calls it, between `text_encoders.` and `.transformer.`; empty where it has none.
         names: Rules from ComfyUI's names of its layers, where those are others than transformers'.
         checkpoint: What its names begin with in an original checkpoint that holds it beside the denoiser; empty where
@@ -114,6 +114,10 @@ class Family:
         named: The same for files whose keys have PEFT's name of the adapter (`lora_A.default.weight`), where those mean
             other rows by the original names; they are read and never written.
         flat_is_canonical: kohya's flat names are of diffusers' names, although there are original ones.
+        diffusers_in_comfyui: ComfyUI reads diffusers' names of all its layers as well (comfy/lora.py,
+            model_lora_keys_unet).
+        loadable: The components beside the denoisers that diffusers' load_lora_weights takes LoRAs for
+            (loaders/lora_pipeline.py, _lora_loadable_modules; of text encoders it knows CLIP's layers alone).
         text_encoders: By component; those whose LoRAs have names of their own.
         components: Further components that LoRAs touch: name in the original checkpoint → component, or a
             part of one: `connectors.text_proj_in`.
@@ -137,6 +141,8 @@ class Family:
     further: tuple[Rule, ...] = ()
     named: Callable[[Config], tuple[Rule, ...]] | None = None
     flat_is_canonical: bool = False
+    diffusers_in_comfyui: bool = False
+    loadable: tuple[str, ...] = ()
     text_encoders: Mapping[str, TextEncoder] = field(default_factory=dict)
     components: Mapping[str, str] = field(default_factory=dict)
     wrapper: str = ""

@@ -94,6 +94,8 @@ FLUX = Family(
         swapped=["final_layer.adaLN_modulation.1"],
     ),
     further=rules(_XLABS),
+    diffusers_in_comfyui=True,
+    loadable=("text_encoder",),
     text_encoders={
         "text_encoder": TextEncoder(("lora_te1_", "lora_te_"), "clip_l"),
         # sd-scripts counts T5 as the third, as Stable Diffusion 3 does; OneTrainer counts what there is.

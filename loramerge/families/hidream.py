@@ -21,6 +21,7 @@ HIDREAM = Family(
     civitai="HiDream",
     classes=(_MODEL,),
     original=(),
+    diffusers_in_comfyui=True,
     text_encoders={
         "text_encoder": TextEncoder(("lora_te1_",), "clip_l"),
         "text_encoder_2": TextEncoder(("lora_te2_",), "clip_g"),

@@ -12,6 +12,7 @@ KANDINSKY5 = Family(
     title="Kandinsky 5",
     classes=(_MODEL,),
     original=(),
+    diffusers_in_comfyui=True,
     marks=("kandinsky5", "kandinsky-5"),
     published={
         "t2v-lite": PublishedModel("kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers", {"transformer": _VIDEO}),

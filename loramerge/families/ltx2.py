@@ -42,6 +42,7 @@ LTX2 = Family(
             },
         }
     ),
+    loadable=("connectors",),
     components={
         "text_embedding_projection.aggregate_embed": "connectors.text_proj_in",
         "text_embedding_projection.video_aggregate_embed": "connectors.video_text_proj_in",

@@ -39,6 +39,7 @@ PIXART = Family(
             "blocks.*.mlp.fc2": f"{_BLOCK}ff.net.2",
         }
     ),
+    diffusers_in_comfyui=True,
     text_encoders={"text_encoder": TextEncoder(("lora_te1_", "lora_te_"), "t5xxl")},
     published={
         "sigma": PublishedModel(

@@ -11,7 +11,8 @@ QWEN_IMAGE = Family(
     civitai="Qwen",
     classes=(_MODEL,),
     original=(),
-    text_encoders={"text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "qwen25_7b", WITH_PICTURES)},
+    diffusers_in_comfyui=True,
+    text_encoders={"text_encoder": TextEncoder((), "qwen25_7b", WITH_PICTURES)},
     marks=("qwen_image", "qwen-image"),
     published={
         "qwen-image": PublishedModel("Qwen/Qwen-Image", {"transformer": {"_class_name": _MODEL}}),

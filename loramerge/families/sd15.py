@@ -26,6 +26,7 @@ SD15 = Family(
     is_this=lambda config: draws_from_clip(config) and not config.get("use_linear_projection"),
     original=unet_rules,
     flat_is_canonical=True,
+    loadable=("text_encoder",),
     text_encoders={
         "text_encoder": TextEncoder(("lora_te_", "lora_te1_"), "clip_l", checkpoint="cond_stage_model.transformer.")
     },

@@ -15,6 +15,7 @@ SD2 = Family(
     is_this=lambda config: draws_from_clip(config) and bool(config.get("use_linear_projection")),
     original=unet_rules,
     flat_is_canonical=True,
+    loadable=("text_encoder",),
     text_encoders={
         "text_encoder": TextEncoder(
             ("lora_te_", "lora_te1_"),

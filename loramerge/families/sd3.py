@@ -73,6 +73,8 @@ SD3 = Family(
     civitai="SD 3.5",
     classes=(_MODEL,),
     original=_original,
+    diffusers_in_comfyui=True,
+    loadable=("text_encoder", "text_encoder_2"),
     text_encoders={
         "text_encoder": TextEncoder(("lora_te1_",), "clip_l"),
         "text_encoder_2": TextEncoder(("lora_te2_",), "clip_g"),

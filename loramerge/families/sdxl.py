@@ -13,6 +13,7 @@ SDXL = Family(
     denoisers=("unet",),
     is_this=draws_from_clip_and_size,
     original=unet_rules,
+    loadable=("text_encoder", "text_encoder_2"),
     text_encoders={
         "text_encoder": TextEncoder(
             ("lora_te1_", "lora_te_"), "clip_l", checkpoint="conditioner.embedders.0.transformer."

@@ -31,6 +31,7 @@ Z_IMAGE = Family(
         }
     ),
     flat_is_canonical=True,
+    diffusers_in_comfyui=True,
     marks=("z_image", "z-image", "zimage"),
     published={
         "turbo": PublishedModel("Tongyi-MAI/Z-Image-Turbo", {"transformer": {"_class_name": _MODEL}}),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loramerge.adapter import Adapter, balanced, exact_shares
-from loramerge.errors import SourceError
+from loramerge.errors import MismatchError, SourceError
+from loramerge.families import FAMILIES
 from loramerge.formats.adapter_output import AdapterOutput, Components
 from loramerge.formats.assemble import ScaleRule, alpha_over_rank, assemble
 from loramerge.formats.denoiser_files import by_denoiser
@@ -16,12 +17,14 @@ from loramerge.formats.loading import Snippet
 from loramerge.formats.model_spec import TRIGGER_PHRASE, content_seal, converted
 from loramerge.formats.module_names import UNKNOWN, places
 from loramerge.formats.peft_config import Scaling, settings_for
+from loramerge.messages import all_of, any_of
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
 if TYPE_CHECKING:
     from loramerge.adapter import LowRank
     from loramerge.bases.base import Base
+    from loramerge.families import Family
     from loramerge.formats.labels import Labels
     from loramerge.formats.loading import Address, Facts
     from loramerge.formats.lora_file import LoraFile
@@ -40,7 +43,7 @@ class DiffusersOutput(AdapterOutput):
     """
 
     default_folder: ClassVar[str] = "diffusers"
-    readers: ClassVar[str] = "diffusers and ComfyUI"
+    readers: ClassVar[str] = "diffusers"
 
     format: Literal["diffusers"]
 
@@ -48,6 +51,25 @@ class DiffusersOutput(AdapterOutput):
     def read(file: LoraFile, base: Base) -> Components:
         """The scale is 1 unless the file has `.alpha` tensors, or PEFT's settings in its metadata."""
         return assemble(file.reference, file.tensors, places(file, base), _scale_rule(file, base))
+
+    def readers_of(self, family: Family) -> str:
+        """ComfyUI knows diffusers' names of some families; of a UNet's it has others for the attention layers."""
+        return "diffusers and ComfyUI" if family.diffusers_in_comfyui else super().readers_of(family)
+
+    def check(self, base: Base, components: Collection[str]) -> None:
+        """Parts that diffusers loads no LoRA for would be passed over without a word."""
+        super().check(base, components)
+        family = base.family
+        if family.card.loads == "nothing" or family.name not in FAMILIES:
+            return
+        loaded = [*base.denoisers, *(family.loadable if family.card.loads == "pipeline" else ())]
+        if lost := [component for component in components if component not in loaded]:
+            raise MismatchError(
+                f"`format: diffusers` has no place for {any_of(lost)} of {family.title}: diffusers loads LoRAs for "
+                f"{all_of(name for name in loaded if name in base.components)} alone",
+                hint="write `format: peft`, with a folder for each part; or leave it out: in a recipe, weigh it 0, as "
+                f"`weight: {{{lost[0]}: 0}}`",
+            )
 
     def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
         """The file has the name that diffusers looks for."""

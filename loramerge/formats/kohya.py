@@ -56,7 +56,7 @@ class KohyaOutput(NamedFileOutput):
         """A1111 and ComfyUI know flat names of the original ones, and up to three text encoders."""
         super().check(base, components)
         single_file.check_names("kohya", base)
-        known = {*base.denoisers, *base.family.text_encoders}
+        known = {*base.denoisers, *(name for name, each in base.family.text_encoders.items() if each.kohya)}
         single_file.check_components("kohya", base, components, known)
 
     def pairs(self, adapter: Adapter, base: Base) -> Iterator[tuple[str, LowRank]]:

@@ -24,6 +24,7 @@ _CHECKPOINT = re.compile(r"(^|/)checkpoint[-_]?\d+(/|$)")
 _TRAINER = re.compile(
     r"(optimizer|scheduler|scaler|training_args|rng_state|random_states)[^/]*$"
 )  # what it resumes from
+_MLX = "adapters.safetensors"
 _MOST = 12
 
 Candidate = tuple[str, ...]
@@ -137,7 +138,17 @@ def _check_weights(reference: str, part: str, names: Sequence[str]) -> None:
     pickled = [name for name in names if name.startswith(f"{part}adapter_model") and name.endswith(PICKLES)]
     if pickled:
         raise _pickled(f"{reference}: the weights that belong to {part}{CONFIG} are in {pickled[0]}", pickled[0])
-    raise SourceError(f"{reference} has {part}{CONFIG} but no {part}{WEIGHTS}", hint="fetch the adapter again")
+    if f"{part}{_MLX}" in names:
+        raise SourceError(
+            f"{reference} is an adapter of MLX ({part}{_MLX}), whose names and scales are its own",
+            hint="have PEFT's form of it written: keys base_model.model.….lora_A.weight, both factors transposed, "
+            "lora_alpha = scale·rank",
+        )
+    files = [name for name in names if name.startswith(part) and name.endswith(".safetensors")]
+    raise SourceError(
+        f"{reference} has {part}{CONFIG} but no {part}{WEIGHTS}",
+        hint=f"fetch the adapter again{', or name the file that is meant: ' + some(files) if files else ''}",
+    )
 
 
 def _none(reference: str, names: Sequence[str]) -> SourceError:

@@ -137,11 +137,8 @@ def _format_of(file: LoraFile) -> type[AdapterOutput]:
     keys = file.tensors.keys
     counts = {found: sum(map(found.recognises, keys)) for found in FORMATS}
     matching = {found: count for found, count in counts.items() if count}
-    if file.config is not None and PeftOutput not in matching:
-        raise SourceError(
-            f"{file.reference} lies beside {CONFIG}, but its keys are not PEFT's: {some(keys)}",
-            hint="save it with PEFT's save_pretrained: keys begin with base_model.model.",
-        )
+    if len(matching) == 1 and file.config is not None:
+        return PeftOutput  # its settings say the scale, whatever a trainer calls the modules: diffusion-pipe does
     if len(matching) == 1:
         return next(iter(matching))
     known = ", ".join(found.default_folder for found in FORMATS)
@@ -151,7 +148,9 @@ def _format_of(file: LoraFile) -> type[AdapterOutput]:
             hint="convert it with the tool that made it",
         )
     seen = " and ".join(f"{count} keys of {found.default_folder}" for found, count in matching.items())
-    raise SourceError(f"{file.reference} mixes formats: {seen}", hint="use the file as its trainer wrote it")
+    raise SourceError(
+        f"{file.reference} mixes formats: {seen}", hint="have its trainer write one of these formats alone"
+    )
 
 
 def _config(reference: str, folder: Path, name: str, names: Sequence[str]) -> dict[str, Any] | None:

@@ -47,6 +47,8 @@ REFUSALS = (
             "load it beside the merge, with diffusers' FluxControlPipeline.load_lora_weights"),
     Refusal(r"lora_([AB]|down|up)(\.\w+)?\.bias$", "a LoRA with biases (lora_bias)",
             "PEFT loses the biases in a merge"),
+    Refusal(r"\.reshape_weight$", "a LoRA that gives weights of the base another shape (reshape_weight)",
+            "what others add to these weights does not fit them any more", "load it beside the merge"),
     Refusal(r"\.original_module\.", "the base's own weights beside those of a trained module (original_module)",
             "the adapter was not saved by PEFT", "save it with PEFT's save_pretrained"),
     Refusal(r"\.base_layer\.lora_|\.experts\.lora_", "a LoRA on the experts of a layer (target_parameters)",
@@ -60,7 +62,7 @@ REFUSALS = (
     Refusal(rf"^{_COMPONENT}{_COMPONENT}", "names with a doubled prefix",
             "a converter put a second one before names that had one",
             "use the file that it was converted from"),
-    Refusal(rf"^(model\.diffusion_model|first_stage_model|cond_stage_model|{_FIRST_LAYERS})\.(?!.*(lora|\.alpha$|\.diff(_[bm])?$|\.[wb]_norm$))",
+    Refusal(rf"^(model\.diffusion_model|first_stage_model|cond_stage_model|{_FIRST_LAYERS})(?!.*(lora|hada_|lokr_|dora_scale|magnitude|\.alpha$|\.diff(_[bm])?$|\.[wb]_norm$))\.",
             "a whole checkpoint", "it is no LoRA", _NAME_ONE),
     Refusal(r"\.alora_|lora_variant", "an activated LoRA", "it acts on some tokens only"),
 )  # fmt: skip

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from loramerge.formats.assemble import TensorPlace
     from loramerge.formats.spelling import Spelling
 
-_WITHOUT_ADAPTER = frozenset({"alpha", "diff"})
-"""Roles of tensors in whose keys no trainer writes the adapter's name."""
+_WITH_ADAPTER = frozenset({"down", "up"})
+"""Roles of tensors in whose keys PEFT writes the adapter's name; in that of a magnitude it may."""
 Places = Sequence[tuple[str, tuple["TensorPlace", ...]]]
 """For every key of a file where its tensor belongs."""
 
@@ -30,7 +30,7 @@ def check_one_adapter(reference: str, spellings: Iterable[Spelling]) -> None:
     Raises:
         SourceError: Names them.
     """
-    names = {each.adapter for each in spellings if each.role not in _WITHOUT_ADAPTER}
+    names = {each.adapter for each in spellings if each.role in _WITH_ADAPTER or each.adapter is not None}
     if len(names) > 1:
         shown = some(sorted(name or "one without a name" for name in names))
         raise SourceError(

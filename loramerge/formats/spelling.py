@@ -47,6 +47,7 @@ _PREFIXES: dict[str, tuple[str, str | None]] = {
     "lora_te1_": ("kohya", "lora_te1_"),
     "lora_te2_": ("kohya", "lora_te2_"),
     "lora_te3_": ("kohya", "lora_te3_"),
+    "lora_te4_": ("kohya", "lora_te4_"),
     "lora_": ("kohya", None),
     "lycoris_": ("kohya", None),  # LyCORIS, around any component
     "diffusion_model.": ("comfyui", DENOISER),
@@ -60,6 +61,7 @@ _PREFIXES: dict[str, tuple[str, str | None]] = {
     "t5xxl.": ("comfyui", "t5xxl"),
     "llama.": ("comfyui", "llama"),
     "qwen3_06b.": ("comfyui", "qwen3_06b"),
+    "qwen25_7b.": ("comfyui", "qwen25_7b"),
     "cond_stage_model.": ("comfyui", "clip_l"),
     "conditioner.embedders.0.": ("comfyui", "clip_l"),
 }
@@ -130,4 +132,4 @@ def spelled(key: str) -> Spelling | None:
     written = f"{stem.removeprefix(_WRAPPER)}{part}"
     role = "diff" if found["whole"] else _ROLES[next(filter(None, found.group(*_NAMED)), None)]
     modules = tuple(dict.fromkeys(f"{each}{part}" for name in names for each in (name, layer_name(name))))
-    return Spelling(known or "diffusers", said, written, modules, role, found["adapter"])
+    return Spelling(known or "diffusers", said, written, modules, role, found["adapter"] or found["other"])

@@ -41,6 +41,11 @@ def test_a_lora_of_another_family_is_called_by_its_name_and_no_part_of_it_is_tak
     assert error.hint.startswith("choose the base that the LoRA was trained on, with --base")
 
 
+def test_a_pair_for_an_embedding_is_not_called_one_of_another_base():
+    error = refused({"text_encoder": {"text_model.embeddings.token_embedding": PAIR}})
+    assert "text_encoder.text_model.embeddings.token_embedding is no linear or convolution layer, and" in error.message
+
+
 def test_a_text_encoder_that_a_base_in_one_file_lacks_makes_no_other_family_of_it():
     base = architecture("sd15")
     alone = replace(base, components={"unet": base.components["unet"]})

@@ -92,8 +92,9 @@ def _section(family: Family) -> Iterator[str]:
 
 def _text_encoders(family: Family) -> Iterator[str]:
     for name, encoder in family.text_encoders.items():
-        comfyui = f", `text_encoders.{encoder.comfyui}.` for ComfyUI" if encoder.comfyui else ""
-        yield f"`{name}` (`{encoder.kohya[0]}` for kohya{comfyui})"
+        called = [f"`{encoder.kohya[0]}` for kohya"] if encoder.kohya else []
+        called += [f"`text_encoders.{encoder.comfyui}.` for ComfyUI"] if encoder.comfyui else []
+        yield f"`{name}` ({', '.join(called)})"
 
 
 def _mapping(family: Family) -> Iterator[str]:

@@ -65,7 +65,7 @@ PIPELINES = sorted(_names())
 
 def _classes(pipeline):
     """Denoiser → its class, as the constructor of a pipeline says."""
-    parameters = inspect.signature(getattr(diffusers, pipeline).__init__).parameters
+    parameters = _parts(pipeline)
     loadable = getattr(diffusers, pipeline)._lora_loadable_modules
     for name in loadable:
         if name in DENOISERS and name in parameters:
@@ -73,6 +73,17 @@ def _classes(pipeline):
             kinds = [each for each in typing.get_args(kind) if inspect.isclass(each) and each is not type(None)]
             first = next(iter(kinds), kind)
             yield name, first if isinstance(first, str) else first.__name__
+
+
+def _parts(pipeline):
+    return inspect.signature(getattr(diffusers, pipeline).__init__).parameters
+
+
+def _clips(pipeline):
+    """The text encoders that load_lora_weights takes LoRAs for: it knows the names of CLIP's layers alone."""
+    for name in getattr(diffusers, pipeline)._lora_loadable_modules:
+        if name in _parts(pipeline) and "CLIPTextModel" in str(_parts(pipeline)[name].annotation):
+            yield name
 
 
 @functools.cache
@@ -123,6 +134,9 @@ def test_a_lora_goes_in_and_out(pipeline, tmp_path):
     assert set(classes.values()) <= set(family.classes) or family.name not in FAMILIES
     if family.name not in FAMILIES:
         assert family.name in classes.values()
+    elif family.card.loads == "pipeline":
+        assert {*_clips(pipeline)} <= {*family.loadable}
+        assert {*family.loadable} & _parts(pipeline).keys() <= {*getattr(diffusers, pipeline)._lora_loadable_modules}
     generator = torch.Generator().manual_seed(0)
     tensors, expected = {}, {}
     first = base.main

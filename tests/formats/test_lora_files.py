@@ -99,6 +99,14 @@ def test_pickled_weights_of_an_adapter_are_named():
         lora_files("x", below("unet", "adapter_config.json", "adapter_model.bin"))
     with pytest.raises(SourceError, match=r"has adapter_config\.json but no adapter_model\.safetensors"):
         lora_files("x", ("adapter_config.json", "README.md"))
+    with pytest.raises(SourceError) as caught:
+        lora_files("x", below("unet", "adapter_config.json", "ink.safetensors"))
+    assert caught.value.hint == "fetch the adapter again, or name the file that is meant: unet/ink.safetensors"
+
+
+def test_an_adapter_of_mlx_is_called_so():
+    with pytest.raises(SourceError, match=r"x is an adapter of MLX \(adapters\.safetensors\), whose names and scales"):
+        lora_files("x", ("adapter_config.json", "adapters.safetensors"))
 
 
 def test_what_a_trainer_resumes_from_is_no_lora():

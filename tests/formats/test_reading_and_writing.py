@@ -23,6 +23,7 @@ from loramerge.files.digest import sha256_of
 from loramerge.formats import DiffusersOutput, KohyaOutput, PeftOutput
 from loramerge.formats.labels import Labels
 from loramerge.formats.model_spec import prediction_said, prediction_type
+from loramerge.formats.refused import refuse_keys
 from loramerge.numerics.norms import norm_of
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned
@@ -320,12 +321,44 @@ def test_ranks_and_alphas_that_differ_survive_a_text_encoder_folder(tmp_path):
         assert truth.relative_error(deltas_of(read(folder, base)), want) <= 1e-6
 
 
-def test_a_config_beside_keys_that_are_not_pefts_is_not_overlooked(tmp_path):
+@pytest.mark.parametrize("prefix", ["unet.", "diffusion_model."])
+def test_a_config_beside_keys_of_another_format_says_the_scale(prefix, tmp_path):
+    """As diffusion-pipe (utils/saver.py) writes a folder, and as it saves one of a model that PEFT wrapped."""
     pairs = random_pairs("sd15", components=("unet",), modules=r"attn1\.to_q$", alpha=16)
-    foreign.write_diffusers(pairs, tmp_path / "adapter_model.safetensors")
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 16}))
-    with pytest.raises(SourceError, match="its keys are not PEFT's"):
+    halves = {
+        f"{prefix}{name}.lora_{letter}.weight": tensor.contiguous()
+        for name, (down, up, _) in pairs["unet"].items()
+        for letter, tensor in (("A", down), ("B", up))
+    }
+    rank = next(iter(pairs["unet"].values()))[0].shape[0]
+    save_file(halves, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": 16}))
+    assert truth.relative_error(deltas_of(read(tmp_path, base_of("sd15"))), foreign.deltas(pairs)) <= 1e-6
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 9, "lora_alpha": 16}))
+    with pytest.raises(SourceError, match=f"has rank {rank}, adapter_config.json says 9"):
         read(tmp_path, base_of("sd15"))
+
+
+LIKE_A_CHECKPOINTS = (
+    "lokr_w1",
+    "hada_w1_a",
+    "dora_scale",
+    "lora_magnitude_vector",
+    "lora_A.weight",
+    "alpha",
+    "diff",
+    "w_norm",
+)
+
+
+@pytest.mark.parametrize("ending", LIKE_A_CHECKPOINTS)
+@pytest.mark.parametrize("stem", ["model.diffusion_model.out.2", "conv_in", "time_embedding.0", "embeddings.word"])
+def test_an_adapter_with_a_checkpoints_names_is_no_checkpoint(stem, ending):
+    refuse_keys("x", [f"{stem}.{ending}"])
+    with pytest.raises(SourceError, match="a whole checkpoint"):
+        refuse_keys("x", [f"{stem}.weight"])
+    with pytest.raises(SourceError, match="gives weights of the base another shape"):
+        refuse_keys("x", [f"{stem}.{ending}", f"{stem}.reshape_weight"])
 
 
 def test_a_second_lora_beside_a_peft_folder_is_not_overlooked(tmp_path):

@@ -11,7 +11,9 @@ from canonical import base_of, read
 from safetensors.torch import load_file, save_file
 
 from loramerge.errors import SourceError
+from loramerge.families import FAMILIES as ALL
 from loramerge.formats.reading import read_lora
+from loramerge.formats.same_throughout import check_one_adapter
 from loramerge.formats.spelling import spelled
 
 FAMILIES = ("sd15", "sdxl")
@@ -128,6 +130,35 @@ def test_modules_of_other_models_are_of_no_known_component(stem, tmp_path):
     names = ["adapter_model.safetensors", *(["adapter_config.json"] if stem.startswith("base_model") else [])]
     _, adapter = read_lora("x", tmp_path, names, base_of("sd15"))
     assert [place[:2] for place in adapter] == [("unknown", stem.removeprefix("base_model.model."))]
+
+
+@pytest.mark.parametrize("family", [name for name, family in ALL.items() if family.text_encoders])
+def test_what_is_written_before_a_text_encoder_is_read(family):
+    for encoder in ALL[family].text_encoders.values():
+        for prefix in encoder.kohya:
+            assert spelled(f"{prefix}layers_0_fc.lora_down.weight").said == prefix
+        if encoder.comfyui:
+            found = spelled(f"text_encoders.{encoder.comfyui}.transformer.layers.0.fc.lora_A.weight")
+            assert (found.said, found.module) == (encoder.comfyui, "layers.0.fc")
+
+
+@pytest.mark.parametrize(
+    ("endings", "names"),
+    [
+        (("lora_A.default.weight", "lora_B.default.weight", "lora_magnitude_vector.default.weight"), ["default"]),
+        (("lora_A.default.weight", "lora_B.default.weight", "lora_magnitude_vector"), ["default"]),
+        (("lora_A.weight", "lora_B.weight", "lora_magnitude_vector.weight"), ["one without a name"]),
+        (("lora_A.default.weight", "lora_B.default.weight", "dora_scale", "lora_mid.weight", "alpha"), ["default"]),
+        (("lora_A.a.weight", "lora_B.a.weight", "lora_magnitude_vector.b.weight"), ["a", "b"]),
+    ],
+)
+def test_a_dora_with_the_adapters_name_in_its_keys_is_one_adapter(endings, names):
+    keys = [spelled(f"unet.conv_in.{ending}") for ending in endings]
+    if len(names) == 1:
+        check_one_adapter("x", keys)
+    else:
+        with pytest.raises(SourceError, match=f"holds 2 adapters: {', '.join(names)}"):
+            check_one_adapter("x", keys)
 
 
 def test_a_key_without_a_module_is_none():
