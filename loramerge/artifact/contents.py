@@ -32,7 +32,6 @@ CARD_SHEET = "preview.jpg"
 """The same, small enough for the model card."""
 PAPERS = (CARD, STATEMENT, LOCK, RECIPE, PAGE, REPORT)
 """What lies at the top of every artifact."""
-_LORA_FILES = ("adapter_config.json", "adapter_model.safetensors")
 BESIDE = (".git", ".gitattributes", ".cache", ".loramerge")
 """What git, a Hub and our own targets put beside the files that they hold."""
 
@@ -53,7 +52,7 @@ def check_place(place: Path, recipe: str, *, force: bool, inputs: Iterable[Path]
             with files that were changed since; even with force a device, a named pipe or a socket, or a folder that
             has one.
     """
-    _check_length(place, "--out")
+    check_length(place, "--out")
     for kept in (Path.cwd(), Path.home(), *inputs):
         if kept.resolve().is_relative_to(place):
             said = f"{place} holds {kept}" if kept.resolve() != place else f"{place} is no folder of its own"
@@ -104,39 +103,6 @@ def check_writable(place: Path) -> None:
         raise LoramergeError(f"{place} can't be written: {reason}", hint="choose another folder with --out")
 
 
-def check_lora_place(place: Path, *, force: bool, inputs: Iterable[Path] = (), old: Path | None = None) -> None:
-    """Refuse to replace anything where a LoRA is to go, but by wish a file, or a folder that holds a LoRA alone.
-
-    Args:
-        place: Where the LoRA is to go.
-        force: Replace what is there.
-        inputs: What must never be replaced, even then.
-        old: Where what was at `place` is now; by default there.
-
-    Raises:
-        UsageError: Its path is too long.
-        LoramergeError: Something else is there, or the same and it is not to be replaced.
-    """
-    _check_length(place, "-o")
-    old = old or place
-    for each in inputs:
-        if each.resolve().is_relative_to(place.resolve()):
-            raise LoramergeError(
-                f"{place} is one of the LoRAs or models that go in, or holds one", hint="choose another with -o"
-            )
-    if not os.path.lexists(old) or (old.is_dir() and not any(old.iterdir())):
-        return
-    if not (old.is_file() or old.is_dir()):
-        raise LoramergeError(f"{place} is neither a file nor a folder", hint="choose another with -o")
-    is_file = place.suffix == ".safetensors"
-    foreign = [] if old.is_file() else sorted(name for name in files_of(old) if not name.endswith(_LORA_FILES))
-    if old.is_file() is not is_file or foreign:
-        what = "a file" if old.is_file() else f"a folder with {some(foreign)}" if foreign else "a folder"
-        raise LoramergeError(f"{place} is {what}", hint="choose another with -o")
-    if not force:
-        raise LoramergeError(f"{place} exists", hint="choose another with -o, or replace it with --force")
-
-
 def recipe_of(statement: str) -> str:
     """Name of the recipe that a provenance.json is of.
 
@@ -147,7 +113,16 @@ def recipe_of(statement: str) -> str:
     return str(predicate["buildDefinition"]["externalParameters"]["recipe"]["name"])
 
 
-def _check_length(place: Path, option: str) -> None:
+def check_length(place: Path, option: str) -> None:
+    """Refuse a path that the system has no room for.
+
+    Args:
+        place: Where something is to go.
+        option: Which says so.
+
+    Raises:
+        UsageError: It is too long.
+    """
     if reason := too_long(str(place)):
         raise UsageError(f"{place} can't be made: {reason}", hint=f"choose a shorter one with {option}")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from loramerge.cli import console, options
 from loramerge.errors import UsageError
+from loramerge.files.atomic import replacing_file
+from loramerge.files.neighbours import beside
 from loramerge.files.writing import writing
 
 
@@ -19,9 +22,12 @@ from loramerge.files.writing import writing
     )
 )
 @click.argument("artifact", metavar="ARTIFACT", type=click.Path())
-@click.option("-o", "--output", metavar="FILE", type=options.PlaceType(), help="Where to; standard output if absent.")
+@click.option(
+    "-o", "--output", metavar="FILE", type=options.PlaceType("a file"), help="Where to; standard output if absent."
+)
+@click.option("--force", is_flag=True, help="Replace FILE.")
 @options.verbose
-def command(artifact: str, output: str | None, verbose: bool) -> None:
+def command(artifact: str, output: str | None, force: bool, verbose: bool) -> None:
     """Write a bill of materials of an artifact.
 
     ARTIFACT is a folder that `loramerge run` left. The bill is CycloneDX 1.6 in JSON: the merged model and its files,
@@ -32,16 +38,18 @@ def command(artifact: str, output: str | None, verbose: bool) -> None:
     del verbose
     from loramerge.provenance.bom import bill_of_materials
 
+    place = None if output is None else Path(output)
+    if place is not None and os.path.lexists(place) and not force:
+        raise UsageError(f"{place} exists", hint="choose another with -o, or replace it with --force")
     text = bill_of_materials(Path(artifact))
-    if output is None:
+    if place is None:
         click.echo(text, nl=False)
         return
-    place = Path(output)
     if place.resolve().is_relative_to(Path(artifact).resolve()):
         raise UsageError(
             f"{place} lies in the artifact, where it would be a file that the provenance does not know",
             hint="choose a place beside it",
         )
-    with writing(place):
-        place.write_text(text, encoding="utf-8", newline="\n")
+    with writing(place, "" if place.parent.is_dir() else beside(place)), replacing_file(place) as stream:
+        stream.write(text.encode())
     console.note(f"wrote {place}")

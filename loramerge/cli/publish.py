@@ -18,7 +18,7 @@ from loramerge.cli.summary import near
 from loramerge.errors import ExitCode, PublishError, UsageError, common
 
 if TYPE_CHECKING:
-    from loramerge import Plan
+    from loramerge import Plan, Receipt
 
 
 @click.command(
@@ -66,14 +66,17 @@ def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> ExitC
 
 
 def _built(found: PlannedRecipe) -> PlannedRecipe:
-    """The same, failed where there is no artifact that the recipe asks for."""
+    """The same, failed where something is to be published, and there is no artifact that the recipe asks for."""
     if found.plan is None or found.failure is not None or not found.plan.artifact.pending:
+        return found
+    if found.plan.recipe.publish and not found.plan.publishes_to:
         return found
     place, reason = near(Path(found.plan.artifact.place)), found.plan.artifact.reasons[0]
     what = f"{place} is not what {found.given.path} asks for: {reason}"
     error = PublishError(
         f"there is no artifact in {place}" if reason.kind == "new" else what,
-        hint=f"`loramerge run {shlex.quote(found.given.path)}` makes it and publishes it",
+        hint=f"`loramerge run {shlex.quote(found.given.path)}` makes it"
+        + (" and publishes it" if found.plan.recipe.publish else "; it has no `publish:`, and goes nowhere else"),
     )
     return replace(found, failure=failure(error, verbose=False))
 
@@ -103,11 +106,12 @@ def _publish(path: str, plan: Plan, *, force: bool, as_json: bool) -> dict[str, 
     from loramerge.files.run_lock import in_turn
     from loramerge.stages.tidy import tidy
 
-    place = Path(plan.artifact.place)
+    place, receipts = Path(plan.artifact.place), tuple["Receipt", ...]()
     with progress.shown(plan.recipe.name, as_json=as_json) as watcher:
         tidy(plan.recipe, place, progress=watcher)
-        with in_turn(place, watcher):
-            receipts = publish(place, plan.recipe, targets=plan.publishes_to, force=force, progress=watcher)
+        if plan.publishes_to:
+            with in_turn(place, watcher):
+                receipts = publish(place, plan.recipe, targets=plan.publishes_to, force=force, progress=watcher)
     facts = summary.of_published(path, plan, receipts) | {"warnings": list(plan.notes)}
     if not as_json:
         for warning in facts["warnings"]:

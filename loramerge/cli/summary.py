@@ -112,7 +112,7 @@ def of_published(path: str, plan: Plan, receipts: Sequence[Receipt]) -> dict[str
         "recipe": path,
         "name": plan.recipe.name,
         "status": "published" if receipts else "up to date",
-        "artifact": plan.artifact.place if Path(plan.artifact.place).exists() else None,
+        "artifact": plan.artifact.place if Path(plan.artifact.place).exists() and not plan.stale else None,
         "published": [asdict(receipt) for receipt in receipts],
     }
 
@@ -120,7 +120,8 @@ def of_published(path: str, plan: Plan, receipts: Sequence[Receipt]) -> dict[str
 def text_of_published(plan: Plan, receipts: Sequence[Receipt]) -> str:
     """The same in a few lines."""
     if not receipts:
-        return f"{plan.recipe.name}: up to date"
+        said = f"; {near(Path(plan.artifact.place))} is of another state: {plan.stale[0]}" if plan.stale else ""
+        return f"{plan.recipe.name}: up to date{said}"
     rows = [("artifact", f"{near(Path(plan.artifact.place))} (there already)"), *_published(receipts)]
     return f"{plan.recipe.name}\n{console.table(rows)}"
 
@@ -157,7 +158,8 @@ def _lora_text(lora: Mapping[str, Any]) -> str:
 def _method_text(method: Mapping[str, Any]) -> str:
     named = {"combination_type", "engine", "match", "parts"}
     parameters = {key: value for key, value in method.items() if key not in named}
-    given = ", ".join(f"{key} {_value_text(value)}" for key, value in parameters.items() if value not in (None, False))
+    said = {key: value for key, value in parameters.items() if value is not None and value is not False}
+    given = ", ".join(f"{key} {_value_text(value)}" for key, value in said.items())
     own = f"{method['combination_type']} ({given})" if given else str(method["combination_type"])
     parts = [f"in {_value_text(part['match'])}: {_method_text(part)}" for part in method.get("parts") or ()]
     return "; ".join([own, *parts])

@@ -85,6 +85,8 @@ class _Explainer:
         if others:
             return f"`{key}` is not a parameter of `{parent.tag}`; it is one of {', '.join(others)}"
         keys = self.expected.keys(parent.schema)
+        if meant := [each for each in keys if key in each.split("_")]:
+            return f"unknown key; did you mean {any_of(f'`{each}`' for each in meant)}?"
         homes = [f"`{each}`" if each else "the recipe itself" for each in self.expected.homes(key)]
         if homes:
             return f"unknown key here; it is a key of {any_of(homes)}: check the indentation"

@@ -71,17 +71,21 @@ def parts_of(paths: Iterable[Path]) -> list[Path]:
     return [part for part in map(_partial, paths) if part.is_file()]
 
 
-def refuse_others(paths: Iterable[Path]) -> None:
+def refuse_others(paths: Iterable[Path], hint: str = "choose another folder with --out, or move them away") -> None:
     """Go on only if nothing but pictures of ours would be replaced.
 
+    Args:
+        paths: Where pictures are to be.
+        hint: What to do where one is somebody else's.
+
     Raises:
-        LoramergeError: A file is somebody else's.
+        LoramergeError: One is.
     """
     others = [path for path in paths if os.path.lexists(path) and not _is_ours(path)]
     if others:
         raise LoramergeError(
             f"{others[0].parent} holds files that loramerge did not draw: {some(path.name for path in others)}",
-            hint="choose another folder with --out, or move them away",
+            hint=hint,
         )
 
 

@@ -37,5 +37,6 @@ class GivenBase:
             return cls(source=text)
         raise UsageError(
             f"--base {text or repr(text)}: neither a folder nor a family{did_you_mean(text, SIZES)}",
-            hint="give a folder, hf://owner/name, or a family such as sdxl, flux or wan/1.3b; docs/families.md has all",
+            hint="give a folder, hf://owner/name, a family, or one of its sizes, as wan/1.3b; families: "
+            + ", ".join(name for name, family in FAMILIES.items() if family.published),
         )

@@ -120,8 +120,14 @@ def check_kind_of_base(recipe: Recipe, base: Located) -> None:
             hint="leave base.config out",
         )
     wants_pipeline = any(output.needs_pipeline_folder for output in recipe.outputs)
-    if file is None and model_index.FILE not in base.files and (wants_pipeline or recipe.preview is not None):
-        raise no_pipeline(base.reference, "an output of `kind: pipeline` and pictures need one; `kind: model` does not")
+    if file is None and model_index.FILE not in base.files:
+        if wants_pipeline:
+            raise no_pipeline(base.reference, "an output of `kind: pipeline` needs one; `kind: model` does not")
+        if recipe.preview is not None:
+            raise MismatchError(
+                f"preview: {base.reference} is one model and no pipeline, and draws no pictures",
+                hint="leave `preview` out",
+            )
     if file is not None and recipe.preview is not None:
         raise MismatchError(
             f"preview: {base.reference} is one file, and pictures need the folder of a pipeline with its tokenizers",

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import BASE, LowRank
 from loramerge.analysis.rounding import loss
-from loramerge.artifact.contents import check_lora_place
 from loramerge.errors import UsageError
 from loramerge.files.atomic import replacing, replacing_by_one
 from loramerge.files.run_lock import in_turn
@@ -29,6 +28,7 @@ from loramerge.stages.check_outputs import check_count, check_form, check_output
 from loramerge.stages.convert_notes import kinds, left_out
 from loramerge.stages.load import known, load
 from loramerge.stages.lock import lock as lock_sources
+from loramerge.stages.lora_place import check_lora_place
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.with_base import with_base
 from loramerge.stages.write import labels_of

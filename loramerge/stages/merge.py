@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramerge.analysis.rounding import formats_of
-from loramerge.artifact.contents import check_lora_place
 from loramerge.errors import UsageError
 from loramerge.files.atomic import replacing, replacing_by_one
 from loramerge.files.run_lock import in_turn
@@ -21,6 +20,7 @@ from loramerge.stages.check_outputs import check_count, check_form, check_output
 from loramerge.stages.combine import combine, weighted
 from loramerge.stages.load import known, load
 from loramerge.stages.lock import cards_of
+from loramerge.stages.lora_place import check_lora_place
 from loramerge.stages.resolve import local_sources, resolve
 from loramerge.stages.with_base import with_base
 from loramerge.stages.write import write_output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,8 +90,10 @@ def plan(  # noqa: PLR0913  each is an option of the command
             aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
             steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
         licence_for(recipe, sources.licences, publishing=any(step.pending for step in steps))
-        if targets and out is None and not any(step.pending for step in steps):
-            artifact = Step(str(place), "none", (Reason("not needed", "every target is up to date"),))
+        unsigned = signing is not False and not all(target.takes_papers for target in targets)
+        if targets and out is None and not unsigned and not any(step.pending for step in steps):
+            reasons = (Reason("not needed", "every target is up to date"), *_other_state(place, wanted))
+            artifact = Step(str(place), "none", reasons)
         else:
             if building:
                 check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
@@ -109,6 +112,13 @@ def _is_there(place: Path) -> bool:
         return place.is_dir() and any(place.iterdir())
     except OSError:
         return False
+
+
+def _other_state(place: Path, wanted: Definition | None) -> Iterator[Reason]:
+    """In what an artifact that nobody needs differs from what is wanted, by its papers alone."""
+    if wanted is not None and _is_there(place):
+        with suppress(LoramergeError):
+            yield from _changes(Definition.of_artifact(place).data(), wanted)
 
 
 def _artifact(place: Path, wanted: Definition | None, *, signing: bool | Trust) -> Step:

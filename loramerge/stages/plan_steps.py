@@ -88,6 +88,12 @@ class Plan:
         return (self.artifact, *self.targets)
 
     @property
+    def stale(self) -> tuple[Reason, ...]:
+        """In what an artifact that is there differs from what is wanted, where no target needs it."""
+        first, *others = self.artifact.reasons
+        return tuple(others) if first.kind == "not needed" else ()
+
+    @property
     def pending(self) -> bool:
         """Whether anything is to be done."""
         return any(step.pending for step in self.steps)

@@ -127,11 +127,24 @@ def told_base(loras: Sequence[Headers], folder: Path) -> BaseSource:
 
 
 def _named(loras: Sequence[Headers], folder: Path) -> str | None:
-    """The one base that all LoRAs name, where their layers are those of no family: a folder here, or a repository."""
-    names = {lora.trained_on for lora in loras}
-    if len(names) != 1 or any(lora.told.families for lora in loras):
+    """The one base that all LoRAs name, where their layers are those of no family: a folder here, or a repository.
+
+    Raises:
+        MismatchError: They name different ones.
+    """
+    if any(lora.told.families for lora in loras):
         return None
-    name = names.pop()
+    names = {lora.trained_on: lora.told.reference for lora in loras}
+    if len(names) > 1 and all(names):
+        seen = " and ".join(f"{reference} was trained on {name}" for name, reference in names.items())
+        raise MismatchError(
+            seen,
+            hint="if these are the same model, or one is meant, say which by --base, or as `base: source:` of a "
+            "recipe; else choose LoRAs of one model",
+        )
+    if len(names) != 1:
+        return None
+    (name,) = names
     if name and (folder / name).is_dir():
         return name
     return f"hf://{name}" if _REPOSITORY.fullmatch(name) else None

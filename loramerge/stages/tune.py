@@ -107,7 +107,7 @@ def tune(  # noqa: PLR0913  each is an option of the command
     path = recipe.path
     place = found.place_of(path, None if out is None else Path(out))
     study_file, picture_file = (path.with_name(f"{path.stem}{ending}") for ending in (STUDY, PICTURE))
-    refuse_others([picture_file])
+    refuse_others([picture_file], "move them away")
     with in_turn(study_file, progress):
         inputs = SearchInputs.of(recipe, lock, device if on is None else "cpu", progress)
         if restart:

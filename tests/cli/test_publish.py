@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pytest
 from command_line import invoke, listing, write_recipe
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from secrets_scan import on_purpose
 
 from loramerge.errors import ExitCode
 
@@ -24,6 +27,45 @@ def test_what_was_built_before_is_published_as_it_is(here, parsed):
     assert invoke("publish", "small.yaml").stdout == "small: up to date\n"
     (entry,) = parsed(invoke("publish", "small.yaml", "--json"))
     assert (entry["status"], entry["published"]) == ("up to date", [])
+
+
+def test_where_every_target_is_up_to_date_another_state_of_the_artifact_is_told_and_left(here, parsed):
+    invoke("run", "small.yaml")
+    invoke("run", "small.yaml", "--set", "loras.ink.weight=0.5", "--no-publish")
+    artifact = listing(here / "dist")
+    assert invoke("publish", "small.yaml").exit_code == ExitCode.DONE
+    said = "small: up to date; dist/small is of another state: recipe changed: loras.ink.weight from 0.5 to 1.0\n"
+    assert invoke("run", "small.yaml").stdout == said
+    (entry,) = parsed(invoke("run", "small.yaml", "--json"))
+    assert (entry["status"], entry["artifact"]) == ("up to date", None)
+    assert listing(here / "dist") == artifact
+
+
+def test_a_recipe_that_goes_nowhere_is_not_said_to_be_published(here, models):
+    write_recipe(here, name="other", base=models.base, loras={"ink": models.ink})
+    hint = "hint: `loramerge run other.yaml` makes it; it has no `publish:`, and goes nowhere else\n"
+    assert hint in invoke("publish", "other.yaml").stderr
+
+
+def test_a_signature_is_made_also_where_no_target_takes_it(here, models):
+    write_recipe(
+        here,
+        base=models.base,
+        loras={"ink": models.ink},
+        outputs=[{"kind": "adapter", "format": "kohya"}, {"kind": "adapter", "format": "peft"}],
+        publish=[{"kind": "folder", "path": "models", "outputs": ["kohya"]}],
+    )
+    assert invoke("run", "small.yaml").exit_code == ExitCode.DONE
+    assert invoke("run", "small.yaml").stdout == "small: up to date\n"
+    key = on_purpose(here / "key.pem")
+    key.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    assert "not signed" in invoke("plan", "small.yaml", "--signed").stdout
+    assert "signed    dist/small/model.sig" in invoke("run", "small.yaml", "--sign", key).stdout
+    assert invoke("run", "small.yaml", "--sign", key).stdout == "small: up to date\n"
 
 
 def test_what_one_left_that_was_killed_at_its_very_end_goes_away(here):

@@ -93,7 +93,7 @@ def test_a_folder_that_holds_a_file_of_that_name(here):
     (here / "small.study.png").write_text("mine")
     done = invoke("tune", "small.yaml")
     assert done.exit_code == ExitCode.FAILED
-    assert "holds files that loramerge did not draw: small.study.png" in done.stderr
+    assert "holds files that loramerge did not draw: small.study.png\nhint: move them away\n" in done.stderr
     assert not (here / "small.study.log").exists()
 
 

@@ -77,6 +77,20 @@ def test_the_command(artifact, tmp_path):
     assert invoke("bom", tmp_path / "nowhere").exit_code == ExitCode.FAILED
 
 
+def test_a_file_that_is_there_is_replaced_by_wish_alone(artifact, tmp_path):
+    there = tmp_path / "recipe.yaml"
+    there.write_text("mine")
+    refused = invoke("bom", artifact, "-o", there)
+    assert refused.exit_code == ExitCode.USAGE
+    assert refused.stderr.startswith(f"error: {there} exists\nhint: choose another with -o, or replace it")
+    assert there.read_text() == "mine"
+    assert invoke("bom", artifact, "-o", there, "--force").exit_code == ExitCode.DONE
+    assert there.read_text(encoding="utf-8") == bill_of_materials(artifact)
+    lost = invoke("bom", artifact, "-o", tmp_path / "nowhere" / "bom.json")
+    assert f"hint: there is no folder {tmp_path / 'nowhere'}" in lost.stderr
+    assert "name a file, or leave the option out" in invoke("bom", artifact, "-o", "").stderr
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [

@@ -449,6 +449,7 @@ def test_a_mistake_behind_an_alias_is_reported_where_it_stands():
         ({"loras": lora(sha256="A" * 64)}, f"; did you mean '{SHA256}'?"),
         ({"license": "OpenRAIL++"}, "; did you mean 'openrail++'?"),
         ({"engine": "peft"}, "engine: unknown key here; it is a key of `merge`: check the indentation"),
+        ({"merge": {"combination_type": "svd", "rank": 9}}, "merge.rank: unknown key; did you mean `svd_rank`?"),
         ({"loras": lora(preview={})}, "preview: unknown key here; it is a key of the recipe itself: check the"),
         (
             {"merge": {"combination_type": "cat", "engine": "fast"}},

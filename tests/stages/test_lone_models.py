@@ -21,6 +21,7 @@ from loramerge import load_adapter, load_base, read_recipe, run
 from loramerge.errors import ExitCode, MismatchError, SourceError
 from loramerge.methods import Merge
 from loramerge.stages.combine import WeightedAdapter, combine
+from loramerge.stages.probe import probe
 
 pytestmark = pytest.mark.slow
 
@@ -267,12 +268,27 @@ def test_formats_of_programs_that_draw_are_refused_before_the_merge(here, output
     assert not (here / "out").exists()
 
 
-@pytest.mark.parametrize("more", [{"outputs": [{"kind": "pipeline"}]}, {"preview": {"prompts": ["a fox"]}}])
-def test_fusing_and_pictures_are_refused_before_anything_is_fetched(here, more):
+@pytest.mark.parametrize(
+    ("more", "hint"),
+    [
+        ({"outputs": [{"kind": "pipeline"}]}, "merge_and_unload"),
+        ({"preview": {"prompts": ["a fox"]}}, "leave `preview` out"),
+    ],
+)
+def test_fusing_and_pictures_are_refused_before_anything_is_fetched(here, more, hint):
     (here / "a").mkdir()  # it is never looked at
     with pytest.raises(MismatchError, match=r"one model and no pipeline") as caught:
         merged(here, LLAMA, loras={"a": 1.0}, **more)
-    assert "merge_and_unload" in caught.value.hint
+    assert hint in caught.value.hint
+
+
+def test_loras_of_bases_with_two_names_are_told_apart(here):
+    for name in ("a", "b"):
+        small_models.lora(LLAMA, here / name, seed=1, trained_on=f"org/{name}")
+    with pytest.raises(MismatchError) as caught:
+        probe([str(here / "a"), str(here / "b")])
+    assert caught.value.message.endswith(f"{here / 'a'} was trained on org/a and {here / 'b'} was trained on org/b")
+    assert "say which by --base" in caught.value.hint
 
 
 @pytest.mark.slow
