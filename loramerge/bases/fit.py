@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from loramerge.bases.component import Component
 
 _KERNEL_1X1 = (1, 1)
+_EXPERTS = ".experts."
+_EXPERT = re.compile(r"\.experts\.\d+\.")
 _FEW = 0.1
 """Share of modules that may not fit in a LoRA for a base of the very size: parts that differ by the task."""
+_SKIP = "a recipe does with `unmatched: skip` at the LoRA"
 _CHOOSE = "choose the base that the LoRA was trained on, with --base or as `base: source:` of a recipe"
 
 
@@ -34,12 +38,12 @@ class Misfit:
     module: str
     pair: LowRank
     expected: tuple[int, ...] | None
-    beside_layers: bool = False
-    """Whether the base has the module, as an embedding or a norm."""
+    reason: str = ""
+    """Why it has none, where its name and shape say nothing of the base."""
 
     def __str__(self) -> str:
-        if self.beside_layers:
-            return f"{self.component}.{self.module} is no linear or convolution layer, and these alone are merged"
+        if self.reason:
+            return f"{self.component}.{self.module} {self.reason}"
         what = f"{self.component}.{self.module} is {by(self.pair.shape)}, the base has"
         absent = "module" if self.pair.is_layer and len(self.pair.shape) > 1 else "parameter"
         return f"{what} {by(self.expected) if self.expected else f'no such {absent}'}"
@@ -70,15 +74,25 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
         expected = part.shape_of(module, others=pair.is_dense) if part else None
         shaped = _placed(pair, module, part) if part else None
         if shaped is None:
-            known = part is not None and pair.is_layer and module in part.others
-            misfits.append(Misfit(component, module, pair, expected, beside_layers=known))
+            misfits.append(Misfit(component, module, pair, expected, _reason(module, pair, part, base)))
         else:
             fitting.setdefault(component, {})[module] = shaped
     _check_saved(name, adapter, base)
-    others = _others(adapter, base, misfits) if misfits else ()
+    others = _others(adapter, base, misfits) if not all(misfit.reason for misfit in misfits) else ()
     if misfits and (others or not (skip and fitting)):
         raise _mismatch(name, adapter, misfits, base, others, can_skip=bool(fitting) and not skip)
     return replace(adapter, components=fitting), tuple(misfits)
+
+
+def _reason(module: str, pair: LowRank, part: Component | None, base: Base) -> str:
+    if not pair.is_layer:
+        return ""
+    if part is not None and module in part.others:
+        return "is no linear or convolution layer, and these alone are merged"
+    together = any(_EXPERTS in name for known in base.components.values() for name in known.others)
+    if together and _EXPERT.search(module):
+        return "is one of a layer's experts, which are not merged where they lie in one tensor"
+    return ""
 
 
 def _check_saved(name: str, adapter: Adapter, base: Base) -> None:
@@ -147,10 +161,12 @@ def _mismatch(
     # What differs in shape says more than what is absent: it is shown first.
     shown = some(map(str, sorted(misfits, key=lambda misfit: misfit.expected is None)))
     suspicion, hint = "", _CHOOSE
-    if others:
+    if all(misfit.reason for misfit in misfits):
+        hint = f"leave these modules out: {_SKIP}" if can_skip else "use a LoRA of other layers"
+    elif others:
         suspicion = f" It looks like a LoRA for {any_of(others)}, the base is {base.family.title}."
     elif can_skip:
-        hint += ", or leave these modules out: a recipe does with `unmatched: skip` at the LoRA"
+        hint += f", or leave these modules out: {_SKIP}"
     return MismatchError(
         f"LoRA {name}: {len(misfits)} of {len(adapter)} modules do not fit {base.reference}: {shown}.{suspicion}",
         hint=hint,

@@ -42,7 +42,7 @@ def places(file: LoraFile, base: Base) -> list[tuple[str, tuple[TensorPlace, ...
     """For every key of a file where its tensor belongs; nowhere where the key does not end as one of a LoRA.
 
     What a prefix says of the component is believed if most of the names behind it are such names: `lora_unet_` and PEFT
-    stand before modules of any model. What belongs to nothing known keeps its name, in the component `UNKNOWN`.
+    stand before modules of any model; of a lone model any name is enough. What belongs to nothing known keeps its name, in the component `UNKNOWN`.
 
     Raises:
         SourceError: Several adapters, or names that fit two text encoders alike.
@@ -116,7 +116,7 @@ class _Names:
         """The places of keys whose prefixes say the same component, or none."""
         homes = self._homes(said, group)
         votes = Counter(home.component for home in homes.values() if home)
-        believed = 2 * votes.total() > len(group)
+        believed = votes.total() > (0 if self._base.is_model else len(group) / 2)
         self._check_denoiser(said, votes)
         heights = self._heights(group)
         for key, spelling in group.items():

@@ -4,15 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from canonical import base_of
+from canonical import base_of, read
+from safetensors.torch import save_file
+from transformers import Qwen3MoeConfig
 
 from loramerge.adapter import Adapter, LowRank
+from loramerge.bases.base import read_base
 from loramerge.bases.fit import fit
 from loramerge.bases.published import architecture
 from loramerge.errors import MismatchError
 
 KNOWN = "down_blocks.0.attentions.0.proj_in"
 PAIR = LowRank(torch.ones(2, 16, 1, 1), torch.ones(16, 2, 1, 1), 1.0)
+MIXTURE = {
+    "hidden_size": 16, "intermediate_size": 24, "moe_intermediate_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "vocab_size": 40, "num_experts": 4,
+    "num_experts_per_tok": 2, "decoder_sparse_step": 1, "mlp_only_layers": [],
+}  # fmt: skip
 ADVICE = "a recipe does with `unmatched: skip`"
 
 
@@ -60,3 +68,30 @@ def test_a_text_encoder_that_a_base_in_one_file_lacks_makes_no_other_family_of_i
         fit("ink", adapter, alone, skip=False)
     assert "looks like" not in caught.value.message
     assert ADVICE in caught.value.hint
+
+
+def test_experts_that_the_base_has_in_one_tensor_are_not_called_those_of_another_base(tmp_path):
+    """As PEFT saved them with transformers 4, where each expert was a module of its own."""
+    config = Qwen3MoeConfig(**MIXTURE)
+    config.architectures = ["Qwen3MoeForCausalLM"]
+    config.save_pretrained(tmp_path)
+    halves = {}
+    shapes = {"self_attn.q_proj": (16, 16)}
+    shapes |= {f"mlp.experts.{expert}.{name}": (8, 16) for expert in range(4) for name in ("gate_proj", "up_proj")}
+    for name, (rows, columns) in shapes.items():
+        key = f"base_model.model.model.layers.0.{name}"
+        halves |= {f"{key}.lora_A.weight": torch.ones(2, columns), f"{key}.lora_B.weight": torch.ones(rows, 2)}
+    (tmp_path / "ink").mkdir()
+    save_file(halves, tmp_path / "ink" / "adapter_model.safetensors")
+    (tmp_path / "ink" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 2}')
+    base = read_base("moe", tmp_path)
+    adapter = read(tmp_path / "ink", base)
+    with pytest.raises(MismatchError) as caught:
+        fit("ink", adapter, base, skip=False)
+    assert (
+        "8 of 9 modules do not fit moe: model.model.layers.0.mlp.experts.0.gate_proj is one of a layer's experts, w"
+        in (caught.value.message)
+    )
+    assert caught.value.hint == f"leave these modules out: {ADVICE} at the LoRA"
+    fitted, _ = fit("ink", adapter, base, skip=True)
+    assert [place[:2] for place in fitted] == [("model", "model.layers.0.self_attn.q_proj")]
