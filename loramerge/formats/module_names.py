@@ -42,7 +42,8 @@ def places(file: LoraFile, base: Base) -> list[tuple[str, tuple[TensorPlace, ...
     """For every key of a file where its tensor belongs; nowhere where the key does not end as one of a LoRA.
 
     What a prefix says of the component is believed if most of the names behind it are such names: `lora_unet_` and PEFT
-    stand before modules of any model; of a lone model any name is enough. What belongs to nothing known keeps its name, in the component `UNKNOWN`.
+    stand before modules of any model; of a lone model any name is enough. What belongs to nothing known keeps its name,
+    in the component `UNKNOWN`.
 
     Raises:
         SourceError: Several adapters, or names that fit two text encoders alike.

@@ -6,10 +6,11 @@ import os
 import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from loramerge.artifact import model_card
 from loramerge.artifact.contents import CARD
+from loramerge.files.atomic import replacing_file
 from loramerge.files.digest import files_of, sha256_of
 from loramerge.files.kinds import special_at
 from loramerge.files.reading import text_of
@@ -30,6 +31,47 @@ def record_in(place: Path, recipe: str) -> Record | None:
         return Record.parse(text_of(place / record.place(recipe)))
     except (OSError, ValueError):
         return None
+
+
+def records_of_others(place: Path, recipe: str) -> list[Record]:
+    """What other recipes put there the last time."""
+    own, found = record.place(recipe), []
+    for file in sorted((place / record.FOLDER).glob("*.json")):
+        with suppress(OSError, ValueError):
+            if file.name != PurePosixPath(own).name and (known := Record.parse(text_of(file))) is not None:
+                found.append(known)
+    return found
+
+
+def give_up(place: Path, recipe: str, names: Collection[str]) -> set[str]:
+    """Leave files to other recipes that count on them.
+
+    Args:
+        place: The folder.
+        recipe: Whose files they were.
+        names: Of the files.
+
+    Returns:
+        Those that nobody counts on.
+    """
+    left = {*names}
+    for other in records_of_others(place, recipe):
+        if (heir := other.inheriting(left)) is not None:
+            write_record(heir, place)
+        left -= other.claimed
+    return left
+
+
+def write_record(known: Record, place: Path) -> None:
+    """Write down what a recipe put there.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    file = place / record.place(known.recipe)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(file) as stream:
+        stream.write(known.text().encode())
 
 
 def published_in(place: Path) -> dict[str, Path]:

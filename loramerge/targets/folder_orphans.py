@@ -10,7 +10,7 @@ from loramerge.files.digest import sha256_of
 from loramerge.files.reading import text_of
 from loramerge.files.run_lock import in_turn
 from loramerge.targets import record
-from loramerge.targets.folder_contents import published_in, record_in, remove_file
+from loramerge.targets.folder_contents import give_up, published_in, record_in, records_of_others, remove_file
 from loramerge.targets.held import Orphan
 from loramerge.targets.record import Record
 
@@ -31,7 +31,9 @@ def orphans_in(place: Path, home: str, recipes: Collection[str]) -> Iterator[Orp
         with suppress(OSError, ValueError):
             known = Record.parse(text_of(file))
         if known is not None and known.home == home and known.recipe not in recipes:
+            others = {name for each in records_of_others(place, known.recipe) for name in each.claimed}
             there, still = _there(place, known)
+            there = [name for name in there if name not in others]
             yield Orphan(
                 str(place),
                 known.recipe,
@@ -41,14 +43,14 @@ def orphans_in(place: Path, home: str, recipes: Collection[str]) -> Iterator[Orp
 
 
 def prune(place: Path, recipe: str) -> None:
-    """Remove what is unchanged of a recipe, the folders that this leaves empty, and the record.
+    """Remove what is unchanged of a recipe and nobody else's, the folders that this leaves empty, and the record.
 
     Raises:
         OSError: It can't be removed.
     """
     with in_turn(place):
         if (known := record_in(place, recipe)) is not None:
-            for name in _there(place, known)[1]:
+            for name in give_up(place, recipe, _there(place, known)[1]):
                 remove_file(place, name)
             remove_file(place, record.place(recipe))
 

@@ -15,21 +15,23 @@ from loramerge.errors import LoramergeError, PublishError
 from loramerge.files.atomic import replacing, replacing_file
 from loramerge.files.digest import sha256_of
 from loramerge.files.reading import open_file
-from loramerge.targets import record
 from loramerge.targets.folder_contents import (
     MOVE,
     Traces,
     below,
+    give_up,
     holds_nothing_else,
     irreplaceable,
     obstacle,
     published_in,
     record_in,
+    records_of_others,
     remove_file,
     still_ours,
     traces_of,
     unchanged,
     with_owners_words,
+    write_record,
     written_into,
 )
 from loramerge.targets.record import Record, digest_of_ours
@@ -92,9 +94,10 @@ class FolderPublication:
         now = Record(recipe, ours, delivery.definition, delivery.outputs, borrowed=borrowed, home=delivery.home)
         if (now.files, earlier.replacing) == (earlier.files, {}) and there == set(wanted):
             if now != earlier:
-                _write(now, place)
+                write_record(now, place)
             return Receipt(str(place), changed=False)
-        gone = known - set(wanted)
+        others = {name for each in records_of_others(place, recipe) for name in each.claimed}
+        gone = known - set(wanted) - others
         edited = written_into(earlier, present, known | there)
         # What somebody wrote into files is not ours to remove.
         known -= {name for name in gone & {*edited} if sha256_of(present[name]) not in earlier.digests[name]}
@@ -106,13 +109,13 @@ class FolderPublication:
         if whole and holds_nothing_else(place, recipe, known):
             self._replace(files, now, traces)
             return Receipt(str(place), changed=True)
-        _write(now.after(earlier), place)
+        write_record(now.after(earlier), place)
         self._replace_entries(files, traces)
-        for name in sorted(known - set(wanted)):
+        for name in sorted(give_up(place, recipe, known - set(wanted))):
             if os.path.lexists(place / name):
                 self._refuse_changes(name, traces, place / name)
                 remove_file(place, name)
-        _write(now, place)
+        write_record(now, place)
         return Receipt(str(place), changed=True)
 
     def _replace(self, files: Mapping[str, Path | bytes], now: Record, traces: Traces) -> None:
@@ -125,7 +128,7 @@ class FolderPublication:
         try:
             with replacing(self.place, check) as staging:
                 _copy(files, staging)
-                _write(now, staging)
+                write_record(now, staging)
         except LoramergeError as error:
             if self.place.is_dir() and isinstance(error.__cause__, OSError) and error.__cause__.errno in _IN_PLACE:
                 raise _NotWholeError from error
@@ -177,10 +180,3 @@ def _pour(content: Path | bytes, target: IO[bytes]) -> None:
         return
     with open_file(content) as source:
         shutil.copyfileobj(source, target, 1 << 20)
-
-
-def _write(known: Record, place: Path) -> None:
-    file = place / record.place(known.recipe)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_file(file) as stream:
-        stream.write(known.text().encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,26 @@ class Record:
         """
         if self.replacing:
             yield "a run that published there was killed"
-        for name in sorted({*self.digests, *self.borrowed} - {*still}):
+        for name in sorted(self.claimed - {*still}):
             yield f"{name} was changed" if name in present else f"{name} is missing"
+
+    @property
+    def claimed(self) -> set[str]:
+        """Names of the files that the recipe counts on, whoever put them there."""
+        return {*self.digests, *self.borrowed}
+
+    def inheriting(self, names: Collection[str]) -> Record | None:
+        """The same, where those who put some files there give them up: they are this recipe's now.
+
+        Args:
+            names: Of the files.
+
+        Returns:
+            None where it had found none of them there.
+        """
+        mine = {name: digest for name, digest in self.borrowed.items() if name in names}
+        left = {name: digest for name, digest in self.borrowed.items() if name not in names}
+        return replace(self, files={**self.files, **mine}, borrowed=left) if mine else None
 
     def after(self, earlier: Record) -> Record:
         """What to say on the way from an earlier record to this one: each file is as it was or as it shall be."""

@@ -117,7 +117,7 @@ class S3Target(Target):
         with explained(str(self._place), self._place.bucket, publishing=True):
             contents = Contents.of(Bucket(self._place.bucket), self._place)
             if (known := contents.known(orphan.recipe)) is not None:
-                for name in sorted(contents.untouched(known)):
+                for name in sorted(contents.give_up(self._place.prefix, orphan.recipe, contents.untouched(known))):
                     contents.bucket.remove(contents.files[name])
                 contents.bucket.remove(contents.records[record.place(orphan.recipe)])
 

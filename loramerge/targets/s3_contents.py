@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loramerge.artifact.contents import CARD
 from loramerge.artifact.model_card import is_as_written
+from loramerge.storage.answers import unless_changed
 from loramerge.targets import record
 from loramerge.targets.held import Orphan
 from loramerge.targets.record import Record
@@ -87,6 +88,32 @@ class Contents:
             return told.sha256
         return hashlib.sha256(self.bucket.read(stored)).hexdigest() if stored.size <= _LARGEST_READ else ""
 
+    def of_others(self, recipe: str) -> Iterator[Record]:
+        """What other recipes put there the last time."""
+        for name, stored in self.records.items():
+            if name != record.place(recipe) and (known := Record.parse(self.bucket.text(stored))) is not None:
+                yield known
+
+    def give_up(self, prefix: str, recipe: str, names: Collection[str]) -> set[str]:
+        """Leave files to other recipes that count on them.
+
+        Args:
+            prefix: Of the target.
+            recipe: Whose files they were.
+            names: Of the files.
+
+        Returns:
+            Those that nobody counts on.
+        """
+        left = {*names}
+        for other in self.of_others(recipe) if left else ():
+            if (heir := other.inheriting(left)) is not None:
+                data, place = heir.text().encode(), record.place(other.recipe)
+                only = unless_changed(self.records[place])
+                self.bucket.put(f"{prefix}{place}", data, hashlib.sha256(data).hexdigest(), only=only)
+            left -= other.claimed
+        return left
+
     def orphans(self, place: str, home: str, recipes: Collection[str]) -> Iterator[Orphan]:
         """What there is of recipes of a folder that are no longer in it.
 
@@ -98,7 +125,8 @@ class Contents:
         for stored in self.records.values():
             known = Record.parse(self.bucket.text(stored))
             if known is not None and known.home == home and known.recipe not in recipes:
-                there = sorted(known.digests.keys() & self.files.keys())
+                others = {name for each in self.of_others(known.recipe) for name in each.claimed}
+                there = sorted((known.digests.keys() & self.files.keys()) - others)
                 still = self.untouched(known)
                 changed = tuple(name for name in there if name not in still)
                 yield Orphan(place, known.recipe, tuple(name for name in there if name in still), changed)

@@ -89,7 +89,8 @@ class S3Publication:
         if earlier.replacing:
             self._give_up_what_was_begun()
         etags |= self._uploaded(contents, there, still)
-        for name in sorted((still & earlier.digests.keys()) - wanted.keys()):
+        gone = (still & earlier.digests.keys()) - wanted.keys()
+        for name in sorted(contents.give_up(self.place.prefix, delivery.recipe, gone)):
             self.bucket.remove(contents.files[name])
         self._write(replace(now, blobs=etags), {"IfMatch": f'"{begun}"'})
         return Receipt(str(self.place), changed=True, url=str(self.place))

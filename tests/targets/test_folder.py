@@ -180,6 +180,29 @@ def test_a_card_with_words_of_its_owner_is_not_removed(files, place, card, other
     assert seen(place)["README.md"] == text
 
 
+@pytest.mark.parametrize("way", ["pruned", "changed"])
+def test_what_another_recipe_counts_on_stays_and_becomes_its_own(way, files, place, tmp_path):
+    """As where a recipe is called otherwise: the new one finds all that the old one put there."""
+    target = FolderTarget(kind="folder", path=place.name)
+    for recipe in ("old", "new"):
+        target.publish(Delivery(recipe, files, home="here"), tmp_path, force=False)
+    assert set(receipt(place, "new")["borrowed"]) == set(files)
+    (tmp_path / "own").write_text("own")
+    target.publish(Delivery("old", {**files, "own": tmp_path / "own"}, home="here"), tmp_path, force=False)
+    if way == "pruned":
+        (orphan,) = target.orphans("here", {"new"}, tmp_path)
+        assert (orphan.unchanged, orphan.changed) == (("own",), ())
+        target.prune(orphan, tmp_path)
+    else:
+        put({"x": files["peft/config.json"]}, place, recipe="old")
+    assert seen(place).items() >= {name: path.read_text() for name, path in files.items()}.items()
+    assert "own" not in seen(place)
+    assert set(receipt(place, "new")["files"]) == set(files)
+    assert live(place, "new").drift == ()
+    put({"mine.safetensors": files["mine.safetensors"]}, place, recipe="new")
+    assert {*seen(place)} - {"x"} == {"mine.safetensors"}
+
+
 @pytest.fixture
 def borrowed(files, place):
     """A folder with a file of others that has the content that was to be published there."""
@@ -445,8 +468,8 @@ def killed(monkeypatch, files, place, renames):
             put(files, place)
 
 
-def receipt(place):
-    return json.loads((place / ".loramerge" / "mine.json").read_text())
+def receipt(place, recipe="mine"):
+    return json.loads((place / ".loramerge" / f"{recipe}.json").read_text())
 
 
 @pytest.mark.parametrize("renames", [1, 2])

@@ -333,6 +333,28 @@ def test_what_recipes_left_that_are_gone(bucket, files, tmp_path, marked):
     assert target.orphans("here", {"other"}, Path()) == ()
 
 
+@pytest.mark.parametrize("way", ["pruned", "changed"])
+def test_what_another_recipe_counts_on_stays_and_becomes_its_own(way, bucket, files, tmp_path):
+    put(files, recipe="old", home="here")
+    put(files, recipe="new", home="here")
+    (tmp_path / "own").write_text("own")
+    put({**files, "own": tmp_path / "own"}, recipe="old", home="here")
+    target = S3Target(kind="s3", url=URL)
+    if way == "pruned":
+        (orphan,) = target.orphans("here", {"new"}, Path())
+        assert (orphan.unchanged, orphan.changed) == (("own",), ())
+        target.prune(orphan, Path())
+    else:
+        put({"x": tmp_path / "own"}, recipe="old", home="here")
+    assert at(bucket).items() >= bytes_of(files).items()
+    assert "own" not in at(bucket)
+    assert set(record_of(bucket, "new").files) == set(files)
+    assert live(recipe="new").drift == ()
+    assert not put(files, recipe="new", home="here").changed
+    put({"mine.safetensors": files["mine.safetensors"]}, recipe="new")
+    assert {*at(bucket)} - {"x"} == {"mine.safetensors"}
+
+
 # --- killed, and raced
 
 
