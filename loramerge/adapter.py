@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,11 +136,8 @@ class LowRank:
 
     def equals(self, other: LowRank) -> bool:
         """Whether both have the same scale and the same factors, to the bit."""
-        if (self.scale, self.rank, self.shape) != (other.scale, other.rank, other.shape):
-            return False
-        if self.is_dense is not other.is_dense:
-            return False
-        return self.down.equal(other.down) and self.up.equal(other.up)
+        here, there = ((each.scale, each.rank, each.shape, each.is_dense) for each in (self, other))
+        return here == there and self.down.equal(other.down) and self.up.equal(other.up)
 
     def loaded(self) -> LowRank:
         """The same in memory, where it is already."""
@@ -215,16 +212,13 @@ class Adapter:
 
     def equals(self, other: Adapter) -> bool:
         """Whether both are the same tensors in the same places; they are read until two of them differ."""
-        here, there = list(self.each_saved()), list(other.each_saved())
-        if [entry[:2] for entry in here] != [entry[:2] for entry in there]:
-            return False
-        pairs, others = list(self), list(other)
-        if self.embeddings.keys() != other.embeddings.keys():
-            return False
+        return _equal([*self], [*other]) and self.equals_beside_pairs(other)
+
+    def equals_beside_pairs(self, other: Adapter) -> bool:
+        """Whether both have the same of what was trained in full, and the same textual inversions."""
         return (
-            [entry[:2] for entry in pairs] == [entry[:2] for entry in others]
-            and all(one.equals(another) for (*_, one), (*_, another) in zip(pairs, others, strict=True))
-            and all(one.equals(another) for (*_, one), (*_, another) in zip(here, there, strict=True))
+            _equal([*self.each_saved()], [*other.each_saved()])
+            and self.embeddings.keys() == other.embeddings.keys()
             and all(tensor.equals(other.embeddings[name]) for name, tensor in self.embeddings.items())
         )
 
@@ -248,3 +242,9 @@ class Adapter:
             },
             embeddings={name: tensor.loaded() for name, tensor in self.embeddings.items()},
         )
+
+
+def _equal(here: Sequence[tuple[str, str, Any]], there: Sequence[tuple[str, str, Any]]) -> bool:
+    return [entry[:2] for entry in here] == [entry[:2] for entry in there] and all(
+        one.equals(another) for (*_, one), (*_, another) in zip(here, there, strict=True)
+    )

@@ -11,23 +11,21 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from loramerge.adapter import LowRank
 from loramerge.bases.quiet import quiet
+from loramerge.engines.exact_lora_model import RETAINED, WEIGHTS, exact_lora_model
 from loramerge.merging.module import Finish, Finished, Merged, Part, shares
-from loramerge.numerics.svd import of_matrix, of_product, stacked
 from loramerge.numerics.threads import one_thread, workers
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from loramerge.bases.base import Component
     from loramerge.methods import Method
 
 _MERGED = "merged"
-_RETAINED = "_loramerge_retained_energy"
 
 
 def merge_component(  # noqa: PLR0913  # what both engines take
@@ -61,17 +59,18 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     """
     import torch
 
+    decomposition = method.decomposition
+    ours = decomposition is not None and not (reference or decomposition.decomposed_by_peft)
     with quiet(drawing=False):
-        model = _peft_model(component, parts, method, device, advance)
+        model = _peft_model(component, parts, method, device, advance, apart=ours and method.sign_elected)
     names = [_adapter_name(position) for position in range(len(parts))]
     with _seeded(seed, device), quiet(drawing=False), warnings.catch_warnings():
         # A density of 1 prunes nothing, and PEFT warns that it does not.
         warnings.filterwarnings("ignore", message="The density 1.0 is greater than or equal to 1")
         shared = [_shared_weight(part) for part in parts]
         arguments = method.peft_arguments(list(map(_largest, parts)))
-        decomposition = method.decomposition
-        if decomposition and not (reference or decomposition.decomposed_by_peft):
-            model.base_model.__class__ = _exact_lora_model()
+        if ours:
+            model.base_model.__class__ = exact_lora_model()
             model.base_model.method = method
         model.base_model.add_weighted_adapter(
             names, [1.0 if weight is None else weight for weight in shared], _MERGED, **arguments
@@ -86,74 +85,21 @@ def merge_component(  # noqa: PLR0913  # what both engines take
             used = sum(part.modules[module].rank for part in parts if module in part.modules)
             down, up = down[:used], up[:, :used]
         pair = LowRank(down.to("cpu", torch.float32), up.to("cpu", torch.float32), float(layer.scaling[_MERGED]))
-        return finish(module, shares(parts, module), Merged(pair, getattr(layer, _RETAINED, None)))
+        return finish(module, shares(parts, module), Merged(pair, getattr(layer, RETAINED, None)))
 
     modules = sorted({module for part in parts for module in part.modules})
     with one_thread(), workers() as pool:
         return dict(zip(modules, pool.map(finished, modules), strict=True))
 
 
-@cache
-def _exact_lora_model() -> Any:
-    """PEFT's LoraModel with another decomposition: of the stacked factors, or of a Gram matrix of the delta.
-
-    Both are in float64, keep to one thread, and give ranks module by module. What precedes the decomposition is what
-    PEFT computes, with the same random numbers.
-    """
-    import torch
-    from peft import LoraModel
-
-    class ExactLoraModel(LoraModel):  # type: ignore[misc]  # peft is untyped here
-        method: Any
-
-        def _svd_generalized_task_arithmetic_weighted_adapter(
-            self,
-            combination_type: str,
-            adapters: Sequence[str],
-            weights: Sequence[float],
-            new_rank: int,
-            target: Any,
-            target_lora_A: Tensor,  # noqa: N803  # PEFT's
-            target_lora_B: Tensor,  # noqa: N803  # PEFT's
-            *parameters: object,
-            **settings: object,
-        ) -> tuple[Tensor, Tensor]:
-            del combination_type, parameters, settings
-            there = [(name, weight) for name, weight in zip(adapters, weights, strict=True) if name in target.lora_A]
-            pairs = [
-                LowRank(target.lora_A[name].weight.data, target.lora_B[name].weight.data, target.scaling[name])
-                for name, _ in there
-            ]
-            most = self.method.most([pair.rank for pair in pairs], new_rank)
-            with one_thread():
-                product = stacked(pairs, [weight for _, weight in there])
-                if self.method.sums_deltas:
-                    found = of_product(*product, most)
-                else:
-                    deltas = (target.get_delta_weight(name) for name, _ in there)
-                    combined = self.method.combine(deltas, [weight for _, weight in there], _bernoulli)
-                    found = of_matrix(combined.flatten(1), most, product)
-                up, down, retained = self.method.cut(found, most)
-            setattr(target, _RETAINED, retained)
-            rank = up.shape[1]
-            return (
-                down.to(torch.float32).reshape(rank, *target_lora_A.shape[1:]),
-                up.to(torch.float32).reshape(len(up), rank, *target_lora_B.shape[2:]),
-            )
-
-    return ExactLoraModel
-
-
-def _bernoulli(position: int, tensor: Tensor, density: float | Tensor) -> Tensor:
-    """PEFT's own draw, from the global generator of the tensor's device (peft.utils.merge_utils.random_pruning)."""
-    import torch
-
-    del position
-    return torch.bernoulli(torch.zeros_like(tensor).add_(density)).bool()
-
-
 def _peft_model(
-    component: Component, parts: Sequence[Part], method: Method, device: str, advance: Callable[[], None]
+    component: Component,
+    parts: Sequence[Part],
+    method: Method,
+    device: str,
+    advance: Callable[[], None],
+    *,
+    apart: bool,
 ) -> Any:
     from peft import get_peft_model
 
@@ -169,12 +115,12 @@ def _peft_model(
             model = get_peft_model(base, config, adapter_name=name, low_cpu_mem_usage=True)
         else:
             model.add_adapter(name, config, low_cpu_mem_usage=True)
-        _load(model, component, part, name, device)
+        _load(model, component, part, name, device, apart=apart)
         advance()
     return model
 
 
-def _load(model: Any, component: Component, part: Part, name: str, device: str) -> None:
+def _load(model: Any, component: Component, part: Part, name: str, device: str, *, apart: bool) -> None:
     import torch
 
     shared = _shared_weight(part)
@@ -182,8 +128,13 @@ def _load(model: Any, component: Component, part: Part, name: str, device: str) 
         layer = model.base_model.model.get_submodule(component.live[module])
         for half, tensor in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
             half[name].weight = torch.nn.Parameter(tensor.to(device, torch.float32), requires_grad=False)
-        # A weight of its own per module goes where PEFT multiplies it with the weight anyway.
-        layer.scaling[name] = pair.scale * (part.weights[module] if shared is None else 1.0)
+        layer.scaling[name] = pair.scale
+        if shared is None and apart:
+            # Weights have no part in an election of signs, so they stay out of the deltas.
+            setattr(layer, WEIGHTS, {**getattr(layer, WEIGHTS, {}), name: part.weights[module]})
+        elif shared is None:
+            # A weight of its own per module goes where PEFT multiplies it with the weight anyway.
+            layer.scaling[name] *= part.weights[module]
 
 
 def _shared_weight(part: Part) -> float | None:

@@ -135,6 +135,19 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
         by_peft = reference or (method.engine == "peft" and decomposition.decomposed_by_peft)
         if by_peft or decomposition.is_one_rank:
             _check_convolutions(component, parts, base, decomposition)
+        if by_peft and method.sign_elected:
+            _check_one_weight(component, parts, method)
+
+
+def _check_one_weight(component: str, parts: Sequence[Part], method: Method) -> None:
+    """PEFT itself has one weight for each LoRA. Others would be in the deltas, and so in the election of signs."""
+    for part in parts:
+        if len({*part.weights.values()}) > 1:
+            raise MismatchError(
+                f"`{method.combination_type}` elects signs before it weighs, and PEFT's own decomposition can't where "
+                f"modules of one LoRA weigh differently, as those of {part.name} in {component} do",
+                hint="leave out svd_clamp, svd_driver and --reference, or give the LoRA one weight",
+            )
 
 
 def _check_count(component: str, parts: Sequence[Part], method: Method) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from loramerge.adapter import Adapter
+    from loramerge.analysis.fidelity import ModuleFidelity
 
 # Factors are rounded to the file's format after a decomposition that may turn them within their span.
 ADAPTER_TOLERANCE = {"F32": 1e-4, "F16": 1e-3, "BF16": 8e-3}
@@ -30,6 +31,15 @@ PICTURE_TOLERANCE = 0.01
 _NUMBER_RELATIVE, _NUMBER_ABSOLUTE = 1e-3, 1e-5
 _NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 # What a library writes about itself, and what the report says of the machine.
+_LIBRARIES = ("config.json", "model_index.json")
+_OF_THE_TENSORS = {
+    "modelspec.hash_sha256",
+    "sshs_model_hash",
+    "sshs_legacy_hash",
+    "ss_network_dim",
+    "ss_network_alpha",
+    "lora_adapter_metadata",
+}
 _OF_THE_ENVIRONMENT = {"_diffusers_version", "transformers_version", "peft_version", "environment"}
 
 
@@ -59,17 +69,34 @@ UNREADABLE = Distance("content that can be read", math.inf, 0.0)
 def adapters(old: Adapter, new: Adapter, dtype: str) -> Distance:
     """Compare two LoRAs by their deltas, component by component; the largest distance counts.
 
+    What lies beside the deltas, and what the files say of themselves, has to be the same.
+
     Args:
         old: What `new` is measured against.
         new: The other one.
         dtype: Number format of the files, as safetensors spells it.
     """
+    if _says(old.metadata) != _says(new.metadata) or not old.equals_beside_pairs(new):
+        return Distance("metadata, or what lies beside the deltas", math.inf, 0.0)
     value = math.inf
     if [entry[:2] for entry in old] == [entry[:2] for entry in new]:
-        errors = (total(modules) for modules in measure(new, {"old": (old, lambda *_: 1.0)}).values())
-        value = _largest(0.0 if error is None else error for error in errors)
+        measured = measure(new, {"old": (old, lambda *_: 1.0)})
+        value = _largest(_relative(modules) for modules in measured.values())
     tolerance = ADAPTER_TOLERANCE.get(dtype, ADAPTER_TOLERANCE["F32"])
     return Distance("relative error of the deltas", value, tolerance)
+
+
+def _relative(modules: Mapping[str, ModuleFidelity]) -> float:
+    """The relative error of a component; of one that was zero any difference is infinite."""
+    error = total(modules)
+    if error is not None:
+        return error
+    return math.inf if any(each.difference for each in modules.values()) else 0.0
+
+
+def _says(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What a file says of itself, without what follows from its tensors."""
+    return {key: value for key, value in metadata.items() if key not in _OF_THE_TENSORS}
 
 
 def files(old: Path, new: Path) -> Distance:
@@ -88,6 +115,8 @@ def _tensors(old: Path, new: Path) -> Distance:
         (one.shape(key), one.dtype(key)) != (other.shape(key), other.dtype(key)) for key in one.keys
     ):
         return Distance(what, math.inf, TENSOR_TOLERANCE)
+    if _says(one.metadata) != _says(other.metadata):
+        return Distance("metadata", math.inf, 0.0)
     errors = []
     for key in one.keys:
         before, after = one.tensor(key).read().double(), other.tensor(key).read().double()
@@ -122,16 +151,24 @@ def _settings(picture: Image.Image) -> dict[Any, Any]:
 
 def _json(old: Path, new: Path) -> Distance:
     one, other = (json.loads(text_of(path)) for path in (old, new))
-    return Distance("values that differ", float(_differing(one, other)), 0.0)
+    defaults = new.name.endswith(_LIBRARIES)
+    return Distance("values that differ", float(_differing(one, other, defaults=defaults)), 0.0)
 
 
-def _differing(old: Any, new: Any) -> int:
-    """How many values of two JSON documents differ. A key that only one has is a library's new or old default."""
+def _differing(old: Any, new: Any, *, defaults: bool = False) -> int:
+    """How many values of two JSON documents differ.
+
+    Args:
+        old: The one.
+        new: The other.
+        defaults: A key that only one has is a library's new or old default.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         shared = old.keys() & new.keys() - _OF_THE_ENVIRONMENT
-        return sum(_differing(old[key], new[key]) for key in shared)
+        alone = 0 if defaults else len((old.keys() ^ new.keys()) - _OF_THE_ENVIRONMENT)
+        return alone + sum(_differing(old[key], new[key], defaults=defaults) for key in shared)
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return sum(map(_differing, old, new))
+        return sum(_differing(*two, defaults=defaults) for two in zip(old, new, strict=True))
     if isinstance(old, float) and isinstance(new, float):
         return int(not math.isclose(old, new, rel_tol=_NUMBER_RELATIVE, abs_tol=_NUMBER_ABSOLUTE))
     return int(old != new)

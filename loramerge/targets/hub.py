@@ -15,10 +15,9 @@ from loramerge.formats.loading import Address
 from loramerge.hub.errors import explained
 from loramerge.hub.repository import Refs, Repository
 from loramerge.messages import some
-from loramerge.targets import record
 from loramerge.targets.held import Held, Live, Orphan
 from loramerge.targets.hub_publication import HubPublication
-from loramerge.targets.hub_state import State, artifact_of, foreign, orphans_of, state_of
+from loramerge.targets.hub_state import State, artifact_of, foreign, orphans_of, removable, state_of
 from loramerge.targets.target import Delivery, Receipt, Target
 
 if TYPE_CHECKING:
@@ -184,13 +183,13 @@ class HubTarget(Target):
             raise PublishError(error.message, hint=error.hint) from error
 
     def prune(self, orphan: Orphan, origin: Path) -> None:
-        """Remove the files and the record in one commit."""
+        """Remove the files and the record in one commit, which holds only on what was looked at for it."""
         del origin
         repository = Repository(self.repo, self.revision)
         with explained(f"hf://{self.repo}", self.repo, self.revision, publishing=True):
             parent = repository.refs().branches[self.revision]
-            removed = sorted({*orphan.unchanged, record.place(orphan.recipe)})
-            repository.commit(f"Remove {orphan.recipe}", {}, removed, parent=parent)
+            if removed := removable(repository, orphan.recipe, parent):
+                repository.commit(f"Remove {orphan.recipe}", {}, removed, parent=parent)
 
     def publish(self, delivery: Delivery, origin: Path, *, force: bool, progress: Progress | None = None) -> Receipt:
         """Commit files to the repository.

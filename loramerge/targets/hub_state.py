@@ -80,16 +80,36 @@ def orphans_of(repository: Repository, home: str, recipes: Collection[str], comm
         known = Record.parse(repository.text(commit, place))
         if known is None or known.home != home or known.recipe in recipes:
             continue
-        state = state_of(repository, known.recipe, commit)
-        there = sorted(state.ours & set(known.files))
-        still = {name for name in there if state.files[name].holds(_recorded(known, name))}
-        changed = tuple(name for name in there if name not in still)
-        yield Orphan(
-            f"hf://{repository.name}@{repository.branch}",
-            known.recipe,
-            tuple(name for name in there if name in still),
-            changed,
-        )
+        yield left_by(repository, known.recipe, commit)
+
+
+def left_by(repository: Repository, recipe: str, commit: str) -> Orphan:
+    """What a repository holds of a recipe and of no other.
+
+    Args:
+        repository: Where.
+        recipe: The recipe's name.
+        commit: What is looked at.
+    """
+    state, place = state_of(repository, recipe, commit), f"hf://{repository.name}@{repository.branch}"
+    if state.known is None:
+        return Orphan(place, recipe, (), ())
+    there = sorted(state.ours & set(state.known.files))
+    still = {name for name in there if state.files[name].holds(_recorded(state.known, name))}
+    changed = tuple(name for name in there if name not in still)
+    return Orphan(place, recipe, tuple(name for name in there if name in still), changed)
+
+
+def removable(repository: Repository, recipe: str, commit: str) -> list[str]:
+    """The files of a recipe that nobody changed and no other counts on, and its record; those that are there.
+
+    Args:
+        repository: Where.
+        recipe: The recipe's name.
+        commit: What is looked at.
+    """
+    names = {*left_by(repository, recipe, commit).unchanged, record.place(recipe)}
+    return sorted(names & repository.files(commit).keys())
 
 
 def foreign(repository: Repository, state: State, names: Iterable[str]) -> list[str]:

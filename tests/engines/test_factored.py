@@ -20,6 +20,7 @@ from engines.small import (
 
 from loramerge.adapter import LowRank
 from loramerge.engines import factored, peft
+from loramerge.merging.module import Part
 from loramerge.numerics.dare_masks import keep_mask
 
 pytestmark = pytest.mark.slow
@@ -231,3 +232,20 @@ def test_clamping_is_left_to_peft_and_here_follows_the_canonical_signs():
         up, down = plain[module].pair.up, plain[module].pair.down
         highest = torch.quantile(torch.cat([up.flatten(), down.flatten()]), 0.9)
         assert off(ours[module].pair.up, up.clamp(-highest, highest)) <= 1e-6
+
+
+@pytest.mark.parametrize("name", [*SAME_AS_PEFT, "della", "sce"])
+@pytest.mark.parametrize("engine", [factored, peft])
+def test_a_module_does_not_depend_on_what_another_one_weighs(engine, name):
+    if engine is peft and name not in PARAMETERS:
+        pytest.skip("PEFT has no such type")
+    chosen = method(name)
+    found = []
+    for tall in (0.3, 0.9):
+        first = part("a", seed=0, weight=0.3)
+        parts = [Part("a", first.modules, {**first.weights, "tall": tall}), part("b", seed=1, weight=1.0)]
+        seed = getattr(chosen, "seed", 0)
+        found.append(engine.merge_component(COMPONENT, parts, chosen, seed=seed, device="cpu", finish=as_merged))
+    for module in set(SHAPES) - {"tall"}:
+        assert off(found[1][module].pair.delta(), found[0][module].pair.delta()) <= 1e-6, module
+    assert off(found[1]["tall"].pair.delta(), found[0]["tall"].pair.delta()) > 0.01

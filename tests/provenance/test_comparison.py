@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from PIL.PngImagePlugin import PngInfo
 from loramerge.adapter import Adapter, LowRank
 from loramerge.provenance import comparison
 from loramerge.tensor_files.planned import Planned
-from loramerge.tensor_files.safetensors import write
+from loramerge.tensor_files.safetensors import opened, write
+from loramerge.tensor_files.saved import SavedTensor
 
 WEIGHT = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -82,12 +84,19 @@ def test_a_picture_that_is_a_bomb_is_another(tmp_path, monkeypatch):
         ({"a": 1}, {"a": 2}, False),
         ({"a": [1]}, {"a": [1, 2]}, False),
         ({"a": None}, {"a": False}, False),
-        ({"a": 1, "_diffusers_version": "0.40"}, {"a": 1, "_diffusers_version": "0.42", "new": True}, True),
+        ({"a": 1, "_diffusers_version": "0.40"}, {"a": 1, "_diffusers_version": "0.42"}, True),
+        ({"a": 1}, {"a": 1, "new": True}, False),
+        ({"a": 1, "old": True}, {"a": 1}, False),
         ({"environment": {"torch": "2.6"}}, {"environment": {"torch": "2.13"}}, True),
     ],
 )
 def test_json(tmp_path, old, new, within):
     assert two(tmp_path, "a.json", lambda path, data: path.write_text(json.dumps(data)), old, new).within is within
+
+
+def test_a_library_may_write_other_defaults(tmp_path):
+    files = {"a": 1}, {"a": 1, "new": True}
+    assert two(tmp_path, "adapter_config.json", lambda path, data: path.write_text(json.dumps(data)), *files).within
 
 
 def test_what_can_not_be_read_is_different(tmp_path):
@@ -112,6 +121,34 @@ def test_adapters_are_compared_by_what_they_do():
     assert comparison.adapters(adapter(), adapter(1.0005), "F32").value == pytest.approx(5e-4, rel=1e-2)
     assert comparison.adapters(adapter(m=2), adapter(n=2), "F32").value == math.inf
     assert comparison.adapters(adapter(m=2), adapter(m=2, n=2), "BF16").value == math.inf
+
+
+def test_what_became_zero_is_not_put_down_to_rounding():
+    zero = adapter(0.0)
+    assert comparison.adapters(zero, adapter(), "F32").value == math.inf
+    assert comparison.adapters(adapter(), zero, "F32").value == pytest.approx(1.0)
+    assert comparison.adapters(zero, adapter(0.0), "F32").value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("hash_of_all", "phrase", "within"), [("1", "ink", True), ("2", "ink", True), ("1", "x", False)]
+)
+def test_what_a_file_says_of_itself_is_the_same_but_for_hashes(hash_of_all, phrase, within):
+    before = replace(adapter(), metadata={"modelspec.trigger_phrase": "ink", "sshs_model_hash": "1"})
+    after = replace(adapter(), metadata={"modelspec.trigger_phrase": phrase, "sshs_model_hash": hash_of_all})
+    assert comparison.adapters(before, after, "F32").within is within
+
+
+def test_what_was_trained_in_full_is_the_same_to_the_bit(tmp_path):
+    written(tmp_path / "x.safetensors", {"x": WEIGHT, "y": WEIGHT * 1.00001})
+    one, other = (SavedTensor(opened(tmp_path / "x.safetensors").tensor(key)) for key in "xy")
+    for kind in ({"saved": {"unet": {"head.weight": one}}}, {"embeddings": {"fox.clip_l": one}}):
+        before = replace(adapter(), **kind)
+        changed = {key: {name: {"head.weight": other} if key == "saved" else other for name in value}
+                   for key, value in kind.items()}  # fmt: skip
+        assert comparison.adapters(before, before, "F32").within
+        assert not comparison.adapters(before, adapter(), "F32").within
+        assert not comparison.adapters(before, replace(before, **changed), "F32").within
 
 
 @pytest.mark.parametrize(

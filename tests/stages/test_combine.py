@@ -211,6 +211,13 @@ REFUSED = {
     "one left": ({}, "ties", {"density": 0.5}, (1.0, 0.0), "only lora0 weighs anything"),
     "cuSOLVER on the CPU": ({}, "svd", {"svd_driver": "gesvd"}, WEIGHTS, "svd_driver"),
     "a rank that a convolution can't hold": ({}, "svd", {"svd_rank": 500}, WEIGHTS, "rank 500: it can hold"),
+    "signs elected by PEFT, and weights by block": (
+        {},
+        "ties_svd",
+        {"density": 0.5, "svd_clamp": 0.99},
+        (1.0, {"unet": {"down": 0.5}}),
+        "elects signs before it weighs",
+    ),
     "an unknown block": ({}, "cat", {}, (1.0, {"unet": {"down": {"block_7": 1.0}}}), "no attention there"),
     "an unknown component": ({}, "cat", {}, (1.0, {"text_encoder_2": 1.0}), "it has unet, text_encoder"),
     "too many weights": ({}, "cat", {}, (1.0, {"unet": {"down": {"block_0": [1, 2, 3]}}}), "3 weights; there are 2"),

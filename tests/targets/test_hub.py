@@ -541,3 +541,17 @@ def test_the_receipt_names_files_and_digests(hub, files):
     receipt = json.loads(repository(hub).resolve("main").files[".loramerge/mine.json"].data)
     assert receipt["recipe"] == "mine"
     assert set(receipt["files"]) == set(files)
+
+
+def test_what_somebody_changes_before_it_is_pruned_stays(hub, files):
+    target = HubTarget(kind="hub", repo=REPO)
+    target.publish(Delivery("gone", files, None, home="here"), Path("/nowhere"), force=False)
+    (orphan,) = target.orphans("here", [], Path("/nowhere"))
+    assert set(orphan.unchanged) == set(files)
+    hub.store.write(repository(hub), {"peft/unet/adapter_config.json": b"somebody's own"})
+    target.prune(orphan, Path("/nowhere"))
+    assert at(hub) == {"peft/unet/adapter_config.json": b"somebody's own"}
+    assert target.orphans("here", [], Path("/nowhere")) == ()
+    before = commits(hub)
+    target.prune(orphan, Path("/nowhere"))
+    assert commits(hub) == before
