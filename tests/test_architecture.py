@@ -88,6 +88,7 @@ PLUGINS = {
 }
 # What the plug-ins of a folder share.
 SHARED = {
+    "engines": {"exact_lora_model"},
     "deltas": {"computed", "concatenated", "dora", "kind", "rescaled", "stored", "transposed"},
     "formats": {
         "adapter_output", "alphas", "assemble", "denoiser_files", "dora", "embeddings", "inner_model", "kohya_labels",

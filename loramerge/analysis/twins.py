@@ -64,7 +64,7 @@ def twins(loras: Mapping[str, tuple[Adapter, Sequence[str]]]) -> list[Twins]:
     for name, (adapter, digests) in loras.items():
         for group in groups:
             other, known = loras[group[0]]
-            if sorted(known) == sorted(digests) or other.equals(adapter):
+            if other.equals(adapter) if sorted(known) != sorted(digests) else _same_places(other, adapter):
                 group.append(name)
                 break
         else:
@@ -74,6 +74,11 @@ def twins(loras: Mapping[str, tuple[Adapter, Sequence[str]]]) -> list[Twins]:
         for group in groups
         if len(group) > 1
     ]
+
+
+def _same_places(one: Adapter, other: Adapter) -> bool:
+    """Whether two have the same modules: one file may be read for each of two denoisers."""
+    return [entry[:2] for entry in one] == [entry[:2] for entry in other]
 
 
 def pairs_of(found: Sequence[Twins]) -> dict[tuple[str, str], str]:

@@ -134,7 +134,7 @@ def check_parts(component: str, parts: Sequence[Part], base: Base, method: Metho
     if (decomposition := method.decomposition) and len(parts) > 1:
         by_peft = reference or (method.engine == "peft" and decomposition.decomposed_by_peft)
         if by_peft or decomposition.is_one_rank:
-            _check_convolutions(component, parts, base, decomposition)
+            _check_convolutions(component, parts, base, decomposition, by_peft=by_peft)
         if by_peft and method.sign_elected:
             _check_one_weight(component, parts, method)
 
@@ -206,7 +206,9 @@ def _check_equal_ranks(component: str, parts: Sequence[Part], method: Method) ->
             )
 
 
-def _check_convolutions(component: str, parts: Sequence[Part], base: Base, method: RankParameters) -> None:
+def _check_convolutions(
+    component: str, parts: Sequence[Part], base: Base, method: RankParameters, *, by_peft: bool
+) -> None:
     modules = [part.modules for part in parts]
     ranks = [max(pair.rank for pair in part.values()) for part in modules]
     rank = method.most(ranks, max(ranks)) or max(ranks)
@@ -217,6 +219,13 @@ def _check_convolutions(component: str, parts: Sequence[Part], base: Base, metho
             raise MismatchError(
                 f"the decomposition can't give {component}.{module} ({by(shape)}) rank {rank}: it can hold {largest}",
                 hint=f"set svd_rank to {largest} or less, or use `cat`",
+            )
+        most = method.most_by_peft if by_peft else None
+        if most is not None and rank * (shape[0] + math.prod(shape[1:])) > most:
+            raise MismatchError(
+                f"PEFT clamps factors of {most} numbers at most, and at rank {rank} {component}.{module} ({by(shape)}) "
+                "has more",
+                hint="leave out svd_clamp, set svd_rank to less, or write `engine: factored`",
             )
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from loramerge.numerics.svd import Decomposition
 
+_MOST_CLAMPED = 1 << 24
+"""Numbers that torch.quantile takes, by which PEFT clamps both factors together."""
+
 
 class RankParameters(Method):
     """For the types whose result is decomposed, so that its largest singular values are kept."""
@@ -32,6 +35,11 @@ class RankParameters(Method):
     def decomposition(self) -> RankParameters | None:
         """These parameters."""
         return self
+
+    @property
+    def most_by_peft(self) -> int | None:
+        """How many numbers both factors may have where PEFT decomposes; None where that does not matter."""
+        return None
 
     @property
     def by_energy(self) -> bool:
@@ -106,6 +114,11 @@ class SvdParameters(RankParameters):
         """
         return self.svd_clamp is not None or self.svd_driver is not None
 
+    @property
+    def most_by_peft(self) -> int | None:
+        """What it clamps."""
+        return None if self.svd_clamp is None else _MOST_CLAMPED
+
     def peft_arguments(self, ranks: Sequence[int] = ()) -> dict[str, object]:
         """Also the rank: one for all modules is all that PEFT knows, so there is room enough for each."""
         rank = {"svd_rank": self.most(ranks, max(ranks))} if ranks else {}
@@ -133,5 +146,17 @@ class SvdParameters(RankParameters):
 
         if self.svd_clamp is None:
             return up, down
-        highest = float(torch.quantile(torch.cat([up.flatten(), down.flatten()]), self.svd_clamp))
+        highest = _quantile(torch.cat([up.flatten(), down.flatten()]), self.svd_clamp)
         return up.clamp(-highest, highest), down.clamp(-highest, highest)
+
+
+def _quantile(numbers: Tensor, share: float) -> float:
+    """As torch.quantile has it, also of more numbers than that takes."""
+    import torch
+
+    if numbers.numel() <= _MOST_CLAMPED:
+        return float(torch.quantile(numbers, share))
+    place = share * (numbers.numel() - 1)
+    below = int(place)
+    lower, upper = (float(numbers.kthvalue(min(each, numbers.numel())).values) for each in (below + 1, below + 2))
+    return lower + (upper - lower) * (place - below)

@@ -20,6 +20,8 @@ Values = Mapping[str, Any]
 _NAME = ".".join(map(str, TYPE))
 _DIGITS = 4
 """Of a number that is tried: what a recipe shows is what was tried."""
+_ON_A_STEP = 1e-8
+"""Of a step: as near to a multiple of it as Optuna wants a number (distributions.py, FloatDistribution)."""
 
 
 class Chooser(Protocol):
@@ -172,7 +174,7 @@ class _Own:
         steps = 0.0 if step is None else (value - low) / step
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise LookupError(name)
-        if steps != round(steps):
+        if abs(steps - round(steps)) > _ON_A_STEP:
             raise LookupError(name)
         self.given[name] = value
         return float(value)

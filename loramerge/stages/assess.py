@@ -13,6 +13,7 @@ from loramerge.analysis.strength import strength
 from loramerge.analysis.twins import pairs_of, twins
 from loramerge.recipe.weights import single
 from loramerge.reports.report import poor_fidelity, report
+from loramerge.stages.division import joined
 from loramerge.stages.load import weighed
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def assess(
     """
     rounding = by_output(recipe, combined.rounding)
     weights = weighed(loaded)
-    same = twins({lora.name: (lora.adapter, _digests(lora)) for lora in loaded.loras})
+    counted = {name for parts in joined(combined.divisions).values() for name in parts}
+    same = twins({lora.name: (lora.adapter, _digests(lora)) for lora in loaded.loras if lora.name in counted})
     single_weights = {lora.name: single(lora.weight) for lora in loaded.loras}
     anatomy = loaded.base.anatomy(combined.adapter.components)
     met = overlaps(weights, same=pairs_of(same), anatomy=anatomy, progress=progress) if full else ()

@@ -205,8 +205,6 @@ def _divisions(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise MismatchError(f"two LoRAs are called {twice}", hint="give each a name of its own")
-    for rule in method.rules:
-        checks.check_different(names, [lora.adapter for lora in loras], rule)
     weighings = {lora.name: weighing(lora.name, lora.weight, base) for lora in loras}
     every = {
         component: {
@@ -218,7 +216,9 @@ def _divisions(
     weighty = [name for name in names if any(name in parts for parts in touched.values())]
     if not weighty:
         raise MismatchError("every LoRA weighs 0, so there is nothing to merge", hint="give a weight other than 0")
-    divisions = divided(touched, method, base)
+    for rule in method.rules:
+        checks.check_different(weighty, [lora.adapter for lora in loras if lora.name in weighty], rule)
+    divisions = divided(touched, method, base, names)
     check_divisions(divisions, weighty, base, reference=reference)
     return divisions
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,13 +73,14 @@ def whole_parameters(loras: Sequence[WeightedAdapter], by_component: Parts) -> W
     return WholeParameters.of({lora.name: lora.adapter for lora in loras if lora.name in weighty})
 
 
-def divided(by_component: Parts, method: Method, base: Base) -> tuple[Division, ...]:
+def divided(by_component: Parts, method: Method, base: Base, names: Collection[str]) -> tuple[Division, ...]:
     """What each rule of a method merges; the first is for what no part is for.
 
     Args:
         by_component: By component what each LoRA brings to it.
         method: With its parts.
         base: Has the blocks.
+        names: Of all LoRAs.
 
     Raises:
         MismatchError: A part names what the base does not have, nothing that a LoRA touches, or what another one names.
@@ -90,7 +91,7 @@ def divided(by_component: Parts, method: Method, base: Base) -> tuple[Division, 
     owners = _owners(by_component, rules, base)
     divisions = []
     for place, rule in enumerate(method.rules, start=-1):
-        parts, left = _taken(_owned(by_component, owners, place), rule, base)
+        parts, left = _taken(_owned(by_component, owners, place), rule, base, names)
         if place >= 0 and not parts:
             _refuse_none_taken(rules[place], left)
         if parts:
@@ -166,15 +167,19 @@ def _owned(by_component: Parts, owners: Mapping[tuple[str, str], int], place: in
 
 
 def _taken(
-    owned: Iterator[tuple[str, str, Part]], rule: Method, base: Base
+    owned: Iterator[tuple[str, str, Part]], rule: Method, base: Base, names: Collection[str]
 ) -> tuple[dict[str, dict[str, Part]], dict[str, int]]:
     """The parts that count, and how many modules of each other LoRA are left."""
     # A LoRA that has a file for each denoiser is several, called after it and the denoiser.
-    names = {f"{name}{of}" for name in rule.taken or () for of in ("", *(f"-{each}" for each in base.components))}
+    taken = {
+        each
+        for name in rule.taken or ()
+        for each in ([name] if name in names else [f"{name}-{denoiser}" for denoiser in base.denoisers])
+    }
     parts: dict[str, dict[str, Part]] = {}
     left: dict[str, int] = {}
     for component, name, part in owned:
-        if rule.taken is None or name in names:
+        if rule.taken is None or name in taken:
             parts.setdefault(component, {})[name] = part
         else:
             left[name] = left.get(name, 0) + len(part.modules)

@@ -95,9 +95,9 @@ def plan(  # noqa: PLR0913  each is an option of the command
             reasons = (Reason("not needed", "every target is up to date"), *_other_state(place, wanted))
             artifact = Step(str(place), "none", reasons)
         else:
-            if building:
-                check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
             artifact = _artifact(place, wanted, signing=signing)
+            if building and artifact.pending:
+                check_place(place, recipe.name, force=force, inputs=[recipe.folder, *local_sources(recipe)])
         if building and artifact.pending:
             check_writable(place)
             if lock is not None:

@@ -24,6 +24,11 @@ def test_the_same_tensors_in_another_file_are_the_same_lora():
     assert len(pairs_of([found])) == 3
 
 
+def test_one_file_for_two_denoisers_is_no_lora_that_is_given_twice():
+    parts = [Adapter({name: lora(0).components["unet"]}) for name in ("transformer", "transformer_2")]
+    assert twins({str(number): (each, ["1"]) for number, each in enumerate(parts)}) == []
+
+
 def test_another_scale_or_tensor_is_another_lora():
     assert twins({"a": (lora(0), ["1"]), "b": (lora(0, scale=0.5), ["2"]), "c": (lora(1), ["3"])}) == []
 

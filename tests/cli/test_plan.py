@@ -83,3 +83,15 @@ def test_wrong_usage(recipe, arguments):
     recipe()
     recipe(name="other")
     assert invoke("plan", "small.yaml", *arguments).exit_code == ExitCode.USAGE
+
+
+def test_words_in_the_card_of_an_artifact_that_nobody_makes_anew_are_no_obstacle(recipe, here):
+    recipe()
+    assert invoke("run", "small.yaml").exit_code == ExitCode.DONE
+    with (here / "dist/small/README.md").open("a") as card:
+        card.write("words of its owner")
+    assert invoke("plan", "small.yaml").exit_code == ExitCode.DONE
+    again = invoke("run", "small.yaml")
+    assert again.exit_code == ExitCode.DONE
+    assert "up to date" in again.stdout
+    assert (here / "dist/small/README.md").read_text().endswith("words of its owner")

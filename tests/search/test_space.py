@@ -102,6 +102,13 @@ def test_a_weight_that_is_not_named_counts_1():
     assert list(own.values()) == [0.5, 1, 1]
 
 
+@pytest.mark.parametrize("weight", [0.1, 0.3, 0.4, 0.6, 0.7, 1.1])
+def test_a_value_on_a_decimal_step_may_be_tried(weight):
+    loras = [{"name": "ikea", "source": "a.safetensors", "weight": weight}]
+    varied = space({"loras.ikea.weight": {"from": 0.0, "to": 1.2, "step": 0.1}}, loras=loras)
+    assert varied.own() == {"loras.ikea.weight": weight}
+
+
 @pytest.mark.parametrize(
     "vary",
     [

@@ -112,6 +112,17 @@ def test_a_lora_that_counts_nowhere_leaves_the_other_as_it_is():
     assert truth.relative_error(deltas_of(merged.adapter), deltas_of(want.adapter)) <= 1e-6
 
 
+def test_a_lora_that_is_called_after_another_and_a_component_is_not_taken_with_it():
+    pairs = [
+        WeightedAdapter(name, each.adapter, 1.0)
+        for name, each in zip(("ink", "ink-unet"), weighted(loras(components=("unet",))), strict=True)
+    ]
+    merged = combine(pairs, base_of("sd15"), method("cat", take("mid", "ink")))
+    there = [found for module, found in merged.fidelity["unet"].items() if module.startswith("mid_block.attentions.0.")]
+    assert {tuple(found.ranks) for found in there} == {("ink",)}
+    assert any(note.startswith("`mid`: only ink counts there") for note in merged.notes)
+
+
 def test_masks_are_those_of_the_module_whatever_else_is_merged():
     pairs = weighted(loras(few=True))
     whole = combine(pairs, base_of("sd15"), method("della", density=0.5, seed=5))
