@@ -66,7 +66,7 @@ class Distance:
 UNREADABLE = Distance("content that can be read", math.inf, 0.0)
 
 
-def adapters(old: Adapter, new: Adapter, dtype: str) -> Distance:
+def adapters(old: Adapter, new: Adapter, dtype: str, *, same_program: bool = True) -> Distance:
     """Compare two LoRAs by their deltas, component by component; the largest distance counts.
 
     What lies beside the deltas, and what the files say of themselves, has to be the same.
@@ -75,8 +75,10 @@ def adapters(old: Adapter, new: Adapter, dtype: str) -> Distance:
         old: What `new` is measured against.
         new: The other one.
         dtype: Number format of the files, as safetensors spells it.
+        same_program: As for `files`.
     """
-    if _says(old.metadata) != _says(new.metadata) or not old.equals_beside_pairs(new):
+    said = _say_the_same(old.metadata, new.metadata, same_program=same_program)
+    if not said or not old.equals_beside_pairs(new):
         return Distance("metadata, or what lies beside the deltas", math.inf, 0.0)
     value = math.inf
     if [entry[:2] for entry in old] == [entry[:2] for entry in new]:
@@ -94,28 +96,40 @@ def _relative(modules: Mapping[str, ModuleFidelity]) -> float:
     return math.inf if any(each.difference for each in modules.values()) else 0.0
 
 
-def _says(metadata: Mapping[str, str]) -> dict[str, str]:
-    """What a file says of itself, without what follows from its tensors."""
-    return {key: value for key, value in metadata.items() if key not in _OF_THE_TENSORS}
+def _say_the_same(old: Mapping[str, str], new: Mapping[str, str], *, same_program: bool) -> bool:
+    """Whether two files say the same of themselves, but for what follows from their tensors."""
+    keys = (old.keys() | new.keys() if same_program else old.keys() & new.keys()) - _OF_THE_TENSORS
+    return all(old.get(key) == new.get(key) for key in keys)
 
 
-def files(old: Path, new: Path) -> Distance:
-    """Compare two files of the same name by what they mean; those of an unknown kind are equal or not."""
-    compare = _BY_ENDING.get(new.suffix, _bytes)
+def files(old: Path, new: Path, *, same_program: bool = True) -> Distance:
+    """Compare two files of the same name by what they mean; those of an unknown kind are equal or not.
+
+    Args:
+        old: What `new` is measured against.
+        new: The other one.
+        same_program: One version of loramerge wrote both. Else either may say what the other does not.
+    """
     try:
-        return compare(old, new)
+        match new.suffix:
+            case ".safetensors":
+                return _tensors(old, new, same_program=same_program)
+            case ".json":
+                return _json(old, new, defaults=not same_program or new.name.endswith(_LIBRARIES))
+            case ending:
+                return _BY_ENDING.get(ending, _bytes)(old, new)
     except (ValueError, OSError, SourceError):
         return UNREADABLE
 
 
-def _tensors(old: Path, new: Path) -> Distance:
+def _tensors(old: Path, new: Path, *, same_program: bool) -> Distance:
     what = "relative error of the tensors"
     one, other = opened(old), opened(new)
     if one.keys != other.keys or any(
         (one.shape(key), one.dtype(key)) != (other.shape(key), other.dtype(key)) for key in one.keys
     ):
         return Distance(what, math.inf, TENSOR_TOLERANCE)
-    if _says(one.metadata) != _says(other.metadata):
+    if not _say_the_same(one.metadata, other.metadata, same_program=same_program):
         return Distance("metadata", math.inf, 0.0)
     errors = []
     for key in one.keys:
@@ -149,9 +163,8 @@ def _settings(picture: Image.Image) -> dict[Any, Any]:
     return {key: value for key, value in picture.info.items() if key not in _OF_THE_ENVIRONMENT}
 
 
-def _json(old: Path, new: Path) -> Distance:
+def _json(old: Path, new: Path, *, defaults: bool) -> Distance:
     one, other = (json.loads(text_of(path)) for path in (old, new))
-    defaults = new.name.endswith(_LIBRARIES)
     return Distance("values that differ", float(_differing(one, other, defaults=defaults)), 0.0)
 
 
@@ -206,10 +219,8 @@ def _bytes(old: Path, new: Path) -> Distance:
 
 
 _BY_ENDING: Mapping[str, Callable[[Path, Path], Distance]] = {
-    ".safetensors": _tensors,
     ".png": _pictures,
     ".jpg": _pictures,
-    ".json": _json,
     ".md": _prose,
     ".html": _pages,
 }

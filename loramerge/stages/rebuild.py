@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from loramerge.progress import Progress
     from loramerge.provenance.comparison import Distance
 
+_PROGRAM = "loramerge"
+
 
 @dataclass(frozen=True)
 class Rebuilt:
@@ -90,7 +92,8 @@ def rebuild_and_compare(
         identical = tuple(name for name in made if provenance.files.get(name) == new.files[name])
         differing = sorted(made.keys() & files.keys() - set(identical))
         may_differ = [name for name in differing if changes or {name, name.partition("/")[0]} & {*provenance.dependent}]
-        distances = _distances(again, files, made, may_differ)
+        same_program = provenance.environment.get(_PROGRAM) == new.environment.get(_PROGRAM)
+        distances = _distances(again, files, made, may_differ, same_program=same_program)
         findings += [
             Finding("different", name, f"{name} comes out different, to the byte, when it is made again")
             for name in differing
@@ -153,7 +156,7 @@ def _other_names(old: Provenance, new: Provenance) -> Iterator[Finding]:
 
 
 def _distances(
-    recipe: Recipe, old: Mapping[str, Path], new: Mapping[str, Path], names: list[str]
+    recipe: Recipe, old: Mapping[str, Path], new: Mapping[str, Path], names: list[str], *, same_program: bool
 ) -> dict[str, Distance]:
     distances: dict[str, Distance] = {}
     base: Base | None = None
@@ -162,11 +165,14 @@ def _distances(
         weights = [name for name in inside if name.endswith(".safetensors")]
         if output.holds_merged_lora and weights:
             base = base or base_of(recipe)
-            distances |= dict.fromkeys(weights, _adapters(output.folder, old, new, base))
-    return distances | {name: comparison.files(old[name], new[name]) for name in names if name not in distances}
+            distances |= dict.fromkeys(weights, _adapters(output.folder, old, new, base, same_program=same_program))
+    others = [name for name in names if name not in distances]
+    return distances | {name: comparison.files(old[name], new[name], same_program=same_program) for name in others}
 
 
-def _adapters(folder: str, old: Mapping[str, Path], new: Mapping[str, Path], base: Base) -> Distance:
+def _adapters(
+    folder: str, old: Mapping[str, Path], new: Mapping[str, Path], base: Base, *, same_program: bool
+) -> Distance:
     read = []
     for files in (old, new):
         inside = {
@@ -180,7 +186,7 @@ def _adapters(folder: str, old: Mapping[str, Path], new: Mapping[str, Path], bas
             return comparison.UNREADABLE
     file = opened(next(path for name, path in inside.items() if name.endswith(".safetensors")))
     dtype = file.dtype(next(key for key in file.keys if not key.endswith(".alpha")))
-    return comparison.adapters(read[0], read[1], dtype)
+    return comparison.adapters(read[0], read[1], dtype, same_program=same_program)
 
 
 def _too_far(name: str, distance: Distance) -> Finding:

@@ -94,6 +94,16 @@ def test_json(tmp_path, old, new, within):
     assert two(tmp_path, "a.json", lambda path, data: path.write_text(json.dumps(data)), old, new).within is within
 
 
+def test_another_version_of_loramerge_may_say_more(tmp_path):
+    for side, data in (("old", {"a": 1}), ("new", {"a": 1, "new": True})):
+        (tmp_path / f"{side}.json").write_text(json.dumps(data))
+        write(tmp_path / f"{side}.safetensors", [Planned.of("x", WEIGHT)], {key: str(data[key]) for key in data})
+    for ending in ("json", "safetensors"):
+        paths = [tmp_path / f"{side}.{ending}" for side in ("old", "new")]
+        assert not comparison.files(*paths).within
+        assert comparison.files(*paths, same_program=False).within
+
+
 def test_a_library_may_write_other_defaults(tmp_path):
     files = {"a": 1}, {"a": 1, "new": True}
     assert two(tmp_path, "adapter_config.json", lambda path, data: path.write_text(json.dumps(data)), *files).within
