@@ -39,7 +39,8 @@ def command(artifact: str, output: str | None, force: bool, verbose: bool) -> No
     from loramerge.provenance.bom import bill_of_materials
 
     place = None if output is None else Path(output)
-    if place is not None and os.path.lexists(place) and not force:
+    is_special = place is not None and place.exists() and not place.is_file() and not place.is_dir()
+    if place is not None and os.path.lexists(place) and not (force or is_special):
         raise UsageError(f"{place} exists", hint="choose another with -o, or replace it with --force")
     text = bill_of_materials(Path(artifact))
     if place is None:
@@ -50,6 +51,9 @@ def command(artifact: str, output: str | None, force: bool, verbose: bool) -> No
             f"{place} lies in the artifact, where it would be a file that the provenance does not know",
             hint="choose a place beside it",
         )
-    with writing(place, "" if place.parent.is_dir() else beside(place)), replacing_file(place) as stream:
+    with (
+        writing(place, "" if place.parent.is_dir() else beside(place)),
+        place.open("wb") if is_special else replacing_file(place.resolve()) as stream,
+    ):
         stream.write(text.encode())
     console.note(f"wrote {place}")

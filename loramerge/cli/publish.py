@@ -53,11 +53,9 @@ def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> ExitC
         refuse_several(recipes, "--artifact")
     force, as_json, verbose = given["force"], given["as_json"], given["verbose"]
     places = {each.path: Path(artifact or Path("dist") / each.readable().name).resolve() for each in recipes}
-    settings = {"force": force, "building": False}
-    asked = [
-        _built(planned(each, {"out": places[each.path], **settings}, quiet=as_json, verbose=verbose))
-        for each in recipes
-    ]
+    # Without a place of its own an artifact is wanted by targets alone.
+    settings = {"force": force, "building": False, "out": None if artifact is None else Path(artifact).resolve()}
+    asked = [_built(planned(each, settings, quiet=as_json, verbose=verbose)) for each in recipes]
     found = apart(asked, places, verbose=verbose)
     done = list(_each(found, force=force, as_json=as_json, verbose=verbose))
     if as_json:
@@ -66,10 +64,8 @@ def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> ExitC
 
 
 def _built(found: PlannedRecipe) -> PlannedRecipe:
-    """The same, failed where something is to be published, and there is no artifact that the recipe asks for."""
+    """The same, failed where an artifact is wanted, and there is none that the recipe asks for."""
     if found.plan is None or found.failure is not None or not found.plan.artifact.pending:
-        return found
-    if found.plan.recipe.publish and not found.plan.publishes_to:
         return found
     place, reason = near(Path(found.plan.artifact.place)), found.plan.artifact.reasons[0]
     what = f"{place} is not what {found.given.path} asks for: {reason}"

@@ -67,8 +67,8 @@ class DiffusersOutput(AdapterOutput):
             raise MismatchError(
                 f"`format: diffusers` has no place for {any_of(lost)} of {family.title}: diffusers loads LoRAs for "
                 f"{all_of(name for name in loaded if name in base.components)} alone",
-                hint="write `format: peft`, with a folder for each part; or leave it out: in a recipe, weigh it 0, as "
-                f"`weight: {{{lost[0]}: 0}}`",
+                hint="write `format: peft`, which has a folder for each part, or give that part the weight 0: "
+                f"`{{{lost[0]}: 0}}`",
             )
 
     def top_names(self, recipe: str, loras: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:

@@ -30,7 +30,10 @@ def check_one_adapter(reference: str, spellings: Iterable[Spelling]) -> None:
     Raises:
         SourceError: Names them.
     """
-    names = {each.adapter for each in spellings if each.role in _WITH_ADAPTER or each.adapter is not None}
+    found = [(each.role in _WITH_ADAPTER, each.adapter) for each in spellings]
+    names = {name for has_one, name in found if has_one}
+    if names != {None}:
+        names |= {name for _, name in found if name is not None}
     if len(names) > 1:
         shown = some(sorted(name or "one without a name" for name in names))
         raise SourceError(

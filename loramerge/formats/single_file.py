@@ -44,7 +44,8 @@ def check_components(name: str, base: Base, components: Collection[str], known: 
 def unnamed(name: str, base: Base, parts: Sequence[str]) -> MismatchError:
     """What is said where a format has no names for some parts of a base."""
     return MismatchError(
-        f"`format: {name}` has no names for {any_of(parts)} of {base.family.title}", hint=_OTHER_FORMATS
+        f"`format: {name}` has no names for {any_of(parts)} of {base.family.title}",
+        hint="write `format: peft`, which has a folder for each part, with the base's own names",
     )
 
 

@@ -146,7 +146,8 @@ def _check_one_weight(component: str, parts: Sequence[Part], method: Method) -> 
             raise MismatchError(
                 f"`{method.combination_type}` elects signs before it weighs, and PEFT's own decomposition can't where "
                 f"modules of one LoRA weigh differently, as those of {part.name} in {component} do",
-                hint="leave out svd_clamp, svd_driver and --reference, or give the LoRA one weight",
+                hint="write `engine: factored`, leave out what asks for it (svd_clamp, svd_driver, --reference), or "
+                "give the LoRA one weight",
             )
 
 

@@ -30,7 +30,6 @@ TENSOR_TOLERANCE = 1e-4
 PICTURE_TOLERANCE = 0.01
 _NUMBER_RELATIVE, _NUMBER_ABSOLUTE = 1e-3, 1e-5
 _NUMBER = r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
-# What a library writes about itself, and what the report says of the machine.
 _LIBRARIES = ("config.json", "model_index.json")
 _OF_THE_TENSORS = {
     "modelspec.hash_sha256",
@@ -40,6 +39,7 @@ _OF_THE_TENSORS = {
     "ss_network_alpha",
     "lora_adapter_metadata",
 }
+# What a library writes about itself, and what the report says of the machine.
 _OF_THE_ENVIRONMENT = {"_diffusers_version", "transformers_version", "peft_version", "environment"}
 
 

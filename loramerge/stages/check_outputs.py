@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from loramerge.errors import MismatchError, UsageError
 from loramerge.formats.embeddings import token_of
 from loramerge.messages import counted, some
+from loramerge.stages.load import weighed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +24,15 @@ def check_outputs(recipe: Recipe, loaded: Loaded) -> None:
         MismatchError: It has no names for the base's family, or for a component that LoRAs touch, or no room for what
             was trained in full, or for what no low-rank pair holds.
     """
-    touched = dict.fromkeys(component for lora in loaded.loras for component in lora.adapter.components)
+    every = dict.fromkeys(component for lora in loaded.loras for component in lora.adapter.components)
+    merged = dict.fromkeys(
+        component
+        for adapter, weigh in weighed(loaded).values()
+        for component, modules in adapter.components.items()
+        if any(weigh(component, module) != 0 for module in modules)
+    )
     for output in recipe.outputs:
-        output.check(loaded.base, [*touched])
+        output.check(loaded.base, [*(every if output.copies_inputs else merged)])
     _check_dense(recipe, loaded)
     _check_parameters(recipe, loaded)
     saved = {lora.name: [name for _, name, _ in lora.adapter.each_saved()] for lora in loaded.loras}

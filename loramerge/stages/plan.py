@@ -90,7 +90,7 @@ def plan(  # noqa: PLR0913  each is an option of the command
             aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
             steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
         licence_for(recipe, sources.licences, publishing=any(step.pending for step in steps))
-        unsigned = signing is not False and not all(target.takes_papers for target in targets)
+        unsigned = signing is not False and not any(target.takes_papers for target in targets)
         if targets and out is None and not unsigned and not any(step.pending for step in steps):
             reasons = (Reason("not needed", "every target is up to date"), *_other_state(place, wanted))
             artifact = Step(str(place), "none", reasons)

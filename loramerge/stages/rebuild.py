@@ -191,6 +191,6 @@ def _adapters(
 
 def _too_far(name: str, distance: Distance) -> Finding:
     if distance.tolerance == 0:
-        return Finding("different", name, f"{name} comes out different when it is made again")
+        return Finding("different", name, f"{name} comes out different when it is made again: {distance.what}")
     measured = f"{distance.what} {distance.value:.1e}, allowed {distance.tolerance:.0e}"
     return Finding("different", name, f"{name} comes out different when it is made again: {measured}")

@@ -99,7 +99,9 @@ class Record:
         known = {name: {*digests} for name, digests in earlier.digests.items()}
         for name, digest in self.files.items():
             known.setdefault(name, set()).add(digest)
-        return Record(self.recipe, {}, replacing={name: tuple(sorted(digests)) for name, digests in known.items()})
+        replacing = {name: tuple(sorted(digests)) for name, digests in known.items()}
+        borrowed = {name: digest for each in (earlier, self) for name, digest in each.borrowed.items()}
+        return Record(self.recipe, {}, replacing=replacing, borrowed=borrowed)
 
     def text(self) -> str:
         """The record as JSON; the same record is the same text."""

@@ -88,11 +88,11 @@ class Contents:
             return told.sha256
         return hashlib.sha256(self.bucket.read(stored)).hexdigest() if stored.size <= _LARGEST_READ else ""
 
-    def of_others(self, recipe: str) -> Iterator[Record]:
-        """What other recipes put there the last time."""
+    def of_others(self, recipe: str) -> Iterator[tuple[str, Record]]:
+        """What other recipes put there the last time, by the names of their records."""
         for name, stored in self.records.items():
             if name != record.place(recipe) and (known := Record.parse(self.bucket.text(stored))) is not None:
-                yield known
+                yield name, known
 
     def give_up(self, prefix: str, recipe: str, names: Collection[str]) -> set[str]:
         """Leave files to other recipes that count on them.
@@ -106,10 +106,9 @@ class Contents:
             Those that nobody counts on.
         """
         left = {*names}
-        for other in self.of_others(recipe) if left else ():
+        for place, other in self.of_others(recipe) if left else ():
             if (heir := other.inheriting(left)) is not None:
-                data, place = heir.text().encode(), record.place(other.recipe)
-                only = unless_changed(self.records[place])
+                data, only = heir.text().encode(), unless_changed(self.records[place])
                 self.bucket.put(f"{prefix}{place}", data, hashlib.sha256(data).hexdigest(), only=only)
             left -= other.claimed
         return left
@@ -125,7 +124,7 @@ class Contents:
         for stored in self.records.values():
             known = Record.parse(self.bucket.text(stored))
             if known is not None and known.home == home and known.recipe not in recipes:
-                others = {name for each in self.of_others(known.recipe) for name in each.claimed}
+                others = {name for _, each in self.of_others(known.recipe) for name in each.claimed}
                 there = sorted((known.digests.keys() & self.files.keys()) - others)
                 still = self.untouched(known)
                 changed = tuple(name for name in there if name not in still)

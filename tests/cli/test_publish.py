@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from command_line import invoke, listing, write_recipe
 from cryptography.hazmat.primitives import serialization
@@ -14,6 +16,14 @@ def recipe(here, models):
     return write_recipe(
         here, base=models.base, loras={"ink": models.ink}, publish=[{"kind": "folder", "path": "models"}]
     )
+
+
+def signing_key(folder):
+    key = on_purpose(folder / "key.pem")
+    made = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    key.write_bytes(made.private_bytes(*form))
+    return key
 
 
 def test_what_was_built_before_is_published_as_it_is(here, parsed):
@@ -33,12 +43,17 @@ def test_where_every_target_is_up_to_date_another_state_of_the_artifact_is_told_
     invoke("run", "small.yaml")
     invoke("run", "small.yaml", "--set", "loras.ink.weight=0.5", "--no-publish")
     artifact = listing(here / "dist")
-    assert invoke("publish", "small.yaml").exit_code == ExitCode.DONE
     said = "small: up to date; dist/small is of another state: recipe changed: loras.ink.weight from 0.5 to 1.0\n"
-    assert invoke("run", "small.yaml").stdout == said
-    (entry,) = parsed(invoke("run", "small.yaml", "--json"))
-    assert (entry["status"], entry["artifact"]) == ("up to date", None)
+    for command in ("run", "publish"):
+        assert invoke(command, "small.yaml").stdout == said
+        (entry,) = parsed(invoke(command, "small.yaml", "--json"))
+        assert (entry["status"], entry["artifact"]) == ("up to date", None)
     assert listing(here / "dist") == artifact
+    refused = invoke("publish", "small.yaml", "--artifact", "dist/small")
+    assert refused.exit_code == ExitCode.NOT_PUBLISHED
+    assert (
+        "dist/small is not what small.yaml asks for: recipe changed: loras.ink.weight from 0.5 to 1.0" in refused.stderr
+    )
 
 
 def test_a_recipe_that_goes_nowhere_is_not_said_to_be_published(here, models):
@@ -57,15 +72,25 @@ def test_a_signature_is_made_also_where_no_target_takes_it(here, models):
     )
     assert invoke("run", "small.yaml").exit_code == ExitCode.DONE
     assert invoke("run", "small.yaml").stdout == "small: up to date\n"
-    key = on_purpose(here / "key.pem")
-    key.write_bytes(
-        ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+    key = signing_key(here)
     assert "not signed" in invoke("plan", "small.yaml", "--signed").stdout
     assert "signed    dist/small/model.sig" in invoke("run", "small.yaml", "--sign", key).stdout
     assert invoke("run", "small.yaml", "--sign", key).stdout == "small: up to date\n"
+
+
+def test_where_a_target_has_the_signature_no_artifact_is_made_for_it(here, models):
+    write_recipe(
+        here,
+        base=models.base,
+        loras={"ink": models.ink},
+        outputs=[{"kind": "adapter", "format": "kohya"}, {"kind": "adapter", "format": "peft"}],
+        publish=[{"kind": "folder", "path": "all"}, {"kind": "folder", "path": "models", "outputs": ["kohya"]}],
+    )
+    key = signing_key(here)
+    assert invoke("run", "small.yaml", "--sign", key).exit_code == ExitCode.DONE
+    shutil.rmtree(here / "dist")
+    assert invoke("run", "small.yaml", "--sign", key).stdout == "small: up to date\n"
+    assert not (here / "dist").exists()
 
 
 def test_what_one_left_that_was_killed_at_its_very_end_goes_away(here):

@@ -148,6 +148,7 @@ def test_what_is_written_before_a_text_encoder_is_read(family):
         (("lora_A.default.weight", "lora_B.default.weight", "lora_magnitude_vector.default.weight"), ["default"]),
         (("lora_A.default.weight", "lora_B.default.weight", "lora_magnitude_vector"), ["default"]),
         (("lora_A.weight", "lora_B.weight", "lora_magnitude_vector.weight"), ["one without a name"]),
+        (("lora_A.weight", "lora_B.weight", "lora_magnitude_vector.default.weight"), ["one without a name"]),
         (("lora_A.default.weight", "lora_B.default.weight", "dora_scale", "lora_mid.weight", "alpha"), ["default"]),
         (("lora_A.a.weight", "lora_B.a.weight", "lora_magnitude_vector.b.weight"), ["a", "b"]),
     ],

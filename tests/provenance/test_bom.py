@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import shutil
 
 import pytest
@@ -86,6 +87,10 @@ def test_a_file_that_is_there_is_replaced_by_wish_alone(artifact, tmp_path):
     assert there.read_text() == "mine"
     assert invoke("bom", artifact, "-o", there, "--force").exit_code == ExitCode.DONE
     assert there.read_text(encoding="utf-8") == bill_of_materials(artifact)
+    (tmp_path / "link").symlink_to(there)
+    assert invoke("bom", artifact, "-o", tmp_path / "link", "--force").exit_code == ExitCode.DONE
+    assert (tmp_path / "link").is_symlink()
+    assert invoke("bom", artifact, "-o", os.devnull).exit_code == ExitCode.DONE
     lost = invoke("bom", artifact, "-o", tmp_path / "nowhere" / "bom.json")
     assert f"hint: there is no folder {tmp_path / 'nowhere'}" in lost.stderr
     assert "name a file, or leave the option out" in invoke("bom", artifact, "-o", "").stderr

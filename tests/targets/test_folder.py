@@ -203,6 +203,24 @@ def test_what_another_recipe_counts_on_stays_and_becomes_its_own(way, files, pla
     assert {*seen(place)} - {"x"} == {"mine.safetensors"}
 
 
+def test_what_a_killed_run_counts_on_stays(files, place, tmp_path, monkeypatch):
+    target = FolderTarget(kind="folder", path=place.name)
+    for recipe in ("old", "new"):
+        target.publish(Delivery(recipe, files, home="here"), tmp_path, force=False)
+    (tmp_path / "own").write_text("own")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_publication.FolderPublication, "_replace_entries", killed)
+        with pytest.raises(KeyboardInterrupt):
+            put({**files, "own": tmp_path / "own"}, place, recipe="new")
+    (orphan,) = target.orphans("here", {"new"}, tmp_path)
+    target.prune(orphan, tmp_path)
+    assert seen(place) == {name: path.read_text() for name, path in files.items()}
+
+
 @pytest.fixture
 def borrowed(files, place):
     """A folder with a file of others that has the content that was to be published there."""
