@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from loramerge.artifact import model_card
 from loramerge.artifact.contents import CARD
@@ -33,12 +33,12 @@ def record_in(place: Path, recipe: str) -> Record | None:
         return None
 
 
-def records_of_others(place: Path, recipe: str) -> list[Record]:
-    """What other recipes put there the last time."""
-    own, found = record.place(recipe), []
+def records_in(place: Path) -> list[Record]:
+    """What recipes put there the last time, one record for each."""
+    found = []
     for file in sorted((place / record.FOLDER).glob("*.json")):
         with suppress(OSError, ValueError):
-            if file.name != PurePosixPath(own).name and (known := Record.parse(text_of(file))) is not None:
+            if (known := Record.parse(text_of(file))) is not None:
                 found.append(known)
     return found
 
@@ -55,7 +55,7 @@ def give_up(place: Path, recipe: str, names: Collection[str]) -> set[str]:
         Those that nobody counts on.
     """
     left = {*names}
-    for other in records_of_others(place, recipe):
+    for other in [each for each in records_in(place) if each.recipe != recipe] if left else ():
         if (heir := other.inheriting(left)) is not None:
             write_record(heir, place)
         left -= other.claimed

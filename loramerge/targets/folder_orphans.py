@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loramerge.files.digest import sha256_of
-from loramerge.files.reading import text_of
 from loramerge.files.run_lock import in_turn
 from loramerge.targets import record
-from loramerge.targets.folder_contents import give_up, published_in, record_in, records_of_others, remove_file
+from loramerge.targets.folder_contents import give_up, published_in, record_in, records_in, remove_file
 from loramerge.targets.held import Orphan
-from loramerge.targets.record import Record
+
+if TYPE_CHECKING:
+    from loramerge.targets.record import Record
 
 
 def orphans_in(place: Path, home: str, recipes: Collection[str]) -> Iterator[Orphan]:
@@ -26,12 +27,10 @@ def orphans_in(place: Path, home: str, recipes: Collection[str]) -> Iterator[Orp
     Raises:
         OSError: It can't be read.
     """
-    for file in sorted((place / record.FOLDER).glob("*.json")):
-        known = None
-        with suppress(OSError, ValueError):
-            known = Record.parse(text_of(file))
-        if known is not None and known.home == home and known.recipe not in recipes:
-            others = {name for each in records_of_others(place, known.recipe) for name in each.claimed}
+    every = records_in(place)
+    for known in every:
+        if known.home == home and known.recipe not in recipes:
+            others = {name for each in every if each.recipe != known.recipe for name in each.claimed}
             there, still = _there(place, known)
             there = [name for name in there if name not in others]
             yield Orphan(

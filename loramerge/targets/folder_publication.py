@@ -25,7 +25,6 @@ from loramerge.targets.folder_contents import (
     obstacle,
     published_in,
     record_in,
-    records_of_others,
     remove_file,
     still_ours,
     traces_of,
@@ -96,8 +95,7 @@ class FolderPublication:
             if now != earlier:
                 write_record(now, place)
             return Receipt(str(place), changed=False)
-        others = {name for each in records_of_others(place, recipe) for name in each.claimed}
-        gone = known - set(wanted) - others
+        gone = known - set(wanted)
         edited = written_into(earlier, present, known | there)
         # What somebody wrote into files is not ours to remove.
         known -= {name for name in gone & {*edited} if sha256_of(present[name]) not in earlier.digests[name]}

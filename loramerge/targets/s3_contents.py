@@ -88,11 +88,15 @@ class Contents:
             return told.sha256
         return hashlib.sha256(self.bucket.read(stored)).hexdigest() if stored.size <= _LARGEST_READ else ""
 
-    def of_others(self, recipe: str) -> Iterator[tuple[str, Record]]:
-        """What other recipes put there the last time, by the names of their records."""
-        for name, stored in self.records.items():
-            if name != record.place(recipe) and (known := Record.parse(self.bucket.text(stored))) is not None:
-                yield name, known
+    def read_records(self, but: str = "") -> dict[str, Record]:
+        """What recipes put there the last time, by the names of the records.
+
+        Args:
+            but: The recipe whose record is not read: it may be written at this moment.
+        """
+        names = [name for name in self.records if name != record.place(but)]
+        read = {name: Record.parse(self.bucket.text(self.records[name])) for name in names}
+        return {name: known for name, known in read.items() if known is not None}
 
     def give_up(self, prefix: str, recipe: str, names: Collection[str]) -> set[str]:
         """Leave files to other recipes that count on them.
@@ -106,7 +110,7 @@ class Contents:
             Those that nobody counts on.
         """
         left = {*names}
-        for place, other in self.of_others(recipe) if left else ():
+        for place, other in self.read_records(but=recipe).items() if left else ():
             if (heir := other.inheriting(left)) is not None:
                 data, only = heir.text().encode(), unless_changed(self.records[place])
                 self.bucket.put(f"{prefix}{place}", data, hashlib.sha256(data).hexdigest(), only=only)
@@ -121,10 +125,10 @@ class Contents:
             home: What tells that folder of recipes from all others.
             recipes: Names of those that are there.
         """
-        for stored in self.records.values():
-            known = Record.parse(self.bucket.text(stored))
-            if known is not None and known.home == home and known.recipe not in recipes:
-                others = {name for _, each in self.of_others(known.recipe) for name in each.claimed}
+        every = self.read_records().values()
+        for known in every:
+            if known.home == home and known.recipe not in recipes:
+                others = {name for each in every if each.recipe != known.recipe for name in each.claimed}
                 there = sorted((known.digests.keys() & self.files.keys()) - others)
                 still = self.untouched(known)
                 changed = tuple(name for name in there if name not in still)
