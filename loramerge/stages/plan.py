@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramerge.artifact.contents import PAPERS, SIGNATURE, check_place, check_writable
+from loramerge.artifact.contents import PAPERS, RECIPE, SIGNATURE, check_place, check_writable
 from loramerge.artifact.in_toto import STATEMENT
 from loramerge.errors import LoramergeError, VerificationError
 from loramerge.files.digest import sha256_of
@@ -90,9 +90,9 @@ def plan(  # noqa: PLR0913  each is an option of the command
             aim = _Aim(wanted, target.chosen(recipe.folders), signed=signing is not False and target.takes_papers)
             steps.append(_target(_without_equals(live, target.files(place, recipe.folders)), aim, force=force))
         licence_for(recipe, sources.licences, publishing=any(step.pending for step in steps))
-        unsigned = signing is not False and not any(target.takes_papers for target in targets)
-        if targets and out is None and not unsigned and not any(step.pending for step in steps):
-            reasons = (Reason("not needed", "every target is up to date"), *_other_state(place, wanted))
+        signed_here_alone = signing is not False and not any(target.takes_papers for target in targets)
+        if targets and out is None and not signed_here_alone and not any(step.pending for step in steps):
+            reasons = (Reason("not needed", "every target is up to date"), *_other_recipe(place, wanted))
             artifact = Step(str(place), "none", reasons)
         else:
             artifact = _artifact(place, wanted, signing=signing)
@@ -114,10 +114,13 @@ def _is_there(place: Path) -> bool:
         return False
 
 
-def _other_state(place: Path, wanted: Definition | None) -> Iterator[Reason]:
-    """In what an artifact that nobody needs differs from what is wanted, by its papers alone."""
-    if wanted is not None and _is_there(place):
-        with suppress(LoramergeError):
+def _other_recipe(place: Path, wanted: Definition | None) -> Iterator[Reason]:
+    """In what the recipe of an artifact that nobody needs differs from the one that is wanted.
+
+    It is parsed where its text is another one alone: of a thousand recipes that would take as long as all else.
+    """
+    with suppress(OSError, LoramergeError):
+        if wanted is not None and sha256_of(place / RECIPE) != wanted.digest:
             yield from _changes(Definition.of_artifact(place).data(), wanted)
 
 
