@@ -64,7 +64,8 @@ def twins(loras: Mapping[str, tuple[Adapter, Sequence[str]]]) -> list[Twins]:
     for name, (adapter, digests) in loras.items():
         for group in groups:
             other, known = loras[group[0]]
-            if other.equals(adapter) if sorted(known) != sorted(digests) else _same_places(other, adapter):
+            one_file = sorted(known) == sorted(digests)
+            if _same_places(other, adapter) if one_file else other.equals(adapter):
                 group.append(name)
                 break
         else:

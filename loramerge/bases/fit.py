@@ -85,12 +85,12 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
 
 
 def _reason(module: str, pair: LowRank, part: Component | None, base: Base) -> str:
+    """Why a pair has no place although the base may be the right one; empty where nothing says so."""
     if not pair.is_layer:
         return ""
     if part is not None and module in part.others:
         return "is no linear or convolution layer, and these alone are merged"
-    together = any(_EXPERTS in name for known in base.components.values() for name in known.others)
-    if together and _EXPERT.search(module):
+    if _EXPERT.search(module) and any(_EXPERTS in name for known in base.components.values() for name in known.others):
         return "is one of a layer's experts, which are not merged where they lie in one tensor"
     return ""
 

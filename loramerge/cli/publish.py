@@ -102,7 +102,8 @@ def _publish(path: str, plan: Plan, *, force: bool, as_json: bool) -> dict[str, 
     from loramerge.files.run_lock import in_turn
     from loramerge.stages.tidy import tidy
 
-    place, receipts = Path(plan.artifact.place), tuple["Receipt", ...]()
+    place = Path(plan.artifact.place)
+    receipts: Sequence[Receipt] = ()
     with progress.shown(plan.recipe.name, as_json=as_json) as watcher:
         tidy(plan.recipe, place, progress=watcher)
         if plan.publishes_to:

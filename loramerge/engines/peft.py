@@ -62,7 +62,7 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     decomposition = method.decomposition
     ours = decomposition is not None and not (reference or decomposition.decomposed_by_peft)
     with quiet(drawing=False):
-        model = _peft_model(component, parts, method, device, advance, apart=ours and method.sign_elected)
+        model = _peft_model(component, parts, method, device, advance, weights_apart=ours and method.sign_elected)
     names = [_adapter_name(position) for position in range(len(parts))]
     with _seeded(seed, device), quiet(drawing=False), warnings.catch_warnings():
         # A density of 1 prunes nothing, and PEFT warns that it does not.
@@ -99,7 +99,7 @@ def _peft_model(
     device: str,
     advance: Callable[[], None],
     *,
-    apart: bool,
+    weights_apart: bool,
 ) -> Any:
     from peft import get_peft_model
 
@@ -115,12 +115,12 @@ def _peft_model(
             model = get_peft_model(base, config, adapter_name=name, low_cpu_mem_usage=True)
         else:
             model.add_adapter(name, config, low_cpu_mem_usage=True)
-        _load(model, component, part, name, device, apart=apart)
+        _load(model, component, part, name, device, weights_apart=weights_apart)
         advance()
     return model
 
 
-def _load(model: Any, component: Component, part: Part, name: str, device: str, *, apart: bool) -> None:
+def _load(model: Any, component: Component, part: Part, name: str, device: str, *, weights_apart: bool) -> None:
     import torch
 
     shared = _shared_weight(part)
@@ -129,7 +129,7 @@ def _load(model: Any, component: Component, part: Part, name: str, device: str, 
         for half, tensor in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
             half[name].weight = torch.nn.Parameter(tensor.to(device, torch.float32), requires_grad=False)
         layer.scaling[name] = pair.scale
-        if shared is None and apart:
+        if shared is None and weights_apart:
             # Weights have no part in an election of signs, so they stay out of the deltas.
             setattr(layer, WEIGHTS, {**getattr(layer, WEIGHTS, {}), name: part.weights[module]})
         elif shared is None:

@@ -18,6 +18,15 @@ def recipe(here, models):
     )
 
 
+ONE = {"kind": "folder", "path": "models", "outputs": ["kohya"]}
+"""A target that takes no papers."""
+
+
+def two_outputs(here, models, *targets):
+    outputs = [{"kind": "adapter", "format": name} for name in ("kohya", "peft")]
+    write_recipe(here, base=models.base, loras={"ink": models.ink}, outputs=outputs, publish=[*targets])
+
+
 def signing_key(folder):
     key = on_purpose(folder / "key.pem")
     made = ec.generate_private_key(ec.SECP256R1())
@@ -63,13 +72,7 @@ def test_a_recipe_that_goes_nowhere_is_not_said_to_be_published(here, models):
 
 
 def test_a_signature_is_made_also_where_no_target_takes_it(here, models):
-    write_recipe(
-        here,
-        base=models.base,
-        loras={"ink": models.ink},
-        outputs=[{"kind": "adapter", "format": "kohya"}, {"kind": "adapter", "format": "peft"}],
-        publish=[{"kind": "folder", "path": "models", "outputs": ["kohya"]}],
-    )
+    two_outputs(here, models, ONE)
     assert invoke("run", "small.yaml").exit_code == ExitCode.DONE
     assert invoke("run", "small.yaml").stdout == "small: up to date\n"
     key = signing_key(here)
@@ -79,13 +82,7 @@ def test_a_signature_is_made_also_where_no_target_takes_it(here, models):
 
 
 def test_where_a_target_has_the_signature_no_artifact_is_made_for_it(here, models):
-    write_recipe(
-        here,
-        base=models.base,
-        loras={"ink": models.ink},
-        outputs=[{"kind": "adapter", "format": "kohya"}, {"kind": "adapter", "format": "peft"}],
-        publish=[{"kind": "folder", "path": "all"}, {"kind": "folder", "path": "models", "outputs": ["kohya"]}],
-    )
+    two_outputs(here, models, {"kind": "folder", "path": "all"}, ONE)
     key = signing_key(here)
     assert invoke("run", "small.yaml", "--sign", key).exit_code == ExitCode.DONE
     shutil.rmtree(here / "dist")

@@ -38,7 +38,8 @@ def test_a_part_that_diffusers_loads_no_lora_for_is_refused(base, lost, loaded):
 @pytest.mark.parametrize("base", ["sd15", "sdxl", "flux", "sd3", "wan/14b", "ltx2", "anima"])
 def test_what_it_loads_has_a_place(base):
     found = architecture(base)
-    OUTPUT.check(found, [name for name in found.components if name in {*found.denoisers, *found.family.loadable}])
+    loaded = [name for name in found.components if name in {*found.denoisers, *found.family.loadable}]
+    assert OUTPUT.check(found, loaded) is None
 
 
 @pytest.mark.parametrize(("family", "readers"), [("sdxl", "diffusers"), ("flux", "diffusers and ComfyUI")])
