@@ -55,7 +55,7 @@ def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> ExitC
     places = {each.path: Path(artifact or Path("dist") / each.readable().name).resolve() for each in recipes}
     # Without a place of its own an artifact is wanted by targets alone.
     settings = {"force": force, "building": False, "out": None if artifact is None else Path(artifact).resolve()}
-    asked = [_built(planned(each, settings, quiet=as_json, verbose=verbose)) for each in recipes]
+    asked = [_built(planned(each, settings, quiet=as_json, verbose=verbose), artifact) for each in recipes]
     found = apart(asked, places, verbose=verbose)
     done = list(_each(found, force=force, as_json=as_json, verbose=verbose))
     if as_json:
@@ -63,16 +63,17 @@ def command(paths: tuple[str, ...], artifact: str | None, **given: Any) -> ExitC
     return common(ExitCode(each["error"]["exit_code"]) for each in done if "error" in each)
 
 
-def _built(found: PlannedRecipe) -> PlannedRecipe:
+def _built(found: PlannedRecipe, artifact: str | None) -> PlannedRecipe:
     """The same, failed where an artifact is wanted, and there is none that the recipe asks for."""
     if found.plan is None or found.failure is not None or not found.plan.artifact.pending:
         return found
     place, reason = near(Path(found.plan.artifact.place)), found.plan.artifact.reasons[0]
     what = f"{place} is not what {found.given.path} asks for: {reason}"
+    again = shlex.join([found.given.path, *(() if artifact is None else ("--out", artifact))])
+    goes = " and publishes it" if found.plan.recipe.publish else "; it has no `publish:`, and goes nowhere else"
     error = PublishError(
         f"there is no artifact in {place}" if reason.kind == "new" else what,
-        hint=f"`loramerge run {shlex.quote(found.given.path)}` makes it"
-        + (" and publishes it" if found.plan.recipe.publish else "; it has no `publish:`, and goes nowhere else"),
+        hint=f"`loramerge run {again}` makes it{goes}",
     )
     return replace(found, failure=failure(error, verbose=False))
 

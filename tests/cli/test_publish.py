@@ -60,9 +60,10 @@ def test_where_every_target_is_up_to_date_another_state_of_the_artifact_is_told_
     assert listing(here / "dist") == artifact
     refused = invoke("publish", "small.yaml", "--artifact", "dist/small")
     assert refused.exit_code == ExitCode.NOT_PUBLISHED
-    assert (
-        "dist/small is not what small.yaml asks for: recipe changed: loras.ink.weight from 0.5 to 1.0" in refused.stderr
-    )
+    said = "dist/small is not what small.yaml asks for: recipe changed: loras.ink.weight from 0.5 to 1.0"
+    assert f"{said}\nhint: `loramerge run small.yaml --out dist/small` makes it and publishes it\n" in refused.stderr
+    assert invoke("run", "small.yaml", "--out", "dist/small").exit_code == ExitCode.DONE
+    assert invoke("publish", "small.yaml", "--artifact", "dist/small").exit_code == ExitCode.DONE
 
 
 def test_a_recipe_that_goes_nowhere_is_not_said_to_be_published(here, models):
