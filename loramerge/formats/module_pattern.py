@@ -2,7 +2,7 @@ r"""The patterns of an adapter_config.json, matched in bounded time.
 
 PEFT takes them for regular expressions. They come from strangers, and a regular expression can keep a matcher busy for
 ever. So the forms that name modules are read here: letters, `.`, classes such as `[0-9]` and `\d`, each with `*`, `+`
-or `?`, alternatives in groups, and `^`. All places where a match could be are followed at once (Thompson, Regular
+or `?`, alternatives in groups, `^` and `$`. All places where a match could be are followed at once (Thompson, Regular
 Expression Search Algorithm, 1968): the time is at most the pattern's length times the name's.
 """
 
@@ -62,15 +62,15 @@ class _Letters:
 
 
 @dataclass(frozen=True)
-class _Start:
-    """`^`: the beginning of the name."""
+class _Edge:
+    """`^` or `$`: the beginning or the end of the name."""
 
+    is_end: bool
     width = 0
 
     def after(self, name: str, places: set[int]) -> set[int]:
         """Where a match that came to these places can be after this."""
-        del name
-        return places & {0}
+        return places & {len(name) if self.is_end else 0}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Group:
         return found
 
 
-_Part = _Atom | _Letters | _Start | _Group
+_Part = _Atom | _Letters | _Edge | _Group
 
 
 def _sum(widths: Sequence[int | None]) -> int | None:
@@ -164,10 +164,8 @@ class _Parser:
     def _parts(self, depth: int) -> Iterator[_Part]:
         while (character := self._next()) not in ("", "|", ")"):
             self._take()
-            if character == "^":
-                yield _Start()
-            elif character == "$" and self._next() in ("", "|", ")"):
-                continue  # a match ends at the end of the name anyway, unless something follows
+            if character in "^$":
+                yield _Edge(is_end=character == "$")
             elif character == "(":
                 yield self._grouped(depth)
             else:
