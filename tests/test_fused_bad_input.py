@@ -117,7 +117,7 @@ def test_a_file_that_may_not_grow_so_far(kind, tmp_path):
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["pipeline", "file"], indirect=True)
 def test_a_run_that_is_killed(kind, tmp_path):
     """At moments spread over all that it does to files: what is there is the old or the new one, whole."""

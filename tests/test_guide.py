@@ -172,6 +172,7 @@ def test_unfusing_is_another_lora_scale(files, tmp_path):
     assert truth.relative_error(moved, want) <= 1e-4  # the difference of float32 weights keeps half of their digits
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses what torch has deprecated
 def test_the_fused_unet_compiles_whole_and_draws_the_same(files, stacked, tmp_path):
     from diffusers import DiffusionPipeline

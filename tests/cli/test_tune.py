@@ -15,7 +15,7 @@ from PIL import Image
 
 from loramerge.errors import ExitCode
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 VARY = {"loras.ink.weight": {"from": 0.2, "to": 1.2}, "loras.star.weight": {"from": 0.2, "to": 1.2}}
 

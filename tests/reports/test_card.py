@@ -138,6 +138,7 @@ def base(hub):
     return "org/tiny"
 
 
+@pytest.mark.long
 def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     from diffusers import DiffusionPipeline
     from peft import PeftModel
@@ -161,6 +162,7 @@ def test_every_snippet_runs_against_the_hub(hub, base, tmp_path, monkeypatch):
     pipeline.load_lora_weights(REPO, subfolder="kohya", weight_name="two.safetensors", revision="v1")
 
 
+@pytest.mark.long
 def test_every_snippet_runs_in_the_artifact(tmp_path, monkeypatch):
     base = str(tiny.folder("sd15"))
     result = run(write_recipe(tmp_path, base=base), out=tmp_path / "out")
@@ -178,6 +180,7 @@ def command_to_make_it_again(card):
     return re.findall(r"## How to make it again\n.*```bash\n(.*?)\n```", card, re.DOTALL)[-1]
 
 
+@pytest.mark.long
 def test_it_is_made_again_from_where_it_lies(tmp_path):
     recipe = write_recipe(tmp_path, base=tiny.folder("sd15"), outputs="[{kind: adapter, format: kohya}]")
     artifact = run(recipe, out=tmp_path / "out").artifact

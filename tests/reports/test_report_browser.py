@@ -8,7 +8,7 @@ import browser
 import pytest
 import reports
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 LOOKS = [(width, scheme) for width in (1280, 400) for scheme in ("light", "dark")]
 

@@ -14,7 +14,7 @@ from loramerge.search.function import ObjectiveError
 from loramerge.search.study import Study
 from loramerge.stages import trial as trial_stage
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
 WEIGHTS = {f"loras.{name}.weight": {"from": 0.2, "to": 1.2} for name in ("ink", "star")}
 
 
@@ -202,7 +202,6 @@ def test_the_comments_of_the_recipe_stay(recipe):
     assert third == "# by hand"
 
 
-@pytest.mark.long
 def test_by_pictures(tmp_path):
     vary = {f"loras.{name}.weight": {"from": 0, "to": 1} for name in ("ink", "glow")}
     search = {"objective": "previews", "trials": 2, "vary": vary}
