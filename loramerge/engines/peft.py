@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from loramerge.methods import Method
 
 _MERGED = "merged"
+_GROUP = 256
+"""So many modules are merged at a time."""
 
 
 def merge_component(  # noqa: PLR0913  # what both engines take
@@ -57,73 +59,131 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     Returns:
         What `finish` made of each module, sorted by name.
     """
-    import torch
+    found: dict[str, Finished] = {}
+    groups, steps = _groups(component, parts, method), len(parts) + 1
+    merge = _Merge(component, parts, method, device, seed, reference=reference)
+    for done, modules in enumerate(groups):
+        found |= merge.of(modules, finish)
+        for _ in range(steps * done // len(groups), steps * (done + 1) // len(groups)):
+            advance()
+    return dict(sorted(found.items()))
 
-    decomposition = method.decomposition
-    ours = decomposition is not None and not (reference or decomposition.decomposed_by_peft)
-    with quiet(drawing=False):
-        model = _peft_model(component, parts, method, device, advance, weights_apart=ours and method.sign_elected)
-    names = [_adapter_name(position) for position in range(len(parts))]
-    with _seeded(seed, device), quiet(drawing=False), warnings.catch_warnings():
-        # A density of 1 prunes nothing, and PEFT warns that it does not.
-        warnings.filterwarnings("ignore", message="The density 1.0 is greater than or equal to 1")
-        shared = [_shared_weight(part) for part in parts]
-        arguments = method.peft_arguments(list(map(_largest, parts)))
-        if ours:
+
+def _groups(component: Component, parts: Sequence[Part], method: Method) -> list[list[str]]:
+    """The modules that LoRAs touch, in the base's order, some at a time: PEFT compares each layer with all others.
+
+    All LoRAs have a part in each group, for PEFT merges one that is alone by another type. All modules are one group
+    where the type draws random numbers: PEFT draws some for every module before the first mask.
+    """
+    most = _GROUP if method.masks_from is None else len(component.modules)
+    touched = {module for part in parts for module in part.modules}
+    groups: list[list[str]] = [[]]
+    absent = {*range(len(parts))}
+    for module in (each for each in component.modules if each in touched):
+        if len(groups[-1]) >= most and not absent:
+            groups.append([])
+            absent = {*range(len(parts))}
+        groups[-1].append(module)
+        absent -= {place for place, part in enumerate(parts) if module in part.modules}
+    if absent and len(groups) > 1:
+        last = groups.pop()
+        groups[-1] += last
+    return groups
+
+
+class _Merge:
+    """A call of `add_weighted_adapter` for some of the modules.
+
+    Args:
+        component: The base's component.
+        parts: The LoRAs, with all of their modules.
+        method: The combination type with its parameters.
+        device: `cpu` or `cuda`.
+        seed: Of torch's global generator, which random types draw from.
+        reference: Leave every step to PEFT.
+    """
+
+    def __init__(
+        self,
+        component: Component,
+        parts: Sequence[Part],
+        method: Method,
+        device: str,
+        seed: int,
+        *,
+        reference: bool,
+    ) -> None:
+        self._component, self._parts, self._method, self._device, self._seed = component, parts, method, device, seed
+        decomposition = method.decomposition
+        self._ours = decomposition is not None and not (reference or decomposition.decomposed_by_peft)
+        self._shared = list(map(_shared_weight, parts))
+
+    def of(self, modules: Sequence[str], finish: Finish[Finished]) -> dict[str, Finished]:
+        """Merge these modules."""
+        component, method = self._component, self._method
+        parts = [part.only([module for module in modules if module in part.modules]) for part in self._parts]
+        with quiet(drawing=False):
+            model = self._model(parts)
+        names = [_adapter_name(position) for position in range(len(parts))]
+        arguments = method.peft_arguments(list(map(_largest, self._parts)))
+        if self._ours:
             model.base_model.__class__ = exact_lora_model()
             model.base_model.method = method
-        model.base_model.add_weighted_adapter(
-            names, [1.0 if weight is None else weight for weight in shared], _MERGED, **arguments
-        )
-    advance()
+        with _seeded(self._seed, self._device), quiet(drawing=False), warnings.catch_warnings():
+            # A density of 1 prunes nothing, and PEFT warns that it does not.
+            warnings.filterwarnings("ignore", message="The density 1.0 is greater than or equal to 1")
+            model.base_model.add_weighted_adapter(
+                names, [1.0 if weight is None else weight for weight in self._shared], _MERGED, **arguments
+            )
 
-    def finished(module: str) -> Finished:
-        layer = model.base_model.model.get_submodule(component.live[module])
-        down, up = layer.lora_A[_MERGED].weight.detach(), layer.lora_B[_MERGED].weight.detach()
-        if method.concatenates:
-            # `cat` allocates for all LoRAs everywhere: rows beyond those that touch this module are zeros.
-            used = sum(part.modules[module].rank for part in parts if module in part.modules)
-            down, up = down[:used], up[:, :used]
-        pair = LowRank(down.to("cpu", torch.float32), up.to("cpu", torch.float32), float(layer.scaling[_MERGED]))
-        return finish(module, shares(parts, module), Merged(pair, getattr(layer, RETAINED, None)))
+        def finished(module: str) -> Finished:
+            import torch
 
-    modules = sorted({module for part in parts for module in part.modules})
-    with one_thread(), workers() as pool:
-        return dict(zip(modules, pool.map(finished, modules), strict=True))
+            layer = model.base_model.model.get_submodule(component.live[module])
+            down, up = layer.lora_A[_MERGED].weight.detach(), layer.lora_B[_MERGED].weight.detach()
+            if method.concatenates:
+                # `cat` allocates for all LoRAs everywhere: rows beyond those that touch this module are zeros.
+                used = sum(part.modules[module].rank for part in parts if module in part.modules)
+                down, up = down[:used], up[:, :used]
+            pair = LowRank(down.to("cpu", torch.float32), up.to("cpu", torch.float32), float(layer.scaling[_MERGED]))
+            return finish(module, shares(parts, module), Merged(pair, getattr(layer, RETAINED, None)))
+
+        with one_thread(), workers() as pool:
+            return dict(zip(modules, pool.map(finished, modules), strict=True))
+
+    def _model(self, parts: Sequence[Part]) -> Any:
+        from peft import get_peft_model
+
+        component, method = self._component, self._method
+        weights_apart = self._ours and method.sign_elected
+        # Factor-wise types ask for one rank in all configs; what counts is that the ranks agree in each module.
+        largest = list(map(_largest, self._parts))
+        model: Any = None
+        for position, (part, shared) in enumerate(zip(parts, self._shared, strict=True)):
+            name = _adapter_name(position)
+            config = _config(component, part, max(largest) if method.factor_wise else largest[position])
+            if model is None:
+                # PEFT looks through the whole model for each adapter, so a layer that no LoRA touches is left out.
+                base = _weightless(component.skeleton({each for part in parts for each in part.modules}), self._device)
+                model = get_peft_model(base, config, adapter_name=name, low_cpu_mem_usage=True)
+            else:
+                model.add_adapter(name, config, low_cpu_mem_usage=True)
+            _load(model, component, part, name, self._device, shared=shared, weights_apart=weights_apart)
+        return model
 
 
-def _peft_model(
+def _load(
+    model: Any,
     component: Component,
-    parts: Sequence[Part],
-    method: Method,
+    part: Part,
+    name: str,
     device: str,
-    advance: Callable[[], None],
     *,
+    shared: float | None,
     weights_apart: bool,
-) -> Any:
-    from peft import get_peft_model
-
-    # Factor-wise types ask for one rank in all configs; what counts is that the ranks agree in each module.
-    rank = max(map(_largest, parts)) if method.factor_wise else None
-    model: Any = None
-    for position, part in enumerate(parts):
-        name = _adapter_name(position)
-        config = _config(component, part, rank or _largest(part))
-        if model is None:
-            # PEFT looks through the whole model for each adapter, so a layer that no LoRA touches is left out.
-            base = _weightless(component.skeleton({each for part in parts for each in part.modules}), device)
-            model = get_peft_model(base, config, adapter_name=name, low_cpu_mem_usage=True)
-        else:
-            model.add_adapter(name, config, low_cpu_mem_usage=True)
-        _load(model, component, part, name, device, weights_apart=weights_apart)
-        advance()
-    return model
-
-
-def _load(model: Any, component: Component, part: Part, name: str, device: str, *, weights_apart: bool) -> None:
+) -> None:
     import torch
 
-    shared = _shared_weight(part)
     for module, pair in part.modules.items():
         layer = model.base_model.model.get_submodule(component.live[module])
         for half, tensor in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):

@@ -1,0 +1,62 @@
+"""Modules that PEFT merges some at a time are those that one call merges; what draws random masks is one call."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from engines.small import COMPONENT, PARAMETERS, SHAPES, method, part
+
+from loramerge.engines import peft
+
+SOME = [*SHAPES][:3]
+
+
+def merged(parts, chosen, **options):
+    steps = []
+    found = peft.merge_component(
+        COMPONENT, parts, chosen, seed=getattr(chosen, "seed", 0), device="cpu",
+        finish=lambda _module, _inputs, each: each, advance=lambda: steps.append(1), **options,
+    )  # fmt: skip
+    assert len(steps) == len(parts) + 1
+    return found
+
+
+@pytest.mark.parametrize("weights", ["one for each LoRA", "one for each module"])
+@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.parametrize("combination_type", PARAMETERS)
+def test_groups_are_the_whole(monkeypatch, combination_type, reference, weights):
+    parts = [part("a", seed=1), part("b", rank=4, seed=2, weight=-0.4)]
+    if weights != "one for each LoRA":
+        for number, module in enumerate(SHAPES):
+            parts[0].weights[module] = 0.2 + 0.1 * number
+    chosen = method(combination_type)
+    whole = merged(parts, chosen, reference=reference)
+    monkeypatch.setattr(peft, "_GROUP", 1)
+    assert len(peft._groups(COMPONENT, parts, chosen)) == (1 if "dare" in combination_type else len(SHAPES))
+    before = torch.get_rng_state()
+    apart = merged(parts, chosen, reference=reference)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [*apart] == [*whole] == sorted(SHAPES)
+    for module, each in whole.items():
+        assert each.pair.equals(apart[module].pair), module
+        assert each.retained_energy == apart[module].retained_energy
+
+
+@pytest.mark.parametrize(
+    ("second", "wanted"),
+    [
+        (SOME, [1, 1, 2]),  # the last module is the first LoRA's alone, and joins the group before it
+        (SOME[1:2], [4]),
+        ([*SHAPES][2:], [3, 1]),
+    ],
+)
+def test_every_lora_has_a_part_in_each_group(monkeypatch, second, wanted):
+    """PEFT merges a single LoRA by `linear`, whatever it was told."""
+    monkeypatch.setattr(peft, "_GROUP", 1)
+    parts = [part("a"), part("b", modules=tuple(second))]
+    groups = peft._groups(COMPONENT, parts, method("ties_svd"))
+    assert [len(group) for group in groups] == wanted
+    assert [module for group in groups for module in group] == [*SHAPES]
+    found = merged(parts, method("ties_svd"))
+    monkeypatch.undo()
+    assert all(each.pair.equals(merged(parts, method("ties_svd"))[module].pair) for module, each in found.items())
