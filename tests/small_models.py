@@ -30,6 +30,26 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "ViTForImageClassification": {**_WIDTH, "image_size": 16, "patch_size": 8},
 }  # fmt: skip
+_EXPERTS = {**_LLAMA, **_ENDS, "num_hidden_layers": 1, "head_dim": 8, "num_experts_per_tok": 2}
+MIXTURES: dict[str, dict[str, Any]] = {  # each with one square parameter of experts, or none
+    "Qwen3MoeForCausalLM": {
+        **_EXPERTS, "num_hidden_layers": 2, "mlp_only_layers": [1], "moe_intermediate_size": 8, "num_experts": 4,
+    },
+    "MixtralForCausalLM": {**_EXPERTS, "intermediate_size": 12, "num_local_experts": 4},
+    "Qwen3VLMoeForConditionalGeneration": {
+        "text_config": {
+            **_EXPERTS, "moe_intermediate_size": 6, "num_experts": 4, "num_local_experts": 4,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
+        },
+        "vision_config": {
+            "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
+            "deepstack_visual_indexes": [0], "num_position_embeddings": 16,
+        },
+    },
+    "GptOssForCausalLM": {
+        **_EXPERTS, "intermediate_size": 16, "num_local_experts": 4, "layer_types": ["full_attention"],
+    },
+}  # fmt: skip
 TARGETS = {
     "GPT2LMHeadModel": ["c_attn", "c_proj", "c_fc"],
     "GPT2ForSequenceClassification": ["c_attn", "score"],
@@ -47,7 +67,7 @@ def built(class_name: str, seed: int = 0) -> Any:
 
     torch.manual_seed(seed)
     found = getattr(transformers, class_name)
-    return found(found.config_class(**CONFIGS[class_name])).eval()
+    return found(found.config_class(**(CONFIGS | MIXTURES)[class_name])).eval()
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.checkpoint_names import checkpoint_names
 from loramerge.bases.component import CLIP_PREFIX, Component, canonical
+from loramerge.bases.expert_names import routers_of, stacks_of
 from loramerge.bases.kept_wide import kept_in
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
@@ -73,13 +74,19 @@ class Architecture:
         named: Callable[[str], str] = partial(canonical, prefix=prefix)
         if name == TRANSFORMERS_COMPONENT and shapes.renamed:
             named = partial(_in_checkpoints, renamed=shapes.renamed)
+        stacks = shapes.stacks if name == TRANSFORMERS_COMPONENT else {}
+        experts = {each[0]: (stack, each[1]) for stack in stacks.values() for each in stack.layers()}
         return Component(
             name,
             self.config,
-            modules={named(live): shape for live, shape in shapes.layers.items()},
-            live={named(live): live for live in shapes.layers},
+            modules={named(live): shape for live, shape in shapes.layers.items()}
+            | {module: stack.layer_shape for module, (stack, _) in experts.items()},
+            live={named(live): live for live in shapes.layers}
+            | {module: live for module, (_, live) in experts.items()},
             parameters={named(live): shape for live, shape in shapes.parameters.items()},
             transposed=frozenset(map(named, shapes.transposed)),
+            stacks=stacks,
+            routers=frozenset(map(named, shapes.routers)),
             kept={dtype: frozenset(map(named, names)) for dtype, names in shapes.kept.items()},
             tied={named(live): named(other) for live, other in shapes.tied.items()},
             tables=tables,
@@ -100,10 +107,13 @@ class Architecture:
             elif type(layer).__name__ == "Conv1D":  # transformers' linear layer of GPT-2, whose weight is in×out
                 layers[name] = tuple(layer.weight.shape)[::-1]
                 transposed.append(name)
+        routers = routers_of(model, layers) if self.library == "transformers" else {}
+        layers |= routers
         renamed = checkpoint_names(model, layers) if self.library == "transformers" else {}
         parameters = {name: tuple(each.shape) for name, each in model.named_parameters()}
         kept = kept_in(model, self.library, layers)
-        return Shapes(layers, parameters, renamed, transposed, _tied(model), kept)
+        stacks = stacks_of(model) if self.library == "transformers" else {}
+        return Shapes(layers, parameters, renamed, transposed, _tied(model), kept, stacks, tuple(routers))
 
     def _built(self) -> nn.Module:
         import torch

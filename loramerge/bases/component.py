@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from loramerge.bases.blocks import blocks_of
+from loramerge.bases.experts import experts_of, rules_of
 from loramerge.bases.skeleton import skeleton
 from loramerge.families.layout import (
     NO_TABLES,
@@ -24,6 +25,8 @@ from loramerge.families.layout import (
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from loramerge.bases.experts import Expert, Stack
 
 CLIP_PREFIX = "text_model."
 _WITHOUT_PREFIX = "text_projection"
@@ -43,6 +46,8 @@ class Component:
         parameters: Shape of everything that a checkpoint has to hold, by canonical name.
         tables: From the names that files have to these.
         transposed: Of its linear layers, those that keep their weight as in×out, as all of GPT-2 do.
+        stacks: Parameters that have the weights of experts, each of which is among `modules`.
+        routers: Of its linear layers, those whose weight PEFT takes for a parameter.
         tied: Parameter → the one whose numbers it has as well; the latter alone is among `parameters`.
         kept: Number format, or `float8` for any of them → parameters that must not have it; empty where not known.
         prefix: What canonical names begin with and names in memory may lack.
@@ -56,6 +61,8 @@ class Component:
     tables: Tables = NO_TABLES
     prefix: str = ""
     transposed: frozenset[str] = frozenset()
+    stacks: Mapping[str, Stack] = field(default_factory=dict)
+    routers: frozenset[str] = frozenset()
     tied: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -79,7 +86,17 @@ class Component:
     def layouts(self) -> tuple[Layout, ...]:
         """Its layers in each set of names that files have; of one name the later says what it holds."""
         further = [Layout(self.tables.further, self.modules)] if self.tables.further else []
-        return (*further, self.comfyui_layout, self.layout)
+        return (*further, *([self.share_layout] if self.stacks else []), self.comfyui_layout, self.layout)
+
+    @cached_property
+    def share_layout(self) -> Layout:
+        """Its layers, with an expert's share of a parameter in place of the layers in it."""
+        return Layout(rules_of(self.stacks), self.modules)
+
+    @cached_property
+    def of_experts(self) -> Mapping[str, Expert]:
+        """Where the weight of an expert's layer lies, by the layer's canonical name."""
+        return experts_of(self.stacks)
 
     @cached_property
     def others(self) -> Mapping[str, tuple[int, ...]]:
@@ -190,20 +207,15 @@ class Component:
         if others and name in self.others:
             return self.others[name]
         layouts = (*self.layouts[::-1], *(self._whole_layouts[::-1] if others else ()))
-        return next((layout.originals[name].shape for layout in layouts if name in layout.originals), None)
+        return next((each.originals[name].shape for each in layouts if name in each.originals), None)
 
     def parameter_shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of a parameter by its canonical name; None where there is none.
 
-        Of a weight that is another's as well, such as an output layer's that is the embedding's, the layer tells it.
+        Of a weight that is another's as well, such as an output layer's, the layer tells it.
         """
         module, _, parameter = name.rpartition(".")
         return self.parameters.get(name) or (self.modules.get(module) if parameter == "weight" else None)
-
-    @property
-    def is_transposed(self) -> bool:
-        """Whether its linear layers keep their weights as in×out, as those of GPT-2 do."""
-        return bool(self.transposed)
 
     def canonical(self, name: str) -> str:
         """Name in the base's own checkpoint of what has this name in memory or in a file."""

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
+from loramerge.bases.experts import Stack
 from loramerge.files.atomic import replacing_file
 from loramerge.files.cache import cache_folder
 from loramerge.files.reading import content_of
 
-_LAYOUT = 5  # of an entry; to be counted up whenever what is kept changes its meaning
+_LAYOUT = 6  # of an entry; to be counted up whenever what is kept changes its meaning
 _FOLDER = "shapes"
 _BUILDERS = ("diffusers", "transformers")
 
@@ -36,6 +37,8 @@ class Shapes:
         tied: Parameter → the one whose numbers it has as well, such as an output layer's weight and the embedding's.
         kept: Number format, or `float8` for any of them → parameters that must not have it.
         renamed: Name in memory → name in checkpoints, of the layers of a model of transformers that have two.
+        stacks: Parameters that have the weights of a layer's experts.
+        routers: Of the linear layers, those whose class is their own, so that PEFT takes the weight for a parameter.
     """
 
     layers: Named
@@ -44,6 +47,8 @@ class Shapes:
     transposed: Sequence[str] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    stacks: Mapping[str, Stack] = field(default_factory=dict)
+    routers: Sequence[str] = ()
 
 
 def shapes_of(architecture: str, config: Mapping[str, Any], build: Callable[[], Shapes]) -> Shapes:
@@ -81,7 +86,8 @@ def _kept(name: str) -> Shapes | None:
         renamed, tied = (dict(kept[each].items()) for each in ("renamed", "tied"))
         wide = {dtype: tuple(names) for dtype, names in kept["kept"].items()}
         shapes = _tuples(kept["layers"]), _tuples(kept["parameters"])
-        return Shapes(*shapes, renamed, tuple(kept["transposed"]), tied, wide)
+        stacks = {name: Stack.kept(each) for name, each in kept["stacks"].items()}
+        return Shapes(*shapes, renamed, tuple(kept["transposed"]), tied, wide, stacks, tuple(kept["routers"]))
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         return None
 

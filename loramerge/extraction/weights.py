@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from loramerge.bases.base import Base
     from loramerge.bases.checkpoint import CheckpointPart
     from loramerge.bases.component import Component
+    from loramerge.bases.experts import Expert, Stack
     from loramerge.families.layout import Shapes
     from loramerge.tensor_files.header import Stored
 
@@ -123,6 +124,16 @@ def _of_component(
         name = canonical_name(component, tensor.key)
         by_name[name if name in component.parameters else live.get(tensor.key, name)] = tensor
     layers = {}
+    for module, expert in component.of_experts.items():
+        name, stack = f"{module}{_WEIGHT}", component.stacks[expert.parameter]
+        if name in by_name:
+            layers[module] = _layer(by_name.pop(name), stack.layer_shape, shown)
+        elif expert.parameter in by_name:
+            layers[module] = _of_stack(by_name[expert.parameter], stack, expert, shown)
+        else:
+            raise SourceError(f"{shown} lacks {name}", hint=_HINT)
+    for parameter in component.stacks:
+        by_name.pop(parameter, None)
     for module, shape in component.modules.items():
         name = f"{module}{_WEIGHT}"
         if name not in component.parameters:  # it is the embedding's as well
@@ -177,6 +188,16 @@ def _layer(tensor: Stored, shape: tuple[int, ...], shown: str, *, is_turned: boo
         )
     found = _placed(tensor, shown)
     return Placed(found.shown, found.rows, is_turned)
+
+
+def _of_stack(tensor: Stored, stack: Stack, expert: Expert, shown: str) -> Placed:
+    """The layer of an expert within the parameter that has all of them."""
+    rows = stack.rows(expert, tensor.shape)
+    whole = _layer(tensor, tensor.shape if rows else stack.shape, shown)
+    assert rows is not None  # noqa: S101  else the shape was found to be wrong
+    experts, height, width = tensor.shape
+    found = _stored(tensor).reshaped((experts * height, width)).rows([(rows.first, rows.first + rows.count)])
+    return Placed(f"{whole.shown}[{expert.number}]", found, rows.is_turned)
 
 
 def _placed(tensor: Stored, shown: str) -> Placed:

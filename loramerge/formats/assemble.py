@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from loramerge.formats.spelling import Role
     from loramerge.tensor_files.lazy import StoredTensor
     from loramerge.tensor_files.safetensors import TensorFile
+    from loramerge.tensor_files.stacked import ExpertFactor
 
 Slot = dict["Role", tuple[str, tuple["Span", ...]]]
 """The tensors of a module by their roles: key, and the rows of the delta that count."""
@@ -162,17 +163,19 @@ def _alpha(reference: str, file: TensorFile, key: str) -> float:
     return value
 
 
-def _numbers(reference: str, file: TensorFile, key: str, formats: Sequence[str] = READABLE) -> StoredTensor:
+def _numbers(
+    reference: str, file: TensorFile, key: str, formats: Sequence[str] = READABLE
+) -> StoredTensor | ExpertFactor:
     if file.dtype(key) not in formats:
         raise SourceError(
             f"{reference}: {key} holds {file.dtype(key)}, expected floating-point numbers ({', '.join(READABLE)})",
             hint="convert the file with the tool that made it",
         )
-    return file.tensor(key)
+    return file.numbers(key)
 
 
 def _check_numbers(reference: str, file: TensorFile, key: str) -> None:
-    stored = file.tensor(key)
+    stored = file.numbers(key)
     if is_finite(stored.read() if stored.dtype in _SUMMED else stored.load()):
         return
     if is_finite(found := stored.read().double()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class LoraFile:
         component: The component that the folder is named after, if it is.
         denoiser: Which of the base's denoisers it is for, where that is said.
         shift: How its names become those of the base, where they differ at their beginning.
+        shares: Name of an expert's share of a parameter → the parameter's, as the file has it.
     """
 
     reference: str
@@ -30,3 +31,4 @@ class LoraFile:
     component: str | None = None
     denoiser: str | None = None
     shift: Shift | None = None
+    shares: Mapping[str, str] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from loramerge.formats.module_names import places
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.formats.saved import SETTING
 from loramerge.formats.spelling import spelled
+from loramerge.formats.stacked_pairs import keys_of, notes_of, stacked_pairs
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
@@ -65,6 +66,9 @@ class PeftOutput(AdapterOutput):
     def write(self, result: MergeResult, folder: Path) -> Mapping[str, str | None]:
         """Write the merged LoRA, or the merged DoRA."""
         adapter = dora.throughout(result.adapter, result.weights)
+        for component, modules in adapter.components.items():
+            if stacked := stacked_pairs(result.base.components[component], modules):
+                result.notes.extend(f"output {self.folder}: {note}" for note in notes_of(stacked, modules))
         return self.write_adapter(adapter, result.base, result.labels, folder)
 
     def write_adapter(
@@ -122,10 +126,16 @@ def write_folder(
     from peft import LoraConfig
 
     part, modules, saved = base.components[component], adapter.components[component], adapter.saved.get(component, {})
+    stacked = stacked_pairs(part, modules)
+    modules = {module: pair for module, pair in modules.items() if module not in part.of_experts}
     described = {
         module: (dora.rank_of(pair), 1.0 if pair.is_rescaled else abs(pair.scale)) for module, pair in modules.items()
-    }
-    settings = settings_for(described, part.modules, lambda module: part.live[module])
+    } | {name: (pair.rank, pair.scale) for name, pair in stacked.items()}
+    layers = [*(module for module in part.modules if module not in part.of_experts), *part.stacks]
+    named = {module: part.live.get(module, module) for module in layers}
+    named |= {module: f"{named[module]}.weight" for module in part.routers}
+    by_parameter = {*part.stacks, *(named[module] for module in part.routers)}
+    settings = settings_for(described, layers, lambda module: named[module], by_parameter)
     beside = _beside_ranks(adapter, component, base)
     use_dora = any(pair.is_rescaled for pair in modules.values())
     config = LoraConfig(inference_mode=True, use_dora=use_dora, **settings, **beside).to_dict()
@@ -138,6 +148,8 @@ def write_folder(
             continue
         sign = math.copysign(1.0, pair.scale)
         planned += factors(pair, (f"{key}.lora_A.weight", f"{key}.lora_B.weight"), dtype, module, (1.0, sign))
+    for name, begins in keys_of(stacked).items():
+        planned += stacked[name].planned(f"{_PREFIX}{begins}", dtype)
     for name, tensor in saved.items():
         module, _, parameter = name.rpartition(".")
         inner = ".base_layer" if module in modules else ""
@@ -162,7 +174,7 @@ def _beside_ranks(adapter: Adapter, component: str, base: Base) -> dict[str, Any
         BASE: repository or (said if _REPOSITORY.fullmatch(said) else None),
         TASK: task if saved or task not in TASKS_WITH_HEADS else None,
         SETTING: sorted(part.live.get(str(module), str(module)) for module in wrapped) or None,
-        "fan_in_fan_out": part.is_transposed,
+        "fan_in_fan_out": bool(part.transposed),
     }
 
 
@@ -179,7 +191,9 @@ def _scale_rule(file: LoraFile, places: Mapping[str, Sequence[TensorPlace]]) -> 
     }
 
     def scale_of(component: str, module: str, rank: int | None, alpha: float | None) -> float:
-        names = module, written[component, module]
+        said = written[component, module]
+        # PEFT looks for patterns in the parameter's name, of which the expert's layer may have nothing.
+        names = (file.shares[said], "") if said in file.shares else (module, said)
         if rank is not None and scaling.rank(*names) != rank:
             raise SourceError(f"{reference}: {module} has rank {rank}, {CONFIG} says {scaling.rank(*names)}")
         scale = scaling.scale(*names)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -110,7 +110,10 @@ def _parsed(reference: str, pattern: str) -> ModulePattern:
 
 
 def settings_for(
-    modules: Mapping[str, tuple[int, float]], all_modules: Iterable[str], rename: Callable[[str], str]
+    modules: Mapping[str, tuple[int, float]],
+    all_modules: Iterable[str],
+    rename: Callable[[str], str],
+    parameters: Container[str] = (),
 ) -> dict[str, Any]:
     """The LoraConfig settings under which PEFT gives each module its own rank and scale.
 
@@ -118,22 +121,26 @@ def settings_for(
         modules: Rank and scale of each pair to describe, by canonical name.
         all_modules: Every linear and convolution layer of the component, by canonical name.
         rename: From canonical name to the name that PEFT will see.
+        parameters: Of these names, those of parameters: PEFT has a list of its own for them.
 
     Returns:
-        `r`, `lora_alpha`, `rank_pattern`, `alpha_pattern` and `target_modules`, sorted. Target modules are full
-        names; where a name would also hit another module by its ending, an exact regular expression instead.
+        `r`, `lora_alpha`, `rank_pattern`, `alpha_pattern`, `target_modules` and, if there are any, `target_parameters`,
+        sorted. Target modules are full names; where a name would also hit another module by its ending, an exact
+        regular expression instead.
     """
     ranks = {rename(name): rank for name, (rank, _) in modules.items()}
     alphas = {rename(name): _alpha(scale * rank) for name, (rank, scale) in modules.items()}
     rank = Counter(ranks.values()).most_common(1)[0][0]
     alpha = Counter(alphas.values()).most_common(1)[0][0]
     endings = _endings(map(rename, all_modules))
+    listed = sorted(name for name in ranks if name in parameters)
     return {
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {_pattern(name, endings): value for name, value in sorted(ranks.items()) if value != rank},
         "alpha_pattern": {_pattern(name, endings): value for name, value in sorted(alphas.items()) if value != alpha},
-        "target_modules": _targets(sorted(ranks), endings),
+        "target_modules": _targets(sorted(name for name in ranks if name not in parameters), endings),
+        **({"target_parameters": listed} if listed else {}),
     }
 
 

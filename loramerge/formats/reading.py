@@ -13,7 +13,7 @@ from loramerge.deltas.dora import MAGNITUDE, SCALE
 from loramerge.errors import SourceError
 from loramerge.families import TRANSFORMERS_COMPONENT
 from loramerge.files.reading import read_json
-from loramerge.formats import FORMATS, embeddings
+from loramerge.formats import FORMATS, embeddings, experts
 from loramerge.formats.inner_model import shift_of
 from loramerge.formats.lora_file import LoraFile
 from loramerge.formats.peft import CONFIG, PeftOutput
@@ -62,6 +62,7 @@ def read_lora(
             file = replace(file, shift=shift_of(file.reference, file.tensors.keys, base))
             file, parameters = apart(file, base)
             file, bundled = embeddings.apart(file)
+            file = experts.apart(file, base)
             found = _format_of(file)
             formats.add(found)
             for component, modules in found.read(file, base).items():

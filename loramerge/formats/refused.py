@@ -51,9 +51,6 @@ REFUSALS = (
             "what others add to these weights does not fit them any more", "load it beside the merge"),
     Refusal(r"\.original_module\.", "the base's own weights beside those of a trained module (original_module)",
             "the adapter was not saved by PEFT", "save it with PEFT's save_pretrained"),
-    Refusal(r"\.base_layer\.lora_|\.experts\.lora_", "a LoRA on the experts of a layer (target_parameters)",
-            "its experts lie in one tensor with three axes, and only linear and convolution layers are merged",
-            "train it on modules instead: target_modules, without target_parameters"),
     Refusal(r"trainable_tokens_", "trained tokens (trainable_token_indices)",
             "they are rows of an embedding, and only linear and convolution layers are merged",
             "have PEFT save the whole embedding: modules_to_save"),
@@ -103,6 +100,7 @@ _HARMLESS_CONFIG = frozenset(
         "revision",
         "runtime_config",
         "target_modules",
+        "target_parameters",  # what their pairs belong to is told by their keys and the base
         "task_type",
         "use_dora",
         "use_effective_conv2d",
@@ -111,7 +109,6 @@ _HARMLESS_CONFIG = frozenset(
 )
 _ADVICE = {
     "lora_bias": "train it with lora_bias: false; PEFT loses the biases in a merge",
-    "target_parameters": "train it on modules: target_modules, without target_parameters",
     "trainable_token_indices": "have PEFT save the whole embedding: modules_to_save",
 }
 _HARMLESS_INIT = frozenset(map(str, (True, False, None))) | {"gaussian", "orthogonal", "eva"}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from loramerge.adapter import LowRank
     from loramerge.bases.component import Component
     from loramerge.formats.output import MergeResult
     from loramerge.outputs.fused import FusedOutput
@@ -69,15 +70,15 @@ def fuse_model(
     if base.is_model:
         by_key = {change.stored.key: change for change in planned}
         for module, pair in modules.items():
-            key, share = _key(by_key, module, component, shown), pair.times(output.lora_scale)
-            delta = RowDelta.transposed(share) if module in component.transposed else RowDelta.whole(share)
-            if by_key[key].stored.shape != (expected := component.parameters[component.parameter(module)]):
+            key, delta, expected = _change_by(by_key, module, pair.times(output.lora_scale), component, shown)
+            if by_key[key].stored.shape != expected:
                 found = by(by_key[key].stored.shape)
                 raise SourceError(
                     f"{shown}: {key} is {found}, config.json says {by(expected)}",
                     hint="fetch the base again, or choose another revision",
                 )
-            by_key[key] = with_shares(by_key[key], [delta], shown, f"{component.name}.{module}")
+            change = replace(by_key[key], is_stack=key in component.stacks)
+            by_key[key] = with_shares(change, [delta], shown, f"{component.name}.{module}")
         saved = result.adapter.saved.get(base.main, {})
         untied, put = _with_saved(by_key, saved, component, shown)
         more = {_TIED: False} if untied else {}
@@ -159,6 +160,30 @@ def _stored_as(known: Container[str], name: str, component: Component) -> str | 
     module, _, parameter = name.rpartition(".")
     names = (name, f"{component.live.get(module, module)}.{parameter}")
     return next((each for each in names if each in known), None)
+
+
+def _change_by(
+    known: Mapping[str, TensorChange], module: str, pair: LowRank, component: Component, shown: str
+) -> tuple[str, RowDelta, tuple[int, ...]]:
+    """Of a pair the tensor that it is added to, which rows of it, and the shape that this should have."""
+    expert = component.of_experts.get(module)
+    if expert is None:
+        key, expected = _key(known, module, component, shown), component.parameters[component.parameter(module)]
+        return key, RowDelta.transposed(pair) if module in component.transposed else RowDelta.whole(pair), expected
+    if (key := component.parameter(module)) in known:
+        return key, RowDelta.whole(pair), pair.shape
+    stack = component.stacks[expert.parameter]
+    if expert.parameter not in known:
+        raise SourceError(
+            f"{shown} has neither {key} nor {expert.parameter}: its files have other names than its class",
+            hint="load it with transformers and save it again, or " + _PEFT,
+        )
+    shape = known[expert.parameter].stored.shape
+    rows = stack.rows(expert, shape)
+    if rows is None:
+        return expert.parameter, RowDelta.whole(pair), stack.shape
+    delta = RowDelta.transposed(pair) if rows.is_turned else RowDelta.whole(pair)
+    return expert.parameter, delta.below(rows.first), shape
 
 
 def _key(known: Container[str], module: str, component: Component, shown: str) -> str:

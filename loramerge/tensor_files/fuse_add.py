@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ def add(
 
 def _added(change: TensorChange, first: int, count: int, exact: torch.dtype) -> Tensor | None:
     """What is added to the elements; None where that is nothing."""
-    width = math.prod(change.stored.shape[1:])
+    width = change.width
     start, stop = (first // width, (first + count) // width) if width else (0, 0)
     here = [(share, max(start, share.start), min(stop, share.stop)) for share in change.shares]
     here = [(share, low, high) for share, low, high in here if low < high]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -46,6 +47,10 @@ class RowDelta:
         """The pair for all rows of a tensor of its shape, or of that of an equal map."""
         return cls(pair, 0, pair.shape[0])
 
+    def below(self, rows: int) -> RowDelta:
+        """The same for rows that lie so many further down."""
+        return replace(self, start=self.start + rows, stop=self.stop + rows)
+
     @classmethod
     def transposed(cls, pair: LowRank) -> RowDelta:
         """The pair of a linear layer for a tensor that keeps its weight as in×out."""
@@ -61,17 +66,24 @@ class TensorChange:
         dtype: Number format in which it is written, as a header spells it.
         shares: What is added to it; no two have a row in common.
         shown_as: What errors call it.
+        is_stack: It has a matrix of each expert's, one behind the other, whose rows are counted through.
     """
 
     stored: Stored
     dtype: str
     shares: tuple[RowDelta, ...]
     shown_as: str
+    is_stack: bool = False
 
     @property
     def size(self) -> int:
         """Bytes that it takes when it is written."""
         return self.stored.size if self.is_plain else self.stored.count * ITEM_SIZES[self.dtype]
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return self.stored.shape[-1] if self.is_stack else math.prod(self.stored.shape[1:])
 
     @property
     def is_plain(self) -> bool:

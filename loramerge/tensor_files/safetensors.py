@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -23,6 +23,7 @@ from loramerge.tensor_files.write_behind import SteadyWriter
 
 if TYPE_CHECKING:
     from loramerge.tensor_files.planned import Planned
+    from loramerge.tensor_files.stacked import ExpertFactor
 
 _AHEAD = 16  # tensors that are made before the first of them is written
 
@@ -35,24 +36,30 @@ class TensorFile:
         place: The file.
         metadata: What it says of itself.
         stored: Where each tensor lies, by key, sorted.
+        shares: Tensors that are parts of others, by the keys that they would have.
     """
 
     place: FileBytes
     metadata: Mapping[str, str]
     stored: Mapping[str, Stored]
+    shares: Mapping[str, ExpertFactor] = field(default_factory=dict)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of the tensors, sorted."""
-        return tuple(self.stored)
+        """Names of the tensors, sorted; then those of the shares."""
+        return (*self.stored, *self.shares)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of a tensor, from the header."""
-        return self.stored[key].shape
+        return (self.stored if key in self.stored else self.shares)[key].shape
 
     def dtype(self, key: str) -> str:
         """Number format of a tensor as the header spells it (`F16`, `BF16`, …)."""
-        return self.stored[key].dtype
+        return (self.stored if key in self.stored else self.shares)[key].dtype
+
+    def numbers(self, key: str) -> StoredTensor | ExpertFactor:
+        """The tensor or share, left where it is."""
+        return self.tensor(key) if key in self.stored else self.shares[key]
 
     def tensor(self, key: str) -> StoredTensor:
         """The tensor, left where it is."""

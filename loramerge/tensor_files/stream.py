@@ -5,7 +5,6 @@ Which elements make a block depends on the tensors alone, so that the bytes are 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -163,7 +162,7 @@ def _pieces(together: Iterable[Sequence[TensorChange]]) -> Iterator[_Piece]:
     for changes in together:
         stored = changes[0].stored
         if stored.size:
-            row = math.prod(stored.shape[1:]) if any(change.shares for change in changes) else 1
+            row = max((change.width for change in changes if change.shares), default=1)
             step = max(BLOCK * stored.count // stored.size // row, 1) * row
             for first in range(0, stored.count, step):
                 yield _Piece(changes, first, min(step, stored.count - first))

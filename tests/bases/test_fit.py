@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
+import small_models
 import torch
 from canonical import base_of, read
 from safetensors.torch import save_file
-from transformers import Qwen3MoeConfig
 
 from loramerge.adapter import Adapter, LowRank
 from loramerge.bases.base import read_base
@@ -16,11 +16,6 @@ from loramerge.errors import MismatchError
 
 KNOWN = "down_blocks.0.attentions.0.proj_in"
 PAIR = LowRank(torch.ones(2, 16, 1, 1), torch.ones(16, 2, 1, 1), 1.0)
-MIXTURE = {
-    "hidden_size": 16, "intermediate_size": 24, "moe_intermediate_size": 8, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "vocab_size": 40, "num_experts": 4,
-    "num_experts_per_tok": 2, "decoder_sparse_step": 1, "mlp_only_layers": [],
-}  # fmt: skip
 ADVICE = "a recipe does with `unmatched: skip`"
 
 
@@ -71,10 +66,8 @@ def test_a_text_encoder_that_a_base_in_one_file_lacks_makes_no_other_family_of_i
 
 
 def test_experts_that_the_base_has_in_one_tensor_are_not_called_those_of_another_base(tmp_path):
-    """As PEFT saved them with transformers 4, where each expert was a module of its own."""
-    config = Qwen3MoeConfig(**MIXTURE)
-    config.architectures = ["Qwen3MoeForCausalLM"]
-    config.save_pretrained(tmp_path)
+    """Of gpt-oss there are no names of layers for each expert, as PEFT saved them with transformers 4 of others."""
+    small_models.save("GptOssForCausalLM", tmp_path)
     halves = {}
     shapes = {"self_attn.q_proj": (16, 16)}
     shapes |= {f"mlp.experts.{expert}.{name}": (8, 16) for expert in range(4) for name in ("gate_proj", "up_proj")}
