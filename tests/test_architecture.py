@@ -88,7 +88,7 @@ PLUGINS = {
 }
 # What the plug-ins of a folder share.
 SHARED = {
-    "engines": {"exact_lora_model"},
+    "engines": {"exact_lora_model", "module_groups"},
     "deltas": {"computed", "concatenated", "dora", "kind", "rescaled", "stored", "transposed"},
     "formats": {
         "adapter_output", "alphas", "assemble", "denoiser_files", "dora", "embeddings", "experts", "inner_model",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.adapter import LowRank
 from loramerge.bases.quiet import quiet
 from loramerge.engines.exact_lora_model import RETAINED, WEIGHTS, exact_lora_model
+from loramerge.engines.module_groups import groups_of
 from loramerge.merging.module import Finish, Finished, Merged, Part, shares
 from loramerge.numerics.threads import one_thread, workers
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from loramerge.methods import Method
 
 _MERGED = "merged"
-_GROUP = 256
-"""So many modules are merged at a time."""
 
 
 def merge_component(  # noqa: PLR0913  # what both engines take
@@ -60,35 +59,13 @@ def merge_component(  # noqa: PLR0913  # what both engines take
         What `finish` made of each module, sorted by name.
     """
     found: dict[str, Finished] = {}
-    groups, steps = _groups(component, parts, method), len(parts) + 1
+    groups, steps = groups_of(component, parts, method), len(parts) + 1
     merge = _Merge(component, parts, method, device, seed, reference=reference)
     for done, modules in enumerate(groups):
         found |= merge.of(modules, finish)
         for _ in range(steps * done // len(groups), steps * (done + 1) // len(groups)):
             advance()
     return dict(sorted(found.items()))
-
-
-def _groups(component: Component, parts: Sequence[Part], method: Method) -> list[list[str]]:
-    """The modules that LoRAs touch, in the base's order, some at a time: PEFT compares each layer with all others.
-
-    All LoRAs have a part in each group, for PEFT merges one that is alone by another type. All modules are one group
-    where the type draws random numbers: PEFT draws some for every module before the first mask.
-    """
-    most = _GROUP if method.masks_from is None else len(component.modules)
-    touched = {module for part in parts for module in part.modules}
-    groups: list[list[str]] = [[]]
-    absent = {*range(len(parts))}
-    for module in (each for each in component.modules if each in touched):
-        if len(groups[-1]) >= most and not absent:
-            groups.append([])
-            absent = {*range(len(parts))}
-        groups[-1].append(module)
-        absent -= {place for place, part in enumerate(parts) if module in part.modules}
-    if absent and len(groups) > 1:
-        last = groups.pop()
-        groups[-1] += last
-    return groups
 
 
 class _Merge:

@@ -130,7 +130,9 @@ def notes_of(pairs: Mapping[str, StackedPair], modules: Modules) -> Iterator[str
             "have one rank, and some have a smaller one or no pair"
         )
     grown = [
-        name for name, pair in pairs.items() if len(pair.stack.canonical) > 1 and pair.rank > _largest(pair, modules)
+        name
+        for name, pair in pairs.items()
+        if len(pair.stack.canonical) > 1 and pair.rank > _rank_before(pair, modules)
     ]
     if grown:
         yield (
@@ -139,7 +141,7 @@ def notes_of(pairs: Mapping[str, StackedPair], modules: Modules) -> Iterator[str
         )
 
 
-def _largest(pair: StackedPair, modules: Modules) -> int:
+def _rank_before(pair: StackedPair, modules: Modules) -> int:
     named = (numbered(name, expert) for name in pair.stack.canonical for expert in pair.pairs)
     return max(modules[name].rank for name in named if name in modules)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from engines.small import COMPONENT, PARAMETERS, SHAPES, method, part
 
-from loramerge.engines import peft
+from loramerge.engines import module_groups, peft
 
 SOME = [*SHAPES][:3]
 
@@ -31,8 +31,8 @@ def test_groups_are_the_whole(monkeypatch, combination_type, reference, weights)
             parts[0].weights[module] = 0.2 + 0.1 * number
     chosen = method(combination_type)
     whole = merged(parts, chosen, reference=reference)
-    monkeypatch.setattr(peft, "_GROUP", 1)
-    assert len(peft._groups(COMPONENT, parts, chosen)) == (1 if "dare" in combination_type else len(SHAPES))
+    monkeypatch.setattr(module_groups, "GROUP", 1)
+    assert len(module_groups.groups_of(COMPONENT, parts, chosen)) == (1 if "dare" in combination_type else len(SHAPES))
     before = torch.get_rng_state()
     apart = merged(parts, chosen, reference=reference)
     assert torch.equal(torch.get_rng_state(), before)
@@ -52,9 +52,9 @@ def test_groups_are_the_whole(monkeypatch, combination_type, reference, weights)
 )
 def test_every_lora_has_a_part_in_each_group(monkeypatch, second, wanted):
     """PEFT merges a single LoRA by `linear`, whatever it was told."""
-    monkeypatch.setattr(peft, "_GROUP", 1)
+    monkeypatch.setattr(module_groups, "GROUP", 1)
     parts = [part("a"), part("b", modules=tuple(second))]
-    groups = peft._groups(COMPONENT, parts, method("ties_svd"))
+    groups = module_groups.groups_of(COMPONENT, parts, method("ties_svd"))
     assert [len(group) for group in groups] == wanted
     assert [module for group in groups for module in group] == [*SHAPES]
     found = merged(parts, method("ties_svd"))
