@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from loramerge.messages import some
 
 if TYPE_CHECKING:
     from loramerge.bases.base import Base
+
+_WRAPPERS = re.compile(r"(\.base_layer)+$")
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ def shift_of(reference: str, keys: Iterable[str], base: Base) -> Shift | None:
     """
     if not base.is_model:
         return None
-    names = sorted({spelling.written for key in keys if (spelling := spelled(key)) is not None})
+    # A pair for a parameter stands at the module that has it, within PEFT's wrappers around that.
+    names = sorted({_WRAPPERS.sub("", spelling.written) for key in keys if (spelling := spelled(key)) is not None})
     component = base.components[TRANSFORMERS_COMPONENT]
     known = {name: module for module, live in component.live.items() for name in (live, module)}
+    known |= {owner: owner for parameter in component.stacks if (owner := parameter.rpartition(".")[0])}
     if not names or any(name in known for name in names):
         return None
     return _longer(reference, names, known) or _shorter(names, known)

@@ -86,10 +86,10 @@ class StackedPair:
     def _up(self) -> Tensor:
         import torch
 
-        whole = torch.zeros(self.stack.whole_shape[0], self.rank, self.stack.shape[0])
+        whole = torch.zeros(self.stack.shape[0], self.stack.whole_shape[0], self.rank)
         for expert, pair in self.pairs.items():
-            whole[:, : pair.rank, expert] = pair.up * (pair.scale / self.scale)
-        return whole.flatten(1)
+            whole[expert, :, : pair.rank] = pair.up * (pair.scale / self.scale)
+        return whole.permute(1, 2, 0).flatten(1)
 
 
 def stacked_pairs(component: Component, modules: Modules) -> dict[str, StackedPair]:

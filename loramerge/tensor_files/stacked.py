@@ -109,8 +109,10 @@ class ExpertFactor:
         return rows.reshape(self.shape)
 
     def load(self) -> Tensor:
-        """The factor in float32, on the CPU."""
-        return self.read().float()
+        """The factor in float32, on the CPU: numbers of its own, for what was read stays."""
+        import torch
+
+        return self.read().to(torch.float32, copy=True)
 
     def reshaped(self, shape: tuple[int, ...]) -> ExpertFactor:
         """The same numbers in another shape."""

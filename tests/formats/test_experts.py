@@ -282,6 +282,28 @@ def test_settings_that_name_no_parameters_mean_all_of_them(tmp_path):
     equal(deltas_of(load_adapter(tmp_path / "a", base), base.components["model"]), want)
 
 
+@pytest.mark.parametrize("modules", [["q_proj"], []])
+def test_a_lora_of_an_inner_model_is_read_as_the_whole_ones(tmp_path, modules):
+    """As one of a language model that is a part of a model that sees."""
+    base = load_base(small_models.save(SEEING, tmp_path / "base"))
+    whole = load_adapter(stacked(SEEING, tmp_path / "a", seed=1, modules=modules, targets=BOTH), base)
+    changed(tmp_path / "a", tensors=lambda all_: {
+        key.replace("model.language_model.layers", "model.layers"): each for key, each in all_.items()})  # fmt: skip
+    inner = load_adapter(tmp_path / "a", base)
+    assert len(inner) > 1
+    assert inner.equals(whole)
+    assert any("is read as model.language_model.layers.0." in note for note in inner.notes)
+
+
+def test_numbers_that_are_read_are_nobody_elses(tmp_path):
+    base = load_base(small_models.save(QWEN, tmp_path / "base"))
+    adapter = load_adapter(stacked(QWEN, tmp_path / "a", seed=1), base)
+    pair = adapter.components["model"]["model.layers.0.mlp.experts.1.down_proj"]
+    before = pair.down.clone()
+    pair.down.zero_()
+    assert torch.equal(pair.down, before)
+
+
 def test_a_lora_on_biases_of_experts_is_refused(tmp_path):
     base = load_base(small_models.save(GPT_OSS, tmp_path / "base"))
     stacked(GPT_OSS, tmp_path / "a", seed=1, targets=["experts.gate_up_proj", "experts.down_proj_bias"])
