@@ -8,6 +8,7 @@ import shutil
 import pytest
 import small_models
 import torch
+from canonical import read
 from command_line import invoke, write_recipe
 from safetensors.torch import load_file, save_file
 
@@ -288,7 +289,7 @@ def test_a_lora_of_an_inner_model_is_read_as_the_whole_ones(tmp_path, modules):
     base = load_base(small_models.save(SEEING, tmp_path / "base"))
     whole = load_adapter(stacked(SEEING, tmp_path / "a", seed=1, modules=modules, targets=BOTH), base)
     changed(tmp_path / "a", tensors=lambda all_: {
-        key.replace("model.language_model.layers", "model.layers"): each for key, each in all_.items()})  # fmt: skip
+        key.replace("model.language_model.layers", "layers"): each for key, each in all_.items()})  # fmt: skip
     inner = load_adapter(tmp_path / "a", base)
     assert len(inner) > 1
     assert inner.equals(whole)
@@ -297,7 +298,7 @@ def test_a_lora_of_an_inner_model_is_read_as_the_whole_ones(tmp_path, modules):
 
 def test_numbers_that_are_read_are_nobody_elses(tmp_path):
     base = load_base(small_models.save(QWEN, tmp_path / "base"))
-    adapter = load_adapter(stacked(QWEN, tmp_path / "a", seed=1), base)
+    adapter = read(stacked(QWEN, tmp_path / "a", seed=1), base)
     pair = adapter.components["model"]["model.layers.0.mlp.experts.1.down_proj"]
     before = pair.down.clone()
     pair.down.zero_()
