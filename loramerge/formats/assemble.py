@@ -14,7 +14,7 @@ from loramerge.deltas.low_rank import LowRankKind
 from loramerge.errors import MismatchError, SourceError
 from loramerge.messages import counted, some
 from loramerge.numerics.finite import LARGEST, is_finite
-from loramerge.numerics.threads import one_thread
+from loramerge.numerics.threads import in_order, workers
 from loramerge.tensor_files.lazy import INTEGERS, READABLE
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ ScaleRule = Callable[[str, str, "int | None", "float | None"], float]
 """(component, module, rank or None where nothing is factored, alpha from the file or None) → scale."""
 _SUMMED = ("F32", "F16", "BF16")
 """Number formats that are looked at as they are: torch sums no float8, and a float64 may be too large for float32."""
+_SOME, _AHEAD = 32, 16
+"""Tensors that are looked at in one go, and how many of these goes wait."""
 _TOO_LARGE = f"float32, in which LoRAs are read, ends at {LARGEST:g}"
 
 
@@ -96,10 +98,21 @@ def assemble(
     components: dict[str, dict[str, LowRank]] = {}
     for (component, module), slot in slots.items():
         components.setdefault(component, {})[module] = _of_slot(reference, file, (component, module), slot, scale_of)
-    with one_thread():  # handing them to threads takes several times as long as looking at them
-        for key in file.keys:
-            _check_numbers(reference, file, key)
+    _check_all(reference, file)
     return components
+
+
+def _check_all(reference: str, file: TensorFile) -> None:
+    """Look at all numbers; some tensors at a time, for handing one over takes as long as looking at a small one."""
+
+    def check(keys: Sequence[str]) -> None:
+        for key in keys:
+            _check_numbers(reference, file, key)
+
+    keys = file.keys
+    with workers() as pool:
+        for _ in in_order(pool, check, (keys[at : at + _SOME] for at in range(0, len(keys), _SOME)), ahead=_AHEAD):
+            pass
 
 
 def _of_slot(reference: str, file: TensorFile, where: tuple[str, str], slot: Slot, scale_of: ScaleRule) -> LowRank:
