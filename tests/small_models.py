@@ -46,6 +46,11 @@ MIXTURES: dict[str, dict[str, Any]] = {  # each with one square parameter of exp
             "deepstack_visual_indexes": [0], "num_position_embeddings": 16,
         },
     },
+    "DeepseekV3ForCausalLM": {
+        **_EXPERTS, "num_hidden_layers": 2, "first_k_dense_replace": 1, "moe_intermediate_size": 6,
+        "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "n_shared_experts": 1, "q_lora_rank": None,
+        "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8, "num_key_value_heads": 2,
+    },
     "GptOssForCausalLM": {
         **_EXPERTS, "intermediate_size": 16, "num_local_experts": 4, "layer_types": ["full_attention"],
     },

@@ -47,7 +47,7 @@ class Component:
         tables: From the names that files have to these.
         transposed: Of its linear layers, those that keep their weight as in×out, as all of GPT-2 do.
         stacks: Parameters that have the weights of experts, each of which is among `modules`.
-        routers: Of its linear layers, those whose weight PEFT takes for a parameter.
+        routers: Of its linear layers, those whose class is their own.
         tied: Parameter → the one whose numbers it has as well; the latter alone is among `parameters`.
         kept: Number format, or `float8` for any of them → parameters that must not have it; empty where not known.
         prefix: What canonical names begin with and names in memory may lack.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _KERNEL_1X1 = (1, 1)
 _EXPERTS = ".experts."
-_EXPERT = re.compile(r"\.experts\.\d+\.")
+_EXPERT = re.compile(r"\.experts\.(\d{1,9})\.")
 _FEW = 0.1
 """Share of modules that may not fit in a LoRA for a base of the very size: parts that differ by the task."""
 _SKIP = "a recipe does with `unmatched: skip` at the LoRA"
@@ -74,7 +74,7 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
         expected = part.shape_of(module, others=pair.is_dense) if part else None
         shaped = _placed(pair, module, part) if part else None
         if shaped is None:
-            misfits.append(Misfit(component, module, pair, expected, _reason(module, pair, part, base)))
+            misfits.append(Misfit(component, module, pair, expected, _reason(module, pair, part)))
         else:
             fitting.setdefault(component, {})[module] = shaped
     _check_saved(name, adapter, base)
@@ -84,14 +84,17 @@ def fit(name: str, adapter: Adapter, base: Base, *, skip: bool) -> tuple[Adapter
     return replace(adapter, components=fitting), tuple(misfits)
 
 
-def _reason(module: str, pair: LowRank, part: Component | None, base: Base) -> str:
+def _reason(module: str, pair: LowRank, part: Component | None) -> str:
     """Why a pair has no place although the base may be the right one; empty where nothing says so."""
     if not pair.is_layer:
         return ""
     if part is not None and module in part.others:
         return "is no linear or convolution layer, and these alone are merged"
-    if _EXPERT.search(module) and any(_EXPERTS in name for known in base.components.values() for name in known.others):
-        return "is one of a layer's experts, which are not merged where they lie in one tensor"
+    if part is not None and (expert := _EXPERT.search(module)):
+        own = f"{module[: expert.start()]}{_EXPERTS}"
+        counts = {stack.shape[0] for name, stack in part.stacks.items() if f"{name}.".startswith(own)}
+        if counts and int(expert[1]) < min(counts):
+            return "is a layer of one expert, and the base's experts have no layers of such names"
     return ""
 
 

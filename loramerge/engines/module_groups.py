@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from loramerge.methods import Method
 
 GROUP = 256
-"""So many, or a few more."""
+"""So many, or somewhat more."""
 
 
 def groups_of(component: Component, parts: Sequence[Part], method: Method) -> list[list[str]]:
@@ -25,17 +26,33 @@ def groups_of(component: Component, parts: Sequence[Part], method: Method) -> li
         parts: The LoRAs, at least one module each.
         method: The combination type.
     """
-    most = GROUP if method.masks_from is None else len(component.modules)
     touched = {module for part in parts for module in part.modules}
-    groups: list[list[str]] = [[]]
-    absent = {*range(len(parts))}
-    for module in (each for each in component.modules if each in touched):
-        if len(groups[-1]) >= most and not absent:
-            groups.append([])
-            absent = {*range(len(parts))}
-        groups[-1].append(module)
-        absent -= {place for place, part in enumerate(parts) if module in part.modules}
-    if absent and len(groups) > 1:
-        last = groups.pop()
-        groups[-1] += last
+    ordered = [module for module in component.modules if module in touched]
+    most = min(len(ordered) // GROUP, *(len(part.modules) for part in parts))
+    count = max(most, 1) if method.masks_from is None else 1
+    while (dealt := _dealt(ordered, parts, count)) is None:
+        count -= 1
+    return dealt
+
+
+def _dealt(ordered: Sequence[str], parts: Sequence[Part], count: int) -> list[list[str]] | None:
+    """Modules in so many groups; None where a LoRA would have no part in one.
+
+    Each LoRA's are dealt in turn, those of the LoRA that touches the fewest first.
+    """
+    owner: dict[str, int] = {}
+    for part in sorted(parts, key=lambda each: len(each.modules)):
+        there = {owner[module] for module in part.modules if module in owner}
+        absent = [group for group in range(count) if group not in there]
+        left = [module for module in ordered if module in part.modules and module not in owner]
+        if len(left) < len(absent):
+            return None
+        sizes = Counter(owner.values())
+        for place, module in enumerate(left):
+            group = absent[place] if place < len(absent) else min(range(count), key=lambda each: sizes[each])
+            owner[module] = group
+            sizes[group] += 1
+    groups: list[list[str]] = [[] for _ in range(count)]
+    for module in ordered:
+        groups[owner[module]].append(module)
     return groups

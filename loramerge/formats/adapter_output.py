@@ -97,6 +97,16 @@ class AdapterOutput(Output):
         del pair
         return 1.0, 1.0
 
+    def told(self, adapter: Adapter, base: Base) -> Iterator[str]:
+        """What is to be said of an adapter in this format, however it is written.
+
+        Args:
+            adapter: What is written.
+            base: What it fits.
+        """
+        del adapter, base
+        yield from ()
+
     def cautions(self, pairs: Sequence[LowRank]) -> Iterator[str]:
         """What is to be said where an adapter is written as exactly as the format can.
 

@@ -193,9 +193,10 @@ def _check_numbers(reference: str, file: TensorFile, key: str) -> None:
         return
     if is_finite(found := stored.read().double()):
         raise SourceError(
-            f"{reference}: {key} holds {float(found.abs().max()):g}; {_TOO_LARGE}",
+            f"{reference}: {file.shown(key)} holds {float(found.abs().max()):g}; {_TOO_LARGE}",
             hint="use another checkpoint; no model computes with such numbers",
         )
     raise SourceError(
-        f"{reference}: {key} holds NaN or infinite values", hint="the training diverged; use another checkpoint"
+        f"{reference}: {file.shown(key)} holds NaN or infinite values",
+        hint="the training diverged; use another checkpoint",
     )

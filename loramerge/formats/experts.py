@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from loramerge.formats.lora_file import LoraFile
 
 SETTING = "target_parameters"
-_WRAPPER = "base_model.model."
 _INNER = ".base_layer"
-_KEY = re.compile(r"(?P<module>.+?)(?P<inner>(?:\.base_layer)*)\.lora_(?P<half>[AB])(?P<end>(?:\.[^.]+)?\.weight)")
+_KEY = re.compile(
+    r"(?P<begin>base_model\.model\.)?(?P<module>.+?)(?P<inner>(?:\.base_layer)*)\.lora_(?P<half>[AB])(?P<end>(?:\.[^.]+)?\.weight)"
+)
 _OF_EXPERTS = re.compile(r"\.experts$")
 _OTHER = {"A": "B", "B": "A"}
 _REVERSED, _SINCE = (0, 19, 0), (0, 19, 1)
@@ -39,6 +40,7 @@ class _Half:
 
     Attributes:
         key: In the file.
+        begin: What stands before all names there.
         module: That has the parameter, as the file calls it.
         depth: How many wrappers it lies within.
         name: `A` or `B`.
@@ -46,6 +48,7 @@ class _Half:
     """
 
     key: str
+    begin: str
     module: str
     depth: int
     name: str
@@ -59,12 +62,14 @@ class _ParameterPair:
     Attributes:
         written: Name of the parameter, as the file has it.
         keys: By half.
+        begin: Of the keys.
         end: Of the keys.
         stack: What the parameter holds.
     """
 
     written: str
     keys: Mapping[str, str]
+    begin: str
     end: str
     stack: Stack
 
@@ -101,8 +106,14 @@ def apart(file: LoraFile, base: Base) -> LoraFile:
     shares: dict[str, ExpertFactor] = {}
     of_parameter: dict[str, str] = {}
     recent = Recent()
+    notes = []
     for pair in pairs:
         is_turned = _is_turned(file, pair, pairs)
+        if pair.stack.is_transposed and not is_turned and _told_by_shapes(file, pair, pairs) is None:
+            notes.append(
+                f"{pair.keys['A']} is for square matrices: it is read as PEFT does with transformers 5; one that was "
+                "trained with transformers 4 and PEFT 0.19 or later would be the transpose"
+            )
         for name, key in pair.keys.items():
             stacked = Stacked(file.tensors.tensor(key), pair.stack.shape[0], name == "B", is_turned)
             for expert in range(stacked.experts):
@@ -110,22 +121,25 @@ def apart(file: LoraFile, base: Base) -> LoraFile:
                 of_parameter[share] = pair.written
                 # The transpose of B·A is Aᵀ·Bᵀ: what was `down` is `up` then.
                 role = _OTHER[name] if is_turned else name
-                shares[f"{_WRAPPER}{share}.lora_{role}{pair.end}"] = ExpertFactor(
-                    stacked, expert, stacked.shape, recent=recent
-                )
+                own_key = f"{pair.begin}{share}.lora_{role}{pair.end}"
+                if own_key in file.tensors.stored:
+                    raise SourceError(f"{file.reference}: {key} and {own_key} are the same tensor under two names")
+                shares[own_key] = ExpertFactor(stacked, expert, stacked.shape, key, recent)
     taken = {key for pair in pairs for key in pair.keys.values()}
     left = {key: stored for key, stored in file.tensors.stored.items() if key not in taken}
-    return replace(file, tensors=replace(file.tensors, stored=left, shares=shares), shares=of_parameter)
+    tensors = replace(file.tensors, stored=left, shares=shares)
+    return replace(file, tensors=tensors, shares=of_parameter, notes=tuple(notes))
 
 
 def _halves(file: LoraFile, owners: Mapping[str, Sequence[str]]) -> Iterator[_Half]:
     for key in file.tensors.keys:
-        found = _KEY.fullmatch(key.removeprefix(_WRAPPER))
+        found = _KEY.fullmatch(key)
         if found is None:
             continue
         module = found["module"]
-        if found["inner"] or _OF_EXPERTS.search(module) or _in_base(file, module) in owners:
-            yield _Half(key, module, found["inner"].count(_INNER), found["half"], found["end"])
+        if _OF_EXPERTS.search(module) or _in_base(file, module) in owners:
+            depth = found["inner"].count(_INNER)
+            yield _Half(key, found["begin"] or "", module, depth, found["half"], found["end"])
 
 
 def _in_base(file: LoraFile, module: str) -> str:
@@ -186,7 +200,7 @@ def _pairs_of(
             what = f"{next(iter(keys.values()))} has no other half" if keys else f"{parameter} has no pair"
             raise SourceError(f"{file.reference}: {what}: the pair is incomplete", hint="fetch the file again")
         written = f"{module}.{parameter.rpartition('.')[2]}"
-        pair = _ParameterPair(written, keys, halves[0].end, component.stacks[parameter])
+        pair = _ParameterPair(written, keys, halves[0].begin, halves[0].end, component.stacks[parameter])
         if not pair.ways(file):
             down, up = (by(file.tensors.shape(keys[half])) for half in _OTHER)
             raise MismatchError(
@@ -203,10 +217,9 @@ def _is_turned(file: LoraFile, pair: _ParameterPair, others: Sequence[_Parameter
     PEFT has taken the second axis for what goes in; since 0.19.1 the third, where the class does not say otherwise, and
     in 0.19.0 where it does.
     """
-    alike = [other for other in others if other.stack.is_transposed is pair.stack.is_transposed]
-    for ways in (pair.ways(file), *(other.ways(file) for other in alike)):
-        if len(ways) == 1:
-            return next(iter(ways))
+    told = _told_by_shapes(file, pair, others)
+    if told is not None:
+        return told
     said = re.match(r"(\d+)\.(\d+)\.(\d+)", str((file.config or {}).get("peft_version") or ""))
     version = tuple(map(int, said.groups())) if said else None
     if version is None or (pair.stack.is_transposed and version == _REVERSED):
@@ -217,3 +230,12 @@ def _is_turned(file: LoraFile, pair: _ParameterPair, others: Sequence[_Parameter
             hint="load it with the PEFT that it was trained with, and save it with PEFT 0.19.1 or later",
         )
     return not pair.stack.is_transposed and version < _SINCE
+
+
+def _told_by_shapes(file: LoraFile, pair: _ParameterPair, others: Sequence[_ParameterPair]) -> bool | None:
+    """The same as far as shapes say it; None where all matrices are square."""
+    alike = [other for other in others if other.stack.is_transposed is pair.stack.is_transposed]
+    for ways in (pair.ways(file), *(other.ways(file) for other in alike)):
+        if len(ways) == 1:
+            return next(iter(ways))
+    return None

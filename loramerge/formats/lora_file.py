@@ -22,6 +22,7 @@ class LoraFile:
         component: The component that the folder is named after, if it is.
         denoiser: Which of the base's denoisers it is for, where that is said.
         shift: How its names become those of the base, where they differ at their beginning.
+        notes: What is to be said of how it was read.
         shares: Name of an expert's share of a parameter → the parameter's, as the file has it.
     """
 
@@ -31,4 +32,5 @@ class LoraFile:
     component: str | None = None
     denoiser: str | None = None
     shift: Shift | None = None
+    notes: tuple[str, ...] = ()
     shares: Mapping[str, str] = field(default_factory=dict)

@@ -22,7 +22,14 @@ from loramerge.formats.module_names import places
 from loramerge.formats.peft_config import Scaling, settings_for
 from loramerge.formats.saved import SETTING
 from loramerge.formats.spelling import spelled
-from loramerge.formats.stacked_pairs import keys_of, notes_of, stacked_pairs
+from loramerge.formats.stacked_pairs import (
+    dora_on_parameter,
+    keys_of,
+    notes_of,
+    shares_of,
+    stacked_pairs,
+    weights_for_peft,
+)
 from loramerge.tensor_files import safetensors as tensors
 from loramerge.tensor_files.planned import Planned, factors
 
@@ -66,9 +73,7 @@ class PeftOutput(AdapterOutput):
     def write(self, result: MergeResult, folder: Path) -> Mapping[str, str | None]:
         """Write the merged LoRA, or the merged DoRA."""
         adapter = dora.throughout(result.adapter, result.weights)
-        for component, modules in adapter.components.items():
-            if stacked := stacked_pairs(result.base.components[component], modules):
-                result.notes.extend(f"output {self.folder}: {note}" for note in notes_of(stacked, modules))
+        result.notes.extend(f"output {self.folder}: {note}" for note in self.told(adapter, result.base))
         return self.write_adapter(adapter, result.base, result.labels, folder)
 
     def write_adapter(
@@ -86,6 +91,15 @@ class PeftOutput(AdapterOutput):
             written = write_folder(adapter, component, base, self.dtype, folder / part, metadata)
             digests["/".join(filter(None, (part, WEIGHTS)))] = written
         return digests
+
+    def pairs(self, adapter: Adapter, base: Base) -> Iterator[tuple[str, LowRank]]:
+        """Of an expert's layers that are one parameter one pair."""
+        for component, modules in adapter.components.items():
+            yield from ((f"{component}.{name}", pair) for name, pair in shares_of(base.components[component], modules))
+
+    def told(self, adapter: Adapter, base: Base) -> Iterator[str]:
+        """How many zeros there are among the experts, and where ranks grow."""
+        yield from notes_of(adapter, base)
 
     def snippets(self, place: Address, facts: Facts) -> Iterator[Snippet]:
         """A PeftModel around each component."""
@@ -133,11 +147,13 @@ def write_folder(
     } | {name: (pair.rank, pair.scale) for name, pair in stacked.items()}
     layers = [*(module for module in part.modules if module not in part.of_experts), *part.stacks]
     named = {module: part.live.get(module, module) for module in layers}
-    named |= {module: f"{named[module]}.weight" for module in part.routers}
-    by_parameter = {*part.stacks, *(named[module] for module in part.routers)}
+    named |= {module: f"{named[module]}.weight" for module in weights_for_peft(part, named)}
+    by_parameter = {*part.stacks, *(name for name in named.values() if name.endswith(".weight"))}
     settings = settings_for(described, layers, lambda module: named[module], by_parameter)
     beside = _beside_ranks(adapter, component, base)
     use_dora = any(pair.is_rescaled for pair in modules.values())
+    if use_dora and settings.get("target_parameters"):
+        raise dora_on_parameter(settings["target_parameters"][0])
     config = LoraConfig(inference_mode=True, use_dora=use_dora, **settings, **beside).to_dict()
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     planned: list[Planned] = []

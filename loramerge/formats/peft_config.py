@@ -83,7 +83,9 @@ class Scaling:
     def _value(self, pattern_key: str, default_key: str, module: str, written: str) -> float:
         # PEFT's get_pattern_key (peft/utils/other.py): the first pattern that matches the end of the name. The name is
         # the one in memory, which lacks `text_model.` where transformers 5 wrote the folder.
-        names = (module, module.removeprefix("text_model."), *([written] if written else []))
+        names = [module, module.removeprefix("text_model."), *([written] if written else [])]
+        if self.config.get("target_parameters"):  # of a layer that is told by its weight's name
+            names += [f"{name}.weight" for name in names]
         for pattern, value in (self.config.get(pattern_key) or {}).items():
             if any(_parsed(self.reference, pattern).matches(name) for name in names):
                 return _positive(self.reference, f"{pattern_key}[{pattern!r}]", value)

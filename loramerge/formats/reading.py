@@ -71,7 +71,7 @@ def read_lora(
             saved |= parameters
             inversions |= bundled
             settings |= told(file.config or {})
-            notes += [str(file.shift)] if file.shift else []
+            notes += [*([str(file.shift)] if file.shift else []), *file.notes]
     whole = {TRANSFORMERS_COMPONENT: saved} if saved else {}
     adapter = Adapter(components, metadata, whole, settings, tuple(notes), inversions)
     return _joined(formats), adapter

@@ -17,9 +17,14 @@ from loramerge.tensor_files.planned import Planned, rounded
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from loramerge.adapter import LowRank, Modules
+    from loramerge.adapter import Adapter, LowRank, Modules
+    from loramerge.bases.base import Base
     from loramerge.bases.component import Component
     from loramerge.bases.experts import Stack
+
+
+_TAKEN = frozenset({"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"})
+"""What PEFT takes for layers of experts."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,15 @@ class StackedPair:
         return whole.permute(1, 2, 0).flatten(1)
 
 
+def shares_of(component: Component, modules: Modules) -> Iterator[tuple[str, LowRank]]:
+    """The same pairs, those of an expert's layers that are one parameter put together, by the share's name."""
+    for name, pair in modules.items():
+        if name not in component.of_experts:
+            yield name, pair
+    of_experts = {name: pair for name, pair in modules.items() if name in component.of_experts}
+    yield from in_original_names(component.share_layout, of_experts)
+
+
 def stacked_pairs(component: Component, modules: Modules) -> dict[str, StackedPair]:
     """Parameter → the pairs of its experts.
 
@@ -105,10 +119,7 @@ def stacked_pairs(component: Component, modules: Modules) -> dict[str, StackedPa
     of_experts = {module: pair for module, pair in modules.items() if module in component.of_experts}
     rescaled = next((module for module, pair in of_experts.items() if pair.is_rescaled), None)
     if rescaled is not None:
-        raise MismatchError(
-            f"{rescaled} is an expert's and a DoRA, and PEFT has none for experts",
-            hint="write `kind: model`, or use LoRAs that are no DoRAs",
-        )
+        raise dora_on_parameter(rescaled)
     found: dict[str, dict[int, LowRank]] = {}
     for name, pair in in_original_names(component.share_layout, of_experts):
         parameter, _, expert = name.rpartition(".")
@@ -116,34 +127,52 @@ def stacked_pairs(component: Component, modules: Modules) -> dict[str, StackedPa
     return {name: StackedPair(name, component.stacks[name], found[name]) for name in component.stacks if name in found}
 
 
-def notes_of(pairs: Mapping[str, StackedPair], modules: Modules) -> Iterator[str]:
-    """What is to be said of pairs that were put together.
-
-    Args:
-        pairs: By parameter.
-        modules: What they were made of.
-    """
-    filled, size = (sum(each) for each in zip(*((pair.filled, pair.size) for pair in pairs.values()), strict=True))
-    if filled:
-        yield (
-            f"{filled:,} of the {size:,} numbers for experts are zeros: in PEFT's format all experts of a parameter "
-            "have one rank, and some have a smaller one or no pair"
-        )
-    grown = [
-        name
-        for name, pair in pairs.items()
-        if len(pair.stack.canonical) > 1 and pair.rank > _rank_before(pair, modules)
-    ]
-    if grown:
-        yield (
-            f"{some(grown)}: layers that were merged apart are one parameter in PEFT's format, with the sum of "
-            "their ranks"
-        )
+def notes_of(adapter: Adapter, base: Base) -> Iterator[str]:
+    """What is to be said where pairs of experts are put together: how many zeros there are, and where ranks grow."""
+    for component, modules in adapter.components.items():
+        pairs = stacked_pairs(base.components[component], modules)
+        if filled := sum(pair.filled for pair in pairs.values()):
+            size = sum(pair.size for pair in pairs.values())
+            yield (
+                f"{filled:,} of the {size:,} numbers for experts are zeros: in PEFT's format all experts of a "
+                "parameter have one rank, and some have a smaller one or no pair"
+            )
+        layers = {name: pair for name, pair in pairs.items() if len(pair.stack.canonical) > 1}
+        grown = [name for name, pair in layers.items() if pair.rank > _rank_before(pair, modules)]
+        if grown:
+            yield (
+                f"{some(grown)}: layers that were merged apart are one parameter in PEFT's format, with the sum of "
+                "their ranks"
+            )
 
 
 def _rank_before(pair: StackedPair, modules: Modules) -> int:
     named = (numbered(name, expert) for name in pair.stack.canonical for expert in pair.pairs)
     return max(modules[name].rank for name in named if name in modules)
+
+
+def dora_on_parameter(module: str) -> MismatchError:
+    """What is said where a DoRA can't be written."""
+    return MismatchError(
+        f"PEFT takes {module} for a parameter, and has no DoRA beside or on parameters",
+        hint="write `kind: model`, or use LoRAs that are no DoRAs",
+    )
+
+
+def weights_for_peft(component: Component, live: Mapping[str, str]) -> Iterator[str]:
+    """The layers that PEFT is told by the name of their weight, as a parameter: routers, and layers called as experts'.
+
+    Where experts lie in a parameter PEFT takes whatever is called as their layers were for a name of theirs, also dense
+    and shared layers, and loses those (peft/utils/transformers_weight_conversion.py).
+
+    Args:
+        component: Of the base.
+        live: Canonical name → name in memory, of layers.
+    """
+    for module, name in live.items():
+        is_taken = bool(component.stacks) and name.rpartition(".")[2] in _TAKEN
+        if module not in component.stacks and (is_taken or module in component.routers):
+            yield module
 
 
 def keys_of(pairs: Mapping[str, StackedPair]) -> dict[str, str]:

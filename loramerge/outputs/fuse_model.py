@@ -174,9 +174,10 @@ def _change_by(
         return key, RowDelta.whole(pair), pair.shape
     stack = component.stacks[expert.parameter]
     if expert.parameter not in known:
+        if any(component.parameter(other) in known for other in component.of_experts):
+            raise SourceError(f"{shown} lacks {key}", hint="fetch the base again, or choose another revision")
         raise SourceError(
-            f"{shown} has neither {key} nor {expert.parameter}: its files have other names than its class",
-            hint="load it with transformers and save it again, or " + _PEFT,
+            f"{shown} has neither {key} nor {expert.parameter}: its files have other names than its class", hint=_PEFT
         )
     shape = known[expert.parameter].stored.shape
     rows = stack.rows(expert, shape)

@@ -12,6 +12,7 @@ from loramerge.fields import Dtype, Name
 from loramerge.formats import dora
 from loramerge.formats.output import MergeResult, Output
 from loramerge.formats.peft import WEIGHTS, folder_of, loading, write_folder
+from loramerge.formats.stacked_pairs import notes_of
 
 if TYPE_CHECKING:
     from loramerge.formats.loading import Address, Facts, Snippet
@@ -47,6 +48,7 @@ class InputsOutput(Output):
         digests = {}
         for lora, given in result.loras.items():
             adapter = dora.throughout(given, result.weights)
+            result.notes.extend(f"output {self.folder}, {lora}: {note}" for note in notes_of(adapter, result.base))
             for component in adapter.components:
                 part = _folder(lora, component)
                 digests[f"{part}/{WEIGHTS}"] = write_folder(

@@ -146,6 +146,7 @@ def convert(
     notes = (
         *loaded.notes,
         *_said_of(chosen, written, rounding, is_default=dtype is None),
+        *chosen.told(adapter, loaded.base),
         *left_out(read.adapter, adapter),
         *kinds(adapter),
     )

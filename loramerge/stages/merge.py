@@ -100,6 +100,6 @@ def merge(
             progress=progress,
         )
         report = assess(recipe, loaded, combined, licence=UNKNOWN, full=False, progress=progress)
-        write_output(recipe.outputs[0], folder, recipe, loaded, combined, cards=cards_of(resolved))
+        notes = write_output(recipe.outputs[0], folder, recipe, loaded, combined, cards=cards_of(resolved))
         known(resolved, loaded)  # raises where a file was changed meanwhile
-    return MergedLora(place, combined.adapter, summary(combined.fidelity), tuple(report["notes"]), report)
+    return MergedLora(place, combined.adapter, summary(combined.fidelity), (*report["notes"], *notes), report)

@@ -117,8 +117,11 @@ def _groups(outputs: Sequence[Output]) -> Iterator[list[Output]]:
 
 def write_output(
     output: Output, folder: Path, recipe: Recipe, loaded: Loaded, combined: Combined, *, cards: Cards
-) -> None:
+) -> tuple[str, ...]:
     """Write one output alone into a folder, which exists and is empty.
+
+    Returns:
+        What is to be said of it.
 
     Raises:
         LoramergeError: Something can't be written or does not fit its dtype.
@@ -126,6 +129,7 @@ def write_output(
     result = _result(loaded, combined, labels_of(recipe, loaded, cards))
     output.write(result, folder)
     _write_beside(output, result, folder)
+    return tuple(result.notes)
 
 
 def _write_beside(output: Output, result: MergeResult, folder: Path) -> Mapping[str, str | None]:

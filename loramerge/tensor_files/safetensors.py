@@ -57,6 +57,10 @@ class TensorFile:
         """Number format of a tensor as the header spells it (`F16`, `BF16`, …)."""
         return (self.stored if key in self.stored else self.shares)[key].dtype
 
+    def shown(self, key: str) -> str:
+        """What errors call a tensor or a share."""
+        return key if key in self.stored else f"{self.shares[key].key} (expert {self.shares[key].expert})"
+
     def numbers(self, key: str) -> StoredTensor | ExpertFactor:
         """The tensor or share, left where it is."""
         return self.tensor(key) if key in self.stored else self.shares[key]

@@ -80,15 +80,17 @@ class ExpertFactor:
         stacked: Has it.
         expert: Its number.
         shape: Of the factor.
-        spans: Of its rows, those that are meant; all of them where there are none.
+        key: Of the tensor that has it.
         recent: Reads it.
+        spans: Of its rows, those that are meant; all of them where there are none.
     """
 
     stacked: Stacked
     expert: int
     shape: tuple[int, ...]
+    key: str
+    recent: Recent = field(compare=False)
     spans: tuple[tuple[int, int], ...] = ()
-    recent: Recent = field(default_factory=Recent, compare=False)
 
     @property
     def dtype(self) -> str:

@@ -82,7 +82,7 @@ def test_experts_that_the_base_has_in_one_tensor_are_not_called_those_of_another
     with pytest.raises(MismatchError) as caught:
         fit("ink", adapter, base, skip=False)
     assert (
-        "8 of 9 modules do not fit moe: model.model.layers.0.mlp.experts.0.gate_proj is one of a layer's experts, w"
+        "8 of 9 modules do not fit moe: model.model.layers.0.mlp.experts.0.gate_proj is a layer of one expert, and "
         in (caught.value.message)
     )
     assert caught.value.hint == f"leave these modules out: {ADVICE} at the LoRA"

@@ -43,20 +43,31 @@ def test_groups_are_the_whole(monkeypatch, combination_type, reference, weights)
 
 
 @pytest.mark.parametrize(
-    ("second", "wanted"),
-    [
-        (SOME, [1, 1, 2]),  # the last module is the first LoRA's alone, and joins the group before it
-        (SOME[1:2], [4]),
-        ([*SHAPES][2:], [3, 1]),
-    ],
+    ("second", "wanted"), [(SOME, [1, 1, 2]), (SOME[1:2], [4]), ([*SHAPES][2:], [2, 2]), ([*SHAPES], [1, 1, 1, 1])]
 )
 def test_every_lora_has_a_part_in_each_group(monkeypatch, second, wanted):
     """PEFT merges a single LoRA by `linear`, whatever it was told."""
     monkeypatch.setattr(module_groups, "GROUP", 1)
     parts = [part("a"), part("b", modules=tuple(second))]
     groups = module_groups.groups_of(COMPONENT, parts, method("ties_svd"))
-    assert [len(group) for group in groups] == wanted
-    assert [module for group in groups for module in group] == [*SHAPES]
+    assert sorted(len(group) for group in groups) == wanted
+    assert sorted(module for group in groups for module in group) == sorted(SHAPES)
+    assert all({*group} & {*second} for group in groups)
+    assert all(sorted(group, key=[*SHAPES].index) == group for group in groups)
     found = merged(parts, method("ties_svd"))
     monkeypatch.undo()
     assert all(each.pair.equals(merged(parts, method("ties_svd"))[module].pair) for module, each in found.items())
+
+
+def test_loras_that_share_too_little_are_merged_in_fewer_groups(monkeypatch):
+    """The second one's modules are dealt first, and the third one has none left for the other group."""
+    monkeypatch.setattr(module_groups, "GROUP", 1)
+    parts = [part("a"), part("b", modules=("conv", "wide")), part("c", modules=("conv", "wide"))]
+    assert len(module_groups.groups_of(COMPONENT, parts, method("cat"))) == 2
+    parts = [
+        part("a", modules=("conv", "wide")),
+        part("b", modules=("conv", "tall")),
+        part("c", modules=("wide", "tall")),
+    ]
+    groups = module_groups.groups_of(COMPONENT, parts, method("cat"))
+    assert all(any(module in each.modules for module in group) for each in parts for group in groups)
