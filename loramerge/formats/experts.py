@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from loramerge.adapter import BASE
 from loramerge.bases.experts import slice_of
 from loramerge.errors import MismatchError, SourceError
 from loramerge.families import TRANSFORMERS_COMPONENT
-from loramerge.messages import by, some
+from loramerge.formats.peft_config import told
+from loramerge.messages import by, excerpt, some
 from loramerge.tensor_files.stacked import ExpertFactor, Recent, Stacked
 
 if TYPE_CHECKING:
@@ -187,10 +189,12 @@ def _pairs_of(
     """The pairs of a module's parameters."""
     there = _in_base(file, module)
     if component is None or there not in owners:
-        known = "the base has no such parameter" if component is None or component.modules else "no base is known"
+        is_known = component is None or component.modules
+        what = "the base has no such parameter" if is_known else "no base is known that says how many there are"
+        named = told(file.config or {}).get(BASE, "")
         raise MismatchError(
-            f"{file.reference} has a LoRA on experts that lie in one parameter ({found[0].key}), and {known}",
-            hint=_CHOOSE,
+            f"{file.reference} has a LoRA on experts that lie in one parameter ({found[0].key}), and {what}",
+            hint=_CHOOSE if is_known or not named else f"{_CHOOSE}: its settings name {excerpt(named)}",
         )
     parameters = _parameters(file, there, component, 1 + max(half.depth for half in found))
     for depth, parameter in enumerate(reversed(parameters)):

@@ -429,6 +429,17 @@ def test_experts_of_another_base_are_refused(tmp_path):
     assert caught.value.hint == ANOTHER_BASE
 
 
+def test_where_no_base_is_known_the_settings_are_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stacked(QWEN, tmp_path / "a", seed=1, trained_on="Qwen/Qwen3-30B-A3B")
+    done = invoke("inspect", "a")
+    assert done.exit_code == 5
+    assert "no base is known that says how many there are" in done.output
+    assert "--base or as `base: source:` of a recipe: its settings name Qwen/Qwen3-30B-A3B" in done.output
+    small_models.save(QWEN, tmp_path / "base")
+    assert "model.layers.0.mlp.experts." in invoke("inspect", "a", "--base", "base").output
+
+
 def test_a_dora_on_an_expert_is_fused_and_never_written_for_peft(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small_models.save(QWEN, tmp_path / "base", weights=True)
