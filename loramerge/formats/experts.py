@@ -108,14 +108,9 @@ def apart(file: LoraFile, base: Base) -> LoraFile:
     shares: dict[str, ExpertFactor] = {}
     of_parameter: dict[str, str] = {}
     recent = Recent()
-    notes = []
+    notes: list[str] = []
     for pair in pairs:
-        is_turned = _is_turned(file, pair, pairs)
-        if pair.stack.is_transposed and not is_turned and _told_by_shapes(file, pair, pairs) is None:
-            notes.append(
-                f"{pair.keys['A']} is for square matrices: it is read as PEFT does with transformers 5; one that was "
-                "trained with transformers 4 and PEFT 0.19 or later would be the transpose"
-            )
+        is_turned = _is_turned(file, pair, pairs, notes)
         for name, key in pair.keys.items():
             stacked = Stacked(file.tensors.tensor(key), pair.stack.shape[0], name == "B", is_turned)
             for expert in range(stacked.experts):
@@ -215,11 +210,11 @@ def _pairs_of(
         yield pair
 
 
-def _is_turned(file: LoraFile, pair: _ParameterPair, others: Sequence[_ParameterPair]) -> bool:
+def _is_turned(file: LoraFile, pair: _ParameterPair, others: Sequence[_ParameterPair], notes: list[str]) -> bool:
     """Which of PEFT's two layouts it has: the shapes say it, or those of the file's other pairs, or the version.
 
     PEFT has taken the second axis for what goes in; since 0.19.1 the third, where the class does not say otherwise, and
-    in 0.19.0 where it does.
+    in 0.19.0 where it does. The classes of transformers 4 never do: where that matters, `notes` gets it.
     """
     told = _told_by_shapes(file, pair, others)
     if told is not None:
@@ -232,6 +227,11 @@ def _is_turned(file: LoraFile, pair: _ParameterPair, others: Sequence[_Parameter
             f"which: PEFT has changed that, and the settings have "
             f"{'no peft_version' if said is None else f'peft_version {said[0]}'}",
             hint="load it with the PEFT that it was trained with, and save it with PEFT 0.19.1 or later",
+        )
+    if pair.stack.is_transposed and version >= _SINCE:
+        notes.append(
+            f"{pair.keys['A']} is for square matrices: it is read as PEFT does with transformers 5; one that was "
+            "trained with transformers 4 would be the transpose"
         )
     return not pair.stack.is_transposed and version < _SINCE
 
