@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from loramerge.bases.checkpoint_names import checkpoint_names
 from loramerge.bases.component import CLIP_PREFIX, Component, canonical
 from loramerge.bases.expert_names import routers_of, stacks_of
+from loramerge.bases.experts import Stack
 from loramerge.bases.kept_wide import kept_in
 from loramerge.bases.quiet import quiet
 from loramerge.bases.shape_cache import Shapes, shapes_of
@@ -107,12 +108,13 @@ class Architecture:
             elif type(layer).__name__ == "Conv1D":  # transformers' linear layer of GPT-2, whose weight is in×out
                 layers[name] = tuple(layer.weight.shape)[::-1]
                 transposed.append(name)
-        routers = routers_of(model, layers) if self.library == "transformers" else {}
-        layers |= routers
-        renamed = checkpoint_names(model, layers) if self.library == "transformers" else {}
+        routers, renamed, stacks = dict[str, tuple[int, ...]](), dict[str, str](), dict[str, Stack]()
+        if self.library == "transformers":
+            routers, stacks = routers_of(model, layers), stacks_of(model)
+            layers |= routers
+            renamed = checkpoint_names(model, layers)
         parameters = {name: tuple(each.shape) for name, each in model.named_parameters()}
         kept = kept_in(model, self.library, layers)
-        stacks = stacks_of(model) if self.library == "transformers" else {}
         return Shapes(layers, parameters, renamed, transposed, _tied(model), kept, stacks, tuple(routers))
 
     def _built(self) -> nn.Module:

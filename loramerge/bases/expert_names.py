@@ -9,6 +9,8 @@ from loramerge.bases.experts import NUMBER, Stack, numbered, slice_of
 
 _AXES = 3
 _WEIGHT = ".weight"
+_PROBE = 987654321
+"""No other number in a name is this one, so that an expert's is found again."""
 
 
 def stacks_of(model: Any) -> dict[str, Stack]:
@@ -88,11 +90,12 @@ class _LayerNames:
         back = [each.reverse_transform() for each in reversed(self._renaming)]
         canonical = []
         for name in live:
-            key, _ = rename_source_key(numbered(name, 0), back, [])
+            key, _ = rename_source_key(numbered(name, _PROBE), back, [])
             again, _ = rename_source_key(key, self._renaming, [rule])
-            if again != parameter:  # a rule that can't be turned round says nothing
+            # A rule that can't be turned round says nothing.
+            if again != parameter or key.count(str(_PROBE)) != 1:
                 return None
-            canonical.append(_with_number(key).removesuffix(_WEIGHT))
+            canonical.append(key.replace(str(_PROBE), NUMBER).removesuffix(_WEIGHT))
         return tuple(each.removesuffix(_WEIGHT) for each in live), tuple(canonical)
 
 
@@ -101,8 +104,3 @@ def _puts_layers_together(rule: Any) -> bool:
     steps = [(type(each).__name__, getattr(each, "dim", None)) for each in rule.operations]
     is_one = len(rule.target_patterns) == 1 and all(each.count("*") == 1 for each in rule.source_patterns)
     return is_one and steps in ([("MergeModulelist", 0)], [("MergeModulelist", 0), ("Concatenate", 1)])
-
-
-def _with_number(key: str) -> str:
-    before, dot, after = key.rpartition(".0.")
-    return f"{before}.{NUMBER}.{after}" if dot else key

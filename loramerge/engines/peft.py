@@ -63,6 +63,7 @@ def merge_component(  # noqa: PLR0913  # what both engines take
     merge = _Merge(component, parts, method, device, seed, reference=reference)
     for done, modules in enumerate(groups):
         found |= merge.of(modules, finish)
+        # Whoever watches counts the LoRAs and the merge, whatever the number of groups.
         for _ in range(steps * done // len(groups), steps * (done + 1) // len(groups)):
             advance()
     return dict(sorted(found.items()))

@@ -147,8 +147,9 @@ def write_folder(
     } | {name: (pair.rank, pair.scale) for name, pair in stacked.items()}
     layers = [*(module for module in part.modules if module not in part.of_experts), *part.stacks]
     named = {module: part.live.get(module, module) for module in layers}
-    named |= {module: f"{named[module]}.weight" for module in weights_for_peft(part, named)}
-    by_parameter = {*part.stacks, *(name for name in named.values() if name.endswith(".weight"))}
+    weights = {module: f"{named[module]}.weight" for module in weights_for_peft(part, named)}
+    named |= weights
+    by_parameter = {*part.stacks, *weights.values()}
     settings = settings_for(described, layers, lambda module: named[module], by_parameter)
     beside = _beside_ranks(adapter, component, base)
     use_dora = any(pair.is_rescaled for pair in modules.values())

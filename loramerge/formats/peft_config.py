@@ -136,13 +136,15 @@ def settings_for(
     alpha = Counter(alphas.values()).most_common(1)[0][0]
     endings = _endings(map(rename, all_modules))
     listed = sorted(name for name in ranks if name in parameters)
+    # Absent where there are none: diffusers' files hold these settings, and would be others.
+    of_parameters = {"target_parameters": listed} if listed else {}
     return {
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {_pattern(name, endings): value for name, value in sorted(ranks.items()) if value != rank},
         "alpha_pattern": {_pattern(name, endings): value for name, value in sorted(alphas.items()) if value != alpha},
         "target_modules": _targets(sorted(name for name in ranks if name not in parameters), endings),
-        **({"target_parameters": listed} if listed else {}),
+        **of_parameters,
     }
 
 

@@ -126,6 +126,6 @@ class ExpertFactor:
         Args:
             spans: First row and the one behind the last, of each run of rows. Nobody asks for rows of rows.
         """
-        assert not self.spans  # noqa: S101
+        assert not self.spans  # noqa: S101  rows are chosen once, where a layer is read
         count = sum(stop - start for start, stop in spans)
         return replace(self, shape=(count, *self.shape[1:]), spans=tuple(spans))
